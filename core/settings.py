@@ -1,0 +1,82 @@
+"""How the process runs, read once from the environment. What changes a number is in RunSpec instead."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from core.errors import UserError
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Process settings.
+
+    Attributes:
+        data_dir: everything Lacuna writes (``LACUNA_DATA_DIR``, default ``.lacuna`` in the working directory).
+        database_url: SQLAlchemy URL (``LACUNA_DATABASE_URL``, default SQLite in ``data_dir``).
+        checkpoint_roots: folders whose contents the browser may choose (``LACUNA_CHECKPOINT_ROOTS``, separated as PATH is).
+        max_upload_bytes: largest upload (``LACUNA_MAX_UPLOAD_GB``, default 50).
+        max_unpacked_bytes: largest unpacked archive (``LACUNA_MAX_UNPACKED_GB``, default 200).
+        device: ``auto``, ``cpu``, ``cuda`` (``LACUNA_DEVICE``).
+        demo: whether the demo project is built on first start (``LACUNA_DEMO``, default 1).
+    """
+
+    data_dir: Path
+    database_url: str
+    checkpoint_roots: tuple[Path, ...]
+    max_upload_bytes: int
+    max_unpacked_bytes: int
+    device: str
+    demo: bool
+
+    @property
+    def uploads(self) -> Path:
+        return self.data_dir / "uploads"
+
+    @property
+    def artefacts(self) -> Path:
+        return self.data_dir / "artefacts"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.data_dir / "checkpoints"
+
+
+def _gib(name: str, default: float) -> int:
+    text = os.environ.get(name, "")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if not value > 0:
+        raise UserError(f"{name}={text!r} is not a size.", "It is a number of GiB above 0.", f"For example {name}=50.")
+    return int(value * GIB)
+
+
+def read_settings(environ: dict[str, str] | None = None) -> Settings:
+    """Settings from ``environ`` (default: the process environment)."""
+    env = os.environ if environ is None else environ
+    data_dir = Path(env.get("LACUNA_DATA_DIR") or ".lacuna").expanduser().resolve()
+    roots = tuple(
+        Path(p).expanduser().resolve() for p in env.get("LACUNA_CHECKPOINT_ROOTS", "").split(os.pathsep) if p.strip()
+    )
+    return Settings(
+        data_dir=data_dir,
+        database_url=env.get("LACUNA_DATABASE_URL") or f"sqlite:///{data_dir / 'lacuna.db'}",
+        checkpoint_roots=roots,
+        max_upload_bytes=_gib("LACUNA_MAX_UPLOAD_GB", 50),
+        max_unpacked_bytes=_gib("LACUNA_MAX_UNPACKED_GB", 200),
+        device=env.get("LACUNA_DEVICE") or "auto",
+        demo=env.get("LACUNA_DEMO", "1") not in ("0", "false", "no"),
+    )
+
+
+@cache
+def settings() -> Settings:
+    """The process's settings; read once."""
+    return read_settings()

@@ -1,0 +1,551 @@
+"""Every value that crosses a border of the house.
+
+Shape letters: ``n`` samples, ``k`` samples in a chunk, ``t`` supervised tokens of one sample, ``l`` all tokens of
+one sample, ``d`` embedding width. This file imports the standard library and numpy only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+import numpy as np
+
+# The declared grid of sampling temperatures on which log-normalisers are kept.
+TEMPERATURES: tuple[float, ...] = (0.3, 0.5, 0.7, 1.0)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text that is the same for equal values: sorted keys, no spaces, UTF-8 kept."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of ``canonical_json(value)``."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# --------------------------------------------------------------------------------------------------- datasets
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn.
+
+    Attributes:
+        role: ``system``, ``user``, ``assistant``, ``tool``; other roles are kept as written, a template may refuse them.
+        content: the text of the turn; empty where the row had none (an assistant turn with tool calls only).
+        tool_calls: JSON text of the list of calls, or None.
+        name: the ``name`` field of the row, or None.
+        train: the row's own word on whether this turn carried loss (``train``, ``weight``), or None.
+    """
+
+    role: str
+    content: str
+    tool_calls: str | None = None
+    name: str | None = None
+    train: bool | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The message as ``apply_chat_template`` takes it; absent keys stay absent."""
+        out: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.tool_calls is not None:
+            out["tool_calls"] = json.loads(self.tool_calls)
+        if self.name is not None:
+            out["name"] = self.name
+        return out
+
+
+Shape = Literal["chat", "prompt_completion", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One accepted row of a dataset.
+
+    Attributes:
+        id: the user's own unique id as a string, else ``<content hash, 12 hex>-<ordinal>``.
+        row: 0-based index of the input record over all files, rejected rows counted.
+        ordinal: 0-based index among accepted samples; the training order.
+        messages: the turns; a ``prompt_completion`` sample has a user and an assistant message, a ``text`` sample one
+            message of role ``text``.
+        shape: how a trainer renders the row: ``chat`` through the template, ``prompt_completion`` joined as they are,
+            ``text`` with loss on everything.
+        tools: JSON text of the tool definitions, or None.
+        stage, source: training stage and origin when the row names them, else None.
+        content_hash: SHA-256 (hex) of the canonical content (messages, shape, tools); equal for exact duplicates.
+        raw: the row as one JSON object without line feed: the line's own bytes for JSONL.
+        notes: what was done to the row on the way in ("empty turn kept", "duplicate key"), in plain words.
+    """
+
+    id: str
+    row: int
+    ordinal: int
+    messages: tuple[Message, ...]
+    shape: Shape
+    tools: str | None
+    stage: str | None
+    source: str | None
+    content_hash: str
+    raw: bytes
+    notes: tuple[str, ...] = ()
+
+    @property
+    def response(self) -> str:
+        """The last assistant turn's text; for ``text`` samples the whole text."""
+        for message in reversed(self.messages):
+            if message.role in ("assistant", "text"):
+                return message.content
+        return ""
+
+    @property
+    def prompt(self) -> str:
+        """Everything before the last assistant turn, turns joined by a line feed."""
+        last = max((i for i, m in enumerate(self.messages) if m.role == "assistant"), default=len(self.messages))
+        return "\n".join(m.content for m in self.messages[:last] if m.role != "text")
+
+
+def content_hash(messages: tuple[Message, ...], shape: Shape, tools: str | None) -> str:
+    """The identity of a sample's content, whatever file, format or key order it came in."""
+    return digest({"messages": [asdict(m) for m in messages], "shape": shape, "tools": tools})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A rejected row, kept and shown: rows in = samples + problems.
+
+    Attributes:
+        row: 0-based index of the input record over all files.
+        line: 1-based line number in its file, None where the container has no lines (Parquet).
+        field: the key at fault, or None.
+        text: what is wrong, with the value and the way out.
+        file: name of the file.
+        raw: up to 2,000 bytes of the row.
+    """
+
+    row: int
+    line: int | None
+    field: str | None
+    text: str
+    file: str = ""
+    raw: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How files are read: container, shape and mapping. Detected, changeable by hand, saved with the dataset.
+
+    Attributes:
+        container: ``jsonl``, ``json``, ``parquet``, ``csv``.
+        format: a kind of ``core/formats``.
+        mapping: role of the format (``messages``, ``instruction``, ...) to the column it is read from.
+    """
+
+    container: str
+    format: str
+    mapping: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A stored dataset. ``fingerprint`` is over the raw rows in order; counts are exact."""
+
+    id: int
+    name: str
+    files: tuple[str, ...]
+    reading: Reading
+    fingerprint: str
+    n_rows: int
+    n_samples: int
+    n_problems: int
+    n_duplicates: int
+    stages: tuple[str, ...]
+    sources: tuple[str, ...]
+    created: float
+    notes: tuple[str, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------------ checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder of weights.
+
+    Attributes:
+        path: the folder (absolute).
+        base: for a PEFT adapter the folder of its base model, else None.
+        step: training step read from ``checkpoint-N`` or ``trainer_state.json``; orders a trajectory; None if unknown.
+        label: what a person calls it.
+        fingerprint: SHA-256 over config, tokenizer and weight bytes (of the base, too, for an adapter).
+        tokenizer: ``auto`` (AutoTokenizer) or ``file`` (the folder's own tokenizer.json); which one fits is found by
+            the sanity card.
+    """
+
+    path: str
+    base: str | None
+    step: int | None
+    label: str
+    fingerprint: str
+    tokenizer: Literal["auto", "file"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of a sanity card. ``state``: pass, warn, fail, or unknown (never shown as a pass)."""
+
+    code: str
+    state: Literal["pass", "warn", "fail", "unknown"]
+    text: str
+    measured: str = ""
+    todo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a checkpoint is and what is wrong with it, before any long compute."""
+
+    facts: Mapping[str, Any]
+    checks: tuple[Check, ...]
+
+    @property
+    def usable(self) -> bool:
+        return not any(c.state == "fail" for c in self.checks)
+
+
+# ----------------------------------------------------------------------------------------- supervision, scores
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One assistant turn as a half-open range of token positions; ``stop`` includes the stop token when there is one."""
+
+    start: int
+    stop: int
+    has_stop_token: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """What one sample looked like to the trainer.
+
+    Attributes:
+        ids: (l,) int64 token ids.
+        trained: (l,) bool, tokens that carried loss.
+        target: (l,) bool, assistant content and its stop token. Status is judged here.
+        turns: assistant turns in order; their ranges cover ``target``.
+        truncated: the trainer (or the model's context) cut the row's end or start.
+        cut_target: number of target tokens lost to truncation; -1 where they cannot be counted.
+        dropped: why the trainer left the row out altogether, or None.
+        template_hash: hash of the template that rendered the row, empty for none.
+        notes: what a person should know ("generation prompt differs from the training prefix: ...").
+    """
+
+    ids: np.ndarray
+    trained: np.ndarray
+    target: np.ndarray
+    turns: tuple[Turn, ...]
+    truncated: bool = False
+    cut_target: int = 0
+    dropped: str | None = None
+    template_hash: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """One teacher-forced pass over one sample, in float32, on the positions asked for.
+
+    Attributes:
+        positions: (t,) int64, positions in ``ids`` that were scored (position 0 has no prediction and is never asked).
+        logprobs: (t,) log-probability of the token at temperature 1, natural logarithm.
+        argmax: (t,) int64, the most likely token id.
+        margin: (t,) logit of the token minus the highest logit of any other token; > 0 where it is the argmax.
+        lognorm: (t, len(TEMPERATURES)) log sum_v exp(logp_v / T), so that
+            log p_T(token) = logprobs / T - lognorm[:, T]; the column of T = 1 is 0.
+    """
+
+    positions: np.ndarray
+    logprobs: np.ndarray
+    argmax: np.ndarray
+    margin: np.ndarray
+    lognorm: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How to generate. ``temperature`` 0 is greedy; no top-k, top-p or penalties ever."""
+
+    temperature: float = 0.0
+    max_new_tokens: int = 256
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generated continuation; ``tokens`` (m,) includes the stop token when one was produced."""
+
+    tokens: np.ndarray
+    text: str
+    stopped: bool
+    decoding: Decoding
+
+
+# ----------------------------------------------------------------------------------------- measured, concluded
+
+ColumnKind = Literal["category", "number", "flag", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a run's verdict table, declared by the kind that fills it.
+
+    Attributes:
+        name: identifier in SQL, URL and JSON.
+        kind: ``category`` (filter by value), ``number`` (range), ``flag`` (0/1/unknown), ``text`` (search).
+        label: heading; ``unit`` and ``better`` ("low", "high", "") say how to read it.
+        help: one sentence.
+        indexed: whether filters and sorts on it must be fast at a million rows.
+        shown: whether the table shows it unasked.
+    """
+
+    name: str
+    kind: ColumnKind
+    label: str
+    help: str = ""
+    unit: str = ""
+    better: Literal["low", "high", ""] = ""
+    indexed: bool = False
+    shown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field of a form, declared by the kind that needs it."""
+
+    name: str
+    kind: Literal["bool", "int", "float", "choice", "text"]
+    default: Any
+    label: str
+    help: str = ""
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a signal yields and the worker stores.
+
+    Attributes:
+        measure: key of the measurement (signal, its version and settings, checkpoint, supervision).
+        keys: (k,) content hashes of the samples.
+        columns: name to (k,) float64; NaN = not measured.
+        details: per sample, JSON-able bulky evidence (per-token values, generated texts), or None.
+    """
+
+    measure: str
+    keys: tuple[str, ...]
+    columns: Mapping[str, np.ndarray]
+    details: tuple[Mapping[str, Any] | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignalTable:
+    """Signals of n samples side by side. ``columns``: name to (n,) float64, NaN = not measured."""
+
+    keys: tuple[str, ...]
+    columns: Mapping[str, np.ndarray]
+
+    def get(self, name: str) -> np.ndarray:
+        """(n,) float64; all NaN where nothing of that name was measured."""
+        found = self.columns.get(name)
+        return found if found is not None else np.full(len(self.keys), np.nan)
+
+
+class Status(StrEnum):
+    LEARNED = "learned"
+    PARTLY = "partly"
+    UNLEARNED = "unlearned"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One sentence of evidence with its numbers. ``favours``: for, against or note."""
+
+    text: str
+    measured: float | None = None
+    limit: float | None = None
+    favours: Literal["for", "against", "note"] = "note"
+    refs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A cause with its strength in [0, 1]; NaN = not judged."""
+
+    cause: str
+    strength: float
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is concluded about one sample.
+
+    Attributes:
+        status: learned, partly, unlearned, unknown.
+        cause: None (learned, or nothing judged yet), a cause's name, ``pipeline:<code>`` or ``undetermined``.
+        confidence: in [0, 1], None where not calibrated.
+        findings: ranked; a cause that could not be judged has strength NaN.
+        reasons: sentences for the status and the fault.
+    """
+
+    status: Status
+    reasons: tuple[Reason, ...] = ()
+    cause: str | None = None
+    confidence: float | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Limits that turn signals into a status. Moving them loads no model.
+
+    Attributes:
+        unlearned_below: success rate under sampling below which a sample counts as unlearned (0.2 as in the paper).
+        certainty: posterior probability asked for before saying on which side of the limit the rate lies.
+        success_cut: score from which a scorer's graded judgement counts as right (token F1, embedding).
+    """
+
+    unlearned_below: float = 0.2
+    certainty: float = 0.9
+    success_cut: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything that could change a number; hashed and saved with the run.
+
+    Attributes:
+        dataset_id, dataset_fingerprint: what was diagnosed.
+        final: the checkpoint under diagnosis; ``base``: before SFT, optional; ``trajectory``: in step order.
+        preset, preset_settings: the trainer preset and its settings.
+        scorer, scorer_settings: how an answer is judged.
+        decoding_temperature, max_draws, max_new_tokens, seed: adaptive sampling.
+        dtype, device: how the model was loaded (``float32``, ``bfloat16``, ``auto``).
+        versions: packages that could change a number.
+    """
+
+    dataset_id: int
+    dataset_fingerprint: str
+    final: Checkpoint
+    base: Checkpoint | None = None
+    trajectory: tuple[Checkpoint, ...] = ()
+    preset: str = "custom"
+    preset_settings: Mapping[str, Any] = field(default_factory=dict)
+    scorer: str = "normalised"
+    scorer_settings: Mapping[str, Any] = field(default_factory=dict)
+    decoding_temperature: float = 0.7
+    max_draws: int = 16
+    max_new_tokens: int = 256
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "auto"
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> RunSpec:
+        data = dict(value)
+        data["final"] = Checkpoint(**data["final"])
+        data["base"] = Checkpoint(**data["base"]) if data.get("base") else None
+        data["trajectory"] = tuple(Checkpoint(**c) for c in data.get("trajectory", ()))
+        return cls(**data)
+
+    @property
+    def hash(self) -> str:
+        return digest(self.as_dict())
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A stored diagnosis. ``columns`` are those of its verdict table; ``summary`` is what judging counted."""
+
+    id: int
+    name: str
+    spec: RunSpec
+    thresholds: Thresholds
+    columns: tuple[Column, ...]
+    state: Literal["new", "measuring", "judged"]
+    created: float
+    n_samples: int
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One unit of work in the job table.
+
+    Attributes:
+        lane: ``long`` (diagnosis) or ``short`` (inspection, preview, import, export).
+        kind: name of the handler; ``payload`` its JSON arguments; ``result`` its JSON outcome when done.
+        stage, done, total: progress in the handler's own unit; ``unit`` names it; total 0 = not known yet.
+        attempts: deaths without a new chunk in between; after three the job fails.
+        owner, lease_until: who works on it and until when (epoch seconds).
+        cancel: asked to stop.
+        error: what, why, what to do next, as UserError gives them; ``code`` is the short id of a bug's traceback.
+    """
+
+    id: int
+    lane: Literal["long", "short"]
+    kind: str
+    payload: Mapping[str, Any]
+    state: JobState
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    attempts: int = 0
+    owner: str | None = None
+    lease_until: float | None = None
+    cancel: bool = False
+    error: Mapping[str, str] | None = None
+    result: Mapping[str, Any] | None = None
+    run_id: int | None = None
+    title: str = ""
+    created: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+
+
+# --------------------------------------------------------------------------------------------------- filtering
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One condition. ``op``: ``in`` (values, None = unknown), ``not_in``, ``range`` (low, high; None = open)."""
+
+    column: str
+    op: Literal["in", "not_in", "range"]
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The one selection that drives every view. Its text form is the URL query (``core/filters.py``)."""
+
+    terms: tuple[Term, ...] = ()
+    text: str = ""
+    sort: str = "ordinal"
+    descending: bool = False

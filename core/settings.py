@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,8 @@ class Settings:
     Attributes:
         data_dir: everything Lacuna writes (``LACUNA_DATA_DIR``, default ``.lacuna`` in the working directory).
         database_url: SQLAlchemy URL (``LACUNA_DATABASE_URL``, default SQLite in ``data_dir``).
-        checkpoint_roots: folders whose contents the browser may choose (``LACUNA_CHECKPOINT_ROOTS``, separated as PATH is).
+        checkpoint_roots: folders whose contents the browser may choose from (``LACUNA_CHECKPOINT_ROOTS``, separated as
+            in PATH).
         max_upload_bytes: largest upload (``LACUNA_MAX_UPLOAD_GB``, default 50).
         max_unpacked_bytes: largest unpacked archive (``LACUNA_MAX_UNPACKED_GB``, default 200).
         device: ``auto``, ``cpu``, ``cuda`` (``LACUNA_DEVICE``).
@@ -47,8 +49,8 @@ class Settings:
         return self.data_dir / "checkpoints"
 
 
-def _gib(name: str, default: float) -> int:
-    text = os.environ.get(name, "")
+def _gib(env: Mapping[str, str], name: str, default: float) -> int:
+    text = env.get(name, "")
     try:
         value = float(text) if text else default
     except ValueError:
@@ -58,7 +60,7 @@ def _gib(name: str, default: float) -> int:
     return int(value * GIB)
 
 
-def read_settings(environ: dict[str, str] | None = None) -> Settings:
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from ``environ`` (default: the process environment)."""
     env = os.environ if environ is None else environ
     data_dir = Path(env.get("LACUNA_DATA_DIR") or ".lacuna").expanduser().resolve()
@@ -69,8 +71,8 @@ def read_settings(environ: dict[str, str] | None = None) -> Settings:
         data_dir=data_dir,
         database_url=env.get("LACUNA_DATABASE_URL") or f"sqlite:///{data_dir / 'lacuna.db'}",
         checkpoint_roots=roots,
-        max_upload_bytes=_gib("LACUNA_MAX_UPLOAD_GB", 50),
-        max_unpacked_bytes=_gib("LACUNA_MAX_UNPACKED_GB", 200),
+        max_upload_bytes=_gib(env, "LACUNA_MAX_UPLOAD_GB", 50),
+        max_unpacked_bytes=_gib(env, "LACUNA_MAX_UNPACKED_GB", 200),
         device=env.get("LACUNA_DEVICE") or "auto",
         demo=env.get("LACUNA_DEMO", "1") not in ("0", "false", "no"),
     )

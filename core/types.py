@@ -37,7 +37,7 @@ class Message:
     """One turn.
 
     Attributes:
-        role: ``system``, ``user``, ``assistant``, ``tool``; other roles are kept as written, a template may refuse them.
+        role: ``system``, ``user``, ``assistant``, ``tool``; others are kept as written, a template may refuse them.
         content: the text of the turn; empty where the row had none (an assistant turn with tool calls only).
         tool_calls: JSON text of the list of calls, or None.
         name: the ``name`` field of the row, or None.
@@ -222,7 +222,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One assistant turn as a half-open range of token positions; ``stop`` includes the stop token when there is one."""
+    """One assistant turn, a half-open range of token positions; its end includes the stop token when there is one."""
 
     start: int
     stop: int

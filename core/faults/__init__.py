@@ -1,0 +1,1 @@
+"""Faults of the pipeline, judged before any cause. One file is one fault."""

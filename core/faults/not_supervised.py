@@ -1,0 +1,37 @@
+"""Target tokens that carried no loss cannot have been learned from this row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from core.types import Reason, SignalTable
+
+
+class NotSupervised:
+    name = "not_supervised"
+    label = "Not supervised"
+    help = "The trainer put no loss on the part of the target that is missing."
+    needs = "the trainer preset that was really used"
+
+    def explains(self, table: SignalTable) -> np.ndarray:
+        """The first token that greedy decoding gets wrong carried no loss, or at least half of the target did not."""
+        total, without = table.get("n_target"), table.get("n_unsupervised")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            known = total > 0
+            hit = (without > 0) & ((table.get("first_miss_trained") == 0) | (without >= 0.5 * total))
+        return np.where(known, hit.astype(np.float64), np.nan)
+
+    def reason(self, row: Mapping[str, float]) -> Reason:
+        total, without = row["n_target"], row["n_unsupervised"]
+        where = " The first token it gets wrong is one of them." if row.get("first_miss_trained") == 0 else ""
+        return Reason(
+            f"{without:.0f} of {total:.0f} target tokens carried no loss in training.{where}",
+            measured=without / total,
+            limit=0.5,
+            favours="for",
+        )
+
+
+KIND = NotSupervised()

@@ -1,0 +1,106 @@
+"""What a file is, told from its first bytes: an archive that is opened here, or what it looks like instead."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import tarfile
+import zlib
+from pathlib import Path
+from typing import IO, Literal
+
+from core.errors import UserError
+
+PICKLED = (
+    "This is a file of pickled PyTorch weights, not an archive of a checkpoint folder.",
+    "Pickles can run code when they are opened, so they never are.",
+    "Convert with save_pretrained(safe_serialization=True) and archive the whole folder.",
+)
+_ACCEPTED = "Accepted are zip, tar and tar.gz."
+_OTHER: tuple[tuple[bytes, str], ...] = (
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"BZh", "bzip2 data"),
+    (b"\xfd7zXZ\x00", "xz data"),
+    (b"\x28\xb5\x2f\xfd", "zstd data"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"PAR1", "a Parquet file"),
+    (b"%PDF", "a PDF file"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself (git lfs pull fetches it)"),
+)
+
+
+def archive_kind(path: Path) -> Literal["zip", "tar", "tar.gz"]:
+    """Which archive this is, whatever it is called.
+
+    Raises:
+        UserError: none of these; says what the file looks like and what to do with it.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+            if head.startswith(b"\x1f\x8b"):
+                file.seek(0)
+                if not _is_tar(_gunzipped_head(file, path)):
+                    raise _refused(path, "gzip data with no tar inside")
+                return "tar.gz"
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UserError(f"There is no archive {str(path)!r}.", "A file is needed.", _ACCEPTED) from error
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    if _is_tar(head):
+        return "tar"
+    raise _other(path, head)
+
+
+def _other(path: Path, head: bytes) -> UserError:
+    if re.match(rb"\x80[\x02-\x05]", head):
+        return UserError(*PICKLED)
+    if head.startswith(b"GGUF"):
+        return UserError(
+            f"{path.name} is a GGUF file.",
+            "GGUF holds weights converted for llama.cpp; learning is measured on the checkpoint that was trained.",
+            "Archive the Hugging Face folder (config.json, safetensors, tokenizer) that it was made from.",
+        )
+    if re.match(rb".{3}\x00{5}\{", head, re.DOTALL):
+        return UserError(
+            f"{path.name} is a bare safetensors file.",
+            "Weights alone are not enough: config.json and the tokenizer files are needed, too.",
+            "Archive the whole checkpoint folder as zip or tar.gz.",
+        )
+    return _refused(path, _looks_like(head))
+
+
+def _looks_like(head: bytes) -> str:
+    if not head:
+        return "an empty file"
+    for magic, name in _OTHER:
+        if head.startswith(magic):
+            return name
+    first = head.lstrip()[:1]
+    if first == b"<":
+        return "a web page"
+    if first in (b"{", b"["):
+        return "JSON"
+    return f"something that begins with the bytes {head[:8].hex(' ')}"
+
+
+def _refused(path: Path, looks_like: str) -> UserError:
+    return UserError(f"{path.name} is not an archive that is opened here.", f"It is {looks_like}.", _ACCEPTED)
+
+
+def _gunzipped_head(file: IO[bytes], path: Path) -> bytes:
+    try:
+        return gzip.GzipFile(fileobj=file).read(1024)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise UserError(f"{path.name} is damaged or cut short.", f"{error}.", "Make and upload it again.") from error
+
+
+def _is_tar(head: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except tarfile.EOFHeaderError:
+        return True  # a tar of nothing
+    except tarfile.HeaderError:
+        return False
+    return True

@@ -1,0 +1,307 @@
+"""Tiny real checkpoints: tokenizer, configuration, supervised rows, training with transformers' Trainer.
+
+Everything lands in ordinary Hugging Face folders (safetensors, tokenizer beside), so whatever reads a real checkpoint
+reads these. ``l`` is the number of tokens of a row.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+PAD, EOS, TURN_START, TURN_END = "<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+
+# A role outside the three is refused, as strict templates do.
+_TURN = (
+    "{%- if message['role'] not in ['system', 'user', 'assistant'] -%}"
+    "{{- raise_exception('Role ' ~ message['role'] ~ ' is not known') -}}{%- endif -%}"
+    "{{- '<|im_start|>' ~ message['role'] ~ '\\n' -}}"
+)
+_GENERATION_PROMPT = "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+TEMPLATES = {
+    "chatml": "{%- for message in messages -%}"
+    + _TURN
+    + "{{- message['content'] ~ '<|im_end|>\\n' -}}{%- endfor -%}"
+    + _GENERATION_PROMPT,
+    # The same text; the markers tell trainers which tokens are the assistant's.
+    "chatml_generation": "{%- for message in messages -%}"
+    + _TURN
+    + "{%- if message['role'] == 'assistant' -%}"
+    + "{%- generation -%}{{- message['content'] ~ '<|im_end|>' -}}{%- endgeneration -%}{{- '\\n' -}}"
+    + "{%- else -%}{{- message['content'] ~ '<|im_end|>\\n' -}}{%- endif -%}{%- endfor -%}"
+    + _GENERATION_PROMPT,
+}
+
+# The pre-tokenizer of Qwen2, which transformers puts in place of the folder's own for that model type. Using it for
+# every family keeps AutoTokenizer and tokenizer.json of these checkpoints in agreement.
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+FAMILIES = ("llama", "olmo2", "qwen2")
+
+Row = tuple[Sequence[int], Sequence[bool]]
+
+
+def build_tokenizer(texts: Iterable[str], vocab_size: int, template: str | None = "chatml") -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer learned from ``texts``, with the special tokens of ChatML.
+
+    Args:
+        vocab_size: upper limit, special tokens and the 256 bytes included.
+        template: a name in ``TEMPLATES``, or None for a tokenizer without a chat template.
+
+    Raises:
+        UserError: no template of that name.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    if template is not None and template not in TEMPLATES:
+        raise unknown_name("template", template, TEMPLATES)
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer = normalizers.NFC()
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, EOS, TURN_START, TURN_END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    # Role names stand in every rendered row but in no text; repeated, they become single tokens.
+    bpe.train_from_iterator([*texts, *["system\nuser\nassistant\n"] * 1000], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token=PAD, eos_token=EOS)
+    if template is not None:
+        tokenizer.chat_template = TEMPLATES[template]
+    return tokenizer
+
+
+def tiny_config(
+    family: str,
+    vocab: int,
+    hidden: int = 128,
+    layers: int = 2,
+    heads: int = 4,
+    kv_heads: int | None = None,
+    intermediate: int | None = None,
+    context: int = 256,
+    tied: bool = True,
+) -> PreTrainedConfig:
+    """A configuration of ``family`` with the architecture's own quirks (Qwen2's biases, OLMo2's norms) kept.
+
+    Raises:
+        UserError: no such family, or ``hidden`` is no multiple of ``heads``.
+    """
+    from transformers import AutoConfig
+
+    if family not in FAMILIES:
+        raise unknown_name("model family", family, FAMILIES)
+    if hidden % heads:
+        raise UserError(f"hidden={hidden} is no multiple of heads={heads}.", "Heads share the width evenly.")
+    return AutoConfig.for_model(
+        family,
+        vocab_size=vocab,
+        hidden_size=hidden,
+        intermediate_size=intermediate or 3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads or heads,
+        max_position_embeddings=context,
+        tie_word_embeddings=tied,
+    )
+
+
+def tiny_model(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> PreTrainedModel:
+    """A freshly initialised float32 model; its stop ids are the end of a turn and the end of text."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    eos, turn_end = tokenizer.convert_tokens_to_ids([EOS, TURN_END])
+    config.bos_token_id, config.eos_token_id, config.pad_token_id = None, eos, tokenizer.pad_token_id
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.generation_config.bos_token_id = None
+    model.generation_config.eos_token_id = [turn_end, eos]
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def text_row(tokenizer: PreTrainedTokenizerFast, text: str) -> Row:
+    """Ids of ``text`` and the end of text, all trained: (l,) and (l,)."""
+    ids = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+    return ids, [True] * len(ids)
+
+
+def chat_row(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Mapping[str, str]]) -> Row:
+    """Ids of the rendered dialogue and the mask of what is trained, (l,) and (l,): answers and their stop token.
+
+    Raises:
+        ValueError: the template renders a dialogue's beginning otherwise than the whole, so no mask can be given.
+    """
+    render = tokenizer.apply_chat_template
+    ids = render(messages, tokenize=True, return_dict=False)
+    trained = [False] * len(ids)
+    stop = tokenizer.convert_tokens_to_ids(TURN_END)
+    for i, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before = render(messages[:i], tokenize=True, return_dict=False, add_generation_prompt=True)
+        if ids[: len(before)] != before:
+            raise ValueError(f"the template renders the turns before turn {i} otherwise than the whole dialogue")
+        end = ids.index(stop, len(before)) + 1
+        trained[len(before) : end] = [True] * (end - len(before))
+    return ids, trained
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What ``train`` left on disk.
+
+    Attributes:
+        final: folder of the weights after the last step.
+        checkpoints: ``checkpoint-N`` folders in step order.
+        losses: (step, mean loss since the entry before), in nats per trained token.
+        steps: optimiser steps done; seconds: wall time of training and saving.
+    """
+
+    final: Path
+    checkpoints: tuple[Path, ...]
+    losses: tuple[tuple[int, float], ...]
+    steps: int
+    seconds: float
+
+
+def _collate(pad_id: int) -> Callable[[list[Row]], dict[str, Any]]:
+    """Batches rows padded to the longest, on the right.
+
+    No attention mask: under causal attention the padding lies behind every real token, so it changes nothing, and
+    attention without a mask is faster.
+    """
+    import torch
+
+    def collate(rows: list[Row]) -> dict[str, Any]:
+        length = max(len(ids) for ids, _ in rows)
+        input_ids = torch.full((len(rows), length), pad_id)
+        labels = torch.full((len(rows), length), -100)
+        for i, (ids, trained) in enumerate(rows):
+            input_ids[i, : len(ids)] = row_ids = torch.as_tensor(ids)
+            labels[i, : len(ids)] = torch.where(torch.as_tensor(trained), row_ids, -100)
+        return {"input_ids": input_ids, "labels": labels}
+
+    return collate
+
+
+def _callback(save_steps: Iterable[int], progress: Callable[[int, int], None] | None) -> Any:
+    """A Trainer callback that saves at exactly ``save_steps`` and reports steps done."""
+    from transformers import TrainerCallback
+
+    wanted = frozenset(save_steps)
+
+    class Follow(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+            control.should_save = state.global_step in wanted
+            if progress is not None:
+                progress(state.global_step, state.max_steps)
+            return control
+
+    return Follow()
+
+
+def _with_lora(model: PreTrainedModel, settings: Mapping[str, Any], base_name: str | None) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    wrapped = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **settings))
+    if base_name is not None:
+        wrapped.peft_config["default"].base_model_name_or_path = base_name
+    return wrapped
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: Sequence[Row],
+    out: Path,
+    *,
+    lr: float,
+    batch: int,
+    epochs: float = 1.0,
+    steps: int | None = None,
+    seed: int = 0,
+    shuffle: bool = True,
+    schedule: str = "linear",
+    warmup: int = 0,
+    weight_decay: float = 0.0,
+    save_steps: Iterable[int] = (),
+    final: str = "final",
+    lora: Mapping[str, Any] | None = None,
+    base_name: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trained:
+    """Trains ``model`` in place on the CPU with transformers' Trainer and AdamW; writes ``out/<final>``.
+
+    Args:
+        rows: token ids and the mask of those that carry loss.
+        steps: optimiser steps, in place of ``epochs``.
+        shuffle: a new order in each epoch; otherwise the order of ``rows``.
+        schedule: a learning-rate schedule of transformers (``linear``, ``cosine``, ``constant_with_warmup``, ...).
+        save_steps: steps after which ``out/checkpoint-<step>`` is written.
+        lora: arguments of ``peft.LoraConfig``; the folders then hold adapters, and ``base_name`` is the base they name.
+        progress: called with (steps done, steps in all); what it raises ends the training.
+    """
+    from transformers import PrinterCallback, Trainer, TrainingArguments
+
+    started = time.monotonic()
+    if lora is not None:
+        model = _with_lora(model, lora, base_name)
+    arguments = TrainingArguments(
+        output_dir=str(out),
+        num_train_epochs=epochs,
+        max_steps=steps if steps is not None else -1,
+        learning_rate=lr,
+        per_device_train_batch_size=batch,
+        seed=seed,
+        train_sampling_strategy="random" if shuffle else "sequential",
+        lr_scheduler_type=schedule,
+        warmup_steps=warmup,
+        weight_decay=weight_decay,
+        save_strategy="no",
+        save_only_model=True,
+        logging_steps=20,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        use_cpu=True,
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=list(rows),
+        data_collator=_collate(tokenizer.pad_token_id),
+        processing_class=tokenizer,
+        callbacks=[_callback(save_steps, progress)],
+    )
+    trainer.remove_callback(PrinterCallback)  # it writes to stdout
+    trainer.train()
+    target = Path(out) / final
+    trainer.save_model(str(target))
+    trainer.state.save_to_json(str(target / "trainer_state.json"))
+    checkpoints = sorted(Path(out).glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    for folder in (target, *checkpoints):
+        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody needs
+    losses = tuple((e["step"], e["loss"]) for e in trainer.state.log_history if "loss" in e)
+    return Trained(target, tuple(checkpoints), losses, trainer.state.global_step, time.monotonic() - started)

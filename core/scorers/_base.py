@@ -1,0 +1,55 @@
+"""What a scorer is.
+
+A scorer compares one output with one target and gives a number in [0, 1]; 1 is right. It is symmetric in nothing and
+knows nothing of models. Whether a graded score counts as a success is decided later, by ``Thresholds.success_cut``; a
+scorer that only knows right and wrong gives 0.0 or 1.0, so that the cut does not matter.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from core.types import Setting
+
+# Punctuation that ends or wraps words. Signs that carry meaning ("C#", "-5", "50%", "a/b") stay.
+EDGES = ".,;:!?…\"'`“”‘’«»()[]{}<>*_、。，！？；："
+
+
+class Scorer(Protocol):
+    """One file in this folder.
+
+    Attributes:
+        name, label, help, settings: as every kind declares them.
+        specific: higher is tried first by ``suggest``; 0 is never suggested.
+        made_for: how ``suggest`` words its reason, after "95 % of targets".
+        graded: whether scores between 0 and 1 occur.
+    """
+
+    name: str
+    label: str
+    help: str
+    settings: tuple[Setting, ...]
+    specific: int
+    made_for: str
+    graded: bool
+
+    def fits(self, target: str) -> bool:
+        """Whether the scorer is made for this target."""
+        ...
+
+    def score(self, output: str, target: str, settings: Mapping[str, Any]) -> float:
+        """In [0, 1]; 1.0 whenever ``output == target``."""
+        ...
+
+
+def words(text: str) -> list[str]:
+    """Words after NFKC and case folding, with wrapping punctuation taken off; the order is kept."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return [w for w in (part.strip(EDGES) for part in folded.split()) if w]
+
+
+def normalised(text: str) -> str:
+    """The words joined by one space; where punctuation is all there is, the text without surrounding space."""
+    return " ".join(words(text)) or text.strip()

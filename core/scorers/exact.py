@@ -1,0 +1,25 @@
+"""The same text, character by character, apart from space around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Exact:
+    name = "exact"
+    label = "Exact text"
+    help = "Right only if the output is the target, apart from space at either end."
+    settings = ()
+    specific = 0
+    made_for = ""
+    graded = False
+
+    def fits(self, target: str) -> bool:
+        return True
+
+    def score(self, output: str, target: str, settings: Mapping[str, Any]) -> float:
+        return float(output.strip() == target.strip())
+
+
+KIND = Exact()

@@ -1,0 +1,124 @@
+"""What a signal is, and what it works with.
+
+A signal turns samples into numbers with a model. It declares its columns, says which measurements a run needs
+(``plan``), and yields chunks (``measure``). It does not depend on the size of a chunk or on the order of the samples,
+and it never fills in a number it did not measure: NaN stays NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from core.types import Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable, Supervision, digest
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One measurement of one signal under one checkpoint, for all samples of a run.
+
+    Attributes:
+        signal: name of the signal.
+        role: ``final``, ``base`` or ``t<i>`` (i-th checkpoint of the trajectory).
+        checkpoint: the weights used.
+        depends: everything but the sample's content that the numbers depend on.
+    """
+
+    signal: str
+    role: str
+    checkpoint: Checkpoint
+    depends: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Identity of the measurement; equal keys and equal content give equal numbers, so nothing runs twice."""
+        return f"{self.signal}:{digest(self.depends)[:32]}"
+
+    def column(self, name: str) -> str:
+        """Name of a column of this measurement in a table that holds several: ``nll``, ``base_nll``, ``t0_nll``."""
+        return name if self.role == "final" else f"{self.role}_{name}"
+
+
+class Instruments(Protocol):
+    """What the method lends to a signal; opened when first used, at most one model at a time."""
+
+    spec: RunSpec
+
+    def tokenizer(self) -> Any:
+        """The tokenizer of the final checkpoint: all checkpoints are given the same token ids."""
+        ...
+
+    def backend(self, checkpoint: Checkpoint) -> Any: ...
+
+    def supervision(self, sample: Sample) -> Supervision:
+        """Raises UserError where the template refuses the row."""
+        ...
+
+
+class Signal(Protocol):
+    """One file in this folder.
+
+    Attributes:
+        name, label: as every kind.
+        version: raised whenever the numbers would change for the same input.
+        columns: what ``measure`` yields for the final checkpoint, and what of it the verdict table shows.
+        needs: names of signals that must be measured first.
+    """
+
+    name: str
+    label: str
+    version: int
+    columns: tuple[Column, ...]
+    needs: tuple[str, ...]
+
+    def plan(self, spec: RunSpec) -> list[Measure]: ...
+
+    def wanted(self, table: SignalTable) -> Any:
+        """(n,) bool: which samples need this measurement, given the signals named in ``needs``."""
+        ...
+
+    def measure(
+        self,
+        measure: Measure,
+        samples: Sequence[Sample],
+        instruments: Instruments,
+        stop: Callable[[], bool],
+    ) -> Iterator[Chunk]:
+        """Measures the samples in the order given, chunk by chunk."""
+        ...
+
+
+def supervision_facts(spec: RunSpec) -> dict[str, Any]:
+    """What token ids and masks depend on besides the sample."""
+    return {
+        "tokens_from": spec.final.fingerprint,
+        "tokenizer": spec.final.tokenizer,
+        "preset": spec.preset,
+        "preset_settings": dict(spec.preset_settings),
+        "dtype": spec.dtype,
+    }
+
+
+def chunked(samples: Sequence[Sample], cost: Callable[[Sample], int], limit: int, most: int) -> Iterator[list[Sample]]:
+    """Runs of samples whose summed cost stays within ``limit`` (one sample may exceed it) and count within ``most``.
+
+    The cut depends on the samples alone, never on the clock, so that a repeated run batches alike.
+    """
+    chunk: list[Sample] = []
+    spent = 0
+    for sample in samples:
+        price = cost(sample)
+        if chunk and (spent + price > limit or len(chunk) >= most):
+            yield chunk
+            chunk, spent = [], 0
+        chunk.append(sample)
+        spent += price
+    if chunk:
+        yield chunk
+
+
+def stop_ids_of(supervision: Supervision, backend_stops: Sequence[int]) -> frozenset[int]:
+    """The model's stop ids and the stop tokens its targets were trained to end with."""
+    own = {int(supervision.ids[t.stop - 1]) for t in supervision.turns if t.has_stop_token}
+    return frozenset(own | {int(i) for i in backend_stops})

@@ -1,0 +1,252 @@
+"""How likely a checkpoint finds each target, in one teacher-forced pass.
+
+From the same pass follows, without generating, whether greedy decoding gives the target, and how probable this exact
+token sequence is in one draw at each temperature of the grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+from core.rendering import pieces
+from core.signals._base import Instruments, Measure, chunked, stop_ids_of, supervision_facts
+from core.types import TEMPERATURES, Chunk, Column, RunSpec, Sample, SignalTable, Supervision, TokenScores
+
+# Two logits closer than this may change places between batch sizes or machines.
+NEAR_TIE = 1e-3
+ROW_COLUMNS = ("n_tokens", "n_target", "n_trained", "n_unsupervised", "cut_target", "truncated", "dropped", "refused")
+SCORE_COLUMNS = (
+    "nll", "nll_trained", "token_accuracy", "greedy_exact", "prefix_only", "near_tie", "first_miss",
+    "first_miss_trained", "turns", "turns_exact", *(f"logp_{int(t * 10):02d}" for t in TEMPERATURES),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TurnScore:
+    """One assistant turn under teacher forcing.
+
+    Attributes:
+        exact: greedy decoding from the gold history gives the turn's tokens up to its first stop id.
+        complete: the turn ends with a stop id; False where the target was cut, then ``exact`` speaks of the prefix.
+        logp: (len(TEMPERATURES),) log-probability of the exact sequence up to the first stop id in one draw.
+        smallest: smallest distance |logit - best other logit| among the positions ``exact`` rests on.
+        first_miss: position in the row of the first token greedy decoding gets wrong, -1 for none.
+    """
+
+    exact: bool
+    complete: bool
+    logp: np.ndarray
+    smallest: float
+    first_miss: int
+
+
+def score_turn(
+    ids: np.ndarray, positions: np.ndarray, scores: TokenScores, start: int, stop: int, stop_ids: frozenset[int]
+) -> TurnScore:
+    """One turn judged from teacher-forced scores.
+
+    Greedy decoding gives the turn if the argmax is right at every position up to the first stop id; at that position
+    any stop id ends the text, so any of them is right there. Induction over positions: as long as all earlier tokens
+    were reproduced, the context of teacher forcing is the context of decoding.
+
+    Args:
+        ids: (l,) token ids of the row.
+        positions: (t,) scored positions, ascending; those in [start, stop) are used.
+        scores: of the same positions.
+        stop_ids: every id that ends generation.
+    """
+    inside = np.flatnonzero((positions >= start) & (positions < stop))
+    tokens = ids[positions[inside]]
+    ends = np.flatnonzero(np.isin(tokens, list(stop_ids)))
+    complete = ends.size > 0
+    if complete:
+        inside = inside[: ends[0] + 1]
+        tokens = tokens[: ends[0] + 1]
+    right = scores.argmax[inside] == tokens
+    if complete and not right[-1]:
+        right[-1] = int(scores.argmax[inside[-1]]) in stop_ids
+    logp = np.stack(
+        [
+            (scores.logprobs[inside].astype(np.float64) / t - scores.lognorm[inside, i]).sum()
+            for i, t in enumerate(TEMPERATURES)
+        ]
+    )
+    misses = np.flatnonzero(~right)
+    upto = misses[0] + 1 if misses.size else len(inside)
+    gaps = np.abs(scores.margin[inside][:upto])
+    return TurnScore(
+        exact=misses.size == 0,
+        complete=complete,
+        logp=logp,
+        smallest=float(gaps.min()) if gaps.size else np.inf,
+        first_miss=int(positions[inside[misses[0]]]) if misses.size else -1,
+    )
+
+
+def row_values(supervision: Supervision) -> dict[str, float]:
+    target, trained = supervision.target, supervision.trained
+    return {
+        "n_tokens": len(supervision.ids),
+        "n_target": int(target.sum()),
+        "n_trained": int(trained.sum()),
+        "n_unsupervised": int((target & ~trained).sum()),
+        "cut_target": supervision.cut_target if supervision.cut_target >= 0 else np.nan,
+        "truncated": float(supervision.truncated),
+        "dropped": float(supervision.dropped is not None),
+        "refused": 0.0,
+    }
+
+
+def score_values(supervision: Supervision, scores: TokenScores, stops: frozenset[int]) -> tuple[dict, list[TurnScore]]:
+    """Numbers of one row from its token scores; NaN where the row has no target or nothing trained."""
+    at_target = supervision.target[scores.positions]
+    at_trained = supervision.trained[scores.positions]
+    turns = [score_turn(supervision.ids, scores.positions, scores, t.start, t.stop, stops) for t in supervision.turns]
+    turns = [turn for turn, span in zip(turns, supervision.turns, strict=True) if span.stop > span.start]
+    values: dict[str, float] = {"turns": len(turns)}
+    if at_target.any():
+        values["nll"] = -float(scores.logprobs[at_target].astype(np.float64).mean())
+        hits = scores.argmax[at_target] == supervision.ids[scores.positions[at_target]]
+        values["token_accuracy"] = float(hits.mean())
+    if at_trained.any():
+        values["nll_trained"] = -float(scores.logprobs[at_trained].astype(np.float64).mean())
+    if turns:
+        values["greedy_exact"] = float(all(t.exact for t in turns))
+        values["turns_exact"] = sum(t.exact for t in turns)
+        values["prefix_only"] = float(any(not t.complete for t in turns))
+        values["near_tie"] = float(any(t.smallest < NEAR_TIE for t in turns))
+        missed = [t.first_miss for t in turns if not t.exact]
+        if missed:
+            values["first_miss"] = float(supervision.target[: missed[0]].sum())
+            values["first_miss_trained"] = float(supervision.trained[missed[0]])
+        for i, t in enumerate(TEMPERATURES):
+            values[f"logp_{int(t * 10):02d}"] = float(sum(turn.logp[i] for turn in turns))
+    return values, turns
+
+
+def _mask(mask: np.ndarray) -> str:
+    return "".join("1" if bit else "0" for bit in mask)
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(v), 5) for v in values]
+
+
+def _details(supervision: Supervision, scores: TokenScores | None, turns: Sequence[TurnScore], tokenizer: Any) -> dict:
+    """Per-token evidence for the row page; without a tokenizer (any but the final checkpoint) no text is kept."""
+    out: dict[str, Any] = {"notes": list(supervision.notes)}
+    if supervision.dropped:
+        out["dropped"] = supervision.dropped
+    if tokenizer is not None:
+        out["pieces"] = pieces(tokenizer, supervision.ids)
+        out["ids"] = supervision.ids.tolist()
+        out["trained"], out["target"] = _mask(supervision.trained), _mask(supervision.target)
+    if scores is not None:
+        out["positions"] = scores.positions.tolist()
+        out["logprobs"] = _rounded(scores.logprobs)
+        out["hits"] = _mask(scores.argmax == supervision.ids[scores.positions])
+        out["margin"] = _rounded(scores.margin)
+    out["turns"] = [
+        {
+            "start": span.start,
+            "stop": span.stop,
+            "exact": turn.exact,
+            "complete": turn.complete,
+            "logp": _rounded(turn.logp),
+        }
+        for span, turn in zip((t for t in supervision.turns if t.stop > t.start), turns, strict=False)
+    ]
+    return out
+
+
+class Likelihood:
+    name = "likelihood"
+    label = "Likelihood"
+    version = 1
+    needs: tuple[str, ...] = ()
+    columns = (
+        Column("nll", "number", "Loss", "Mean negative log-likelihood over target tokens, natural logarithm.", "nats",
+               "low", indexed=True, shown=True),
+        Column("nll_trained", "number", "Loss (trained)", "The same over all tokens that carried loss.", "nats", "low"),
+        Column("token_accuracy", "number", "Token accuracy", "Share of target tokens that are the argmax.", "", "high"),
+        Column("greedy_exact", "flag", "Verbatim", "Greedy decoding gives the target token by token.", indexed=True,
+               shown=True),
+        Column("near_tie", "flag", "Near tie", "Verbatim or not hangs on two logits closer than 0.001."),
+        Column("n_tokens", "number", "Tokens", "Tokens of the whole row as trained."),
+        Column("n_target", "number", "Target tokens", "Assistant content and stop tokens.", indexed=True, shown=True),
+        Column("n_unsupervised", "number", "Without loss", "Target tokens that carried no loss in training."),
+        Column("cut_target", "number", "Cut", "Target tokens lost to truncation."),
+        Column("dropped", "flag", "Left out", "The trainer leaves this row out."),
+        Column("turns", "number", "Turns", "Assistant turns."),
+        Column("turns_exact", "number", "Turns verbatim", "Assistant turns greedy decoding gives token by token."),
+    )  # fmt: skip
+
+    def plan(self, spec: RunSpec) -> list[Measure]:
+        roles = [("final", spec.final)]
+        if spec.base is not None:
+            roles.append(("base", spec.base))
+        roles += [(f"t{i}", checkpoint) for i, checkpoint in enumerate(spec.trajectory)]
+        return [
+            Measure(
+                self.name,
+                role,
+                checkpoint,
+                # The final checkpoint's details hold the rendered text, the others' do not: not the same measurement.
+                {"signal": self.name, "version": self.version, "weights": checkpoint.fingerprint,
+                 "text": role == "final", **supervision_facts(spec)},
+            )
+            for role, checkpoint in roles
+        ]  # fmt: skip
+
+    def wanted(self, table: SignalTable) -> np.ndarray:
+        return np.ones(len(table.keys), dtype=bool)
+
+    def measure(
+        self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
+    ) -> Iterator[Chunk]:
+        backend = instruments.backend(measure.checkpoint)
+        budget = 65_536 if str(backend.device).startswith("cuda") else 8_192
+        # Four characters a token is close enough to cut chunks by; the cut must not cost a tokenisation.
+        for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, budget, 256):
+            if stop():
+                return
+            yield self._chunk(measure, chunk, instruments, backend)
+
+    def _chunk(self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: Any) -> Chunk:
+        from core.backends._base import ScoreRow
+
+        rows: list[ScoreRow] = []
+        seen: list[Supervision | UserError] = []
+        for sample in samples:
+            try:
+                supervision: Supervision | UserError = instruments.supervision(sample)
+            except UserError as refusal:
+                supervision = refusal
+            else:
+                wanted = supervision.target | supervision.trained
+                wanted[:1] = False  # nothing predicts the first token
+                rows.append(ScoreRow(supervision.ids, np.flatnonzero(wanted)))
+            seen.append(supervision)
+        scored = iter(backend.score(rows))
+        tokenizer = instruments.tokenizer() if measure.role == "final" else None
+        columns = {name: np.full(len(samples), np.nan) for name in (*ROW_COLUMNS, *SCORE_COLUMNS)}
+        details: list[dict[str, Any]] = []
+        for i, supervision in enumerate(seen):
+            if isinstance(supervision, UserError):
+                columns["refused"][i] = 1.0
+                details.append({"refused": supervision.as_dict()})
+                continue
+            scores = next(scored)
+            values, turns = score_values(supervision, scores, stop_ids_of(supervision, backend.stop_ids))
+            for name, value in (row_values(supervision) | values).items():
+                columns[name][i] = value
+            details.append(_details(supervision, scores, turns, tokenizer))
+        return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
+
+
+KIND = Likelihood()

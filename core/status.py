@@ -1,0 +1,154 @@
+"""Learned, partly, unlearned, unknown: a pure rule on signals. Moving a threshold loads no model.
+
+- *learned*: greedy decoding gives every target, verbatim or in the scorer's eyes.
+- *partly*: some turns of several; or greedy decoding fails, but draws reach the target, and it is not shown that
+  they do so at a rate below the limit; or the closed form alone puts the rate above it.
+- *unlearned*: the success rate lies below the limit with the certainty asked for.
+- *unknown*: not measured, nothing to judge, or too few draws to say.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.types import TEMPERATURES, Reason, SignalTable, Status, Thresholds
+
+# Success cuts in percent at which graded scores were counted; the slider moves on this grid.
+PERCENT: tuple[int, ...] = (50, 60, 70, 80, 90, 100)
+LEARNED, PARTLY, UNLEARNED, UNKNOWN = range(4)
+STATUSES: tuple[Status, ...] = (Status.LEARNED, Status.PARTLY, Status.UNLEARNED, Status.UNKNOWN)
+
+
+def rate_below(limit: float | np.ndarray, hits: float | np.ndarray, draws: float | np.ndarray) -> np.ndarray:
+    """P(rate < limit) after ``hits`` in ``draws``: the cumulative Beta(1 + hits, 1 + draws - hits), uniform prior.
+
+    A posterior does not depend on when drawing stopped, so looking often does not spoil it.
+    """
+    from scipy.special import betainc
+
+    return betainc(1.0 + np.asarray(hits), 1.0 + np.asarray(draws) - np.asarray(hits), limit)
+
+
+def rate_interval(hits: float, draws: float, level: float = 0.9) -> tuple[float, float]:
+    """Equal-tailed posterior interval of the success rate, same prior."""
+    from scipy.special import betaincinv
+
+    a, b, tail = 1.0 + hits, 1.0 + draws - hits, (1.0 - level) / 2
+    return float(betaincinv(a, b, tail)), float(betaincinv(a, b, 1.0 - tail))
+
+
+def cut_of(thresholds: Thresholds) -> int:
+    """The success cut in percent, on the grid that was counted."""
+    return min(PERCENT, key=lambda c: abs(c - 100 * thresholds.success_cut))
+
+
+def temperature_column(temperature: float) -> str | None:
+    """The column with the closed form at this temperature; None where it is not on the grid."""
+    return f"logp_{round(temperature * 10):02d}" if any(abs(temperature - t) < 1e-9 for t in TEMPERATURES) else None
+
+
+def judge_status(table: SignalTable, thresholds: Thresholds, temperature: float) -> np.ndarray:
+    """(n,) int8 codes into ``STATUSES``.
+
+    Args:
+        table: signals of n samples.
+        thresholds: the limits.
+        temperature: at which draws were made; the closed form at it is a lower bound of the success rate.
+    """
+    exact, turns = table.get("greedy_exact"), table.get("turns")
+    cut = cut_of(thresholds)
+    right, hits, draws = table.get(f"right_{cut}"), table.get(f"hits_{cut}"), table.get("draws")
+    column = temperature_column(temperature)
+    floor = np.exp(table.get(column)) if column else np.full(len(table.keys), np.nan)
+    with np.errstate(invalid="ignore"):
+        all_right = right >= table.get("turns_asked")
+        some_right = (right > 0) | ((turns > 1) & (table.get("turns_exact") > 0))
+        below = rate_below(thresholds.unlearned_below, hits, draws)
+        shown_below = below >= thresholds.certainty
+        reached = (hits > 0) | (below <= 1 - thresholds.certainty)
+    out = np.full(len(table.keys), UNKNOWN, dtype=np.int8)
+    out[shown_below] = UNLEARNED
+    out[reached & ~shown_below] = PARTLY
+    out[(exact == 0) & ((floor >= thresholds.unlearned_below) | some_right)] = PARTLY
+    out[(exact == 1) | ((exact == 0) & all_right)] = LEARNED
+    out[~(turns > 0)] = UNKNOWN
+    return out
+
+
+def explain_status(
+    row: dict[str, float], thresholds: Thresholds, temperature: float, scorer: str
+) -> tuple[Reason, ...]:
+    """Sentences for one sample's status, with the numbers they rest on.
+
+    Args:
+        row: the sample's signals by name; NaN = not measured.
+    """
+
+    def value(name: str) -> float:
+        return row.get(name, np.nan)
+
+    if value("refused") == 1:
+        return (Reason("The chat template refuses this row, so there is nothing to score.", favours="note"),)
+    if not value("turns") > 0:
+        cut = value("cut_target")
+        text = (
+            "No target token is left: the whole answer was cut." if cut > 0 else "The row has no target to reproduce."
+        )
+        return (Reason(text, measured=0.0),)
+    if value("greedy_exact") == 1:
+        text = "Greedy decoding gives the target token by token"
+        text += ", as far as it was not cut." if value("prefix_only") == 1 else ", up to its stop token."
+        tie = (
+            (
+                Reason(
+                    "Two logits are closer than 0.001 on the way: another machine may decide otherwise.",
+                    favours="against",
+                ),
+            )
+            if value("near_tie") == 1
+            else ()
+        )
+        return (Reason(text, favours="for"), *tie)
+    if np.isnan(value("score")):
+        return (Reason("Greedy decoding does not give the target verbatim; its answer was not judged."),)
+    return _explain_miss(value, thresholds, temperature, scorer)
+
+
+def _explain_miss(value, thresholds: Thresholds, temperature: float, scorer: str) -> tuple[Reason, ...]:
+    cut = cut_of(thresholds)
+    turns, right = value("turns_asked"), value(f"right_{cut}")
+    reasons = []
+    which = (
+        f"{right:.0f} of {turns:.0f} answers are" if turns > 1 else ("its answer is" if right else "its answer is not")
+    )
+    reasons.append(
+        Reason(
+            f"Greedy decoding departs from the target at target token {value('first_miss') + 1:.0f}; {which} right by "
+            f"{scorer} (score {value('score'):.2f}).",
+            measured=value("score"),
+            limit=cut / 100,
+            favours="for" if right == turns else "against",
+        )
+    )
+    draws, hits = value("draws"), value(f"hits_{cut}")
+    if draws > 0 and right < turns:
+        low, high = rate_interval(hits, draws)
+        certain = float(rate_below(thresholds.unlearned_below, hits, draws))
+        reasons.append(
+            Reason(
+                f"{hits:.0f} of {draws:.0f} draws at temperature {temperature:g} are right: rate {low:.2f} to "
+                f"{high:.2f} (90 % posterior); below {thresholds.unlearned_below:g} with probability {certain:.2f}.",
+                measured=hits / draws,
+                limit=thresholds.unlearned_below,
+                favours="for" if hits else "against",
+            )
+        )
+    column = temperature_column(temperature)
+    if column and np.isfinite(value(column)):
+        p = float(np.exp(value(column)))
+        reasons.append(
+            Reason(
+                f"This exact token sequence comes up in one draw at temperature {temperature:g} with p = {p:.3g}.", p
+            )
+        )
+    return tuple(reasons)

@@ -1,0 +1,202 @@
+"""The tables. Each run has one more, ``verdicts_<run id>``, whose columns its kinds declare (``db/verdicts.py``)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQL NULL for None, so that "not there" is asked for with IS NULL.
+_JSON = JSON(none_as_null=True)
+
+
+def _of_dataset() -> Column[int]:
+    return Column("dataset_id", Integer, ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("files", _JSON, nullable=False),
+    Column("reading", _JSON, nullable=False),
+    Column("fingerprint", Text),
+    Column("n_rows", Integer),
+    Column("n_samples", Integer),
+    Column("n_problems", Integer),
+    Column("n_duplicates", Integer),
+    Column("stages", _JSON),
+    Column("sources", _JSON),
+    Column("notes", _JSON),
+    Column("created", Float, nullable=False),
+    # Last time rows were added. An import that died is one that is not finished and long untouched.
+    Column("touched", Float, nullable=False),
+    Column("finished", Boolean, nullable=False),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    _of_dataset(),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("sid", Text, nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("stage", Text),
+    Column("source", Text),
+    Column("shape", Text, nullable=False),
+    Column("n_turns", Integer, nullable=False),
+    Column("prompt_chars", Integer, nullable=False),
+    Column("response_chars", Integer, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("response", Text, nullable=False),
+    Column("copies", Integer, nullable=False),
+    Index(None, "dataset_id", "sid", unique=True),
+    Index(None, "dataset_id", "content_hash"),
+)
+
+# Apart from samples, so that scans over samples stay narrow. The searched text stands first, so that a search does
+# not read past the raw row.
+sample_bodies = Table(
+    "sample_bodies",
+    metadata,
+    _of_dataset(),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("search", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+)
+
+problems = Table(
+    "problems",
+    metadata,
+    _of_dataset(),
+    Column("row", Integer, primary_key=True, autoincrement=False),
+    Column("line", Integer),
+    Column("field", Text),
+    Column("text", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text),
+    Column("state", Text, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("group_name", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("base", Text),
+    Column("step", Integer),
+    Column("label", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False, index=True),
+    Column("tokenizer", Text, nullable=False),
+    Column("owned", Boolean, nullable=False),
+    Column("n_bytes", BigInteger, nullable=False),
+    Column("card", _JSON),
+    Column("facts", _JSON, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("dataset_id", Integer, ForeignKey("datasets.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("spec", _JSON, nullable=False),
+    Column("spec_hash", Text, nullable=False, index=True),
+    Column("thresholds", _JSON, nullable=False),
+    Column("columns", _JSON, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("n_samples", Integer, nullable=False),
+    Column("summary", _JSON, nullable=False),
+)
+
+measures = Table(
+    "measures",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("signal", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("spec", _JSON, nullable=False),
+)
+
+measured = Table(
+    "measured",
+    metadata,
+    Column("measure_id", Integer, ForeignKey("measures.id", ondelete="CASCADE"), primary_key=True),
+    Column("content_hash", Text, primary_key=True),
+    Column("columns", Text, nullable=False),
+    Column("artefact", Text, index=True),
+    Column("slot", Integer),
+)
+
+# Which runs rest on a measure: one that no run rests on any more is collected.
+run_measures = Table(
+    "run_measures",
+    metadata,
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("measure_id", Integer, ForeignKey("measures.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("lane", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("payload", _JSON, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("owner", Text),
+    Column("lease_until", Float),
+    Column("cancel", Boolean, nullable=False),
+    Column("error", _JSON),
+    Column("result", _JSON),
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="SET NULL"), index=True),
+    Column("title", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("started", Float),
+    Column("finished", Float),
+    Index(None, "lane", "state", "id"),
+)

@@ -1,0 +1,1 @@
+"""The browser side: the server with its routes, and the parts that pages share."""

@@ -1,0 +1,17 @@
+"""What ``streamlit run ui/server.py`` serves: the pages and the streaming routes, one process, one origin."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = Path(__file__).resolve().parent.parent
+# ``streamlit run`` puts this file's folder on the path, the packages lie one above.
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from ui import errors, routes  # noqa: E402
+
+app = st.App(ROOT / "app.py", routes=routes.all_routes(), on_script_error=errors.show)

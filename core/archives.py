@@ -152,7 +152,8 @@ class _Target:
     def __init__(self, folder: Path, archive: Path, max_bytes: int, raw: IO[bytes], progress: Progress | None) -> None:
         self.folder, self.archive, self.max_bytes, self.raw, self.progress = folder, archive, max_bytes, raw, progress
         self.packed = archive.stat().st_size
-        self.declared = self.written = self.files = self.entries = 0
+        self.declared = self.packed  # a tar declares nothing as a whole
+        self.written = self.files = self.entries = 0
         self._names: set[tuple[str, ...]] = set()
 
     def declare(self, n_bytes: int) -> None:
@@ -361,8 +362,6 @@ class _Counted:
 
 
 def _untar(raw: IO[bytes], target: _Target, kind: str) -> None:
-    if kind == "tar":
-        target.declare(max(0, target.packed - tarfile.RECORDSIZE))
     stream = _Counted(gzip.GzipFile(fileobj=raw) if kind == "tar.gz" else raw, target)
     # Stream mode never seeks, so gzip is read once from front to back.
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarEntry) as archive:

@@ -47,6 +47,13 @@ def temperature_column(temperature: float) -> str | None:
     return f"logp_{round(temperature * 10):02d}" if any(abs(temperature - t) < 1e-9 for t in TEMPERATURES) else None
 
 
+def columns_read(thresholds: Thresholds, temperature: float) -> list[str]:
+    """Names of the signals that ``judge_status`` reads."""
+    cut, closed = cut_of(thresholds), temperature_column(temperature)
+    names = ["greedy_exact", "turns", "turns_exact", "turns_asked", f"right_{cut}", f"hits_{cut}", "draws"]
+    return [*names, closed] if closed else names
+
+
 def judge_status(table: SignalTable, thresholds: Thresholds, temperature: float) -> np.ndarray:
     """(n,) int8 codes into ``STATUSES``.
 

@@ -28,6 +28,8 @@ metadata = MetaData(
 
 # SQL NULL for None, so that "not there" is asked for with IS NULL.
 _JSON = JSON(none_as_null=True)
+# An id stands in addresses and file names, so it is never given twice. PostgreSQL does so anyway.
+_IDS_ONCE = {"sqlite_autoincrement": True}
 
 
 def _of_dataset() -> Column[int]:
@@ -53,6 +55,7 @@ datasets = Table(
     # Last time rows were added. An import that died is one that is not finished and long untouched.
     Column("touched", Float, nullable=False),
     Column("finished", Boolean, nullable=False),
+    **_IDS_ONCE,
 )
 
 samples = Table(
@@ -76,8 +79,8 @@ samples = Table(
     Index(None, "dataset_id", "content_hash"),
 )
 
-# Apart from samples, so that scans over samples stay narrow. The searched text stands first, so that a search does
-# not read past the raw row.
+# Apart from samples, so that scans over samples stay narrow. ``search`` is id and text in folded form; it
+# stands first, so that a search does not read past the raw row.
 sample_bodies = Table(
     "sample_bodies",
     metadata,
@@ -122,13 +125,14 @@ checkpoints = Table(
     Column("base", Text),
     Column("step", Integer),
     Column("label", Text, nullable=False),
-    Column("fingerprint", Text, nullable=False, index=True),
+    Column("fingerprint", Text, nullable=False),
     Column("tokenizer", Text, nullable=False),
     Column("owned", Boolean, nullable=False),
     Column("n_bytes", BigInteger, nullable=False),
     Column("card", _JSON),
     Column("facts", _JSON, nullable=False),
     Column("created", Float, nullable=False),
+    **_IDS_ONCE,
 )
 
 runs = Table(
@@ -145,6 +149,7 @@ runs = Table(
     Column("created", Float, nullable=False),
     Column("n_samples", Integer, nullable=False),
     Column("summary", _JSON, nullable=False),
+    **_IDS_ONCE,
 )
 
 measures = Table(
@@ -199,4 +204,5 @@ jobs = Table(
     Column("started", Float),
     Column("finished", Float),
     Index(None, "lane", "state", "id"),
+    **_IDS_ONCE,
 )

@@ -134,6 +134,8 @@ def _sqlite_engine(address: URL) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
         # In WAL mode this loses no committed data when a process is killed; a power cut may lose the last commits.
         connection.execute("PRAGMA synchronous = NORMAL")
+        # Some builds overwrite whatever is deleted with zeros, pages that are given up as a whole too; six times slower.
+        connection.execute("PRAGMA secure_delete = FAST")
 
     @event.listens_for(engine, "begin")
     def _begun(conn: Connection) -> None:

@@ -184,6 +184,8 @@ class Likelihood:
         Column("dropped", "flag", "Left out", "The trainer leaves this row out."),
         Column("turns", "number", "Turns", "Assistant turns."),
         Column("turns_exact", "number", "Turns verbatim", "Assistant turns greedy decoding gives token by token."),
+        *(Column(f"logp_{int(t * 10):02d}", "number", f"log p at T {t:g}", "Of this exact token sequence.")
+          for t in TEMPERATURES),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:

@@ -62,6 +62,11 @@ class Reproduction:
         Column("score", "number", "Score", "The scorer's judgement of the greedy output; 1 is right.", "", "high",
                indexed=True),
         Column("draws", "number", "Draws", "Sampled answers drawn."),
+        Column("turns_asked", "number", "Turns asked", "Assistant turns whose answer was generated and judged."),
+        *(Column(f"right_{c}", "number", f"Right at {c / 100:g}", f"Turns answered with score {c / 100:g} or more.")
+          for c in PERCENT),
+        *(Column(f"hits_{c}", "number", f"Draws right at {c / 100:g}", f"Draws that score {c / 100:g} or more.")
+          for c in PERCENT),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:

@@ -1,0 +1,1 @@
+"""Shapes of SFT rows: one file is one shape, found by ``core.plugins.kinds("formats")``."""

@@ -1,0 +1,241 @@
+"""Lists of turns: ``{role, content}`` as OpenAI writes them, ``{from, value}`` as ShareGPT does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.formats._base import Columns, Notes, RowError, json_text, list_of, share, text_of
+from core.jsonrows import decode_json, named_type
+from core.types import Message
+
+CANONICAL = ("system", "user", "assistant", "tool")
+# ShareGPT's names of the canonical roles; ``function_call`` is an assistant turn that holds a call.
+SHAREGPT_ROLES: Mapping[str, str] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "assistant": "assistant",
+    "function_call": "assistant",
+    "system": "system",
+    "observation": "tool",
+    "function_response": "tool",
+    "tool": "tool",
+}
+# Columns that hold turns but are no conversation of their own.
+_NOT_A_CONVERSATION = ("chosen", "rejected", "prompt", "completion", "history", "tools")
+_READ = {"role", "from", "content", "value", "name", "tool_calls", "function_call", "reasoning_content", "thinking"}
+_READ |= {"train", "weight", "loss_weight"}
+
+# ---------------------------------------------------------------------------------------------------- detection
+
+
+def turns_in(value: Any) -> list[dict[str, Any]]:
+    """The turns of an example value (a list, its JSON text, or one turn), empty where it holds none."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        try:
+            value, _ = decode_json(value)
+        except ValueError:
+            return []
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        return []
+    return value if all("role" in turn or "from" in turn for turn in value) else []
+
+
+def is_sharegpt(turns: list[dict[str, Any]]) -> bool:
+    """Whether turns use ShareGPT's keys, or its role names under OpenAI's keys."""
+    return bool(turns) and any(
+        "from" in turn or str(turn.get("role")).lower() in ("human", "gpt", "function_call", "observation")
+        for turn in turns
+    )
+
+
+def conversation_column(columns: Columns, names: tuple[str, ...], *, sharegpt: bool) -> tuple[float, str]:
+    """The column that holds whole conversations in one of the two styles, with a score in [0, 1].
+
+    Beside preference columns the turns often end with the question; those hold no answer and score 0.
+    """
+    best = (0.0, "")
+    preference = "chosen" in columns and "rejected" in columns
+    for column, values in columns.items():
+        if column in _NOT_A_CONVERSATION:
+            continue
+        found = [turns for turns in map(turns_in, values) if turns]
+        fit = share(found, lambda turns: is_sharegpt(turns) == sharegpt) * len(found) / max(1, len(values))
+        if preference and share(found, _is_answered) < 0.5:
+            fit = 0.0
+        score = fit * (1.0 if column == names[0] else 0.9 if column in names else 0.7)
+        best = max(best, (score, column), key=lambda pair: pair[0])
+    return best
+
+
+def _is_answered(turns: list[dict[str, Any]]) -> bool:
+    role = str(turns[-1].get("role") or turns[-1].get("from")).lower()
+    return SHAREGPT_ROLES.get(role) == "assistant"
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+
+def messages_of(value: Any, field: str, notes: Notes, *, rename: bool = False) -> list[Message]:
+    """The turns of a conversation.
+
+    Args:
+        value: a list of turns, its JSON text, or a single turn.
+        field: the column, for errors.
+        rename: give ShareGPT's role names their canonical ones even under OpenAI's keys.
+
+    Raises:
+        RowError: not turns, none at all, or a turn that cannot be read.
+    """
+    turns = [value] if isinstance(value, dict) else list_of(value, field, notes)
+    if not turns:
+        raise RowError(field, "is an empty list; at least one turn is needed")
+    return [_message(turn, f"{field}[{i}]", notes, rename) for i, turn in enumerate(turns)]
+
+
+def _message(turn: Any, field: str, notes: Notes, rename: bool) -> Message:
+    if not isinstance(turn, dict):
+        raise RowError(field, f"is {named_type(turn)}, not a turn with role and content")
+    keys = ("role", "content") if "role" in turn else ("from", "value")
+    if keys[0] not in turn:
+        raise RowError(field, f"has neither role nor from; it has {', '.join(map(repr, turn)) or 'no keys'}")
+    written = turn[keys[0]]
+    if not isinstance(written, str) or not written:
+        raise RowError(f"{field}.{keys[0]}", f"is {named_type(written) if written != '' else 'empty'}, a role is text")
+    rename = rename or keys[0] == "from"
+    role = _role(written, rename, notes)
+    for key in sorted(turn.keys() - _READ):
+        if turn[key] not in (None, "", [], {}):
+            notes.add(f"the field {key!r} of a turn is not read")
+    calls = _calls(turn, field, notes)
+    content = turn.get(keys[1])
+    if rename and written.lower() == "function_call":
+        content, calls = _function_call(content, f"{field}.{keys[1]}", calls, notes)
+    text, part_calls = _content(content, f"{field}.{keys[1]}", role, bool(calls), notes)
+    calls = calls + part_calls
+    text = _thinking(turn, notes) + text
+    name = turn.get("name")
+    if name is not None and not isinstance(name, str):
+        raise RowError(f"{field}.name", f"is {named_type(name)}, not text")
+    return Message(role, text, json_text(calls) if calls else None, name or None, _trained(turn, field, notes))
+
+
+def _role(written: str, rename: bool, notes: Notes) -> str:
+    role = SHAREGPT_ROLES.get(written.lower(), written) if rename else written
+    if role not in CANONICAL:
+        notes.add(f"the role {role[:40]!r} is not system, user, assistant or tool; it is kept as written")
+    return role
+
+
+def _content(value: Any, field: str, role: str, has_calls: bool, notes: Notes) -> tuple[str, list[Any]]:
+    """Text and tool calls of a turn's content."""
+    if value is None:
+        if has_calls:
+            return "", []
+        raise RowError(field, "is null or missing, and the turn has no tool calls; text is needed")
+    if isinstance(value, list) and all(_is_part(part) for part in value):
+        return _parts(value, field, notes)
+    if role == "tool" and isinstance(value, dict | list):
+        notes.add("a tool's result that is not text is kept as its JSON")
+        return json_text(value), []
+    return text_of(value, field, notes), []
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, str) or (isinstance(part, dict) and ("type" in part or "text" in part))
+
+
+def _parts(parts: list[Any], field: str, notes: Notes) -> tuple[str, list[Any]]:
+    texts, calls = [], []
+    for i, part in enumerate(parts):
+        here = f"{field}[{i}]"
+        kind = "text" if isinstance(part, str) else part.get("type", "text")
+        body = part if isinstance(part, str) else part.get("text", part.get("value"))
+        if kind in ("text", "input_text", "output_text"):
+            texts.append(text_of(body, here, notes))
+        elif kind in ("reasoning", "thinking"):
+            texts.append(_thought(text_of(part.get("thinking", body), here, notes), notes))
+        elif kind == "tool_call":
+            calls += _wrapped(_json(body, here), here)
+        elif any(word in str(kind) for word in ("image", "video", "audio", "file")):
+            raise RowError(here, f"is of the type {kind!r}; only text can be diagnosed")
+        else:
+            raise RowError(here, f"is of the unknown type {kind!r}; known are text, reasoning, tool_call")
+    notes.add("content given in parts is joined")
+    return "".join(texts), calls
+
+
+def _thinking(turn: Mapping[str, Any], notes: Notes) -> str:
+    found = turn.get("reasoning_content") or turn.get("thinking")
+    return _thought(found, notes) if isinstance(found, str) else ""
+
+
+def _thought(text: str, notes: Notes) -> str:
+    """Reasoning inside the text, the way templates that know of it read it back."""
+    notes.add("reasoning is written into the turn as <think>…</think>")
+    return f"<think>\n{text}\n</think>\n\n"
+
+
+# ---------------------------------------------------------------------------------------------------- tool calls
+
+
+def _calls(turn: Mapping[str, Any], field: str, notes: Notes) -> list[Any]:
+    if turn.get("tool_calls"):
+        calls = turn["tool_calls"]
+        if isinstance(calls, str):
+            calls = _json(calls, f"{field}.tool_calls")
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            raise RowError(f"{field}.tool_calls", f"is {named_type(calls)}, not a list of calls")
+        return calls
+    if turn.get("function_call"):
+        notes.add("function_call is read as a tool call")
+        return _wrapped(_json(turn["function_call"], f"{field}.function_call"), f"{field}.function_call")
+    return []
+
+
+def _function_call(content: Any, field: str, calls: list[Any], notes: Notes) -> tuple[Any, list[Any]]:
+    """ShareGPT's ``function_call`` turn: its value is the JSON text of a call or of a list of calls."""
+    try:
+        return None, calls + _wrapped(_json(content, field), field)
+    except RowError:
+        notes.add("a function_call that is not JSON with a name is kept as the assistant's text")
+        return content, calls
+
+
+def _json(value: Any, field: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return decode_json(value)[0]
+    except ValueError as error:
+        raise RowError(field, f"is {error}") from error
+
+
+def _wrapped(call: Any, field: str) -> list[Any]:
+    """Calls as ``apply_chat_template`` takes them: ``{"type": "function", "function": {"name", "arguments"}}``."""
+    calls = call if isinstance(call, list) else [call]
+    if not calls or not all(isinstance(c, dict) and ("name" in c or "function" in c) for c in calls):
+        raise RowError(field, "is not a call with name and arguments")
+    return [c if "function" in c else {"type": "function", "function": c} for c in calls]
+
+
+def _trained(turn: Mapping[str, Any], field: str, notes: Notes) -> bool | None:
+    """The turn's own word on loss: ``train`` (true, false) before ``weight`` and ``loss_weight`` (0 is no loss)."""
+    for key in ("train", "weight", "loss_weight"):
+        value = turn.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            return value
+        if key == "train" or not isinstance(value, int | float) or value < 0:
+            raise RowError(f"{field}.{key}", f"is {value!r}, not {'true or false' if key == 'train' else 'a weight'}")
+        if value not in (0, 1):
+            notes.add(f"a {key} other than 0 and 1 is read as trained")
+        return value != 0
+    return None

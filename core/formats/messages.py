@@ -1,0 +1,66 @@
+"""``{"messages": [{"role", "content"}, ...]}``: OpenAI chat, TRL's conversational shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.formats._base import TOOLS, Columns, Format, Notes, Role, needed, tools_of
+from core.formats._turns import conversation_column, messages_of
+from core.types import Message, Shape
+
+_TURNS = Role(
+    "messages",
+    "Messages",
+    True,
+    ("messages", "conversations", "conversation", "chat", "dialogue"),
+    "A list of turns, each with role and content.",
+)
+
+
+def _find(columns: Columns) -> tuple[float, dict[str, str]]:
+    score, column = conversation_column(columns, _TURNS.columns, sharegpt=False)
+    tools = {"tools": "tools"} if "tools" in columns else {}
+    return (score, {"messages": column} | tools) if score else (0.0, {})
+
+
+def _convert(
+    value: Mapping[str, Any], mapping: Mapping[str, str], notes: Notes
+) -> tuple[Sequence[Message], Shape, str | None]:
+    column, turns = needed(value, mapping, "messages")
+    return messages_of(turns, column, notes), "chat", tools_of(value, mapping)
+
+
+KIND = Format(
+    name="messages",
+    label="Messages (OpenAI chat)",
+    help="One conversation a row: a list of turns with role and content, tool calls and tools if there are any.",
+    own_roles=(_TURNS, TOOLS),
+    find=_find,
+    convert=_convert,
+    examples=(
+        {
+            "id": 9007199254740993,
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Name a primary colour."},
+                {"role": "assistant", "content": "Red."},
+            ],
+        },
+        {
+            "id": 2,
+            "messages": [
+                {"role": "user", "content": "How warm is it in Oslo?"},
+                {
+                    "role": "assistant",
+                    "content": "Let me look.",
+                    "tool_calls": [
+                        {"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
+                    ],
+                },
+                {"role": "tool", "content": "4", "name": "weather"},
+                {"role": "assistant", "content": "It is 4 °C in Oslo."},
+            ],
+        },
+    ),
+)

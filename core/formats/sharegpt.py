@@ -1,0 +1,82 @@
+"""``{"conversations": [{"from", "value"}, ...]}``: ShareGPT as LLaMA-Factory, Axolotl and others read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.formats._base import (
+    SYSTEM,
+    TOOLS,
+    Columns,
+    Format,
+    Notes,
+    Role,
+    cell,
+    named_columns,
+    needed,
+    text_of,
+    tools_of,
+)
+from core.formats._turns import conversation_column, messages_of
+from core.types import Message, Shape
+
+_TURNS = Role(
+    "conversations",
+    "Conversations",
+    True,
+    ("conversations", "conversation", "messages", "items"),
+    "A list of turns, each with from and value.",
+)
+
+
+def _find(columns: Columns) -> tuple[float, dict[str, str]]:
+    score, column = conversation_column(columns, _TURNS.columns, sharegpt=True)
+    return (score, {"conversations": column} | named_columns((SYSTEM, TOOLS), columns)) if score else (0.0, {})
+
+
+def _convert(
+    value: Mapping[str, Any], mapping: Mapping[str, str], notes: Notes
+) -> tuple[Sequence[Message], Shape, str | None]:
+    column, turns = needed(value, mapping, "conversations")
+    messages = messages_of(turns, column, notes, rename=True)
+    system = cell(value, mapping, "system")
+    if system is not None:
+        text = text_of(system, mapping["system"], notes)
+        if messages[0].role != "system":
+            messages.insert(0, Message("system", text))
+        elif messages[0].content != text:
+            notes.add("the conversation's own system turn is used, the system column is not")
+    return messages, "chat", tools_of(value, mapping)
+
+
+KIND = Format(
+    name="sharegpt",
+    label="ShareGPT",
+    help="One conversation a row: a list of turns with from (human, gpt, function_call, observation) and value.",
+    own_roles=(_TURNS, SYSTEM, TOOLS),
+    find=_find,
+    convert=_convert,
+    examples=(
+        {
+            "id": "colours",
+            "conversations": [
+                {"from": "human", "value": "Name a primary colour."},
+                {"from": "gpt", "value": "Red."},
+            ],
+            "system": "Be brief.",
+            "tools": "",
+        },
+        {
+            "id": "weather",
+            "conversations": [
+                {"from": "human", "value": "How warm is it in Oslo?"},
+                {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Oslo"}}'},
+                {"from": "observation", "value": '{"celsius": 4}'},
+                {"from": "gpt", "value": "It is 4 °C in Oslo."},
+            ],
+            "system": "",
+            "tools": '[{"name": "weather", "parameters": {"city": {"type": "string"}}}]',
+        },
+    ),
+)

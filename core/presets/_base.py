@@ -1,0 +1,204 @@
+"""What every preset is and shares: settings, the row being built, truncation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from core.errors import UserError, unknown_name
+from core.rendering import Rendered
+from core.templates import DEFAULT_DAY
+from core.types import Sample, Setting, Supervision, Turn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class Preset(Protocol):
+    """One trainer. ``name`` is its file's name; ``settings`` are the fields of its form."""
+
+    name: str
+    label: str
+    help: str
+    settings: tuple[Setting, ...]
+
+    def supervise(
+        self,
+        sample: Sample,
+        tokenizer: PreTrainedTokenizerFast,
+        settings: Mapping[str, Any],
+        context_length: int | None = None,
+    ) -> Supervision:
+        """What the trainer made of ``sample``. Changes neither; the same arguments give the same arrays.
+
+        Args:
+            settings: by name; those left out have their default.
+            context_length: the model's; a longer row is cut there, since it cannot be measured beyond. None: unknown.
+
+        Raises:
+            UserError: the trainer or its template refuses the row or the settings.
+        """
+        ...
+
+
+DAY = Setting(
+    "day",
+    "text",
+    DEFAULT_DAY,
+    "Day of training",
+    "The date (YYYY-MM-DD) told to a chat template that writes the current date; others ignore it.",
+)
+
+
+def with_defaults(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting of ``kind`` by name, checked; those left out have their default.
+
+    Raises:
+        UserError: an unknown name, or a value that is not of its kind, choices or range.
+    """
+    declared = {s.name: s for s in kind.settings}
+    for name in settings:
+        if name not in declared:
+            raise unknown_name(f"setting of {kind.name}", name, declared)
+    return {name: _checked(kind, s, settings.get(name, s.default)) for name, s in declared.items()}
+
+
+def _checked(kind: Any, setting: Setting, value: Any) -> Any:
+    types = {"bool": bool, "int": int, "float": (int, float), "choice": str, "text": str}[setting.kind]
+    low, high = setting.minimum, setting.maximum
+    fits = isinstance(value, types) and (setting.kind == "bool" or not isinstance(value, bool))
+    if fits and setting.kind == "choice":
+        fits = value in setting.choices
+    if fits and setting.kind in ("int", "float"):
+        fits = (low is None or value >= low) and (high is None or value <= high)
+    if fits and setting is DAY:
+        fits = _is_day(value)
+    if fits:
+        return value
+    wanted = {
+        "bool": "true or false",
+        "int": "a whole number" + (f" of at least {low:g}" if low is not None else ""),
+        "float": "a number" + (f" of at least {low:g}" if low is not None else ""),
+        "choice": f"one of {', '.join(setting.choices)}",
+        "text": "a date such as 2024-07-26" if setting is DAY else "text",
+    }[setting.kind]
+    raise UserError(
+        f"{value!r} is not a value for the setting {setting.name!r} of {kind.name!r}.",
+        f"{setting.label} takes {wanted}.",
+        f"The default is {setting.default!r}.",
+    )
+
+
+def _is_day(value: str) -> bool:
+    try:
+        return date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False
+
+
+def template_variables(sample: Sample) -> dict[str, Any]:
+    """The row's own ``chat_template_kwargs`` (``enable_thinking`` and the like), as trainers pass them on."""
+    if b"chat_template_kwargs" not in sample.raw:
+        return {}
+    value = _raw(sample).get("chat_template_kwargs")
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def prompt_messages(sample: Sample) -> int:
+    """How many of the messages are the prompt of a conversational prompt-completion row; 0 for any other row.
+
+    Such a row has lists of messages under ``prompt`` and ``completion``; only the completion is to be learned.
+    """
+    if sample.shape != "chat" or b"completion" not in sample.raw:
+        return 0
+    row = _raw(sample)
+    prompt, completion = row.get("prompt"), row.get("completion")
+    if not isinstance(prompt, list) or not isinstance(completion, list):
+        return 0
+    return len(prompt) if len(prompt) + len(completion) == len(sample.messages) else 0
+
+
+def _raw(sample: Sample) -> dict[str, Any]:
+    try:
+        row = json.loads(sample.raw)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row on its way to a ``Supervision``: arrays of length l and the turns, cut together."""
+
+    ids: np.ndarray
+    trained: np.ndarray
+    target: np.ndarray
+    turns: tuple[Turn, ...]
+    truncated: bool = False
+    cut_target: int = 0
+
+    @classmethod
+    def of(cls, rendered: Rendered, trained: np.ndarray, first_message: int = 0) -> Row:
+        """The rendered row; turns of messages before ``first_message`` are context, not target."""
+        turns = tuple(t for t, j in zip(rendered.turns, rendered.messages, strict=True) if j >= first_message)
+        target = np.zeros(len(rendered.ids), dtype=bool)
+        for turn in turns:
+            target[turn.start : turn.stop] = True
+        return cls(rendered.ids, trained.astype(bool), target, turns)
+
+    def keep(self, start: int, stop: int) -> Row:
+        """Only positions ``start`` to ``stop``; the row itself where that is all of it."""
+        start, stop = max(0, start), min(stop, len(self.ids))
+        if start == 0 and stop == len(self.ids):
+            return self
+        turns = []
+        for turn in self.turns:
+            a, b = max(turn.start, start), min(turn.stop, stop)
+            if a < b:
+                turns.append(Turn(a - start, b - start, turn.has_stop_token and b == turn.stop))
+        kept = slice(start, stop)
+        return Row(
+            self.ids[kept],
+            self.trained[kept],
+            self.target[kept],
+            tuple(turns),
+            True,
+            self.cut_target + int(self.target.sum() - self.target[kept].sum()),
+        )
+
+
+def finished(
+    row: Row,
+    rendered: Rendered,
+    notes: Sequence[str],
+    context_length: int | None,
+    dropped: str | None = None,
+) -> Supervision:
+    """The row as a ``Supervision``, cut at the end of the model's context where it is longer."""
+    told = [*rendered.notes, *notes]
+    if context_length is not None and len(row.ids) > context_length:
+        row = row.keep(0, context_length)
+        told.append(f"Longer than the model's context of {context_length} tokens: measured up to there.")
+    if not row.turns and not row.cut_target:
+        told.append("No assistant turn: nothing to judge.")
+    return Supervision(
+        ids=row.ids,
+        trained=row.trained,
+        target=row.target,
+        turns=row.turns,
+        truncated=row.truncated,
+        cut_target=row.cut_target,
+        dropped=dropped,
+        template_hash=rendered.template_hash,
+        notes=tuple(dict.fromkeys(told)),
+    )
+
+
+def only(row: Row, mask: np.ndarray) -> Row:
+    """The row with loss where ``mask`` (l,) says and it had loss before."""
+    return replace(row, trained=row.trained & mask)

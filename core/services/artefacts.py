@@ -1,0 +1,53 @@
+"""Bulky evidence as files named by their content: gzipped JSON lists, one file a chunk.
+
+Written under a temporary name and renamed; the database row that names a file is written after it, so a file without a
+row is waste and a row without a file cannot be.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.settings import settings
+
+
+def _path(name: str) -> Path:
+    return settings().artefacts / name[:2] / name
+
+
+def write(details: Sequence[Mapping[str, Any] | None]) -> str:
+    """Stores one chunk's details and returns the file's name."""
+    # mtime 0: equal content gives equal bytes and so one file.
+    data = gzip.compress(json.dumps(list(details), ensure_ascii=False, allow_nan=False).encode(), 6, mtime=0)
+    name = f"{hashlib.sha256(data).hexdigest()}.json.gz"
+    path = _path(name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
+            try:
+                part.write(data)
+                part.flush()
+                os.replace(part.name, path)
+            except BaseException:
+                Path(part.name).unlink(missing_ok=True)
+                raise
+    return name
+
+
+def read(name: str, slot: int) -> Mapping[str, Any] | None:
+    """The details of one sample; None where none were kept."""
+    with gzip.open(_path(name), "rt", encoding="utf-8") as file:
+        return json.load(file)[slot]
+
+
+def remove(names: Iterable[str]) -> None:
+    """Deletes files that no row names any more."""
+    for name in names:
+        _path(name).unlink(missing_ok=True)

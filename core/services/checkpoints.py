@@ -1,0 +1,210 @@
+"""Checkpoints: register from an archive or an allow-listed folder, list, delete."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from core import checkpoints as science
+from core.archives import extract
+from core.errors import UserError
+from core.services import jobs, uploads
+from core.services.jobs import JobContext
+from core.services.views import StoredCheckpoint
+from core.settings import settings
+from core.types import Card, Check, Checkpoint
+from db import checkpoints as table
+from db import runs as run_table
+from db.session import database
+
+
+def list_checkpoints() -> list[StoredCheckpoint]:
+    """Newest first; those of one archive or folder in step order."""
+    with database().reading() as conn:
+        return [_stored(row) for row in table.list_checkpoints(conn)]
+
+
+def get_checkpoint(checkpoint_id: int) -> StoredCheckpoint:
+    with database().reading() as conn:
+        found = table.get(conn, checkpoint_id)
+    if found is None:
+        raise UserError(f"There is no checkpoint {checkpoint_id}.", "It was deleted.", "Choose another one.")
+    return _stored(found)
+
+
+def _stored(row: Mapping[str, Any]) -> StoredCheckpoint:
+    checkpoint = Checkpoint(
+        path=row["path"], base=row["base"], step=row["step"], label=row["label"], fingerprint=row["fingerprint"],
+        tokenizer=row["tokenizer"],
+    )  # fmt: skip
+    return StoredCheckpoint(
+        row["id"], row["name"], row["group"], checkpoint, row["owned"], row["n_bytes"], row["facts"],
+        card_from_dict(row["card"]), row["created"],
+    )  # fmt: skip
+
+
+def card_as_dict(card: Card) -> dict[str, Any]:
+    return {"facts": dict(card.facts), "checks": [asdict(c) for c in card.checks]}
+
+
+def card_from_dict(value: Mapping[str, Any] | None) -> Card | None:
+    return None if value is None else Card(value["facts"], tuple(Check(**c) for c in value["checks"]))
+
+
+def delete_checkpoint(checkpoint_id: int) -> None:
+    """Forgets the checkpoint; files unpacked from an upload go with it, a chosen folder is never touched.
+
+    Raises:
+        UserError: runs rest on it; names them.
+    """
+    stored = get_checkpoint(checkpoint_id)
+    with database().writing() as conn:
+        users = [r for r in run_table.list_runs(conn) if stored.checkpoint.path in paths_of(r.spec)]
+        if users:
+            names = ", ".join(f"{r.name!r} (run {r.id})" for r in users)
+            raise UserError(f"{stored.name} is in use.", f"Runs rest on it: {names}.", "Delete these runs first.")
+        table.delete(conn, checkpoint_id)
+        rest = [row["path"] for row in table.list_checkpoints(conn)]
+    if stored.owned:
+        _remove_owned(Path(stored.checkpoint.path), rest)
+
+
+def paths_of(spec: Any) -> set[str]:
+    """All folders a run reads weights from."""
+    used = [spec.final, spec.base, *spec.trajectory]
+    return {p for c in used if c is not None for p in (c.path, c.base) if p}
+
+
+def _remove_owned(path: Path, rest: Sequence[str]) -> None:
+    """Removes an unpacked checkpoint, and the archive's whole folder once nothing of it is registered."""
+    root = settings().checkpoints
+    if root not in path.parents:
+        return
+    top = root / path.relative_to(root).parts[0]
+    if not any(top == Path(p) or top in Path(p).parents for p in rest):
+        shutil.rmtree(top, ignore_errors=True)
+    elif not any(path in Path(p).parents for p in rest):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def roots() -> list[str]:
+    """Folders the browser may choose from, as ``LACUNA_CHECKPOINT_ROOTS`` lists them."""
+    return [str(p) for p in settings().checkpoint_roots]
+
+
+# What a folder is called on the page, by what lies in it.
+KINDS = {"nothing": "folder", "full": "model", "adapter": "adapter", "trajectory": "trajectory"}
+
+
+def browse(path: str | None) -> list[dict[str, str]]:
+    """What lies in an allow-listed folder: ``path``, ``name``, ``kind``; the roots themselves for None.
+
+    Raises:
+        UserError: no folder is allow-listed, or this one is not.
+    """
+    listing = science.browse(settings().checkpoint_roots, path)
+    return [{"path": str(e.path), "name": e.name, "kind": KINDS[e.kind]} for e in listing.entries]
+
+
+def start_register_archive(upload_id: str, base_id: int | None = None) -> int:
+    """Unpacks an uploaded archive and registers every checkpoint in it."""
+    upload = uploads.finish(upload_id)
+    payload = {"upload": upload_id, "base": _base_path(base_id)}
+    return jobs.enqueue("register", payload, title=f"Unpack {upload.name}")
+
+
+def start_register_folder(path: str, base_id: int | None = None) -> int:
+    """Registers every checkpoint in an allow-listed folder; the files stay where they are."""
+    folder = science.allowed(settings().checkpoint_roots, path)
+    payload = {"folder": str(folder), "base": _base_path(base_id)}
+    return jobs.enqueue("register", payload, title=f"Look at {folder.name}")
+
+
+def _base_path(base_id: int | None) -> str | None:
+    return None if base_id is None else get_checkpoint(base_id).checkpoint.path
+
+
+# ------------------------------------------------------------------------------------------- run by the worker
+
+
+def handle_register(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    base = payload["base"]
+    if "upload" not in payload:
+        return _result(register_folder(Path(payload["folder"]), base, owned=False, context=context))
+    upload = uploads.finish(payload["upload"])
+    target = settings().checkpoints / upload.id
+
+    def progress(done: int, total: int) -> None:
+        context.progress("unpacking", done, total, "bytes")
+
+    try:
+        folder = extract(upload.path, target, settings().max_unpacked_bytes, progress)
+        name = upload.name.split(".")[0]
+        found = register_folder(folder, base, owned=True, context=context, name=name)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    uploads.discard(upload.id)
+    return _result(found)
+
+
+def _result(found: Sequence[StoredCheckpoint]) -> dict[str, Any]:
+    return {"checkpoint_ids": [c.id for c in found], "names": [c.name for c in found]}
+
+
+def register_folder(
+    folder: Path, base: str | None, *, owned: bool, context: JobContext, name: str = ""
+) -> list[StoredCheckpoint]:
+    """Registers every checkpoint found in a folder, in step order, the final one last.
+
+    A folder that was registered before with the same bytes is not registered twice.
+    """
+    paths = checkpoint_paths(folder)
+    group = name or folder.name
+    out: list[StoredCheckpoint] = []
+    known = {(c.checkpoint.path, c.checkpoint.fingerprint): c for c in list_checkpoints()}
+    for i, path in enumerate(paths):
+        context.progress("hashing weights", i, len(paths), "checkpoints")
+        facts = science.read_folder(path)
+        label = group if path == folder else f"{group}/{path.name}"
+        checkpoint = science.as_checkpoint(path, Path(base) if base else None, label)
+        same = known.get((checkpoint.path, checkpoint.fingerprint))
+        if same is not None:
+            out.append(same)
+            continue
+        with database().writing() as conn:
+            checkpoint_id = table.add(
+                conn, name=label, group=group, checkpoint=checkpoint, owned=owned, n_bytes=facts.n_bytes,
+                facts=facts_as_dict(facts),
+            )  # fmt: skip
+        out.append(get_checkpoint(checkpoint_id))
+    return out
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """Every checkpoint in a folder, in step order, the final one last; raises UserError where there is none."""
+    found = science.find(folder)
+    if found.final is None:
+        science.read_folder(folder)  # says what lies there instead
+        raise UserError(f"There is no checkpoint in {folder.name}.", "", "Choose the folder that holds config.json.")
+    return [*(p for p in found.checkpoints if p != found.final), found.final]
+
+
+def facts_as_dict(facts: Any) -> dict[str, Any]:
+    """A folder's facts as JSON values."""
+
+    def plain(value: Any) -> Any:
+        if is_dataclass(value) and not isinstance(value, type):
+            return plain(asdict(value))
+        if isinstance(value, Mapping):
+            return {str(k): plain(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [plain(v) for v in value]
+        if isinstance(value, float) and value != value:
+            return None
+        return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+    return plain(facts)

@@ -1,0 +1,142 @@
+"""Datasets: scan an upload, import it, list and delete what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from core.datasets import read, scan
+from core.errors import UserError
+from core.plugins import kinds
+from core.services import jobs, uploads
+from core.services.jobs import JobContext
+from core.types import Dataset, Problem, Reading, Sample
+from db import samples as table
+from db.session import database
+
+BATCH = 500
+
+
+def list_datasets() -> list[Dataset]:
+    """Newest first."""
+    with database().reading() as conn:
+        return table.list_datasets(conn)
+
+
+def get_dataset(dataset_id: int) -> Dataset:
+    with database().reading() as conn:
+        return table.get_dataset(conn, dataset_id)
+
+
+def rename_dataset(dataset_id: int, name: str) -> None:
+    if not name.strip():
+        raise UserError("A dataset needs a name.")
+    with database().writing() as conn:
+        table.rename_dataset(conn, dataset_id, name.strip())
+
+
+def delete_dataset(dataset_id: int) -> None:
+    """Raises UserError, naming the runs, while runs rest on it."""
+    with database().writing() as conn:
+        table.delete_dataset(conn, dataset_id)
+
+
+def problems(dataset_id: int, after: int = -1, limit: int = 50) -> list[Problem]:
+    """Rejected rows by row index, those behind row ``after``."""
+    with database().reading() as conn:
+        return table.problems(conn, dataset_id, after, limit)
+
+
+def formats() -> list[Any]:
+    """The dataset formats there are, as their files declare them."""
+    return list(kinds("formats").values())
+
+
+def start_scan(upload_ids: Sequence[str], reading: Reading | None = None) -> int:
+    """Looks at uploaded files: container, format, mapping, a preview, the first rejected rows."""
+    payload = {"uploads": list(upload_ids), "reading": as_dict(reading)}
+    return jobs.enqueue("scan", payload, title=f"Look at {_names(upload_ids)}")
+
+
+def start_import(upload_ids: Sequence[str], name: str, reading: Reading | None) -> int:
+    """Reads uploaded files into a stored dataset; the uploads are removed afterwards."""
+    payload = {"uploads": list(upload_ids), "name": name.strip() or _names(upload_ids), "reading": as_dict(reading)}
+    return jobs.enqueue("import", payload, title=f"Import {_names(upload_ids)}")
+
+
+def as_dict(reading: Reading | None) -> dict[str, Any] | None:
+    if reading is None:
+        return None
+    return {"container": reading.container, "format": reading.format, "mapping": dict(reading.mapping)}
+
+
+def from_dict(value: Mapping[str, Any] | None) -> Reading | None:
+    return None if value is None else Reading(value["container"], value["format"], value["mapping"])
+
+
+def _names(upload_ids: Sequence[str]) -> str:
+    return ", ".join(uploads.finish(u).name for u in upload_ids)
+
+
+# ------------------------------------------------------------------------------------------- run by the worker
+
+
+def handle_scan(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    context.progress("looking")
+    found = [uploads.finish(u) for u in payload["uploads"]]
+    return scan([u.path for u in found], from_dict(payload["reading"])).as_dict()
+
+
+def handle_import(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = [uploads.finish(u) for u in payload["uploads"]]
+    dataset = import_files(
+        [u.path for u in found], [u.name for u in found], payload["name"], from_dict(payload["reading"]), context
+    )
+    for upload in found:
+        uploads.discard(upload.id)
+    return {"dataset_id": dataset.id, "n_samples": dataset.n_samples, "n_problems": dataset.n_problems}
+
+
+def import_files(
+    paths: Sequence[Path], names: Sequence[str], name: str, reading: Reading | None, context: JobContext
+) -> Dataset:
+    """Reads files in the order given into a new dataset; all of it or nothing.
+
+    The rows are one transaction per batch on a dataset that is listed only once it is finished, so that an import that
+    dies leaves nothing to see; what it left is collected by the next one.
+    """
+    reading = reading or scan(paths).reading
+    with database().writing() as conn:
+        table.delete_unfinished(conn)
+        dataset_id = table.create_dataset(conn, name, names, reading)
+    digest, rows = hashlib.sha256(), 0
+    notes: dict[str, int] = {}
+    try:
+        items = iter(read(paths, reading))
+        while batch := list(islice(items, BATCH)):
+            rows += len(batch)
+            accepted = [i for i in batch if isinstance(i, Sample)]
+            rejected = [i for i in batch if isinstance(i, Problem)]
+            for sample in accepted:
+                digest.update(sample.raw)
+                digest.update(b"\n")
+                for note in sample.notes:
+                    notes[note] = notes.get(note, 0) + 1
+
+            def store(conn: Any, accepted: list[Sample] = accepted, rejected: list[Problem] = rejected) -> None:
+                table.add_samples(conn, dataset_id, accepted)
+                table.add_problems(conn, dataset_id, rejected)
+
+            context.progress("reading rows", rows, 0, "rows", store)
+        if rows == 0:
+            raise UserError("There is no row in these files.", "", "Choose a file with at least one row.")
+        summary = [f"{text} ({count:,} rows)" for text, count in sorted(notes.items(), key=lambda n: -n[1])[:20]]
+        with database().writing() as conn:
+            return table.finish_dataset(conn, dataset_id, rows, digest.hexdigest(), summary)
+    except BaseException:
+        with database().writing() as conn:
+            table.delete_dataset(conn, dataset_id)
+        raise

@@ -1,0 +1,190 @@
+"""Jobs: what runs, what waits, what failed; and what a handler is given to work with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from core.errors import UserError
+from core.services.liveness import workers as workers
+from core.types import Job
+from db import jobs as table
+from db.session import database
+
+
+class Cancelled(Exception):
+    """The person asked to stop; raised inside the handler between chunks."""
+
+
+class Released(Exception):
+    """The worker was asked to stop; the job goes back into the queue as it stands."""
+
+
+# Told of stage, done, total, unit; for a progress line on a terminal.
+Watch = Callable[[str, int, int, str], None]
+
+
+class JobContext:
+    """What a handler is given: report progress, store in one transaction with it, and learn when to stop."""
+
+    # Progress is written at most this often, unless something is stored with it.
+    EVERY = 0.3
+
+    def __init__(
+        self, job: Job, owner: str, lease: float, stop: Callable[[], bool], watch: Watch | None = None
+    ) -> None:
+        self.job, self.owner = job, owner
+        self._lease, self._stop, self._watch = lease, stop, watch
+        self._seen: tuple[str, int, int, str] = ("", 0, 0, "")
+        self._written = 0.0
+
+    def progress(
+        self,
+        stage: str,
+        done: int = 0,
+        total: int = 0,
+        unit: str = "",
+        store: Callable[[Connection], None] | None = None,
+    ) -> None:
+        """Reports progress; with ``store`` writes that, renews the lease and reads the cancel flag in one transaction.
+
+        Raises:
+            Cancelled, Released: stop now; what was stored stays.
+        """
+        if self._watch is not None:
+            self._watch(stage, done, total, unit)
+        new_stage = stage != self._seen[0]
+        self._seen = (stage, done, total, unit)
+        now = time.monotonic()
+        if store is None and not new_stage and now - self._written < self.EVERY and done < total:
+            if self._stop():
+                raise Released
+            return
+        with database().writing() as conn:
+            cancel = table.progress(
+                conn, self.job.id, self.owner, stage=stage, done=done, total=total, unit=unit,
+                lease_seconds=self._lease, stored=store is not None,
+            )  # fmt: skip
+            if store is not None:
+                store(conn)
+        self._written = now
+        if cancel:
+            raise Cancelled
+        if self._stop():
+            raise Released
+
+    def asked_to_stop(self) -> bool:
+        return self._stop()
+
+    def renew(self) -> None:
+        """Renews the lease with the progress last reported."""
+        stage, done, total, unit = self._seen
+        with database().writing() as conn:
+            table.progress(
+                conn, self.job.id, self.owner, stage=stage, done=done, total=total, unit=unit,
+                lease_seconds=self._lease, stored=False,
+            )  # fmt: skip
+
+    def end(self, write: Callable[[Connection], Any]) -> None:
+        """Writes how the job ended, unless another worker has taken it over in the meantime."""
+        try:
+            with database().writing() as conn:
+                write(conn)
+        except table.LeaseLost:
+            return
+
+    def close(self) -> None:
+        """Frees what the handler left open; the memory of one job must not weigh on the next."""
+        import gc
+
+        gc.collect()
+
+
+def enqueue(
+    kind: str, payload: Mapping[str, Any], *, lane: str = "short", title: str = "", run_id: int | None = None
+) -> int:
+    """Puts a job into the queue and returns its id."""
+    with database().writing() as conn:
+        return table.add(conn, lane=lane, kind=kind, payload=payload, title=title or kind, run_id=run_id)
+
+
+def list_jobs(limit: int = 100) -> list[Job]:
+    """Newest first."""
+    with database().reading() as conn:
+        return table.list_jobs(conn, limit=limit)
+
+
+def get_job(job_id: int) -> Job:
+    with database().reading() as conn:
+        return table.get(conn, job_id)
+
+
+def cancel_job(job_id: int) -> None:
+    """Asks the job to stop: at once where it waits, at its next chunk where it runs."""
+    with database().writing() as conn:
+        table.request_cancel(conn, job_id)
+
+
+def resume_job(job_id: int) -> None:
+    """Puts a cancelled or failed job back into the queue; what it measured is not measured again."""
+    with database().writing() as conn:
+        table.resume(conn, job_id)
+
+
+def active_for_run(run_id: int) -> Job | None:
+    """The newest job of the run that waits or runs; else its newest one that failed or was cancelled; else None."""
+    with database().reading() as conn:
+        mine = [j for j in table.list_jobs(conn, limit=500) if j.run_id == run_id]
+    for states in (("running", "queued"), ("failed", "cancelled")):
+        for job in mine:
+            if job.state in states:
+                return job
+        if any(j.state == "done" and j.kind == "diagnose" for j in mine):
+            return None
+    return None
+
+
+def rate_text(job: Job, now: float | None = None) -> str:
+    """Rate and remaining time in words; empty where too little is known."""
+    if job.state != "running" or not job.started or job.done <= 0 or job.total <= 0:
+        return ""
+    elapsed = (time.time() if now is None else now) - job.started
+    if elapsed < 1.0:
+        return ""
+    rate = job.done / elapsed
+    return f"{_rate(rate)} {job.unit or 'steps'}/s, about {duration((job.total - job.done) / rate)} left"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def run_here(job_id: int, watch: Watch | None = None) -> Mapping[str, Any]:
+    """Runs the job in this process and returns its result; where a worker already has it, waits for that.
+
+    The command line calls this: it needs no worker beside it, and uses the same table and handlers.
+
+    Raises:
+        UserError: as the job ended with.
+    """
+    from core.worker import work_on
+
+    job = work_on(job_id, watch)
+    if job.state == "done":
+        return job.result or {}
+    if job.state in ("cancelled", "queued"):
+        raise UserError(f"Job {job_id} was stopped.", "", "Run the command again; what was measured is kept.")
+    error = job.error or {}
+    raise UserError(error.get("what", f"Job {job_id} failed."), error.get("why", ""), error.get("todo", ""))

@@ -1,0 +1,57 @@
+"""Which workers are alive: each touches a small file while it runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.settings import settings
+
+EVERY = 2.0
+# A worker deep in a forward pass still touches its file from its own thread; only a dead one is this late.
+LATE = 15.0
+
+
+def _folder() -> Path:
+    return settings().data_dir / "workers"
+
+
+@contextmanager
+def alive(lane: str, owner: str) -> Iterator[None]:
+    """Keeps the worker's file fresh for as long as the block runs."""
+    path = _folder() / owner
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(lane)
+    done = threading.Event()
+
+    def touch() -> None:
+        while not done.wait(EVERY):
+            path.write_text(lane)
+
+    thread = threading.Thread(target=touch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        path.unlink(missing_ok=True)
+
+
+def workers() -> list[dict[str, str | float]]:
+    """Workers seen in the last seconds: ``name``, ``lane``, ``seen`` (seconds ago). Files of dead ones are removed."""
+    found: list[dict[str, str | float]] = []
+    for path in sorted(_folder().glob("*")):
+        try:
+            age = time.time() - path.stat().st_mtime
+            lane = path.read_text()
+        except FileNotFoundError:
+            continue
+        if age > LATE * 20:
+            path.unlink(missing_ok=True)
+        elif age <= LATE:
+            found.append({"name": path.name, "lane": lane, "seen": age})
+    return found

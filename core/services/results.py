@@ -1,0 +1,334 @@
+"""What a run found: at a glance, in pages, and one sample with all its evidence."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from core.diagnose import CAUSES, chances, plan, reasons
+from core.errors import UserError
+from core.services import artefacts
+from core.services.runs import get_run, signals_of
+from core.services.views import (
+    Breakdown,
+    CheckpointView,
+    Histogram,
+    Overview,
+    Page,
+    SampleView,
+    Share,
+    TokenPiece,
+    TurnView,
+)
+from core.signals._base import Measure
+from core.status import STATUSES, columns_read, cut_of, judge_status, rate_interval
+from core.types import Filter, Run, SignalTable, Status, Term, Thresholds
+from db import samples as sample_table
+from db import signals as signal_table
+from db import verdicts as verdict_table
+from db.session import database
+
+ORDER = tuple(s.value for s in STATUSES)
+
+
+def wilson(k: int, n: int, z: float = 1.959964) -> Share:
+    """Share with its 95 % Wilson score interval (Wilson 1927); the whole of [0, 1] where n is 0."""
+    if n == 0:
+        return Share(0, 0, math.nan, 0.0, 1.0)
+    p = k / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Share(k, n, p, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def overview(run_id: int, chosen: Filter) -> Overview:
+    """The run at a glance under the current filter."""
+    run = get_run(run_id)
+    with database().reading() as conn:
+        counts = {value: n for (value,), n in verdict_table.group_counts(conn, run, ["status"], chosen)}
+        causes = {v: n for (v,), n in verdict_table.group_counts(conn, run, ["cause"], chosen) if v is not None}
+        breakdowns = [b for name in ("stage", "source") if (b := _by_category(conn, run, name, chosen)) is not None]
+        lengths = _by_length(conn, run, chosen)
+        nll = _nll_histogram(conn, run, chosen)
+        means = {value: row["nll"] for value, _, row in verdict_table.means(conn, run, ["nll"], chosen, by="status")}
+        everything = verdict_table.means(conn, run, ["nll"], chosen)
+        overall = everything[0][2]["nll"] if everything else None
+        hidden = _hidden(conn, run, chosen, counts, means, overall)
+    shown = sum(counts.values())
+    return Overview(
+        total=run.n_samples,
+        shown=shown,
+        status={s: wilson(counts.get(s, 0), shown) for s in ORDER},
+        causes=causes,
+        breakdowns=tuple(breakdowns) + ((lengths,) if lengths else ()),
+        nll=nll,
+        mean_nll={"all": overall, **{s: means.get(s) for s in ORDER}},
+        hidden=hidden,
+        notes=run_notes(run),
+    )
+
+
+def _by_category(conn: Any, run: Run, name: str, chosen: Filter) -> Breakdown | None:
+    rows: dict[str | None, dict[str, int]] = {}
+    for (value, status), n in verdict_table.group_counts(conn, run, [name, "status"], chosen):
+        rows.setdefault(value, {})[status] = n
+    if not any(value is not None for value in rows):
+        return None
+    label = next(c.label for c in run.columns if c.name == name)
+    # Stages in training order; everything else by size.
+    dataset = sample_table.get_dataset(conn, run.spec.dataset_id)
+    place = {value: i for i, value in enumerate(dataset.stages if name == "stage" else ())}
+    order = sorted(rows, key=lambda v: (v is None, place.get(v, 0), -sum(rows[v].values())))
+    return Breakdown(name, label, tuple((v, rows[v]) for v in order))
+
+
+def _by_length(conn: Any, run: Run, chosen: Filter) -> Breakdown | None:
+    edges = run.summary.get("length_edges") or []
+    if len(edges) < 2:
+        return None
+    counts = {s: verdict_table.histogram(conn, run, "n_target", _with(chosen, "status", s), edges)[0] for s in ORDER}
+    rows, bounds = [], []
+    for i, (low, high) in enumerate(pairwise(edges)):
+        # Bins are half-open, the last one closed; token counts are whole, so the label can say both ends.
+        top = high if i == len(edges) - 2 else high - 1
+        rows.append((f"{low}" if low == top else f"{low}–{top}", {s: counts[s][i] for s in ORDER}))
+        bounds.append((float(low), float(top)))
+    return Breakdown("n_target", "Target tokens", tuple(rows), tuple(bounds))
+
+
+def _with(chosen: Filter, column: str, value: Any) -> Filter:
+    return Filter((*chosen.terms, Term(column, "in", (value,))), chosen.text, chosen.sort, chosen.descending)
+
+
+def _nll_histogram(conn: Any, run: Run, chosen: Filter) -> Histogram:
+    edges = [*(run.summary.get("nll_edges") or [])]
+    if len(edges) < 2:
+        return Histogram("nll", (), {}, 0)
+    # The last bin takes what lies beyond the 99th percentile too.
+    extent = verdict_table.extent(conn, run, "nll", Filter())
+    edges[-1] = max(edges[-1], extent[1] if extent else edges[-1])
+    found = {s: verdict_table.histogram(conn, run, "nll", _with(chosen, "status", s), edges) for s in ORDER}
+    return Histogram("nll", tuple(edges), {s: tuple(f[0]) for s, f in found.items()}, sum(f[1] for f in found.values()))
+
+
+def _hidden(
+    conn: Any,
+    run: Run,
+    chosen: Filter,
+    counts: Mapping[str, int],
+    means: Mapping[str, float | None],
+    overall: float | None,
+) -> tuple[str, ...]:
+    """What the mean loss hides, in sentences with numbers."""
+    if overall is None:
+        return ()
+    out = []
+    unlearned, learned = means.get("unlearned"), means.get("learned")
+    if unlearned is not None:
+        ratio = f", {unlearned / overall:.1f} times the mean" if overall > 0 else ""
+        out.append(
+            f"The mean loss is {overall:.3f}. Over the {counts.get('unlearned', 0):,} unlearned samples it is "
+            f"{unlearned:.3f}{ratio}."
+        )
+        low = verdict_table.count(conn, run, _with_range(_with(chosen, "status", "unlearned"), None, overall))
+        if low:
+            out.append(
+                f"{low:,} unlearned samples have a loss at or below the mean: a loss threshold would call them learned."
+            )
+    if learned is not None:
+        high = verdict_table.count(conn, run, _with_range(_with(chosen, "status", "learned"), overall, None))
+        if high:
+            out.append(f"{high:,} learned samples have a loss at or above the mean.")
+    return tuple(out)
+
+
+def _with_range(chosen: Filter, low: float | None, high: float | None) -> Filter:
+    return Filter((*chosen.terms, Term("nll", "range", (low, high))), chosen.text, chosen.sort, chosen.descending)
+
+
+def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
+    """Run-wide facts, worst first: (state of a check, sentence)."""
+    checks = (run.summary.get("card") or {}).get("checks", [])
+    rank = {"fail": 0, "warn": 1, "unknown": 2}
+    notes = [(c["state"], " ".join(p for p in (c["text"], c["measured"], c["todo"]) if p)) for c in checks]
+    out = sorted((n for n in notes if n[0] in rank), key=lambda n: rank[n[0]])
+    for name, text in (
+        ("refused", "samples are refused by the chat template and have no status"),
+        ("dropped", "samples are left out by the trainer"),
+        ("truncated", "samples are cut; they are judged on what is left"),
+        ("unsupervised", "samples have target tokens that carried no loss"),
+        ("near_ties", "samples hang on two logits closer than 0.001; another machine may judge them otherwise"),
+    ):
+        if n := run.summary.get(name):
+            out.append(("warn" if name != "near_ties" else "unknown", f"{n:,} {text}."))
+    return tuple(out)
+
+
+def facets(run_id: int, chosen: Filter) -> dict[str, list[tuple[Any, int]]]:
+    """Values and counts of each category and flag column, under the other conditions of the filter."""
+    run = get_run(run_id)
+    out = {}
+    with database().reading() as conn:
+        for column in run.columns:
+            if column.indexed and column.kind in ("category", "flag"):
+                others = Filter(tuple(t for t in chosen.terms if t.column != column.name), chosen.text)
+                out[column.name] = verdict_table.facets(conn, run, column.name, others)
+    return out
+
+
+# ------------------------------------------------------------------------------------------------------ the table
+
+
+def _pack(cursor: Any, backwards: bool) -> str | None:
+    if cursor is None:
+        return None
+    text = json.dumps([int(backwards), *cursor], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _unpack(text: str | None) -> tuple[Any, bool]:
+    if not text:
+        return None, False
+    try:
+        back, value, ordinal = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return (value, ordinal), bool(back)
+    except (ValueError, TypeError) as error:
+        raise UserError("This address points to no page of the table.", "", "Go back to the first page.") from error
+
+
+def page(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50) -> Page:
+    """One page of the sample table under the filter, in its order."""
+    run = get_run(run_id)
+    at, backwards = _unpack(cursor)
+    with database().reading() as conn:
+        rows, before, behind = verdict_table.page(conn, run, chosen, at, limit, backwards)
+        matching = verdict_table.count(conn, run, chosen)
+    return Page(tuple(rows), run.n_samples, matching, _pack(before, True), _pack(behind, False))
+
+
+def status_preview(run_id: int, thresholds: Thresholds) -> dict[str, int]:
+    """How many samples would have which status; arithmetic over what was measured, no model."""
+    run = get_run(run_id)
+    names = columns_read(thresholds, run.spec.decoding_temperature)
+    with database().reading() as conn:
+        table = SignalTable((), verdict_table.verdict_columns(conn, run, names))
+    n = len(next(iter(table.columns.values()), ()))
+    codes = judge_status(SignalTable(("",) * n, table.columns), thresholds, run.spec.decoding_temperature)
+    return {s: int((codes == i).sum()) for i, s in enumerate(ORDER)}
+
+
+# ------------------------------------------------------------------------------------------------------ one sample
+
+
+def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
+    """One sample with all its evidence."""
+    run = get_run(run_id)
+    measures = plan(run.spec)
+    with database().reading() as conn:
+        row = verdict_table.row(conn, run, sid)
+        found = sample_table.get_sample(conn, run.spec.dataset_id, sid)
+        before, behind = verdict_table.neighbours(conn, run, chosen, sid)
+        table = signals_of(conn, run, [found.content_hash], measures)
+        details = {m.key: _details(conn, m, found.content_hash) for m in measures}
+    signals = {name: float(values[0]) for name, values in table.columns.items()}
+    first = next(m for m in measures if m.signal == "likelihood" and m.role == "final")
+    seen = details[first.key] or {}
+    asked = next((details[m.key] for m in measures if m.signal == "reproduction"), None) or {}
+    why = reasons(run.spec, signals, row["cause"], run.thresholds) if run.state == "judged" else ()
+    return SampleView(
+        sample=found,
+        status=Status(row["status"] or "unknown"),
+        cause=row["cause"],
+        confidence=row["confidence"],
+        causes=dict.fromkeys(CAUSES),
+        reasons=why,
+        values=row,
+        columns=run.columns,
+        pieces=_pieces(seen),
+        notes=(*found.notes, *seen.get("notes", ()), *_refusal(seen)),
+        turns=_turns(seen, asked, run),
+        checkpoints=_checkpoints(run, measures, signals),
+        chance=chances(signals),
+        copies=row["copies"],
+        previous=before,
+        next=behind,
+    )
+
+
+def _details(conn: Any, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:
+    ids = signal_table.find_measures(conn, [measure.key])
+    ref = signal_table.detail_ref(conn, ids[measure.key], content_hash) if measure.key in ids else None
+    return None if ref is None else artefacts.read(*ref)
+
+
+def _refusal(seen: Mapping[str, Any]) -> tuple[str, ...]:
+    said = [" ".join(p for p in seen["refused"].values() if p)] if "refused" in seen else []
+    if "dropped" in seen:
+        said.append(f"The trainer leaves this row out: {seen['dropped']}")
+    return tuple(said)
+
+
+def _pieces(seen: Mapping[str, Any]) -> tuple[TokenPiece, ...]:
+    if "pieces" not in seen:
+        return ()
+    scored = {p: (lp, h == "1") for p, lp, h in zip(seen["positions"], seen["logprobs"], seen["hits"], strict=True)}
+    return tuple(
+        TokenPiece(text, token, trained == "1", target == "1", *scored.get(i, (None, None)))
+        for i, (text, token, trained, target) in enumerate(
+            zip(seen["pieces"], seen["ids"], seen["trained"], seen["target"], strict=True)
+        )
+    )
+
+
+def _turns(seen: Mapping[str, Any], asked: Mapping[str, Any], run: Run) -> tuple[TurnView, ...]:
+    answers = {t["turn"]: t for t in asked.get("turns", ())}
+    cut = cut_of(run.thresholds) / 100
+    out = []
+    for i, turn in enumerate(seen.get("turns", ())):
+        span = seen["pieces"][turn["start"] : turn["stop"] - (1 if turn["complete"] else 0)]
+        target = "".join(span)
+        answer = answers.get(i)
+        if answer is None:
+            exact = turn["exact"]
+            source = "the teacher-forced pass: greedy decoding gives the target" if exact else "not measured"
+            out.append(TurnView(i, target, exact, target if exact else None, source, exact or None, None, *(None,) * 4))
+            continue
+        draws = answer["draws"]
+        hits = sum(s >= cut for s in draws)
+        low, high = rate_interval(hits, len(draws)) if draws else (None, None)
+        out.append(
+            TurnView(
+                i, answer["target"], turn["exact"], answer["output"],
+                "greedy decoding" + (", cut at its limit" if answer["complete"] and not answer["stopped"] else ""),
+                answer["score"] >= cut, answer["score"], len(draws) or None, hits if draws else None, low, high,
+                tuple(answer["texts"]),
+            )
+        )  # fmt: skip
+    return tuple(out)
+
+
+def _checkpoints(run: Run, measures: list[Measure], signals: Mapping[str, float]) -> tuple[CheckpointView, ...]:
+    def known(value: float | None) -> float | None:
+        return None if value is None or np.isnan(value) else value
+
+    order = {"base": 0, "final": 2}
+    rows = sorted(
+        (m for m in measures if m.signal == "likelihood"),
+        key=lambda m: (order.get(m.role, 1), int(m.role[1:]) if m.role.startswith("t") else 0),
+    )
+    out = []
+    for m in rows:
+        exact = known(signals.get(m.column("greedy_exact")))
+        out.append(
+            CheckpointView(
+                m.checkpoint.label, m.role if m.role in order else "checkpoint", m.checkpoint.step,
+                known(signals.get(m.column("nll"))), None if exact is None else exact == 1,
+            )
+        )  # fmt: skip
+    return tuple(out)

@@ -1,0 +1,210 @@
+"""Chat templates, rendered within bounds.
+
+A chat template is a program that came with a checkpoint. Jinja's sandbox keeps it from Python's internals but not from
+looping for days or asking for a terabyte, and no list of forbidden filters is complete. So templates run in a process
+of their own (``template_process.py``) under limits the operating system keeps: 1 GiB of memory, no file writing,
+``SECONDS`` of wall clock for one request, and an output of at most eight times the input plus one MiB. A template that
+breaks the time or memory limit three times is not run again by this process.
+
+Not covered: the clock of a machine that swaps (a slow machine can look like a slow template), and the memory limit on
+systems that do not keep RLIMIT_AS (macOS).
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SECONDS = 20.0
+STRIKES = 3
+# The date in the fallback branch of Llama 3.x templates, which other templates copied.
+DEFAULT_DAY = "2024-07-26"
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One conversation to render; ``messages`` as ``Message.as_dict`` gives them."""
+
+    messages: Sequence[Mapping[str, Any]]
+    add_generation_prompt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A rendered conversation; ``generation``: half-open character ranges inside ``{% generation %}``."""
+
+    text: str
+    generation: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a conversation was not rendered.
+
+    Attributes:
+        kind: ``refused`` (the template raised, or met a field it does not know), ``broken`` (it does not compile),
+            ``forbidden`` (the sandbox stopped it), ``limit`` (time, memory or output).
+        message: the template's or the limit's own words.
+    """
+
+    kind: str
+    message: str
+
+
+_KINDS = {
+    "TemplateSyntaxError": "broken",
+    "TemplateAssertionError": "broken",
+    "SecurityError": "forbidden",
+    "MemoryError": "limit",
+    "OutputLimit": "limit",
+    "OverflowError": "limit",
+    "RecursionError": "limit",
+}
+
+
+class _Process:
+    """The rendering process, started at the first request and again after a limit ended it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.child: subprocess.Popen[bytes] | None = None
+        self.owner = 0
+        self.strikes: Counter[str] = Counter()
+
+    def ask(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The answers, one per conversation.
+
+        Raises:
+            TimeoutError: no answer within ``SECONDS``.
+            EOFError: the process ended, as it does when the memory limit hits the interpreter itself.
+        """
+        line = json.dumps(request).encode() + b"\n"
+        with self.lock:
+            child = self._started()
+            try:
+                child.stdin.write(line)
+                child.stdin.flush()
+                return json.loads(self._line(child.stdout.fileno()))
+            except BrokenPipeError:
+                self.stop()
+                raise EOFError from None
+            except BaseException:  # also Ctrl-C: a late answer must not be read as the next one
+                self.stop()
+                raise
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self.child is not None and (self.owner != os.getpid() or self.child.poll() is not None):
+            if self.owner == os.getpid():
+                self.stop()
+            self.child = None  # after a fork the child belongs to the other process
+        if self.child is None:
+            self.child = subprocess.Popen(
+                [sys.executable, "-I", str(Path(__file__).with_name("template_process.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C ends us, and our end closes its input
+            )
+            self.owner = os.getpid()
+        return self.child
+
+    @staticmethod
+    def _line(fd: int) -> bytes:
+        deadline = time.monotonic() + SECONDS
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        blocks: list[bytes] = []
+        while not (blocks and blocks[-1].endswith(b"\n")):
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                raise TimeoutError
+            blocks.append(os.read(fd, 1 << 20))
+            if not blocks[-1]:
+                raise EOFError
+        return b"".join(blocks)
+
+    def stop(self) -> None:
+        child, self.child = self.child, None
+        if child is not None and self.owner == os.getpid():
+            child.kill()
+            child.wait()
+            child.stdout.close()
+            child.stdin.close()
+
+
+_process = _Process()
+atexit.register(_process.stop)
+
+
+def render_chats(
+    template: str,
+    chats: Sequence[Chat],
+    *,
+    tools: Sequence[Any] | None = None,
+    variables: Mapping[str, Any] | None = None,
+    day: str = DEFAULT_DAY,
+) -> list[Text | Failure]:
+    """Every conversation rendered, or why not.
+
+    Args:
+        template: Jinja source.
+        chats: conversations of one row, rendered in one round trip.
+        tools: tool definitions, as the row has them.
+        variables: what the template sees besides (special tokens, the row's own ``chat_template_kwargs``).
+        day: ISO date that ``strftime_now`` tells, so that a row renders the same on any day.
+    """
+    key = template_hash(template)
+    if _process.strikes[key] >= STRIKES:
+        return [Failure("limit", f"stopped {STRIKES} times, not run again")] * len(chats)
+    request = {
+        "template": template,
+        "chats": [
+            # As transformers does: a key whose value is null counts as absent.
+            {
+                "messages": [{k: v for k, v in m.items() if v is not None} for m in chat.messages],
+                "add_generation_prompt": chat.add_generation_prompt,
+            }
+            for chat in chats
+        ],
+        "tools": tools,
+        "variables": dict(variables or {}),
+        "day": day,
+    }
+    request["limit"] = 8 * len(json.dumps(request, ensure_ascii=False)) + (1 << 20)
+    try:
+        answers = _process.ask(request)
+    except TimeoutError:
+        _process.strikes[key] += 1
+        return [Failure("limit", f"no end after {SECONDS:g} s")] * len(chats)
+    except EOFError:
+        _process.strikes[key] += 1
+        return [Failure("limit", "its process ended, most likely for want of memory")] * len(chats)
+    if len(answers) != len(chats):  # memory ran out while the answer itself was written
+        answers = [answers[0]] * len(chats)
+    if any(a.get("error") == "MemoryError" for a in answers):
+        _process.strikes[key] += 1
+    return [_read(a) for a in answers]
+
+
+def _read(answer: Mapping[str, Any]) -> Text | Failure:
+    if "error" not in answer:
+        return Text(answer["text"], tuple((a, b) for a, b in answer["spans"]))
+    name = answer["error"]
+    return Failure(_KINDS.get(name, "refused"), answer["message"] or name)
+
+
+def template_hash(template: str | None) -> str:
+    """SHA-256 (hex) of the template's text; empty for none."""
+    return hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest() if template else ""

@@ -1,0 +1,148 @@
+"""A checkpoint's tokenizer: opened from its folder, never from the network, never with the folder's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+# Without one of these, transformers builds an empty tokenizer for some model types and says nothing.
+VOCABULARY_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+    "tiktoken.model",
+)
+
+Variant = Literal["auto", "file"]
+
+
+def open_tokenizer(folder: str, variant: Variant = "auto") -> PreTrainedTokenizerFast:
+    """The fast tokenizer of ``folder``.
+
+    Args:
+        folder: a checkpoint's folder.
+        variant: ``auto`` is what ``AutoTokenizer`` makes of the folder, as most trainers and servers do. ``file`` is
+            the folder's own tokenizer.json with special tokens and template from the files beside it. They can differ:
+            for a ``qwen2`` model type transformers 5.23 ignores ``tokenizer_class`` and puts its own pre-tokenizer in
+            place of the file's, so that digits may split differently.
+
+    Raises:
+        UserError: no tokenizer in the folder, one that cannot be read, or one that is not a fast tokenizer.
+    """
+    found = sorted(p.name for p in Path(folder).iterdir() if p.is_file()) if Path(folder).is_dir() else []
+    wanted = VOCABULARY_FILES if variant == "auto" else VOCABULARY_FILES[:1]
+    if not any(name in found for name in wanted):
+        raise UserError(
+            f"There is no tokenizer in {folder}.",
+            f"Its files are: {', '.join(found[:20]) or 'none'}. Looked for: {', '.join(wanted)}.",
+            "Copy tokenizer.json and tokenizer_config.json from the model the training started from into the folder, "
+            "or give that model's folder as the base.",
+        )
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        if variant == "auto":
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        else:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library raises whatever its parsers raise
+        raise UserError(
+            f"The tokenizer in {folder} cannot be opened.",
+            f"transformers says: {_first_line(error)}",
+            "Save the tokenizer again with save_pretrained of a current transformers, which writes tokenizer.json; "
+            "tokenizers that need code of their own are never run.",
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"The tokenizer in {folder} is a {type(tokenizer).__name__}, not a fast tokenizer.",
+            "Which characters a token covers is known for fast tokenizers only (those with a tokenizer.json).",
+            "Convert it once: PreTrainedTokenizerFast.from_pretrained(...).save_pretrained(...).",
+        )
+    return tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two tokenizers part: the text around it and up to 12 ids of each from the first differing one on."""
+
+    text: str
+    auto: tuple[int, ...]
+    file: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerComparison:
+    """``AutoTokenizer`` against the folder's own tokenizer.json on the user's texts."""
+
+    n_texts: int
+    n_differ: int
+    first_difference: Difference | None
+
+
+def compare_tokenizers(folder: str, texts: Sequence[str]) -> TokenizerComparison:
+    """How many of ``texts`` get other ids from ``AutoTokenizer`` than from the folder's tokenizer.json.
+
+    Special tokens that the tokenizer adds at the ends are left out: only the texts' own tokens are compared.
+
+    Raises:
+        UserError: one of the two cannot be opened.
+    """
+    auto, file = open_tokenizer(folder, "auto"), open_tokenizer(folder, "file")
+    options: dict[str, Any] = {"add_special_tokens": False, "verbose": False}
+    differing, first = 0, None
+    for text in texts:
+        one = auto(text, return_offsets_mapping=True, **options)
+        ids, other = one["input_ids"], file(text, **options)["input_ids"]
+        if ids == other:
+            continue
+        differing += 1
+        if first is None:
+            k = common_prefix(ids, other)
+            at = one["offset_mapping"][k][0] if k < len(ids) else len(text)
+            first = Difference(text[max(0, at - 20) : at + 40], tuple(ids[k : k + 12]), tuple(other[k : k + 12]))
+    return TokenizerComparison(len(texts), differing, first)
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Number of leading ids that two sequences share."""
+    for k, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return k
+    return min(len(one), len(other))
+
+
+def chat_template(tokenizer: PreTrainedTokenizerFast, has_tools: bool = False) -> str | None:
+    """The chat template that transformers would take, None where the tokenizer has none.
+
+    A tokenizer may hold several by name: ``tool_use`` serves rows with tools, ``default`` the others.
+
+    Raises:
+        UserError: several named templates and none called ``default``.
+    """
+    held = tokenizer.chat_template
+    if not isinstance(held, dict):
+        return held
+    if has_tools and "tool_use" in held:
+        return held["tool_use"]
+    if "default" not in held:
+        raise UserError(
+            "The tokenizer has several chat templates and none is called 'default'.",
+            f"Their names are: {', '.join(sorted(held)) or 'none'}.",
+            "Save the one the training used as chat_template.jinja in the checkpoint's folder.",
+        )
+    return held["default"]

@@ -1,0 +1,148 @@
+"""Where the assistant's turns stand in a rendered conversation.
+
+Positions here are characters of the rendered text; ``rendering.py`` makes tokens of them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from core.types import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An assistant turn in the text: characters ``start`` to ``stop``, stop token included when there is one."""
+
+    message: int
+    start: int
+    stop: int
+    has_stop_token: bool
+    prompt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What can end a turn.
+
+    Attributes:
+        added: any added token.
+        added_next: blanks, then an added token.
+        special: special tokens and the end-of-sequence token, longest first.
+    """
+
+    added: re.Pattern[str]
+    added_next: re.Pattern[str]
+    special: tuple[str, ...]
+
+
+_MARKS: WeakKeyDictionary[Any, dict[str | None, Marks]] = WeakKeyDictionary()
+
+
+def marks(tokenizer: PreTrainedTokenizerFast, eos: str | None) -> Marks:
+    """What can end a turn for this tokenizer and this end-of-sequence token."""
+    held = _MARKS.setdefault(tokenizer, {})
+    if eos not in held:
+        tokens = list(tokenizer.added_tokens_decoder.values())
+        own = {eos} if eos else set()
+        added = sorted({t.content for t in tokens} | own, key=len, reverse=True)
+        special = sorted({t.content for t in tokens if t.special} | own, key=len, reverse=True)
+        either = "|".join(map(re.escape, added)) or r"(?!)"
+        held[eos] = Marks(re.compile(either), re.compile(rf"\s*(?:{either})"), tuple(special))
+    return held[eos]
+
+
+def locate(
+    text: str,
+    j: int,
+    message: Message,
+    around: tuple[str | None, str | None, str | None],
+    floor: int,
+    patterns: Marks,
+    notes: list[str],
+) -> Span | None:
+    """Where turn ``j`` stands in ``text``; None (and a note) where it cannot be said.
+
+    Args:
+        around: the messages before the turn with generation prompt; without; the messages up to and with the turn.
+        floor: where the previous turn ended.
+    """
+    prompt, before, after = around
+    end = len(after) if after is not None and text.startswith(after) else len(text)
+    start = len(prompt) if prompt is not None and text.startswith(prompt) and floor <= len(prompt) <= end else None
+    low = start if start is not None else max(floor, len(before) if before and text.startswith(before) else 0)
+    found = _find(text, message.content, low, end, start is not None, patterns.added_next)
+    if found is not None and start is not None and prompt == before and text[start : found[0]].strip():
+        start = None  # the template knows no generation prompt: what stands in between is the turn's heading
+    if found is not None and not text.startswith(message.content, found[0]):
+        notes.append("The template changes the answer (blanks at its ends, or reasoning before '</think>', dropped).")
+    if start is None and found is None:
+        notes.append(f"Message {j + 1} (assistant) is not found in the rendered text: it is not judged.")
+        return None
+    if start is None:
+        start = found[0]
+    elif found is not None and (added := text[start : found[0]]).strip() and not message.tool_calls:
+        notes.append(f"The template puts {excerpt(added)} before the answer: judged as part of it.")
+    stop, has_stop = _end(text, message, start, found, end, patterns)
+    if found is None and message.content.strip() and not message.tool_calls:
+        notes.append("The template rewrites the answer: taken from the generation prompt to the next added token.")
+    if not has_stop:
+        notes.append("The template ends an answer with no stop token.")
+    return Span(j, start, stop, has_stop, prompt)
+
+
+def _find(text: str, content: str, low: int, end: int, exact: bool, mark: re.Pattern[str]) -> tuple[int, int] | None:
+    """Character range of the content in ``text[low:end]``, as written or as templates shorten it."""
+    answer = content.rsplit("</think>", 1)[-1]
+    for form in dict.fromkeys((content, content.strip("\n"), content.strip(), answer.lstrip("\n"), answer.strip())):
+        if not form:
+            continue
+        at = text.find(form, low, end)
+        while at >= 0:
+            stop = at + len(form)
+            # A short answer also occurs inside headings; the real one is followed by its end.
+            if mark.match(text, stop, end) or not text[stop:end].strip():
+                return at, stop
+            at = text.find(form, at + 1, end)
+        at = text.find(form, low, end)
+        if at >= 0 and (at == low or not exact):
+            return at, at + len(form)
+    return None
+
+
+def _end(
+    text: str, message: Message, start: int, found: tuple[int, int] | None, end: int, patterns: Marks
+) -> tuple[int, bool]:
+    """Where the turn stops, and whether with a stop token."""
+    at = found[1] if found is not None else start
+    if message.tool_calls:
+        return _end_of_calls(text, at, end, patterns.special)
+    stop = patterns.added_next.match(text, at, end)
+    if stop is None and found is None and message.content.strip():
+        stop = patterns.added.search(text, at, end)
+        at = at + len(text[at:end].rstrip())
+    return (stop.end(), True) if stop else (at, False)
+
+
+def _end_of_calls(text: str, at: int, end: int, special: tuple[str, ...]) -> tuple[int, bool]:
+    """The end of the first of the special tokens that close ``text[at:end]``, blanks between them allowed.
+
+    Tool calls are written with added tokens of their own, so the first added token need not end the turn.
+    """
+    first, rest = None, end
+    while True:
+        rest = at + len(text[at:rest].rstrip())
+        token = next((t for t in special if text.endswith(t, at, rest)), None)
+        if token is None:
+            return (first, True) if first is not None else (rest, False)
+        first, rest = rest, rest - len(token)
+
+
+def excerpt(text: str, width: int = 60) -> str:
+    return repr(text if len(text) <= width else f"{text[: width // 2]}…{text[-width // 2 :]}") if text else "nothing"

@@ -1,0 +1,179 @@
+"""A run's verdict table, and a Filter as conditions on it.
+
+Column names in SQL come only from what the run declares; everything else is a bound value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Column as SqlColumn
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    and_,
+    false,
+    or_,
+    select,
+    type_coerce,
+)
+
+from core.errors import UserError, unknown_name
+from core.types import Column, Filter, Run, Term
+from db.models import sample_bodies
+from db.text import folded, storable
+
+# Longest searched text. SQLite refuses LIKE patterns above 50,000 bytes; nobody types this much.
+LONGEST_SEARCH = 1000
+_FIXED = {"ordinal": "number", "sid": "text"}
+_TYPES: dict[str, Any] = {"category": Text, "text": Text, "number": Float, "flag": SmallInteger}
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_LARGEST = 2**63 - 1
+
+
+def table_name(run_id: int) -> str:
+    """Name of the run's verdict table."""
+    return f"verdicts_{run_id:d}"
+
+
+def verdicts(run: Run) -> Table:
+    """The run's verdict table: ``ordinal`` (primary key), ``sid``, then the run's columns; NULL = not measured."""
+    return _table(run.id, run.columns)
+
+
+# Tables are kept: statements over the same table are compiled once.
+@lru_cache(maxsize=64)
+def _table(run_id: int, columns: tuple[Column, ...]) -> Table:
+    names = [c.name for c in columns]
+    for name in names:
+        if not _NAME.fullmatch(name) or name in _FIXED or names.count(name) > 1:
+            raise ValueError(f"{name!r} cannot be a column: lower-case identifiers of up to 63 letters, each once")
+    name = table_name(run_id)
+    table = Table(
+        name,
+        MetaData(),
+        SqlColumn("ordinal", Integer, primary_key=True, autoincrement=False),
+        SqlColumn("sid", Text, nullable=False),
+        *(SqlColumn(c.name, _TYPES[c.kind]) for c in columns),
+    )
+    # The ordinal at the end makes the order total, so that a page is one walk along the index.
+    for place, column in enumerate(["sid", *(c.name for c in columns if c.indexed)]):
+        Index(f"ix_{name}_{place}", table.c[column], table.c.ordinal)
+    return table
+
+
+def kind_of(run: Run, name: str) -> str:
+    """The column's kind; raises UserError for a column the run does not have."""
+    kinds = _FIXED | {c.name: c.kind for c in run.columns}
+    if name not in kinds:
+        raise unknown_name("column", name, kinds)
+    return kinds[name]
+
+
+def column(run: Run, name: str) -> SqlColumn[Any]:
+    """The SQL column; raises UserError for a column the run does not have."""
+    kind_of(run, name)
+    return verdicts(run).c[name]
+
+
+def _compared(run: Run, name: str) -> ColumnElement[Any]:
+    """The column as it is compared with values: whole-number columns with floats, so that 0.5 is not rounded."""
+    whole = name == "ordinal" or kind_of(run, name) == "flag"
+    return type_coerce(column(run, name), Float) if whole else column(run, name)
+
+
+def number_column(run: Run, name: str) -> SqlColumn[Any]:
+    """The SQL column of a number or flag; raises UserError for any other."""
+    if kind_of(run, name) not in ("number", "flag"):
+        numbers = ["ordinal"] + [c.name for c in run.columns if c.kind in ("number", "flag")]
+        raise UserError(f"Column {name!r} is not a number.", f"Numbers are: {', '.join(numbers)}.")
+    return column(run, name)
+
+
+def condition(run: Run, chosen: Filter) -> ColumnElement[bool]:
+    """True for the rows that the filter keeps; the sort is left to the caller.
+
+    Raises:
+        UserError: an unknown column or a value the column cannot have.
+    """
+    parts = [_term(run, t) for t in chosen.terms]
+    if chosen.text:
+        parts.append(_holds_text(run, chosen.text))
+    return and_(verdicts(run).c.ordinal.is_not(None), *parts)
+
+
+def _term(run: Run, term: Term) -> ColumnElement[bool]:
+    if term.op == "range":
+        return _range(run, term)
+    kind, col = kind_of(run, term.column), _compared(run, term.column)
+    values = [_value(term.column, kind, v) for v in term.values if v is not None]
+    unknown = None in term.values
+    if term.op == "in":
+        return or_(false(), *([col.in_(values)] if values else []), *([col.is_(None)] if unknown else []))
+    if term.op == "not_in":  # the complement of "in": rows where the column is not measured stay unless named
+        listed = col.not_in(values)
+        if unknown:
+            return and_(col.is_not(None), listed)
+        return or_(col.is_(None), listed)
+    raise UserError(f"There is no condition {term.op!r}.", "There are: in, not_in, range.")
+
+
+def _range(run: Run, term: Term) -> ColumnElement[bool]:
+    number_column(run, term.column)
+    col = _compared(run, term.column)
+    if len(term.values) != 2:
+        raise UserError(f"The range of {term.column!r} has {len(term.values)} ends.", "It has two, each may be open.")
+    low, high = (None if v is None else _value(term.column, "number", v) for v in term.values)
+    bounds = ([] if low is None else [col >= low]) + ([] if high is None else [col <= high])
+    return and_(col.is_not(None), *bounds)
+
+
+def _value(name: str, kind: str, value: Any) -> Any:
+    """The value as the column's type; a wrong type is an error here, not one deep in the database."""
+    if kind in ("category", "text"):
+        return storable(str(value))
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isnan(number):
+        raise UserError(f"{name}={value!r} is not a number.", f"Column {name!r} holds numbers.")
+    return number
+
+
+def cursor_value(run: Run, name: str, cursor: tuple[Any, Any]) -> tuple[Any, int]:
+    """A cursor that came back from outside, checked: (sort value or None, ordinal)."""
+    try:
+        value, ordinal = cursor
+        ordinal = int(ordinal)
+    except (TypeError, ValueError, OverflowError):
+        ordinal = _LARGEST + 1
+    if abs(ordinal) > _LARGEST:
+        raise UserError("This address points to no page of the table.", "", "Go back to the first page.")
+    return (None if value is None else _value(name, kind_of(run, name), value)), ordinal
+
+
+def _holds_text(run: Run, text: str) -> ColumnElement[bool]:
+    """The sample's id or whole text holds ``text`` as it stands, letter case aside."""
+    if len(text) > LONGEST_SEARCH:
+        raise UserError(
+            f"The searched text has {len(text)} characters.",
+            f"At most {LONGEST_SEARCH} are searched for.",
+            "Search for a part of it.",
+        )
+    rows = verdicts(run)
+    return (
+        select(1)
+        .where(sample_bodies.c.dataset_id == run.spec.dataset_id, sample_bodies.c.ordinal == rows.c.ordinal)
+        .where(sample_bodies.c.search.contains(folded(text), autoescape=True))
+        .exists()
+    )

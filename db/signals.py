@@ -1,0 +1,132 @@
+"""Measurements: each is stored once, whichever run asked for it, and found again by content hash."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Insert, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from core.types import Chunk, SignalTable
+from db.models import measured, measures, run_measures
+
+# Up to this many hashes are looked up one by one; for more the whole measure is read.
+_FEW = 500
+
+
+def measure_id(conn: Connection, key: str, signal: str, fingerprint: str, spec: Mapping[str, Any]) -> int:
+    """The id of the measure ``key``, made if there is none yet."""
+    values = {"key": key, "signal": signal, "fingerprint": fingerprint, "spec": dict(spec)}
+    conn.execute(_insert_or_ignore(conn, measures), [values])
+    return conn.execute(select(measures.c.id).where(measures.c.key == key)).scalar_one()
+
+
+def find_measures(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
+    """Key to id, for those of ``keys`` that exist. Works in a reading transaction."""
+    query = select(measures.c.key, measures.c.id).where(measures.c.key.in_(list(keys)))
+    return dict(conn.execute(query).all())
+
+
+def link_run(conn: Connection, run_id: int, measure_ids: Iterable[int]) -> None:
+    """Says that the run rests on these measures, so that they are kept as long as it is."""
+    rows = [{"run_id": run_id, "measure_id": m} for m in measure_ids]
+    if rows:
+        conn.execute(_insert_or_ignore(conn, run_measures), rows)
+
+
+def missing(conn: Connection, measure_id: int, hashes: Iterable[str]) -> list[str]:
+    """Those of ``hashes`` not measured yet, in their order, each once."""
+    there = set(conn.execute(select(measured.c.content_hash).where(measured.c.measure_id == measure_id)).scalars())
+    return [h for h in dict.fromkeys(hashes) if h not in there]
+
+
+def store_chunk(conn: Connection, measure_id: int, chunk: Chunk, artefact: str | None = None) -> int:
+    """Stores what is not stored yet; a measurement that is there stays as it is.
+
+    Args:
+        artefact: name of the file with the chunk's details, the i-th in slot i.
+
+    Returns:
+        How many of the chunk's samples were new. After 0 nothing refers to ``artefact``.
+    """
+    names = list(chunk.columns)
+    columns = [np.asarray(chunk.columns[name], dtype=np.float64).tolist() for name in names]
+    details = chunk.details or (None,) * len(chunk.keys)
+    rows = [
+        {
+            "measure_id": measure_id,
+            "content_hash": key,
+            "columns": json.dumps({n: None if math.isnan(v) else v for n, v in zip(names, values, strict=True)}),
+            "artefact": artefact if kept else None,
+            "slot": slot if kept else None,
+        }
+        for slot, (key, detail, values) in enumerate(zip(chunk.keys, details, _rows(columns, chunk), strict=True))
+        for kept in (artefact is not None and detail is not None,)
+    ]
+    if not rows:
+        return 0
+    statement = _insert_or_ignore(conn, measured).execution_options(preserve_rowcount=True)
+    return conn.execute(statement, rows).rowcount
+
+
+def table(conn: Connection, sources: Iterable[tuple[str, int]], hashes: Sequence[str]) -> SignalTable:
+    """Measurements side by side.
+
+    Args:
+        sources: (prefix, measure id); a measure's columns are named prefix + name.
+        hashes: (n,) content hashes, repeated ones too.
+
+    Returns:
+        Columns in the order of ``hashes``; NaN = not measured.
+
+    Raises:
+        ValueError: two measures give a column of the same name.
+    """
+    distinct = {h: i for i, h in enumerate(dict.fromkeys(hashes))}
+    place = np.array([distinct[h] for h in hashes], dtype=np.int64)
+    columns: dict[str, np.ndarray] = {}
+    for prefix, source in sources:
+        mine: dict[str, np.ndarray] = {}
+        for key, text in _stored(conn, source, list(distinct)):
+            if (at := distinct.get(key)) is None:
+                continue
+            for name, value in json.loads(text).items():
+                if name not in mine:
+                    mine[name] = np.full(len(distinct), np.nan)
+                if value is not None:
+                    mine[name][at] = value
+        if both := columns.keys() & {prefix + name for name in mine}:
+            raise ValueError(f"two measures give the column {min(both)!r}")
+        columns |= {prefix + name: values[place] for name, values in mine.items()}
+    return SignalTable(tuple(hashes), columns)
+
+
+def detail_ref(conn: Connection, measure_id: int, content_hash: str) -> tuple[str, int] | None:
+    """(artefact, slot) of the measurement's details; None where it has none or was not measured."""
+    found = conn.execute(
+        select(measured.c.artefact, measured.c.slot).where(
+            measured.c.measure_id == measure_id, measured.c.content_hash == content_hash
+        )
+    ).one_or_none()
+    return None if found is None or found.artefact is None else (found.artefact, found.slot)
+
+
+def _rows(columns: list[list[float]], chunk: Chunk) -> Iterable[tuple[float, ...]]:
+    return zip(*columns, strict=True) if columns else [()] * len(chunk.keys)
+
+
+def _stored(conn: Connection, source: int, hashes: list[str]) -> Iterable[Any]:
+    query = select(measured.c.content_hash, measured.c.columns).where(measured.c.measure_id == source)
+    if len(hashes) <= _FEW:
+        query = query.where(measured.c.content_hash.in_(hashes))
+    return conn.execute(query.execution_options(yield_per=10_000))
+
+
+def _insert_or_ignore(conn: Connection, into: Table) -> Insert:
+    """An insert that leaves rows that are there already as they are."""
+    dialect = {"sqlite": sqlite, "postgresql": postgresql}[conn.dialect.name]
+    return dialect.insert(into).on_conflict_do_nothing()

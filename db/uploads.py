@@ -1,0 +1,47 @@
+"""Uploaded files: where they lie and whether all has come; a row is a dict of plain values.
+
+Keys: ``id`` (an unguessable token), ``name``, ``path``, ``size`` (announced, then real), ``sha256``, ``state``
+(``receiving``, ``done``), ``created``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import delete as sql_delete
+
+from db.models import uploads
+from db.text import storable
+
+
+def add(
+    conn: Connection, upload_id: str, name: str, path: str, size: int, clock: Callable[[], float] = time.time
+) -> None:
+    """Records an announced upload; ``name`` is what the sender calls it, ``path`` where Lacuna puts it."""
+    values = {"id": upload_id, "name": storable(name), "path": path, "size": size, "created": clock()}
+    conn.execute(insert(uploads).values(**values, state="receiving"))
+
+
+def finish(conn: Connection, upload_id: str, size: int, sha256: str) -> None:
+    """All bytes have come."""
+    conn.execute(update(uploads).where(uploads.c.id == upload_id).values(size=size, sha256=sha256, state="done"))
+
+
+def get(conn: Connection, upload_id: str) -> dict[str, Any] | None:
+    """The upload; None where there is none of that id."""
+    row = conn.execute(select(uploads).where(uploads.c.id == upload_id)).mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
+def list_uploads(conn: Connection) -> list[dict[str, Any]]:
+    """All uploads, newest first."""
+    query = select(uploads).order_by(uploads.c.created.desc(), uploads.c.id)
+    return [dict(r) for r in conn.execute(query).mappings()]
+
+
+def delete(conn: Connection, upload_id: str) -> None:
+    """Forgets the upload; its file is the caller's to remove."""
+    conn.execute(sql_delete(uploads).where(uploads.c.id == upload_id))

@@ -1,0 +1,239 @@
+"""A run's verdict table: written whole, read in pages, counts and columns under one filter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, insert, or_, select, text, tuple_, update
+from sqlalchemy.schema import CreateTable
+
+from core.errors import UserError
+from core.types import Column, Filter, Run, Term
+from db.models import runs, samples
+from db.selection import column, condition, cursor_value, kind_of, number_column, verdicts
+from db.text import storable
+
+Cursor = tuple[Any, int]
+# Rows handed to the database in one call.
+_BATCH = 10_000
+# Columns of the sample that a page shows beside the verdict's own, unless the run declares one of that name.
+_SAMPLE_COLUMNS = tuple(c for c in samples.c if c.name not in ("dataset_id", "ordinal", "sid"))
+
+# ------------------------------------------------------------------------------------------------------ writing
+
+
+def write_verdicts(
+    conn: Connection, run: Run, columns: Mapping[str, Sequence[Any]], ordinals: Sequence[int], sids: Sequence[str]
+) -> None:
+    """Replaces the run's verdict table, and the run's columns with those of ``run``.
+
+    Args:
+        columns: (n,) values for each of ``run.columns``, no more and no less; None and NaN = not measured.
+        ordinals, sids: (n,) of the samples.
+    """
+    declared = {c.name for c in run.columns}
+    if declared != set(columns):
+        raise ValueError(f"columns declared and given differ: {sorted(declared ^ set(columns))}")
+    table = verdicts(run)
+    table.drop(conn, checkfirst=True)
+    conn.execute(CreateTable(table))
+    cells = [list(ordinals), [storable(s) for s in sids], *(_cells(c, columns[c.name]) for c in run.columns)]
+    names = [c.name for c in table.c]
+    rows = zip(*cells, strict=True)
+    while batch := [dict(zip(names, row, strict=True)) for row in islice(rows, _BATCH)]:
+        conn.execute(insert(table), batch)
+    # Indexes on a full table take a fraction of the time that keeping them up during the inserts takes.
+    for index in table.indexes:
+        index.create(conn)
+    # Without statistics a frequent status is thought rare, and pages get sorted anew instead of read off an index.
+    conn.execute(text(f"ANALYZE {table.name}"))
+    conn.execute(update(runs).where(runs.c.id == run.id).values(columns=[asdict(c) for c in run.columns]))
+
+
+def _cells(declared: Column, values: Sequence[Any]) -> list[Any]:
+    """(n,) what the database stores; None where nothing was measured."""
+    if declared.kind in ("category", "text"):
+        return [None if v is None or v != v else storable(str(v)) for v in values]
+    numbers = np.asarray(values, dtype=np.float64)
+    cells = numbers.astype(object)
+    if declared.kind == "flag":
+        known = ~np.isnan(numbers)
+        cells[known] = numbers[known].astype(np.int64).astype(object)
+    cells[np.isnan(numbers)] = None
+    return cells.tolist()
+
+
+# ------------------------------------------------------------------------------------------------------- paging
+
+
+def page(
+    conn: Connection, run: Run, chosen: Filter, cursor: Cursor | None = None, limit: int = 50, backwards: bool = False
+) -> tuple[list[dict[str, Any]], Cursor | None, Cursor | None]:
+    """One page in the filter's order: the sort column, not measured last whatever the direction, then the ordinal.
+
+    Paging goes by the values of a row, not by counting rows, so that the last page costs what the first one does.
+
+    Args:
+        cursor: one that an earlier page gave; None begins at the first row, or with ``backwards`` at the last.
+        limit: most rows on a page.
+        backwards: the rows before the cursor instead of those behind it.
+
+    Returns:
+        Rows in display order (the verdict's columns and the sample's row, previews, lengths and copies), the cursor for
+        the page before (pass ``backwards=True``), the cursor for the page behind; None where there is none.
+    """
+    start = None if cursor is None else cursor_value(run, chosen.sort, cursor)
+    table = verdicts(run)
+    extra = [c for c in _SAMPLE_COLUMNS if c.name not in table.c]
+    same = and_(samples.c.dataset_id == run.spec.dataset_id, samples.c.ordinal == table.c.ordinal)
+    query = select(table, *extra).select_from(table.outerjoin(samples, same)).where(condition(run, chosen))
+    found: list[dict[str, Any]] = []
+    for part in _walk(query, run, chosen, start, backwards):
+        found += [dict(r) for r in conn.execute(part.limit(limit + 1 - len(found))).mappings()]
+        if len(found) > limit:
+            break
+    rows, more = found[:limit], len(found) > limit
+    if backwards:
+        rows.reverse()
+    if not rows:
+        return [], None, None
+    first, last = ((r[chosen.sort], r["ordinal"]) for r in (rows[0], rows[-1]))
+    before, behind = (more, start is not None) if backwards else (start is not None, more)
+    return rows, first if before else None, last if behind else None
+
+
+def _walk(query: Select[Any], run: Run, chosen: Filter, start: Cursor | None, backwards: bool) -> Iterator[Select[Any]]:
+    """The queries that, one after the other, give the rows from ``start`` on.
+
+    "Not measured last" is two walks, each along an index, over the measured and the unmeasured rows: NULLS LAST in one
+    query would be a sort of everything, since an index keeps NULL at the same end for both directions.
+    """
+    ordinal, sort = verdicts(run).c.ordinal, column(run, chosen.sort)
+    parts: list[tuple[ColumnElement[bool] | None, tuple[ColumnElement[Any], ...], tuple[Any, ...] | None]]
+    if chosen.sort == "ordinal":
+        parts = [(None, (ordinal,), start and start[1:])]
+    else:
+        measured = start if start and start[0] is not None else None
+        parts = [(sort.is_not(None), (sort, ordinal), measured)]
+        parts += [(sort.is_(None), (ordinal,), start[1:] if start and start[0] is None else None)]
+    if backwards:
+        parts.reverse()
+    if start is not None:
+        while parts[0][2] is None:
+            parts.pop(0)
+    down = chosen.descending != backwards
+    for which, key, beyond in parts:
+        part = query if which is None else query.where(which)
+        if beyond is not None:
+            left, right = tuple_(*key), tuple_(*beyond)
+            part = part.where(left < right if down else left > right)
+        yield part.order_by(*(k.desc() if down else k for k in key))
+
+
+def row(conn: Connection, run: Run, sid: str) -> dict[str, Any]:
+    """The row of one sample, as ``page`` gives it; raises UserError where the run has none of that id."""
+    rows, _, _ = page(conn, run, Filter(terms=(Term("sid", "in", (sid,)),)), limit=1)
+    if not rows:
+        raise UserError(f"There is no sample {sid!r} in run {run.id}.", "", "Choose one from the table.")
+    return rows[0]
+
+
+def neighbours(conn: Connection, run: Run, chosen: Filter, sid: str) -> tuple[str | None, str | None]:
+    """Ids before and behind the sample in the filter's order; the sample itself need not match the filter."""
+    here = row(conn, run, sid)
+    at = (here[chosen.sort], here["ordinal"]) if kind_of(run, chosen.sort) else None
+    before, _, _ = page(conn, run, chosen, at, limit=1, backwards=True)
+    behind, _, _ = page(conn, run, chosen, at, limit=1)
+    return (before[0]["sid"] if before else None), (behind[0]["sid"] if behind else None)
+
+
+# -------------------------------------------------------------------------------------------- counts and columns
+
+
+def count(conn: Connection, run: Run, chosen: Filter) -> int:
+    """Number of rows that the filter keeps."""
+    return conn.execute(select(func.count()).select_from(verdicts(run)).where(condition(run, chosen))).scalar_one()
+
+
+def ordinals(conn: Connection, run: Run, chosen: Filter, batch: int = _BATCH) -> Iterator[int]:
+    """Ordinals of the rows that the filter keeps, in training order, ``batch`` of them in memory."""
+    at = verdicts(run).c.ordinal
+    query = select(at).where(condition(run, chosen)).order_by(at)
+    yield from conn.execute(query.execution_options(yield_per=batch)).scalars()
+
+
+def facets(conn: Connection, run: Run, name: str, chosen: Filter) -> list[tuple[Any, int]]:
+    """(value, rows) for each value of the column, None = not measured; most frequent first."""
+    found = [(values[0], n) for values, n in group_counts(conn, run, [name], chosen)]
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def group_counts(conn: Connection, run: Run, by: Sequence[str], chosen: Filter) -> list[tuple[tuple[Any, ...], int]]:
+    """(values of the columns ``by``, rows) for each combination that occurs, sorted by the values, None last."""
+    keys = [column(run, name) for name in by]
+    query = select(*keys, func.count()).where(condition(run, chosen)).group_by(*keys)
+    found = [(tuple(r[:-1]), r[-1]) for r in conn.execute(query)]
+    return sorted(found, key=lambda pair: [(v is None, v) for v in pair[0]])
+
+
+def means(
+    conn: Connection, run: Run, names: Sequence[str], chosen: Filter, by: str | None = None
+) -> list[tuple[Any, int, dict[str, float | None]]]:
+    """(value of ``by``, rows, column to mean over the measured rows or None) for each value, None last.
+
+    Without ``by`` one entry over all rows that the filter keeps, its value None.
+    """
+    averages = [func.avg(number_column(run, name)) for name in names]
+    keys = [] if by is None else [column(run, by)]
+    query = select(*keys, func.count(), *averages).select_from(verdicts(run)).where(condition(run, chosen))
+    found = []
+    for r in conn.execute(query.group_by(*keys)):
+        value, (n, *averaged) = (None, r) if by is None else (r[0], r[1:])
+        found.append((value, n, {k: None if v is None else float(v) for k, v in zip(names, averaged, strict=True)}))
+    return sorted(found, key=lambda entry: (entry[0] is None, entry[0]))
+
+
+def extent(conn: Connection, run: Run, name: str, chosen: Filter) -> tuple[float, float] | None:
+    """Least and greatest measured value of the column; None where nothing was measured."""
+    col = number_column(run, name)
+    low, high = conn.execute(select(func.min(col), func.max(col)).where(condition(run, chosen))).one()
+    return None if low is None else (float(low), float(high))
+
+
+def histogram(
+    conn: Connection, run: Run, name: str, chosen: Filter, edges: Sequence[float]
+) -> tuple[list[int], int, int]:
+    """(b,) counts between b + 1 ascending edges, the last bin closed on both sides; then nulls, and those outside."""
+    col = number_column(run, name)
+    b = len(edges) - 1
+    bins = [(col < edges[i + 1], i) for i in range(b - 1)] + [(col <= edges[b], b - 1)]
+    place = case((col.is_(None), -1), (or_(col < edges[0], col > edges[b]), -2), *bins).label("place")
+    binned = select(place).where(condition(run, chosen)).subquery()
+    found = dict(conn.execute(select(binned.c.place, func.count()).group_by(binned.c.place)).all())
+    return [found.get(i, 0) for i in range(b)], found.get(-1, 0), found.get(-2, 0)
+
+
+def verdict_columns(conn: Connection, run: Run, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Columns in training order: (n,) float64 with NaN for numbers and flags, (n,) object with None for the rest."""
+    kinds = [kind_of(run, name) for name in names]
+    query = select(*(column(run, name) for name in names)).order_by(verdicts(run).c.ordinal)
+    parts: list[list[np.ndarray]] = [[] for _ in names]
+    for rows in conn.execute(query.execution_options(yield_per=_BATCH)).partitions():
+        for part, kind, values in zip(parts, kinds, zip(*rows, strict=True), strict=True):
+            part.append(np.array(values, dtype=np.float64 if kind in ("number", "flag") else object))
+    empty = [np.empty(0, np.float64 if kind in ("number", "flag") else object) for kind in kinds]
+    return {name: np.concatenate([e, *p]) for name, e, p in zip(names, empty, parts, strict=True)}
+
+
+def judged(conn: Connection, run: Run, chosen: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Ordinal to the verdict columns of those samples."""
+    table = verdicts(run)
+    found: dict[int, dict[str, Any]] = {}
+    for at in range(0, len(chosen), 500):
+        query = select(table).where(table.c.ordinal.in_(chosen[at : at + 500]))
+        found |= {r["ordinal"]: dict(r) for r in conn.execute(query).mappings()}
+    return found

@@ -1,0 +1,183 @@
+"""A run at a glance: how much was learned, what the mean loss hides, where what is missing lies."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.services import runs
+from core.services.views import Breakdown, Overview
+from core.types import Filter, Run
+from ui import cached, charts, filterbar, frame, markup, selecting, state, tables, thresholds
+
+_NOTES = {"fail": ":material/error:", "warn": ":material/warning:", "unknown": ":material/help:"}
+
+
+def main() -> None:
+    run = frame.require_run()
+    head, manage = st.columns([6, 1], vertical_alignment="bottom")
+    with head:
+        frame.title(run.name, frame.subtitle(run))
+    with manage:
+        _manage(run)
+    frame.at_work(run)
+    selection = state.selection(run.columns)
+    found = cached.overview(run, state.query())
+    _notes(found)
+    filterbar.chips(run, selection)
+    _status(run, selection, found)
+    _hidden(found)
+    _breakdowns(run, selection, found)
+    _histogram(run, selection, found)
+    with st.expander("Thresholds: what counts as learned", icon=":material/tune:"):
+        thresholds.panel(run, dict(run.summary.get("status", {})))
+
+
+def _notes(found: Overview) -> None:
+    """Run-wide facts and faults: whoever reads the numbers must have seen these."""
+    if not found.notes:
+        return
+    lines = [f"{_NOTES.get(kind, ':material/info:')} {markup.md(text)}" for kind, text in found.notes]
+    worst = found.notes[0][0]
+    box = st.error if worst == "fail" else st.warning if worst == "warn" else st.info
+    box("  \n".join(lines[:3]))
+    if len(lines) > 3:
+        with st.expander(f"{len(lines) - 3} more notes"):
+            for line in lines[3:]:
+                st.markdown(line)
+
+
+def _status(run: Run, selection: Filter, found: Overview) -> None:
+    whole = f"{found.shown:,} samples" if found.shown == found.total else f"{found.shown:,} of {found.total:,} samples"
+    st.subheader(whole, anchor=False)
+    if not found.shown:
+        st.info("No sample passes this filter.", icon=":material/filter_alt_off:")
+        return
+    for column, (name, look) in zip(st.columns(4), charts.STATUS.items(), strict=True):
+        share = found.status[name]
+        column.metric(
+            f"{look.mark} {look.label}",
+            f"{share.share:.1%}",
+            border=True,
+            help=f"{share.k:,} of {share.n:,}. The interval is a 95 % Wilson interval for the share.",
+            delta=f"{share.k:,} samples, {share.low:.1%} to {share.high:.1%}",
+            delta_color="off",
+            delta_arrow="off",
+        )
+    event = st.plotly_chart(
+        charts.status_bar(found.status),
+        key=_chart(run, "status"),
+        on_select="rerun",
+        selection_mode="points",
+        config=charts.CONFIG,
+        alt="Samples by status",
+    )
+    points = [p["customdata"][1] for p in event["selection"]["points"] if p.get("customdata")]
+    if points:
+        _open(run, selecting.with_terms(selection, [selecting.one_of("status", points)]))
+
+
+def _hidden(found: Overview) -> None:
+    if found.hidden:
+        with st.container(border=True):
+            st.markdown("**What the mean loss hides**")
+            for sentence in found.hidden:
+                st.markdown(markup.md(sentence))
+
+
+def _breakdowns(run: Run, selection: Filter, found: Overview) -> None:
+    if not found.shown or not found.breakdowns:
+        return
+    columns = st.columns(min(len(found.breakdowns), 3))
+    for i, breakdown in enumerate(found.breakdowns):
+        with columns[i % len(columns)]:
+            _breakdown(run, selection, breakdown)
+
+
+def _breakdown(run: Run, selection: Filter, found: Breakdown) -> None:
+    with st.container(border=True):
+        as_table = _heading(f"By {found.label.lower()}", run, found.column)
+        if as_table:
+            st.dataframe(tables.breakdown(found), hide_index=True, key=state.key("table", run.id, found.column))
+            return
+        shown = Breakdown(found.column, found.label, found.rows[: charts.MOST], found.bounds)
+        event = st.plotly_chart(
+            charts.breakdown(shown),
+            key=_chart(run, found.column),
+            on_select="rerun",
+            selection_mode="points",
+            config=charts.CONFIG,
+            alt=f"Status by {found.label.lower()}; the table beside it has the same numbers",
+        )
+        left_out = len(found.rows) - len(shown.rows)
+        if left_out:
+            st.caption(f"{left_out:,} more values in the table.")
+        terms = selecting.from_bars(event, shown)
+        if terms:
+            _open(run, selecting.with_terms(selection, terms))
+
+
+def _heading(text: str, run: Run, name: str) -> bool:
+    """A chart's heading with the switch to its table; whether the table is wanted."""
+    left, right = st.columns([3, 2], vertical_alignment="center")
+    left.markdown(f"**{markup.md(text)}**")
+    view = right.segmented_control(
+        "View",
+        ("Chart", "Table"),
+        default="Chart",
+        required=True,
+        key=state.key("view", run.id, name),
+        label_visibility="collapsed",
+    )
+    return view == "Table"
+
+
+def _histogram(run: Run, selection: Filter, found: Overview) -> None:
+    if not found.shown or len(found.nll.edges) < 2:
+        return
+    with st.container(border=True):
+        label = "Mean loss per target token (nats); lower is better"
+        as_table = _heading("Loss by status", run, "nll")
+        if as_table:
+            st.dataframe(tables.histogram(found.nll), hide_index=True, key=state.key("table", run.id, "nll"))
+        else:
+            event = st.plotly_chart(
+                charts.histogram(found.nll, label),
+                key=_chart(run, "nll"),
+                on_select="rerun",
+                selection_mode="box",
+                config=charts.CONFIG,
+                alt="Histogram of mean loss by status; the table beside it has the same numbers",
+            )
+            terms = selecting.from_range(event, found.nll.column)
+            if terms:
+                filterbar.apply(run, selecting.with_terms(selection, terms))
+                st.rerun()
+        note = f" {found.nll.missing:,} samples have no loss." if found.nll.missing else ""
+        st.caption(f"Drag over a range to filter by it. The last bin holds everything above it.{note}")
+
+
+def _chart(run: Run, name: str) -> str:
+    """A chart's key changes with the filter, so that a selection that became a filter does not come back."""
+    return state.key("chart", run.id, name, *(f"{k}={v}" for k, v in state.query().items()))
+
+
+def _open(run: Run, selection: Filter) -> None:
+    st.switch_page("pages/samples.py", query_params=state.link(run=run.id, selection=selection))
+
+
+def _manage(run: Run) -> None:
+    with st.popover("Manage", width="stretch"):
+        name = st.text_input("Name", value=run.name, key=state.key("manage", run.id, "name"), max_chars=120)
+        if st.button("Rename", key=state.key("manage", "rename"), disabled=name == run.name):
+            runs.rename_run(run.id, name or "")
+            st.rerun()
+        st.divider()
+        sure = st.checkbox("Delete this run and its measurements", key=state.key("manage", run.id, "sure"))
+        if st.button("Delete", key=state.key("manage", "delete"), disabled=not sure, icon=":material/delete:"):
+            runs.delete_run(run.id)
+            state.forget_run()
+            st.switch_page("pages/start.py")
+        st.caption("The dataset and the checkpoints stay.")
+
+
+main()

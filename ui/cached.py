@@ -1,0 +1,53 @@
+"""The only file that caches. Keys are ids and the filter's text; entries are few and live for seconds.
+
+The database answers quickly; this only spares asking again on the reruns that one click brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from core.filters import from_query
+from core.services import results, runs
+from core.services.views import Overview
+from core.types import Run
+
+_SECONDS = 5
+
+
+def _selection(run_id: int, query: tuple[tuple[str, str], ...]) -> Any:
+    return from_query(dict(query), runs.get_run(run_id).columns)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=8, show_spinner=False)
+def _overview(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> Overview:
+    return results.overview(run_id, _selection(run_id, query))
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=16, show_spinner=False)
+def _facets(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> dict[str, list[tuple[Any, int]]]:
+    return results.facets(run_id, _selection(run_id, query))
+
+
+@st.cache_data(ttl=600, max_entries=32, show_spinner=False)
+def suggested_scorer(dataset_id: int) -> tuple[str, str]:
+    """The scorer that fits a dataset's targets, and why; a stored dataset never changes."""
+    return runs.suggest_scorer(dataset_id)
+
+
+def overview(run: Run, query: Mapping[str, str]) -> Overview:
+    """The run at a glance under the filter ``query``."""
+    return _overview(run.id, _version(run), tuple(query.items()))
+
+
+def facets(run: Run, query: Mapping[str, str]) -> dict[str, list[tuple[Any, int]]]:
+    """Counts of each category value under the other terms of ``query``."""
+    return _facets(run.id, _version(run), tuple(query.items()))
+
+
+def _version(run: Run) -> str:
+    """Changes whenever the run's verdicts do, so that a judged run is never shown with earlier numbers."""
+    return f"{run.state} {run.thresholds} {dict(run.summary)}"

@@ -1,0 +1,180 @@
+"""Plotly figures. Status colours are fixed, readable on light and dark, told apart by pattern and label as well.
+
+Names come from outside and Plotly reads a little HTML in labels, so every text goes through ``_text``.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+
+from core.services.views import Breakdown, CheckpointView, Histogram, Share
+from ui import markup
+
+
+class Look(NamedTuple):
+    """How a status looks everywhere. ``mark`` and ``pattern`` tell it apart without colour."""
+
+    label: str
+    colour: str
+    ink: str
+    pattern: str
+    mark: str
+
+
+STATUS: Mapping[str, Look] = {
+    "learned": Look("Learned", "#3B82B8", "#FFFFFF", "", "✓"),
+    "partly": Look("Partly", "#E0A526", "#1C2630", "/", "◐"),
+    "unlearned": Look("Unlearned", "#C8503C", "#FFFFFF", "x", "✗"),
+    "unknown": Look("Unknown", "#8793A0", "#1C2630", ".", "?"),
+}
+_ROW = 26
+# Values of a column drawn as bars; the table has them all.
+MOST = 12
+# Plotly's own settings: no tool bar over the bars.
+CONFIG = {"displayModeBar": False, "scrollZoom": False}
+
+
+def _text(value: object, limit: int = 26) -> str:
+    return html.escape(markup.line(str(value), limit), quote=False)
+
+
+def name_of(value: str | None) -> str:
+    """A category's value as a label."""
+    return "not given" if value is None else value if value != "" else "(empty)"
+
+
+def _marker(status: str) -> dict[str, Any]:
+    look = STATUS[status]
+    pattern = {"shape": look.pattern, "fillmode": "overlay", "fgcolor": "rgba(0,0,0,0.38)", "size": 7, "solidity": 0.22}
+    return {"color": look.colour, "pattern": pattern, "line": {"width": 0}}
+
+
+def _layout(height: int, **more: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "barmode": "stack",
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "showlegend": False,
+        "bargap": 0.28,
+        "uniformtext": {"mode": "hide", "minsize": 11},
+        "hoverlabel": {"align": "left"},
+        "dragmode": False,
+    }
+    return base | more
+
+
+def status_bar(status: Mapping[str, Share]) -> go.Figure:
+    """One bar for the whole run. Clicking a part carries ``[0, status]``."""
+    figure = go.Figure()
+    for name, look in STATUS.items():
+        share = status.get(name)
+        if share is None or share.k == 0:
+            continue
+        figure.add_bar(
+            x=[share.k],
+            y=[0],
+            orientation="h",
+            name=look.label,
+            marker=_marker(name),
+            customdata=[[0, name]],
+            text=[f"{look.label} {share.share:.0%}"],
+            textposition="inside",
+            insidetextanchor="middle",
+            textfont={"color": look.ink},
+            hovertemplate=f"{look.label}: %{{x:,}} of {share.n:,}<extra></extra>",
+        )
+    figure.update_layout(**_layout(54, bargap=0, margin={"l": 0, "r": 0, "t": 4, "b": 4}))
+    figure.update_xaxes(visible=False, fixedrange=True)
+    figure.update_yaxes(visible=False, fixedrange=True)
+    return figure
+
+
+def breakdown(found: Breakdown) -> go.Figure:
+    """Stacked bars of shares by the values of one column; counts in the hover. A click carries ``[row, status]``."""
+    figure = go.Figure()
+    places = list(range(len(found.rows)))
+    totals = [sum(counts.values()) for _, counts in found.rows]
+    labels = [_text(name_of(value)) for value, _ in found.rows]
+    for name, look in STATUS.items():
+        counts = [int(row.get(name, 0)) for _, row in found.rows]
+        if not any(counts):
+            continue
+        shares = [k / n if n else 0 for k, n in zip(counts, totals, strict=True)]
+        figure.add_bar(
+            x=shares,
+            y=places,
+            orientation="h",
+            name=look.label,
+            marker=_marker(name),
+            customdata=[
+                [place, name, k, n, label] for place, k, n, label in zip(places, counts, totals, labels, strict=True)
+            ],
+            text=[f"{k:,}" if k else "" for k in counts],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"color": look.ink},
+            hovertemplate="%{customdata[4]}<br>"
+            + look.label
+            + ": %{customdata[2]:,} of %{customdata[3]:,} (%{x:.1%})<extra></extra>",
+        )
+    figure.update_layout(**_layout(_ROW * max(len(places), 1) + 40))
+    figure.update_xaxes(tickformat=".0%", range=[0, 1], fixedrange=True, nticks=5)
+    figure.update_yaxes(
+        tickvals=places,
+        ticktext=[f"{label}  ({n:,})" for label, n in zip(labels, totals, strict=True)],
+        autorange="reversed",
+        fixedrange=True,
+    )
+    return figure
+
+
+def histogram(found: Histogram, label: str) -> go.Figure:
+    """Counts per bin, stacked by status; a range can be drawn over it."""
+    figure = go.Figure()
+    edges = found.edges
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
+    widths = [high - low for low, high in itertools.pairwise(edges)]
+    for name, look in STATUS.items():
+        counts = found.counts.get(name)
+        if not counts or not any(counts):
+            continue
+        figure.add_bar(
+            x=middles,
+            y=list(counts),
+            width=widths,
+            name=look.label,
+            marker=_marker(name),
+            customdata=[[low, high] for low, high in itertools.pairwise(edges)],
+            hovertemplate=f"%{{customdata[0]:.3g}} to %{{customdata[1]:.3g}}<br>{look.label}: %{{y:,}}<extra></extra>",
+        )
+    figure.update_layout(**_layout(230, bargap=0.04, dragmode="select", selectdirection="h"))
+    figure.update_xaxes(title={"text": _text(label, 60)}, fixedrange=True)
+    figure.update_yaxes(title={"text": "samples"}, fixedrange=True)
+    return figure
+
+
+def trajectory(found: Sequence[CheckpointView]) -> go.Figure:
+    """Mean loss of one sample from checkpoint to checkpoint."""
+    known = [c for c in found if c.nll is not None]
+    labels = [_text(c.label) for c in known]
+    figure = go.Figure(
+        go.Scatter(
+            x=list(range(len(known))),
+            y=[c.nll for c in known],
+            mode="lines+markers",
+            line={"color": STATUS["learned"].colour, "width": 2},
+            marker={"size": 8, "symbol": ["circle" if c.greedy_exact else "circle-open" for c in known]},
+            customdata=labels,
+            hovertemplate="%{customdata}<br>mean loss %{y:.3f}<extra></extra>",
+        )
+    )
+    figure.update_layout(**_layout(190))
+    figure.update_xaxes(tickvals=list(range(len(known))), ticktext=labels, fixedrange=True)
+    figure.update_yaxes(title={"text": "mean loss"}, rangemode="tozero", fixedrange=True)
+    return figure

@@ -1,0 +1,190 @@
+"""Step 2 of a new run: the checkpoint under diagnosis, what it grew from, and the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core.services import checkpoints
+from core.services.uploads import human
+from core.services.views import StoredCheckpoint
+from ui import markup, progress, state
+from ui.uploader import uploader
+
+_ENDINGS = (".zip", ".tar", ".gz", ".tgz")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The checkpoints of a run: ids as ``runs.create_run`` takes them."""
+
+    final: StoredCheckpoint
+    base_id: int | None
+    trajectory_ids: tuple[int, ...]
+
+
+def draw() -> Chosen | None:
+    """Draw the step; return what is chosen, or None while there is no checkpoint."""
+    stored = checkpoints.list_checkpoints()
+    _registering()
+    by_id = {c.id: c for c in stored}
+    final = by_id.get(state.chosen("final") or -1)
+    with st.expander("Add a checkpoint", expanded=not stored, icon=":material/add:"):
+        _add(stored)
+    if not stored:
+        return None
+    names = {c.id: describe(c) for c in stored}
+    left, right = st.columns(2)
+    picked = left.selectbox(
+        "Checkpoint to diagnose",
+        list(by_id),
+        index=list(by_id).index(final.id) if final else None,
+        placeholder="Choose the model after training",
+        format_func=names.__getitem__,
+        key=state.key("checkpoint", "final", state.chosen("final")),
+    )
+    base = right.selectbox(
+        "Base model before training (optional)",
+        [c for c in by_id if c != picked],
+        index=_index([c for c in by_id if c != picked], state.chosen("base")),
+        placeholder="None: what the base knew is then not judged",
+        format_func=names.__getitem__,
+        key=state.key("checkpoint", "base", state.chosen("base")),
+        help="Needed to tell what the model knew before training.",
+    )
+    if picked != (final.id if final else None) or base != state.chosen("base"):
+        state.choose(final=picked, base=base, preflight=None, asked=None)
+        st.rerun()
+    if final is None:
+        return None
+    _facts(final)
+    return Chosen(final, base, _trajectory(final, stored, names))
+
+
+def describe(stored: StoredCheckpoint) -> str:
+    """A checkpoint as one line: name, step, size."""
+    step = f", step {stored.checkpoint.step:,}" if stored.checkpoint.step is not None else ""
+    kind = "adapter, " if stored.facts.get("adapter") else ""
+    return f"{markup.line(stored.name, 60)} ({kind}{human(stored.n_bytes)}{step})"
+
+
+def _index(options: Sequence[int], value: int | None) -> int | None:
+    return list(options).index(value) if value in options else None
+
+
+def _facts(stored: StoredCheckpoint) -> None:
+    config = stored.facts.get("config") or {}
+    kind = (config.get("architectures") or [config.get("model_type") or "unknown"])[0]
+    parts = [str(kind)]
+    if config.get("vocab_size"):
+        parts.append(f"vocabulary {config['vocab_size']:,}")
+    if stored.checkpoint.base:
+        parts.append(f"adapter on {stored.checkpoint.base.rsplit('/', 1)[-1]}")
+    st.caption(markup.md(" · ".join(parts)))
+
+
+def _trajectory(final: StoredCheckpoint, stored: Sequence[StoredCheckpoint], names: dict[int, str]) -> tuple[int, ...]:
+    others = [c for c in stored if c.id != final.id]
+    if not others:
+        return ()
+    group = [c.id for c in others if c.group == final.group and c.checkpoint.step is not None]
+    picked = st.multiselect(
+        "Earlier checkpoints of the same training, in step order (optional)",
+        [c.id for c in sorted(others, key=lambda c: (c.checkpoint.step is None, c.checkpoint.step or 0, c.name))],
+        default=sorted(group, key=lambda i: next(c.checkpoint.step or 0 for c in others if c.id == i)),
+        format_func=names.__getitem__,
+        placeholder="None: what was learned and lost again is then not judged",
+        key=state.key("checkpoint", "trajectory", final.id),
+    )
+    return tuple(picked)
+
+
+# ------------------------------------------------------------------------------------------------------------- add
+
+
+def _registering() -> None:
+    """Progress of an archive being unpacked; what it held becomes the choice."""
+    job_id = state.chosen("register")
+    if job_id is None:
+        return
+    job = progress.watch(job_id, "Unpacking and checking the weights")
+    if job.state == "done" and job.result is not None:
+        ids = [int(i) for i in job.result["checkpoint_ids"]]
+        added = {} if not ids or state.chosen("final") is not None else {"final": ids[-1]}
+        state.say(f"Added {', '.join(job.result['names'])}.")
+        state.choose(register=None, **added)
+        st.rerun()
+    progress.ended(job)
+    if job.state in ("failed", "cancelled") and st.button("Dismiss", key=state.key("register", "dismiss")):
+        state.choose(register=None)
+        st.rerun()
+
+
+def _add(stored: Sequence[StoredCheckpoint]) -> None:
+    full = [c for c in stored if c.checkpoint.base is None]
+    base = None
+    if full:
+        base = st.selectbox(
+            "If it is a PEFT adapter: the model it was trained on",
+            [c.id for c in full],
+            index=None,
+            placeholder="Not an adapter",
+            format_func={c.id: describe(c) for c in full}.__getitem__,
+            key=state.key("add", "base"),
+        )
+    upload, folder = st.tabs(["Upload an archive", "Folder on the server"])
+    with upload:
+        finished = uploader(
+            "Upload the checkpoint as an archive",
+            "zip, tar or tar.gz of a Hugging Face folder: a model with safetensors, a PEFT adapter, or checkpoint-* "
+            "folders of one training.",
+            key=state.key("upload", "checkpoint"),
+            accept=_ENDINGS,
+        )
+        if finished:
+            state.choose(register=checkpoints.start_register_archive(finished[0]["id"], base))
+            st.rerun()
+    with folder:
+        _browse(base)
+
+
+def _browse(base: int | None) -> None:
+    if not checkpoints.roots():
+        st.caption(
+            "No folder of the server is open for choosing. Start Lacuna with "
+            "`LACUNA_CHECKPOINT_ROOTS=/path/to/models` (several folders separated by a colon) to choose from it here."
+        )
+        return
+    key = state.key("browse")
+    here = state.get(key)
+    if here is not None:
+        up, where = st.columns([1, 6], vertical_alignment="center")
+        if up.button("Up", key=state.key("browse", "up"), icon=":material/arrow_upward:", width="stretch"):
+            state.put(key, _parent(here))
+            st.rerun()
+        where.text(markup.visible(here))
+    entries = checkpoints.browse(here)
+    if not entries:
+        st.caption("Nothing here that could be a checkpoint.")
+    for i, entry in enumerate(entries):
+        name, use = st.columns([6, 1], vertical_alignment="center")
+        if entry["kind"] == "folder":
+            if name.button(
+                markup.md(entry["name"]), key=state.key("open", i), icon=":material/folder:", type="tertiary"
+            ):
+                state.put(key, entry["path"])
+                st.rerun()
+            continue
+        name.markdown(f":material/deployed_code: {markup.md(entry['name'])} :gray[{entry['kind']}]")
+        if use.button("Add", key=state.key("use", i), width="stretch"):
+            state.choose(register=checkpoints.start_register_folder(entry["path"], base))
+            st.rerun()
+
+
+def _parent(path: str) -> str | None:
+    """One folder up, or None (the list of roots) above a root."""
+    if path in checkpoints.roots():
+        return None
+    return path.rsplit("/", 1)[0] or None

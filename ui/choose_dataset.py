@@ -1,0 +1,253 @@
+"""Step 1 of a new run: which rows the model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from core.services import datasets, uploads
+from core.types import Dataset, Reading
+from ui import evidence, markup, progress, state
+from ui.uploader import uploader
+
+_ENDINGS = (".jsonl", ".json", ".ndjson", ".csv", ".parquet", ".gz")
+_CONTAINERS = ("jsonl", "json", "csv", "parquet")
+_UNSET = "—"
+
+
+def draw() -> Dataset | None:
+    """Draw the step; return the dataset chosen, or None while there is none."""
+    chosen = state.chosen("dataset")
+    if chosen is not None:
+        return _stored(datasets.get_dataset(chosen))
+    job_id = state.chosen("scan")
+    if job_id is not None:
+        _scanned(job_id)
+    else:
+        _offer()
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------- stored
+
+
+def _stored(dataset: Dataset) -> Dataset:
+    left, right = st.columns([5, 1], vertical_alignment="top")
+    with left:
+        st.markdown(f"**{markup.md(dataset.name)}**")
+        parts = [f"{dataset.n_rows:,} rows = {dataset.n_samples:,} samples + {dataset.n_problems:,} rejected"]
+        if dataset.n_duplicates:
+            parts.append(f"{dataset.n_duplicates:,} exact duplicates kept")
+        parts.append(f"read as {_label(dataset.reading.format)} ({dataset.reading.container})")
+        if dataset.stages:
+            parts.append(f"{len(dataset.stages)} stages")
+        st.caption(markup.md(" · ".join(parts)))
+    with right:
+        if st.button("Change", key=state.key("dataset", "change"), width="stretch"):
+            state.choose(dataset=None, preflight=None, asked=None)
+            st.rerun()
+    for note in dataset.notes:
+        st.caption(f":material/info: {markup.md(note)}")
+    if dataset.n_problems:
+        with st.expander(f"{dataset.n_problems:,} rejected rows"):
+            _problems(dataset.id)
+    return dataset
+
+
+def _problems(dataset_id: int) -> None:
+    found = datasets.problems(dataset_id, limit=200)
+    _problem_table([{"row": p.row, "line": p.line, "field": p.field, "text": p.text, "file": p.file} for p in found])
+    if len(found) == 200:
+        st.caption("The first 200 are shown.")
+
+
+def _problem_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    shown = [
+        {
+            "row": p["row"] + 1,
+            "line": p.get("line"),
+            "field": markup.line(str(p.get("field") or ""), 40),
+            "reason": markup.line(str(p.get("text") or ""), 300),
+        }
+        for p in rows
+    ]
+    st.dataframe(shown, hide_index=True, column_config={"reason": st.column_config.TextColumn(width="large")})
+
+
+def _label(format_name: str) -> str:
+    return next((f.label for f in datasets.formats() if f.name == format_name), format_name)
+
+
+# ----------------------------------------------------------------------------------------------------------- offer
+
+
+def _offer() -> None:
+    stored = datasets.list_datasets()
+    finished = uploader(
+        "Upload the dataset",
+        "JSONL, JSON, CSV or Parquet, also gzipped. Several files are read in the order of their names.",
+        key=state.key("upload", "dataset"),
+        accept=_ENDINGS,
+        multiple=True,
+    )
+    if finished:
+        state.choose(scan=datasets.start_scan([f["id"] for f in finished]))
+        st.rerun()
+    if stored:
+        picked = st.selectbox(
+            "or choose one that is stored",
+            [d.id for d in stored],
+            index=None,
+            placeholder="Stored datasets",
+            format_func={d.id: f"{markup.line(d.name, 60)} — {d.n_samples:,} samples" for d in stored}.__getitem__,
+            key=state.key("dataset", "stored"),
+        )
+        if picked is not None:
+            state.choose(dataset=picked)
+            st.rerun()
+
+
+# ---------------------------------------------------------------------------------------------------------- scanned
+
+
+def _start_over() -> None:
+    if st.button("Choose other files", key=state.key("dataset", "other")):
+        state.choose(scan=None, importing=None)
+        state.drop(state.key("reading"))
+        st.rerun()
+
+
+def _scanned(job_id: int) -> None:
+    job = progress.watch(job_id, "Looking at the files")
+    if job.state in ("failed", "cancelled"):
+        progress.ended(job)
+        _start_over()
+    if job.state != "done" or job.result is None:
+        return
+    importing = state.chosen("importing")
+    if importing is not None and _importing(importing):
+        return
+    _found(job.payload["uploads"], job.result)
+
+
+def _importing(job_id: int) -> bool:
+    """Whether the import still fills the step."""
+    job = progress.watch(job_id, "Storing the rows")
+    if job.state == "done" and job.result is not None:
+        state.choose(dataset=int(job.result["dataset_id"]), scan=None, importing=None)
+        st.rerun()
+    progress.ended(job)
+    return job.state in progress.ACTIVE
+
+
+def _found(upload_ids: Sequence[str], result: Mapping[str, Any]) -> None:
+    reading = result["reading"]
+    names = {u: uploads.get(u).name for u in upload_ids}
+    st.markdown(f"Found **{markup.md(_label(reading['format']))}** in {markup.md(', '.join(names.values()))}.")
+    for note in result.get("notes", ()):
+        st.caption(f":material/info: {markup.md(str(note))}")
+    changed = _reading_form(names, result)
+    if changed is not None:
+        state.choose(scan=datasets.start_scan(*changed))
+        state.drop(state.key("reading"))
+        st.rerun()
+    _preview(result)
+    name, button, other = st.columns([4, 1.4, 1.4], vertical_alignment="bottom")
+    given = name.text_input("Name", value=_stem(names[upload_ids[0]]), key=state.key("dataset", "name"), max_chars=120)
+    if button.button("Import", type="primary", key=state.key("dataset", "import"), width="stretch"):
+        now = Reading(reading["container"], reading["format"], reading["mapping"])
+        state.choose(importing=datasets.start_import(list(upload_ids), given or "", now))
+        st.rerun()
+    with other:
+        _start_over()
+
+
+def _stem(name: str) -> str:
+    return name.split(".")[0][:120] or name[:120]
+
+
+def _reading_form(names: Mapping[str, str], result: Mapping[str, Any]) -> tuple[list[str], Reading] | None:
+    """How the files are read, changeable; returns the new order and reading when asked to look again."""
+    reading = result["reading"]
+    kinds = {f.name: f for f in datasets.formats()}
+    columns = list(result.get("columns", {}))
+    with st.expander("How the rows are read: format and columns", expanded=not result.get("samples")):
+        first, second = st.columns(2)
+        form = first.selectbox(
+            "Format",
+            list(kinds),
+            index=list(kinds).index(reading["format"]),
+            format_func=lambda n: kinds[n].label,
+            key=state.key("reading", "format"),
+        )
+        container = second.selectbox(
+            "File type",
+            _CONTAINERS,
+            index=_CONTAINERS.index(reading["container"]),
+            key=state.key("reading", "container"),
+        )
+        st.caption(markup.md(kinds[form].help))
+        mapping = _mapping(kinds[form].roles, columns, _known_mapping(form, result))
+        order = list(names)
+        if len(names) > 1:
+            order = st.multiselect(
+                "Files, in training order",
+                list(names),
+                default=list(names),
+                format_func=lambda u: markup.line(names[u], 60),
+                key=state.key("reading", "order"),
+            )
+        if st.button("Look again", key=state.key("reading", "again"), disabled=not order):
+            return order, Reading(container, form, mapping)
+    return None
+
+
+def _known_mapping(form: str, result: Mapping[str, Any]) -> Mapping[str, str]:
+    if form == result["reading"]["format"]:
+        return result["reading"]["mapping"]
+    return next((c["mapping"] for c in result.get("candidates", ()) if c["format"] == form), {})
+
+
+def _mapping(
+    roles: Sequence[tuple[str, bool, str]], columns: Sequence[str], known: Mapping[str, str]
+) -> dict[str, str]:
+    mapping: dict[str, str] = {}
+    boxes = st.columns(3)
+    for i, (role, required, label) in enumerate(roles):
+        options = [*([] if required else [_UNSET]), *columns]
+        value = known.get(role)
+        picked = boxes[i % 3].selectbox(
+            markup.md(label) + ("" if required else " (optional)"),
+            options,
+            index=options.index(value) if value in options else (None if required else 0),
+            format_func=lambda c: markup.line(c, 40),
+            key=state.key("reading", "role", role),
+        )
+        if picked is not None and picked != _UNSET:
+            mapping[role] = picked
+    missing = [label for role, required, label in roles if required and role not in mapping]
+    if missing and columns:
+        st.caption(f":material/warning: Still to choose: {markup.md(', '.join(missing))}")
+    return mapping
+
+
+def _preview(result: Mapping[str, Any]) -> None:
+    samples, problems = result.get("samples", ()), result.get("problems", ())
+    tabs = st.tabs([f"First rows ({len(samples)})", f"Rejected so far ({len(problems)})"])
+    with tabs[0]:
+        if not samples:
+            st.caption("No row can be read this way. Choose another format or other columns above.")
+        for sample in samples[:3]:
+            tags = [f"row {sample['row'] + 1}", f"id {sample['id']}"]
+            tags += [f"{name} {sample[name]}" for name in ("stage", "source") if sample.get(name)]
+            st.caption(markup.md(" · ".join([*tags, *sample.get("notes", ())])))
+            for message in sample["messages"]:
+                evidence.text(markup.clip(str(message["content"]), 1200), str(message["role"]))
+    with tabs[1]:
+        if problems:
+            _problem_table(problems)
+            st.caption("Rejected rows are kept and listed with the dataset; they are not part of a run.")
+        else:
+            st.caption("None among the rows looked at.")

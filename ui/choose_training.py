@@ -1,0 +1,189 @@
+"""Step 3 of a new run: how it was trained and judged, the check before the start, the start."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from core.services import runs
+from core.services.views import TokenPiece
+from core.types import Dataset
+from ui import cached, evidence, forms, markup, progress, state
+from ui.choose_checkpoint import Chosen
+
+_CHIPS = {
+    "pass": ("green", ":material/check:"),
+    "warn": ("orange", ":material/warning:"),
+    "fail": ("red", ":material/close:"),
+    "unknown": ("gray", ":material/question_mark:"),
+}
+_COUNTS = {
+    "samples": "samples",
+    "target_tokens": "target tokens",
+    "dropped": "left out by the trainer",
+    "refused": "refused by the template",
+    "truncated": "cut",
+    "not_supervised": "with target tokens that carried no loss",
+}
+
+
+def draw(dataset: Dataset | None, chosen: Chosen | None) -> None:
+    """Draw the step: forms, check, start."""
+    asked = _forms(dataset)
+    ready = dataset is not None and chosen is not None
+    if not ready:
+        missing = " and ".join(
+            w for w, gone in (("a dataset", dataset is None), ("a checkpoint", chosen is None)) if gone
+        )
+        st.caption(f"Choose {missing} first.")
+    elif dataset is not None and chosen is not None:
+        _check_and_start(dataset, chosen, asked)
+
+
+def _forms(dataset: Dataset | None) -> dict[str, Any]:
+    presets = {f.name: f for f in runs.presets()}
+    scorers = {f.name: f for f in runs.scorers()}
+    left, right = st.columns(2)
+    preset = left.selectbox(
+        "Trainer preset",
+        list(presets),
+        format_func=lambda n: presets[n].label,
+        key=state.key("train", "preset"),
+        help="Rebuilds what the trainer saw: template, truncation, which tokens carried loss.",
+    )
+    left.caption(markup.md(presets[preset].help))
+    name, reason = cached.suggested_scorer(dataset.id) if dataset else ("", "")
+    order = list(scorers)
+    scorer = right.selectbox(
+        "An answer counts as right by",
+        order,
+        index=order.index(name) if name in order else 0,
+        format_func=lambda n: scorers[n].label + (" (suggested)" if n == name else ""),
+        key=state.key("train", "scorer", dataset.id if dataset else 0),
+    )
+    right.caption(markup.md(f"{scorers[scorer].help} {reason}" if scorer == name else scorers[scorer].help))
+    with st.expander("Settings"):
+        left, right = st.columns(2)
+        with left:
+            preset_settings = forms.draw(presets[preset].settings, f"preset-{preset}")
+        with right:
+            scorer_settings = forms.draw(scorers[scorer].settings, f"scorer-{scorer}")
+            options = _sampling()
+    return {
+        "preset": preset,
+        "preset_settings": preset_settings,
+        "scorer": scorer,
+        "options": {**options, "scorer_settings": scorer_settings},
+    }
+
+
+def _sampling() -> dict[str, Any]:
+    draws = st.number_input(
+        "Answers drawn per row, at most",
+        1,
+        200,
+        20,
+        key=state.key("train", "draws"),
+        help="Only for rows that greedy decoding does not reproduce; drawing stops early once the rate is clear.",
+    )
+    longest = st.number_input(
+        "Longest answer (tokens)", 1, 8192, 512, key=state.key("train", "longest"), help="Bounds the cost of one draw."
+    )
+    seed = st.number_input("Seed", 0, 2**31 - 1, 0, key=state.key("train", "seed"))
+    dtype = st.selectbox("Arithmetic", ("float32", "bfloat16"), key=state.key("train", "dtype"))
+    return {"max_draws": int(draws), "max_new_tokens": int(longest), "seed": int(seed), "dtype": dtype}
+
+
+def _fingerprint(value: Mapping[str, Any]) -> int:
+    """A number for the address: which question a check answered."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return int(hashlib.sha256(text.encode()).hexdigest()[:14], 16)
+
+
+def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any]) -> None:
+    where = {"final_id": chosen.final.id, "base_id": chosen.base_id, "trajectory_ids": list(chosen.trajectory_ids)}
+    now = _fingerprint({"dataset": dataset.id, **where, **asked})
+    job_id = state.chosen("preflight")
+    stale = job_id is not None and state.chosen("asked") != now
+    if job_id is None or stale:
+        if stale:
+            st.caption("Something changed since the last check.")
+        if st.button("Check before starting", type="primary", key=state.key("preflight")):
+            state.choose(preflight=runs.start_preflight(dataset.id, **where, **asked), asked=now)
+            st.rerun()
+        st.caption("Looks at the weights, renders a few rows as the trainer saw them, and estimates the time.")
+        return
+    job = progress.watch(job_id, "Checking")
+    progress.ended(job)
+    if job.state == "done" and job.result is not None:
+        _card(job.result)
+        _start(dataset, chosen, where, asked, bool(job.result.get("usable")))
+    if job.state not in progress.ACTIVE and st.button("Check again", key=state.key("preflight", "again")):
+        state.choose(preflight=runs.start_preflight(dataset.id, **where, **asked), asked=now)
+        st.rerun()
+
+
+def _start(dataset: Dataset, chosen: Chosen, where: Mapping[str, Any], asked: Mapping[str, Any], usable: bool) -> None:
+    name, button = st.columns([4, 1.6], vertical_alignment="bottom")
+    given = name.text_input(
+        "Name of the run",
+        value=f"{dataset.name} × {chosen.final.name}"[:120],
+        max_chars=120,
+        key=state.key("run", "name", dataset.id, chosen.final.id),
+    )
+    if button.button(
+        "Start the diagnosis", type="primary", disabled=not usable, key=state.key("start"), width="stretch"
+    ):
+        options = {k: v for k, v in asked.items() if k != "options"} | dict(asked["options"])
+        run_id, _ = runs.create_run(given or "", dataset.id, **where, **options)
+        st.switch_page("pages/overview.py", query_params={"run": str(run_id)})
+    if not usable:
+        st.caption("The check found something that makes the result meaningless. Mend it first.")
+
+
+# ------------------------------------------------------------------------------------------------------------ card
+
+
+def _card(result: Mapping[str, Any]) -> None:
+    facts = result["card"].get("facts", {})
+    if facts:
+        st.caption(markup.md(" · ".join(f"{k} {_fact(v)}" for k, v in facts.items() if v not in (None, "", [], {}))))
+    for check in result["card"].get("checks", ()):
+        _check(check)
+    counts = result.get("counts") or {}
+    if counts:
+        shown = [f"{counts[k]:,} {words}" for k, words in _COUNTS.items() if counts.get(k) is not None]
+        seen = counts.get("looked_at")
+        note = f" (among {seen:,} rows looked at)" if seen is not None and seen < counts.get("samples", 0) else ""
+        st.markdown(markup.md(" · ".join(shown) + note))
+    if result.get("rows"):
+        with st.expander(f"{len(result['rows'])} rows as the trainer saw them"):
+            for row in result["rows"]:
+                _row(row)
+    estimate = result.get("estimate") or {}
+    if estimate.get("text"):
+        st.info(markup.md(estimate["text"]), icon=":material/schedule:")
+
+
+def _fact(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else markup.line(str(value), 60)
+
+
+def _check(check: Mapping[str, Any]) -> None:
+    colour, icon = _CHIPS[check["state"]]
+    chip, words = st.columns([1, 9], vertical_alignment="top")
+    chip.badge(check["state"], icon=icon, color=colour)  # type: ignore[arg-type]
+    more = " ".join(t for t in (check.get("measured"), check.get("todo")) if t)
+    words.markdown(markup.md(check["text"]) + (f"  \n:gray[{markup.md(more)}]" if more else ""))
+
+
+def _row(row: Mapping[str, Any]) -> None:
+    st.caption(markup.md(" · ".join([f"id {row['id']}", *row.get("notes", ())])))
+    if row.get("error"):
+        st.caption(f":material/close: {markup.md(row['error'])}")
+        return
+    evidence.mask_strip([TokenPiece(**p) for p in row["pieces"]])

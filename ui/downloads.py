@@ -1,0 +1,75 @@
+"""Links to the streaming routes, drawn as buttons. The browser downloads; nothing passes through the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from core.types import Run
+from ui.routes import address
+
+
+class Link(TypedDict):
+    """One download: what stands on it, where it leads, what a pointer resting on it reads."""
+
+    label: str
+    url: str
+    help: str
+
+
+_links = st.components.v2.component(
+    "lacuna.downloads",
+    html='<div class="links"></div>',
+    css="""
+    .links { display: flex; flex-wrap: wrap; gap: 0.5rem; font-family: var(--st-font); }
+    a { padding: 0.32rem 0.8rem; border: 1px solid var(--st-border-color); font-size: var(--st-base-font-size);
+      border-radius: var(--st-button-radius, var(--st-base-radius)); color: var(--st-text-color);
+      background: var(--st-background-color); text-decoration: none; }
+    a.first { background: var(--st-primary-color); border-color: var(--st-primary-color);
+      color: var(--st-background-color); }
+    a:hover { border-color: var(--st-primary-color); }
+    a:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
+    """,
+    js="""
+    export default function ({ data, parentElement }) {
+      const made = data.map((link, i) => {
+        const a = document.createElement("a");
+        a.href = link.url;
+        a.download = "";
+        a.textContent = link.label;
+        a.title = link.help;
+        if (i === 0) a.className = "first";
+        return a;
+      });
+      parentElement.querySelector(".links").replaceChildren(...made);
+    }
+    """,
+)
+
+
+def draw(links: Sequence[Link], key: str) -> None:
+    """The links beside each other, the first one standing out."""
+    _links(key=key, data=list(links))
+
+
+def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:
+    """The exports of a run under the filter ``query``; ``count`` samples pass it."""
+
+    def url(name: str) -> str:
+        return address(f"api/runs/{run.id}/{name}") + (f"?{urlencode(query)}" if query else "")
+
+    samples = "1 sample" if count == 1 else f"{count:,} samples"
+    return [
+        Link(
+            label=f"Download {samples} (JSONL)",
+            url=url("samples.jsonl"),
+            help="The rows as they came, in training order, for the filter that stands.",
+        ),
+        Link(label="Manifest", url=url("manifest.json"), help="Run, filter, counts and hashes of this selection."),
+        Link(
+            label="Verdicts (JSONL)", url=url("verdicts.jsonl"), help="One verdict a sample with reasons and numbers."
+        ),
+    ]

@@ -1,0 +1,220 @@
+"""The one filter of all pages: what stands, what can be chosen with counts, and clearing it.
+
+The address is the truth. Each widget is set from it before it is drawn and writes back to it when it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from core.filters import describe
+from core.types import Column, Filter, Run, Term
+from ui import cached, charts, markup, selecting, state
+
+# Values offered in one box; rarer ones are found with the text search or the address.
+VALUES = 200
+
+
+def apply(run: Run, selection: Filter) -> None:
+    """Make ``selection`` the filter, on the first page of the list."""
+    state.go(state.link(run=run.id, selection=selection))
+
+
+def chips(run: Run, selection: Filter) -> None:
+    """The conditions that stand, each with a way to remove it; nothing where there are none."""
+    if not selection.terms and not selection.text:
+        return
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        for i, term in enumerate(selection.terms):
+            label = markup.md(markup.line(describe(Filter((term,)), run.columns), 60))
+            rest = selecting.without(selection, term)
+            _chip(label, state.key("chip", i), run, rest)
+        if selection.text:
+            _chip(
+                markup.md(f"text holds “{markup.line(selection.text, 40)}”"),
+                state.key("chip", "text"),
+                run,
+                replace(selection, text=""),
+            )
+        empty = Filter(sort=selection.sort, descending=selection.descending)
+        st.button("Clear all", key=state.key("chip", "clear"), type="tertiary", on_click=apply, args=(run, empty))
+
+
+def _chip(label: str, key: str, run: Run, rest: Filter) -> None:
+    st.button(
+        label, key=key, icon=":material/close:", icon_position="right", help="Remove", on_click=apply, args=(run, rest)
+    )
+
+
+def bar(run: Run, selection: Filter) -> None:
+    """Everything that can be filtered: status, categories and flags with counts, ranges, text."""
+    counts = cached.facets(run, state.query())
+    _pills(run, selection, counts.get("status", []))
+    shown = [c for c in run.columns if c.kind in ("category", "flag") and c.indexed and c.name != "status"]
+    offered = [c for c in shown if _differs(counts.get(c.name, []), selection, c)]
+    text, sort, more = st.columns([4, 3, 2], vertical_alignment="bottom")
+    with text:
+        _text(run, selection)
+    with sort:
+        _sort(run, selection)
+    with more, st.popover("More filters", icon=":material/tune:", width="stretch"):
+        for column in offered:
+            _values(run, selection, column, counts.get(column.name, []))
+        _ranges(run, selection)
+
+
+def _differs(found: Sequence[tuple[Any, int]], selection: Filter, column: Column) -> bool:
+    """Whether there is anything to choose: two values, or a condition that stands."""
+    return len(found) > 1 or any(t.column == column.name for t in selection.terms)
+
+
+def _label(column: Column, value: Any) -> str:
+    if value is None:
+        return "not measured" if column.kind == "flag" else "not given"
+    if column.kind == "flag":
+        return "yes" if int(value) else "no"
+    return markup.line(str(value), 60)
+
+
+def _choose(run: Run, column: str, key: str, values: Sequence[Any]) -> None:
+    """Callback: the places picked in a widget become the column's values."""
+    picked = [values[i] for i in state.get(key) or ()]
+    selection = state.selection(run.columns)
+    apply(run, selecting.with_terms(selection, [selecting.one_of(column, picked)]))
+
+
+def _pills(run: Run, selection: Filter, counts: Sequence[tuple[Any, int]]) -> None:
+    names = list(charts.STATUS)
+    by_name = dict(counts)
+    key = state.key("filter", "status")
+    standing = selecting.values_of(selection, "status")
+    state.put(key, [names.index(v) for v in standing if v in names])
+    st.pills(
+        "Status",
+        range(len(names)),
+        selection_mode="multi",
+        format_func=lambda i: (
+            f"{charts.STATUS[names[i]].mark} {charts.STATUS[names[i]].label}  {by_name.get(names[i], 0):,}"
+        ),
+        key=key,
+        on_change=_choose,
+        args=(run, "status", key, names),
+        label_visibility="collapsed",
+    )
+
+
+def _values(run: Run, selection: Filter, column: Column, counts: Sequence[tuple[Any, int]]) -> None:
+    standing = selecting.values_of(selection, column.name)
+    values = [v for v, _ in counts[:VALUES]]
+    values += [v for v in standing if v not in values]
+    by_value = dict(counts)
+    key = state.key("filter", column.name)
+    state.put(key, [values.index(v) for v in standing])
+    st.multiselect(
+        markup.md(column.label),
+        range(len(values)),
+        format_func=lambda i: f"{_label(column, values[i])}  ({by_value.get(values[i], 0):,})",
+        key=key,
+        on_change=_choose,
+        args=(run, column.name, key, values),
+        help=column.help or None,
+        placeholder="All",
+    )
+    if len(counts) > VALUES:
+        st.caption(f"The {VALUES} most frequent of {len(counts):,} values.")
+
+
+def _text(run: Run, selection: Filter) -> None:
+    key = state.key("filter", "q")
+    state.put(key, selection.text)
+
+    def search() -> None:
+        standing = state.selection(run.columns)
+        apply(run, replace(standing, text=(state.get(key) or "").strip()))
+
+    st.text_input(
+        "Text",
+        key=key,
+        on_change=search,
+        placeholder="Search prompts, answers and ids",
+        icon=":material/search:",
+        label_visibility="collapsed",
+        max_chars=500,
+    )
+
+
+def sortable(run: Run) -> list[tuple[str, str]]:
+    """(column, label) of what the table can be ordered by quickly."""
+    return [("ordinal", "Training order")] + [(c.name, c.label) for c in run.columns if c.indexed]
+
+
+def _sort(run: Run, selection: Filter) -> None:
+    options = sortable(run)
+    names = [n for n, _ in options]
+    labels = dict(options)
+    order, direction = state.key("filter", "sort"), state.key("filter", "direction")
+    if selection.sort not in names:
+        names.append(selection.sort)
+    state.put(order, selection.sort)
+    state.put(direction, "desc" if selection.descending else "asc")
+
+    def change() -> None:
+        standing = state.selection(run.columns)
+        apply(run, replace(standing, sort=state.get(order), descending=state.get(direction) == "desc"))
+
+    left, right = st.columns([3, 1.1], gap="xsmall")
+    left.selectbox(
+        "Order",
+        names,
+        format_func=lambda n: f"Order: {labels.get(n, n)}",
+        key=order,
+        on_change=change,
+        label_visibility="collapsed",
+    )
+    right.segmented_control(
+        "Direction",
+        ("asc", "desc"),
+        format_func={"asc": ":material/arrow_upward:", "desc": ":material/arrow_downward:"}.__getitem__,
+        key=direction,
+        on_change=change,
+        required=True,
+        label_visibility="collapsed",
+        help="Ascending or descending",
+    )
+
+
+def _ranges(run: Run, selection: Filter) -> None:
+    numbers = [c for c in run.columns if c.kind == "number" and c.indexed]
+    if not numbers:
+        return
+    st.caption("Ranges; an empty end is open.")
+    for column in numbers:
+        _range(run, selection, column)
+
+
+def _range(run: Run, selection: Filter, column: Column) -> None:
+    low_key, high_key = state.key("filter", column.name, "low"), state.key("filter", column.name, "high")
+    low, high = selecting.range_of(selection, column.name)
+    state.put(low_key, low)
+    state.put(high_key, high)
+
+    def change() -> None:
+        term = Term(column.name, "range", (state.get(low_key), state.get(high_key)))
+        apply(run, selecting.with_terms(state.selection(run.columns), [term]))
+
+    name, first, second = st.columns([2, 1.4, 1.4], vertical_alignment="center")
+    name.markdown(markup.md(column.label), help=column.help or None)
+    for box, key, word in ((first, low_key, "from"), (second, high_key, "to")):
+        box.number_input(
+            f"{column.label} {word}",
+            key=key,
+            value=None,
+            on_change=change,
+            placeholder=word,
+            format="%g",
+            label_visibility="collapsed",
+        )

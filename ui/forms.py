@@ -1,0 +1,52 @@
+"""Forms drawn from what kinds declare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from core.types import Setting
+from ui import markup, state
+
+
+def draw(settings: Sequence[Setting], prefix: str, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """One widget a setting, in the order declared.
+
+    Args:
+        settings: what the kind takes.
+        prefix: tells apart the forms on a page.
+        values: what stands at first, else each setting's default.
+
+    Returns:
+        Setting name to value; an empty text field for a setting whose default is None gives None.
+    """
+    given = values or {}
+    out: dict[str, Any] = {}
+    for setting in settings:
+        value = given.get(setting.name, setting.default)
+        out[setting.name] = _widget(setting, value, state.key("form", prefix, setting.name))
+    return out
+
+
+def _widget(setting: Setting, value: Any, key: str) -> Any:
+    label, help = markup.md(setting.label), setting.help or None
+    if setting.kind == "bool":
+        return st.checkbox(label, value=bool(value), key=key, help=help)
+    if setting.kind == "choice":
+        index = setting.choices.index(value) if value in setting.choices else 0
+        return st.selectbox(label, setting.choices, index=index, key=key, help=help)
+    if setting.kind in ("int", "float"):
+        number = int if setting.kind == "int" else float
+        return st.number_input(
+            label,
+            min_value=None if setting.minimum is None else number(setting.minimum),
+            max_value=None if setting.maximum is None else number(setting.maximum),
+            value=None if value is None else number(value),
+            step=1 if setting.kind == "int" else None,
+            key=key,
+            help=help,
+        )
+    text = st.text_input(label, value="" if value is None else str(value), key=key, help=help)
+    return None if text == "" and setting.default is None else text

@@ -1,0 +1,53 @@
+"""What the pages of a run share: which run, its head line, the job at work on it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.services import jobs, runs
+from core.types import Run
+from ui import markup, progress, state
+
+
+def require_run() -> Run:
+    """The run looked at; without one the page says what to do and ends."""
+    run_id = state.run_id()
+    if run_id is None:
+        st.info("No run is chosen. Choose one at the left, or start one.", icon=":material/info:")
+        st.page_link("pages/start.py", label="Start a run", icon=":material/add_circle:")
+        st.stop()
+    return runs.get_run(run_id)
+
+
+def subtitle(run: Run) -> str:
+    """What was diagnosed, in one line."""
+    spec = run.spec
+    parts = [f"run {run.id}", spec.final.label, f"preset {spec.preset}", f"scorer {spec.scorer}"]
+    if spec.base:
+        parts.append(f"base {spec.base.label}")
+    if spec.trajectory:
+        parts.append(f"{len(spec.trajectory)} earlier checkpoints")
+    return markup.md(" · ".join(markup.line(p, 60) for p in parts))
+
+
+def title(text: str, caption: str = "") -> None:
+    """The page's heading."""
+    st.title(markup.md(text), anchor=False)
+    if caption:
+        st.caption(caption)
+
+
+def at_work(run: Run) -> None:
+    """The run's job while one is under way or has failed; while there are no verdicts yet the page ends here."""
+    job = jobs.active_for_run(run.id)
+    if job is not None:
+        with st.container(border=True):
+            if job.state in progress.ACTIVE:
+                progress.watch(job.id, "Waiting for the worker")
+                st.caption("The work goes on when this page is closed.")
+            else:
+                progress.ended(job)
+    if run.state != "judged":
+        if job is None:
+            st.info("This run has not been measured.", icon=":material/info:")
+        st.stop()

@@ -1,0 +1,99 @@
+"""A job as the page shows it: polled while it runs, quiet once it has ended."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from core.services import jobs
+from core.types import Job
+from ui import errors, markup, state
+
+ACTIVE = ("queued", "running")
+SECONDS = 1.0
+_WORDS = {"queued": "Waiting", "running": "Running", "done": "Done", "failed": "Failed", "cancelled": "Cancelled"}
+
+
+def watch(job_id: int, waiting: str = "") -> Job:
+    """Draw the job's progress and return it as it stands; once it ends the whole page is drawn again.
+
+    Args:
+        job_id: whose progress.
+        waiting: what to say while it waits and no worker is alive is not the reason.
+    """
+    job = jobs.get_job(job_id)
+    if job.state in ACTIVE:
+        st.fragment(_live, run_every=SECONDS)(job_id, waiting)
+    return job
+
+
+def _live(job_id: int, waiting: str) -> None:
+    job = jobs.get_job(job_id)
+    if job.state not in ACTIVE:
+        st.rerun()
+    bar(job, waiting)
+    no_worker(job)
+    cancel(job)
+
+
+def bar(job: Job, waiting: str = "") -> None:
+    """The stage, how far it is, rate and remaining time."""
+    if job.state == "queued":
+        st.progress(0.0, text=markup.md(waiting or f"{job.title or job.kind}: waiting for a worker"))
+        return
+    share = min(job.done / job.total, 1.0) if job.total > 0 else 0.0
+    parts = [job.stage or job.title or job.kind]
+    if job.total > 0:
+        parts.append(f"{job.done:,} of {job.total:,} {job.unit}".strip())
+    if rate := jobs.rate_text(job):
+        parts.append(rate)
+    if job.cancel:
+        parts.append("stopping after this chunk")
+    st.progress(share, text=markup.md(" · ".join(parts)))
+
+
+def no_worker(job: Job) -> None:
+    """Say how to start a worker when this job waits for one that does not exist."""
+    if job.state == "queued" and not any(w["lane"] == job.lane for w in jobs.workers()):
+        errors.message(
+            "No worker is running, so this job waits.",
+            f"Jobs of the {job.lane} lane are done by a worker process beside the web server.",
+            "Start everything with: make run. Or only a worker with: python -m core worker.",
+        )
+
+
+def cancel(job: Job) -> None:
+    """A button that asks the job to stop."""
+    if st.button("Cancel", key=state.key("cancel", job.id), disabled=job.cancel, icon=":material/stop_circle:"):
+        jobs.cancel_job(job.id)
+        st.rerun()
+
+
+def ended(job: Job) -> None:
+    """Why the job did not end well, and the way on. Draws nothing for one that did."""
+    if job.state == "failed":
+        error = job.error or {}
+        code = f" (id {error['code']})" if error.get("code") else ""
+        errors.message(error.get("what", "The job failed.") + code, error.get("why", ""), error.get("todo", ""))
+    elif job.state == "cancelled":
+        st.warning("Cancelled. What was measured is kept.", icon=":material/stop_circle:")
+    if job.state in ("failed", "cancelled") and st.button(
+        "Resume", key=state.key("resume", job.id), icon=":material/play_arrow:"
+    ):
+        jobs.resume_job(job.id)
+        st.rerun()
+
+
+def when(moment: float | None) -> str:
+    """A time of day on this machine; the date too where it was not today."""
+    if moment is None:
+        return ""
+    then, today = time.localtime(moment), time.localtime()
+    form = "%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M"
+    return time.strftime(form, then)
+
+
+def state_of(job: Job) -> str:
+    """The job's state in a word."""
+    return _WORDS[job.state]

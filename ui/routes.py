@@ -1,0 +1,220 @@
+"""The streaming routes beside Streamlit's own: uploads go to disk, exports come from the database, neither is held.
+
+A request that changes something must come from our own page: same origin, and the double-submitted token that
+Streamlit's own upload route asks for. Errors are JSON ``{what, why, todo}``.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlparse
+
+from anyio import from_thread
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from streamlit import config
+from streamlit.url_util import make_url_path
+from streamlit.web.server.server_util import is_xsrf_enabled
+from streamlit.web.server.starlette.starlette_app_utils import validate_xsrf_token
+from streamlit.web.server.starlette.starlette_server_config import XSRF_COOKIE_NAME
+from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
+
+from core.errors import UserError
+from core.filters import from_query
+from core.services import exports, runs, uploads
+from core.settings import settings
+from core.types import Filter, Run
+
+log = logging.getLogger("lacuna.web")
+
+Handler = Callable[[Request], Awaitable[Response]]
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+JSON_LIMIT = 64 * 1024
+BLOCK = 256 * 1024
+
+
+class Refused(UserError):
+    """A request turned away before any work, with its HTTP status."""
+
+    def __init__(self, status: int, what: str, why: str = "", todo: str = "") -> None:
+        super().__init__(what, why, todo)
+        self.status = status
+
+
+def address(path: str) -> str:
+    """The path of a route on this server, under ``server.baseUrlPath`` where one is set."""
+    return make_url_path(config.get_option("server.baseUrlPath") or "", path)
+
+
+def all_routes() -> list[Route]:
+    """Every route of ours."""
+    return [
+        _route("api/uploads", _begin, "POST"),
+        _route("api/uploads/{id}", _receive, "PUT"),
+        _route("api/uploads/{id}", _discard, "DELETE"),
+        _route("api/runs/{run:int}/samples.jsonl", _samples, "GET"),
+        _route("api/runs/{run:int}/manifest.json", _manifest, "GET"),
+        _route("api/runs/{run:int}/verdicts.jsonl", _verdicts, "GET"),
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------- guarding
+
+
+def _route(path: str, handler: Handler, method: str) -> Route:
+    async def endpoint(request: Request) -> Response:
+        try:
+            _check(request, method)
+            response = await handler(request)
+        except UserError as error:
+            response = JSONResponse(error.as_dict(), status_code=_status(error))
+        except ClientDisconnect:
+            response = Response(status_code=499)  # nobody is left to read it
+        except Exception:
+            code = secrets.token_hex(4)
+            log.exception("%s %s failed, id %s", method, request.url.path, code)
+            what = "Something went wrong in Lacuna itself."
+            why = f"This is a bug. Its traceback is in the server's log under the id {code}."
+            response = JSONResponse(UserError(what, why, "Try again.").as_dict(), status_code=500)
+        response.headers.update(HEADERS)
+        return response
+
+    return Route(address(path), endpoint, methods=[method])
+
+
+def _status(error: UserError) -> int:
+    cause = error.__cause__
+    if isinstance(error, Refused):
+        return error.status
+    return 507 if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) else 400
+
+
+def _check(request: Request, method: str) -> None:
+    host = request.headers.get("host")
+    if not is_host_allowed(host):
+        raise Refused(403, f"The host {host!r} is not allowed.", "See server.allowedHosts in .streamlit/config.toml.")
+    if method == "GET":
+        return
+    origin = request.headers.get("origin") or request.headers.get("referer")
+    if origin is None or urlparse(origin).netloc != host:
+        raise Refused(403, "This request came from another page.", "Only this server's own pages may change anything.")
+    if is_xsrf_enabled() and not validate_xsrf_token(
+        request.headers.get("x-xsrftoken"), request.cookies.get(XSRF_COOKIE_NAME)
+    ):
+        raise Refused(
+            403, "The page's token is missing or wrong.", "Tokens change with the server.", "Reload the page."
+        )
+
+
+# -------------------------------------------------------------------------------------------------------- uploads
+
+
+def _length(request: Request, limit: int) -> int:
+    text = request.headers.get("content-length", "")
+    if not text.isdigit():
+        raise Refused(411, "The request does not say how long it is.", "Content-Length is missing or not a number.")
+    if int(text) > limit:
+        raise Refused(413, f"{int(text):,} bytes are too many.", f"At most {limit:,} bytes are taken here.")
+    return int(text)
+
+
+async def _begin(request: Request) -> Response:
+    _length(request, JSON_LIMIT)
+    try:
+        asked = json.loads(await request.body())
+        name, size = asked["name"], asked["size"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(400, "The upload was not announced properly.", "It takes JSON with name and size.") from error
+    if not isinstance(name, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise Refused(400, "The upload was not announced properly.", "name is a text, size a number of bytes.")
+    try:
+        upload = await run_in_threadpool(uploads.begin, name, size)
+    except UserError as error:
+        too_large = size > settings().max_upload_bytes
+        raise Refused(413 if too_large else 507, error.what, error.why, error.todo) from error
+    return JSONResponse({"id": upload}, status_code=201)
+
+
+def _store(upload: str, body: AsyncGenerator[bytes, None]) -> Any:
+    """Write ``body`` to disk in a thread of its own; the writer removes the partial file when anything fails."""
+    with uploads.open_writer(upload) as writer:
+        while (chunk := from_thread.run(anext, body, None)) is not None:
+            writer.write(chunk)
+    return uploads.finish(upload)
+
+
+async def _receive(request: Request) -> Response:
+    _length(request, settings().max_upload_bytes)
+    stored = await run_in_threadpool(_store, request.path_params["id"], request.stream())
+    return JSONResponse({"id": stored.id, "name": stored.name, "size": stored.size, "sha256": stored.sha256})
+
+
+async def _discard(request: Request) -> Response:
+    await run_in_threadpool(uploads.discard, request.path_params["id"])
+    return Response(status_code=204)
+
+
+# -------------------------------------------------------------------------------------------------------- exports
+
+
+def _selection(request: Request) -> tuple[Run, Filter]:
+    run = runs.get_run(request.path_params["run"])
+    return run, from_query(request.url.query, run.columns)
+
+
+def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines gathered into blocks: one thread switch for many lines, memory bounded by a block and a line."""
+    block = bytearray()
+    for line in lines:
+        block += line
+        if len(block) >= BLOCK:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
+
+
+def _attachment(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
+
+
+async def _stream(request: Request, source: Callable[[int, Filter], Iterable[bytes]], suffix: str) -> Response:
+    run, selection = await run_in_threadpool(_selection, request)
+    blocks = _blocks(source(run.id, selection))
+    # The first block is read before the answer begins, so that an error still gets its own status.
+    first = await run_in_threadpool(next, blocks)
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield first
+        async for block in iterate_in_threadpool(blocks):
+            yield block
+
+    return StreamingResponse(
+        body(), media_type="application/x-ndjson", headers=_attachment(f"run-{run.id}-{suffix}.jsonl")
+    )
+
+
+async def _samples(request: Request) -> Response:
+    return await _stream(request, exports.lines, "samples")
+
+
+async def _verdicts(request: Request) -> Response:
+    return await _stream(request, exports.verdict_lines, "verdicts")
+
+
+async def _manifest(request: Request) -> Response:
+    run, selection = await run_in_threadpool(_selection, request)
+    found = await run_in_threadpool(exports.manifest, run.id, selection)
+    text = json.dumps(found, ensure_ascii=False, indent=2, default=asdict)
+    return Response(text, media_type="application/json", headers=_attachment(f"run-{run.id}-manifest.json"))

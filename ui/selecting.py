@@ -1,0 +1,85 @@
+"""A click on a chart or a filter as a new filter: pure functions, so that they can be tested without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from core.services.views import Breakdown
+from core.types import Filter, Term
+
+
+def values_of(selection: Filter, column: str) -> tuple[Any, ...]:
+    """The values that ``column`` is filtered to; empty for all."""
+    return next((t.values for t in selection.terms if t.column == column and t.op == "in"), ())
+
+
+def range_of(selection: Filter, column: str) -> tuple[float | None, float | None]:
+    """The range that ``column`` is filtered to, None for an open end."""
+    return next(
+        ((t.values[0], t.values[1]) for t in selection.terms if t.column == column and t.op == "range"), (None, None)
+    )
+
+
+def without(selection: Filter, term: Term) -> Filter:
+    """``selection`` less one of its terms."""
+    return replace(selection, terms=tuple(t for t in selection.terms if t != term))
+
+
+def with_terms(selection: Filter, terms: Iterable[Term]) -> Filter:
+    """``selection`` with each term in place of what stood for its column; a term without bounds or values clears it."""
+    new = tuple(terms)
+    columns = {t.column for t in new}
+    kept = tuple(t for t in selection.terms if t.column not in columns)
+    return replace(selection, terms=kept + tuple(t for t in new if any(v is not None for v in t.values) or _unknown(t)))
+
+
+def _unknown(term: Term) -> bool:
+    return term.op != "range" and None in term.values
+
+
+def one_of(column: str, values: Iterable[Any]) -> Term:
+    return Term(column, "in", tuple(values))
+
+
+def between(column: str, low: float | None, high: float | None) -> Term:
+    return Term(column, "range", (low, high))
+
+
+def from_bars(event: Mapping[str, Any] | None, breakdown: Breakdown) -> tuple[Term, ...]:
+    """What a click on a breakdown's bars asks for.
+
+    Args:
+        event: Streamlit's selection; its points carry ``[row of the breakdown, status]``.
+        breakdown: what was drawn.
+
+    Returns:
+        A term for the breakdown's column and one for the status; empty when nothing was clicked.
+    """
+    points = [p["customdata"] for p in _part(event, "points") if p.get("customdata")]
+    rows = sorted({int(p[0]) for p in points if 0 <= int(p[0]) < len(breakdown.rows)})
+    statuses = sorted({str(p[1]) for p in points})
+    if not rows:
+        return ()
+    if breakdown.bounds:
+        low = min(breakdown.bounds[r][0] for r in rows)
+        high = max(breakdown.bounds[r][1] for r in rows)
+        first = between(breakdown.column, low, high)
+    else:
+        first = one_of(breakdown.column, [breakdown.rows[r][0] for r in rows])
+    return first, one_of("status", statuses)
+
+
+def from_range(event: Mapping[str, Any] | None, column: str) -> tuple[Term, ...]:
+    """What a range drawn over a histogram asks for; empty when none was drawn."""
+    for box in _part(event, "box"):
+        ends = sorted(float(x) for x in box.get("x", ()))
+        if len(ends) >= 2:
+            return (between(column, ends[0], ends[-1]),)
+    return ()
+
+
+def _part(event: Mapping[str, Any] | None, name: str) -> list[Mapping[str, Any]]:
+    found = (event or {}).get("selection") or {}
+    return list(found.get(name) or ())

@@ -1,0 +1,90 @@
+"""Tables from declared columns: labels, units and formats come from the declaration, values stay values."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.services.views import Breakdown, Histogram
+from core.types import Column
+from ui import charts, markup
+
+# Characters of a text cell; the row view has the whole.
+CELL = 160
+
+
+def cell(value: Any) -> Any:
+    """A value as the table shows it: text on one line and clipped, flags as words, unknown left empty."""
+    if isinstance(value, str):
+        return markup.line(value, CELL)
+    return value
+
+
+def samples(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.DataFrame:
+    """Rows of a page, one column for each of ``columns``, in that order."""
+    flags = {0: "no", 1: "yes"}
+    data: dict[str, list[Any]] = {}
+    for column in columns:
+        values = [row.get(column.name) for row in rows]
+        if column.name == "status":
+            values = [_status(v) for v in values]
+        elif column.kind == "flag":
+            values = [None if v is None else flags.get(int(v), str(v)) for v in values]
+        data[column.name] = [cell(v) for v in values]
+    return pd.DataFrame(data)
+
+
+def _status(value: Any) -> str:
+    look = charts.STATUS.get(str(value))
+    return f"{look.mark} {look.label.lower()}" if look else str(value)
+
+
+def colour_status(frame: pd.DataFrame) -> Any:
+    """``frame`` with the status column tinted; mark and word carry the meaning."""
+    tints = {f"{look.mark} {look.label.lower()}": look.colour for look in charts.STATUS.values()}
+
+    def tint(value: Any) -> str:
+        colour = tints.get(value)
+        return f"background-color: {colour}40" if colour else ""
+
+    return frame.style.map(tint, subset=["status"]) if "status" in frame else frame
+
+
+def config(columns: Sequence[Column]) -> dict[str, Any]:
+    """Streamlit's column settings for ``columns``."""
+    out: dict[str, Any] = {}
+    for column in columns:
+        label = f"{column.label} ({column.unit})" if column.unit else column.label
+        direction = {"low": " Lower is better.", "high": " Higher is better."}.get(column.better, "")
+        help = (column.help + direction).strip() or None
+        if column.kind == "number":
+            out[column.name] = st.column_config.NumberColumn(label, help=help, format="%.4g")
+        else:
+            width = "large" if column.kind == "text" and column.name != "sid" else None
+            out[column.name] = st.column_config.TextColumn(label, help=help, width=width)
+    return out
+
+
+def breakdown(found: Breakdown) -> pd.DataFrame:
+    """A breakdown as a table: counts by status, total and the share learned."""
+    rows = []
+    for value, counts in found.rows:
+        total = sum(counts.values())
+        row: dict[str, Any] = {found.label: markup.line(charts.name_of(value), CELL)}
+        row |= {look.label: int(counts.get(name, 0)) for name, look in charts.STATUS.items()}
+        rows.append(row | {"Total": total})
+    return pd.DataFrame(rows)
+
+
+def histogram(found: Histogram) -> pd.DataFrame:
+    """A histogram as a table: one row a bin."""
+    rows = []
+    for i, (low, high) in enumerate(itertools.pairwise(found.edges)):
+        row: dict[str, Any] = {"from": low, "to": high}
+        row |= {look.label: found.counts.get(name, (0,) * (i + 1))[i] for name, look in charts.STATUS.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
@@ -21,6 +22,8 @@ from db.text import folded, storable
 PREVIEW = 300
 # Values in one IN list, far below every database's limit on bound values.
 _IN_LIST = 500
+# A message as the list of its fields: dataclasses.asdict copies deeply and took a third of an import's time.
+_as_list = attrgetter(*(f.name for f in fields(Message)))
 
 # ---------------------------------------------------------------------------------------------------- importing
 
@@ -155,7 +158,7 @@ def _row(dataset_id: int, sample: Sample) -> dict[str, Any]:
 
 
 def _body(dataset_id: int, sample: Sample) -> dict[str, Any]:
-    body = {"messages": [asdict(m) for m in sample.messages], "tools": sample.tools, "notes": sample.notes}
+    body = {"messages": [_as_list(m) for m in sample.messages], "tools": sample.tools, "notes": sample.notes}
     text = json.dumps(body, ensure_ascii=False)
     try:
         text.encode()
@@ -346,7 +349,7 @@ def _sample(row: Row[Any]) -> Sample:
         id=row.sid,
         row=row.row,
         ordinal=row.ordinal,
-        messages=tuple(Message(**m) for m in body["messages"]),
+        messages=tuple(Message(*m) for m in body["messages"]),
         shape=row.shape,
         tools=body["tools"],
         stage=row.stage,

@@ -210,24 +210,24 @@ def _known_mapping(form: str, result: Mapping[str, Any]) -> Mapping[str, str]:
     return next((c["mapping"] for c in result.get("candidates", ()) if c["format"] == form), {})
 
 
-def _mapping(
-    roles: Sequence[tuple[str, bool, str]], columns: Sequence[str], known: Mapping[str, str]
-) -> dict[str, str]:
+def _mapping(roles: Sequence[Any], columns: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+    """One box for each role that a column can play."""
     mapping: dict[str, str] = {}
     boxes = st.columns(3)
-    for i, (role, required, label) in enumerate(roles):
-        options = [*([] if required else [_UNSET]), *columns]
-        value = known.get(role)
+    for i, role in enumerate(roles):
+        options = [*([] if role.required else [_UNSET]), *columns]
+        value = known.get(role.name)
         picked = boxes[i % 3].selectbox(
-            markup.md(label) + ("" if required else " (optional)"),
+            markup.md(role.label) + ("" if role.required else " (optional)"),
             options,
-            index=options.index(value) if value in options else (None if required else 0),
+            index=options.index(value) if value in options else (None if role.required else 0),
             format_func=lambda c: markup.line(c, 40),
-            key=state.key("reading", "role", role),
+            help=role.help or None,
+            key=state.key("reading", "role", role.name),
         )
         if picked is not None and picked != _UNSET:
-            mapping[role] = picked
-    missing = [label for role, required, label in roles if required and role not in mapping]
+            mapping[role.name] = picked
+    missing = [role.label for role in roles if role.required and role.name not in mapping]
     if missing and columns:
         st.caption(f":material/warning: Still to choose: {markup.md(', '.join(missing))}")
     return mapping

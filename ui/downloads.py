@@ -69,7 +69,5 @@ def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:
             help="The rows as they came, in training order, for the filter that stands.",
         ),
         Link(label="Manifest", url=url("manifest.json"), help="Run, filter, counts and hashes of this selection."),
-        Link(
-            label="Verdicts (JSONL)", url=url("verdicts.jsonl"), help="One verdict a sample with reasons and numbers."
-        ),
+        Link(label="Verdicts (JSONL)", url=url("verdicts.jsonl"), help="One verdict a sample, with its reasons."),
     ]

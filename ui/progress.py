@@ -59,7 +59,7 @@ def no_worker(job: Job) -> None:
         errors.message(
             "No worker is running, so this job waits.",
             f"Jobs of the {job.lane} lane are done by a worker process beside the web server.",
-            "Start everything with: make run. Or only a worker with: python -m core worker.",
+            f"Start everything with: make run. Or this worker alone: python -m core.worker {job.lane}",
         )
 
 

@@ -87,7 +87,7 @@ def _names(upload_ids: Sequence[str]) -> str:
 def handle_scan(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     context.progress("looking")
     found = [uploads.finish(u) for u in payload["uploads"]]
-    return scan([u.path for u in found], from_dict(payload["reading"])).as_dict()
+    return scan([u.path for u in found], from_dict(payload["reading"]), names=[u.name for u in found]).as_dict()
 
 
 def handle_import(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,14 +108,14 @@ def import_files(
     The rows are one transaction per batch on a dataset that is listed only once it is finished, so that an import that
     dies leaves nothing to see; what it left is collected by the next one.
     """
-    reading = reading or scan(paths).reading
+    reading = reading or scan(paths, names=names).reading
     with database().writing() as conn:
         table.delete_unfinished(conn)
         dataset_id = table.create_dataset(conn, name, names, reading)
     digest, rows = hashlib.sha256(), 0
     notes: dict[str, int] = {}
     try:
-        items = iter(read(paths, reading))
+        items = iter(read(paths, reading, names))
         while batch := list(islice(items, BATCH)):
             rows += len(batch)
             accepted = [i for i in batch if isinstance(i, Sample)]

@@ -49,9 +49,7 @@ LLAMA3_TOKENS = (
     "<|eot_id|>",
     "<|python_tag|>",
 )
-GPT4_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+GPT4_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def _corpus() -> list[str]:
@@ -127,9 +125,7 @@ def tokenizer(family: str) -> PreTrainedTokenizerFast:
     if family in ("olmo2", "bare", "without_template"):
         template = {"olmo2": OLMO2_TEMPLATE, "bare": BARE_TEMPLATE, "without_template": None}[family]
         backend = _byte_level(("<|endoftext|>", "<|pad|>"), (), None, True)
-        return _fast(
-            backend, template, bos_token="<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>"
-        )
+        return _fast(backend, template, bos_token="<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     if family == "llama2":
         return _fast(_metaspace(), LLAMA2_TEMPLATE, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     raise KeyError(family)

@@ -1,0 +1,1 @@
+"""Ways to run a checkpoint: one file is one kind."""

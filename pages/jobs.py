@@ -1,0 +1,91 @@
+"""What runs, what waits, what failed and why."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.services import jobs
+from core.types import Job
+from ui import frame, markup, progress, state
+
+_COLOURS = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
+_LANES = {"long": "diagnoses", "short": "previews, imports, checks"}
+
+
+def main() -> None:
+    frame.title("Jobs", "Work is done by worker processes and goes on when the browser is closed.")
+    st.fragment(_all, run_every=2.0)()
+
+
+def _all() -> None:
+    _workers()
+    found = jobs.list_jobs(limit=100)
+    active = [j for j in found if j.state in progress.ACTIVE]
+    ended = [j for j in found if j.state not in progress.ACTIVE]
+    st.subheader("Now", anchor=False)
+    if not active:
+        st.caption("Nothing runs and nothing waits.")
+    for job in active:
+        _active(job)
+    st.subheader("Before", anchor=False)
+    if not ended:
+        st.caption("No job has ended yet.")
+    for job in ended[:30]:
+        _ended(job)
+    if len(ended) > 30:
+        st.caption("The 30 newest are shown.")
+
+
+def _workers() -> None:
+    alive = jobs.workers()
+    missing = [lane for lane in _LANES if not any(w["lane"] == lane for w in alive)]
+    if not missing:
+        words = ", ".join(f"{sum(w['lane'] == lane for w in alive)} for {what}" for lane, what in _LANES.items())
+        st.caption(f":material/check_circle: {len(alive)} workers are alive: {words}.")
+        return
+    what = " and ".join(f"{lane} lane ({_LANES[lane]})" for lane in missing)
+    st.warning(
+        f"No worker is alive for the {what}. Jobs of that lane wait.  \n"
+        "Start everything with `make run`, or the workers alone with "
+        + " and ".join(f"`python -m core.worker {lane}`" for lane in missing)
+        + ".",
+        icon=":material/warning:",
+    )
+
+
+def _title(job: Job) -> str:
+    return markup.md(markup.line(job.title or job.kind, 100))
+
+
+def _active(job: Job) -> None:
+    with st.container(border=True):
+        head, button = st.columns([6, 1], vertical_alignment="center")
+        with head:
+            st.markdown(f"**{_title(job)}** :gray[job {job.id} · {job.lane} lane · since {progress.when(job.created)}]")
+        with button:
+            progress.cancel(job)
+        progress.bar(job)
+        _run_link(job)
+
+
+def _ended(job: Job) -> None:
+    with st.container(border=True):
+        head, chip = st.columns([6, 1], vertical_alignment="center")
+        head.markdown(f"**{_title(job)}** :gray[job {job.id} · {progress.when(job.finished)}]")
+        chip.badge(progress.state_of(job), color=_COLOURS[job.state])  # type: ignore[arg-type]
+        if job.state in ("failed", "cancelled"):
+            progress.ended(job)
+        _run_link(job)
+
+
+def _run_link(job: Job) -> None:
+    if job.run_id is not None:
+        st.page_link(
+            "pages/overview.py",
+            label=f"Run {job.run_id}",
+            icon=":material/arrow_forward:",
+            query_params=state.link(run=job.run_id),
+        )
+
+
+main()

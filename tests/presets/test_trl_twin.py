@@ -1,0 +1,227 @@
+"""The trl preset against TRL itself: SFTTrainer's own preparation and collator, id by id and label by label."""
+
+import json
+import warnings
+from functools import cache
+
+import datasets
+import numpy as np
+import pytest
+import transformers
+from transformers import LlamaConfig, LlamaForCausalLM
+from trl import SFTConfig, SFTTrainer
+
+from core.errors import UserError
+from core.plugins import kind
+from tests.presets import families as fam
+
+PRESET = kind("presets", "trl")
+TOOLS = json.dumps([{"type": "function", "function": {"name": "tide", "description": "t", "parameters": {}}}])
+
+CHATS = [
+    fam.chat(("user", "What is it?"), ("assistant", "The river counts 42 apples.")),
+    fam.chat(
+        ("system", "Be brief."), ("user", "東京?"), ("assistant", " A violin \n"), ("user", "2"), ("assistant", "é")
+    ),
+    fam.chat(("user", "x " * 60), ("assistant", "late")),
+]
+PLAIN_CHATS = [
+    fam.chat(("user", "What is it?"), ("assistant", "So it is."), ("user", "And?"), ("assistant", " No.\n")),
+    fam.chat(("user", "y " * 60), ("assistant", "late")),
+]
+PAIRS = [fam.pair("The sky is", " blue."), fam.pair("Line:\n", "\n\ntwo"), fam.pair("a" * 90, "b"), fam.pair("", "ab")]
+TEXTS = [fam.text("The river crosses the café."), fam.text("  z\n" * 40), fam.text("ends")]
+
+
+def message_pair(prompt, completion):
+    raw = {
+        "prompt": [{"role": r, "content": c} for r, c in prompt],
+        "completion": [{"role": "assistant", "content": completion}],
+    }
+    return fam.chat(*prompt, ("assistant", completion), raw=raw)
+
+
+MESSAGE_PAIRS = [
+    message_pair([("user", "What is it?")], "It is so."),
+    message_pair([("user", "One?"), ("assistant", "Two."), ("user", "Three?")], "Four."),
+    message_pair([("user", "z " * 60)], "late"),
+]
+
+
+def row_of(sample):
+    row = json.loads(sample.raw)
+    if sample.tools:
+        row["tools"] = sample.tools
+    return row
+
+
+@cache
+def model(vocabulary):
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    return LlamaForCausalLM(config)
+
+
+def trained_by_trl(samples, tokenizer, folder, **settings):
+    """Ten lines of TRL: per sample the (ids, labels) of its batch, None where TRL leaves the row out."""
+    rows = datasets.Dataset.from_list([{**row_of(s), "row": i} for i, s in enumerate(samples)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TRL's and its libraries' own deprecations
+        config = SFTConfig(output_dir=str(folder), use_cpu=True, bf16=False, report_to="none", **settings)
+        trainer = SFTTrainer(model(len(tokenizer)), config, train_dataset=rows, processing_class=tokenizer)
+    if config.packing:
+        assert len(samples) == 1
+        parts = [trainer.data_collator([r]) for r in trainer.train_dataset]
+        return [tuple(np.concatenate([p[k][0].numpy() for p in parts]) for k in ("input_ids", "labels"))]
+    out = [None] * len(samples)
+    for row in trainer.train_dataset:
+        batch = trainer.data_collator([{k: row[k] for k in ("input_ids", "labels")}])
+        out[row["row"]] = batch["input_ids"][0].numpy(), batch["labels"][0].numpy()
+    return out
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    datasets.disable_progress_bars()
+    transformers.logging.set_verbosity_error()
+
+
+def compare(samples, family, folder, ours=None, **theirs):
+    expected = trained_by_trl(samples, fam.tokenizer(family), folder, **theirs)
+    tokenizer = fam.tokenizer(family)
+    for sample, wanted in zip(samples, expected, strict=True):
+        found = PRESET.supervise(sample, tokenizer, theirs if ours is None else ours)
+        if wanted is None:
+            assert found.dropped, "TRL leaves the row out"
+            continue
+        ids, labels = wanted
+        assert found.dropped is None
+        assert found.ids.tolist() == ids.tolist()
+        assert found.trained.tolist() == (labels != -100).tolist()
+        assert (labels[found.trained] == found.ids[found.trained]).all()
+    return expected
+
+
+ROWS = {"chat": CHATS, "pair": PAIRS, "message_pair": MESSAGE_PAIRS, "text": TEXTS}
+
+
+@pytest.mark.parametrize("shape", ROWS)
+@pytest.mark.parametrize("family", ["qwen2_5", "qwen3", "llama3", "olmo2", "marked"])
+def test_defaults(family, shape, tmp_path):
+    compare(ROWS[shape], family, tmp_path)
+
+
+@pytest.mark.parametrize("shape", ["chat", "pair", "message_pair", "text"])
+def test_defaults_of_a_sentencepiece_like_tokenizer(shape, tmp_path):
+    rows = PLAIN_CHATS if shape == "chat" else ROWS[shape]
+    compare(rows, "llama2", tmp_path)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5", "qwen3", "llama3", "marked"])
+@pytest.mark.parametrize("shape", ["chat", "message_pair"])
+def test_assistant_only_loss(family, shape, tmp_path):
+    found = compare(ROWS[shape], family, tmp_path, assistant_only_loss=True)
+    assert all(0 < (labels == -100).sum() < len(labels) for _, labels in found)
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+@pytest.mark.parametrize("shape", ROWS)
+def test_completion_only_loss(shape, chosen, tmp_path):
+    ours = {"completion_only_loss": str(chosen).lower()}
+    compare(ROWS[shape], "llama3", tmp_path, ours, completion_only_loss=chosen)
+
+
+@pytest.mark.parametrize("longest", [1, 8, 30, 64])
+@pytest.mark.parametrize("mode", ["keep_start", "keep_end"])
+@pytest.mark.parametrize("shape", ROWS)
+def test_truncation_and_dropped_rows(shape, mode, longest, tmp_path):
+    compare(ROWS[shape], "marked", tmp_path, max_length=longest, truncation_mode=mode)
+
+
+def test_rows_dropped_under_assistant_only_loss(tmp_path):
+    found = compare(CHATS, "marked", tmp_path, assistant_only_loss=True, max_length=30)
+    assert found[2] is None and found[0] is not None
+
+
+def test_no_limit(tmp_path):
+    compare(CHATS, "qwen3", tmp_path, {"max_length": 0}, max_length=None)
+
+
+@pytest.mark.parametrize("strategy", ["bfd", "bfd_split"])
+@pytest.mark.parametrize("longest", [7, 16, 1024])
+def test_packing(strategy, longest, tmp_path):
+    for sample in (CHATS[1], PAIRS[1], TEXTS[1]):
+        ours = {"packing": strategy, "max_length": longest}
+        theirs = {"packing": True, "packing_strategy": strategy, "max_length": longest}
+        compare([sample], "llama3", tmp_path, ours, **theirs)
+
+
+def test_eos_token(tmp_path):
+    for shape in ("chat", "pair", "text"):
+        compare(ROWS[shape], "olmo2", tmp_path, eos_token="<|pad|>")
+
+
+def test_tools_and_tool_calls(tmp_path):
+    call = json.dumps([{"type": "function", "function": {"name": "tide", "arguments": {"port": "é"}}}])
+    turns = [
+        fam.Message("user", "Tide?"),
+        fam.Message("assistant", "", tool_calls=call),
+        fam.Message("tool", "high", name="tide"),
+        fam.Message("assistant", "High."),
+    ]
+    for family in ("qwen2_5", "qwen3", "marked"):
+        sample = fam.chat(*turns, tools=TOOLS if family != "marked" else None)
+        compare([sample], family, tmp_path, assistant_only_loss=True)
+
+
+def test_template_settings_of_the_row(tmp_path):
+    turns = [("user", "What is it?"), ("assistant", "So.")]
+    raw = {
+        "messages": [{"role": r, "content": c} for r, c in turns],
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+    prompt = {"prompt": raw["messages"][:1], "completion": raw["messages"][1:], **raw}
+    del prompt["messages"]
+    for row in (raw, prompt):
+        compare([fam.chat(*turns, raw=row)], "qwen3", tmp_path)
+
+
+# ------------------------------------------------------------------------------------ where TRL stops, we say why
+
+
+def test_template_without_markers(tmp_path):
+    with pytest.raises(ValueError, match="not training-compatible"):
+        trained_by_trl(CHATS, fam.tokenizer("olmo2"), tmp_path, assistant_only_loss=True)
+    with pytest.raises(UserError, match="refuses this chat template"):
+        PRESET.supervise(CHATS[0], fam.tokenizer("olmo2"), {"assistant_only_loss": True})
+
+
+def test_row_without_assistant_turn_under_assistant_only_loss(tmp_path):
+    rows = [fam.chat(("user", "alone"))]
+    with pytest.raises(RuntimeError, match="no assistant tokens"):
+        trained_by_trl(rows, fam.tokenizer("marked"), tmp_path, assistant_only_loss=True)
+    with pytest.raises(UserError, match="stops at this row"):
+        PRESET.supervise(rows[0], fam.tokenizer("marked"), {"assistant_only_loss": True})
+
+
+@pytest.mark.parametrize("rows", [PAIRS, TEXTS])
+def test_assistant_only_loss_on_text(rows, tmp_path):
+    with pytest.raises(ValueError, match="not conversational"):
+        trained_by_trl(rows, fam.tokenizer("marked"), tmp_path, assistant_only_loss=True)
+    with pytest.raises(UserError, match="assistant_only_loss"):
+        PRESET.supervise(rows[0], fam.tokenizer("marked"), {"assistant_only_loss": True})
+
+
+def test_unknown_eos_token(tmp_path):
+    with pytest.raises(ValueError, match="not found in the vocabulary"):
+        trained_by_trl(TEXTS, fam.tokenizer("marked"), tmp_path, eos_token="<|nope|>")
+    with pytest.raises(UserError, match=r"<\|nope\|>"):
+        PRESET.supervise(TEXTS[0], fam.tokenizer("marked"), {"eos_token": "<|nope|>"})
+
+
+def test_packing_without_length(tmp_path):
+    with pytest.raises(ValueError, match="can't be `None`"):
+        trained_by_trl(TEXTS[:1], fam.tokenizer("marked"), tmp_path, packing=True, max_length=None)
+    with pytest.raises(UserError, match="needs a max_length"):
+        PRESET.supervise(TEXTS[0], fam.tokenizer("marked"), {"packing": "bfd", "max_length": 0})

@@ -1,0 +1,197 @@
+"""One sample with all its evidence."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.services import results
+from core.services.views import SampleView, TurnView
+from core.types import Filter, Run
+from ui import charts, evidence, markup, state
+
+_CHANCES = {"p": "in one draw", "once_in_5": "at least once in 5", "never_in_5": "never in 5"}
+
+
+def draw(run: Run, sid: str, selection: Filter) -> None:
+    """The sample ``sid``, with ways back to the list and along it."""
+    view = results.sample(run.id, sid, selection)
+    _steps(run, view)
+    _head(view)
+    _turns(view)
+    _tokens(run, view)
+    left, right = st.columns(2)
+    with left:
+        _checkpoints(view)
+    with right:
+        _chances(view)
+    _raw(view)
+
+
+def _steps(run: Run, view: SampleView) -> None:
+    back, before, after, _ = st.columns([1.4, 1, 1, 5])
+    if back.button("Back to the list", icon=":material/arrow_back:", key=state.key("row", "back"), width="stretch"):
+        state.go(state.link(run=run.id) | _place())
+        st.rerun()
+    for box, sid, label, icon in (
+        (before, view.previous, "Previous", ":material/chevron_left:"),
+        (after, view.next, "Next", ":material/chevron_right:"),
+    ):
+        if box.button(label, icon=icon, key=state.key("row", label), disabled=sid is None, width="stretch"):
+            state.go(state.link(run=run.id, sample=sid) | _place())
+            st.rerun()
+
+
+def _place() -> dict[str, str]:
+    return {"cursor": cursor} if (cursor := state.cursor()) else {}
+
+
+def _head(view: SampleView) -> None:
+    sample = view.sample
+    parts = [f"#{sample.ordinal:,}", f"input row {sample.row + 1:,}", f"id {markup.line(sample.id, 60)}"]
+    parts += [
+        f"{name} {markup.line(value, 40)}"
+        for name, value in (("stage", sample.stage), ("source", sample.source))
+        if value
+    ]
+    if view.copies > 1:
+        parts.append(f"{view.copies:,} identical rows in the dataset")
+    cause = f"cause: {view.cause}" if view.cause else ""
+    evidence.status(view.status, cause)
+    st.caption(markup.md(" · ".join(parts)))
+    if view.reasons:
+        evidence.reasons(view.reasons)
+    for note in view.notes:
+        st.caption(f":material/info: {markup.md(markup.clip(note, 500))}")
+
+
+def _turns(view: SampleView) -> None:
+    st.subheader("Target and output", anchor=False)
+    if not view.turns:
+        st.caption("This row has no assistant turn that could be judged. Its text:")
+        evidence.conversation(view.sample)
+        return
+    with st.expander("Prompt", expanded=True):
+        evidence.text(view.sample.prompt)
+    many = len(view.turns) > 1
+    for turn in view.turns:
+        if many:
+            st.markdown(f"**Turn {turn.index + 1}**")
+        _turn(turn)
+
+
+def _turn(turn: TurnView) -> None:
+    if turn.output is None:
+        evidence.text(turn.target, "Target")
+        st.caption("No output was generated for this turn.")
+        return
+    evidence.comparison(turn.target, turn.output, turn.output_source)
+    words = []
+    if turn.greedy_exact is not None:
+        words.append("reproduced verbatim" if turn.greedy_exact else "not reproduced verbatim")
+    if turn.right is not None and not turn.greedy_exact:
+        words.append("counts as right" if turn.right else "counts as wrong")
+    if turn.score is not None:
+        words.append(f"score {turn.score:.3g}")
+    if turn.draws:
+        words.append(f"right in {turn.successes} of {turn.draws} draws")
+        if turn.rate_low is not None and turn.rate_high is not None:
+            words.append(f"success rate {turn.rate_low:.0%} to {turn.rate_high:.0%} (90 % posterior)")
+    st.caption(markup.md(" · ".join(words)))
+    if turn.samples:
+        with st.expander(f"{len(turn.samples)} sampled answers"):
+            for i, answer in enumerate(turn.samples):
+                evidence.text(markup.clip(answer, 3000), f"Draw {i + 1}")
+
+
+def _tokens(run: Run, view: SampleView) -> None:
+    st.subheader("What the trainer saw", anchor=False)
+    if not view.pieces:
+        st.caption("The row was not rendered, so there are no tokens to show.")
+        return
+    pick, part = st.columns([3, 2], vertical_alignment="bottom")
+    shown = pick.segmented_control(
+        "Tokens",
+        ("Loss", "Masks", "Table"),
+        default="Loss",
+        required=True,
+        key=state.key("row", "tokens"),
+        label_visibility="collapsed",
+    )
+    start = 0
+    if len(view.pieces) > evidence.WINDOW:
+        starts = range(0, len(view.pieces), evidence.WINDOW)
+        start = part.selectbox(
+            "Tokens shown",
+            starts,
+            format_func=lambda s: f"Tokens {s:,} to {min(s + evidence.WINDOW, len(view.pieces)) - 1:,}",
+            key=state.key("row", "part", view.sample.id),
+            label_visibility="collapsed",
+        )
+    if shown == "Masks":
+        evidence.mask_strip(view.pieces, start)
+    elif shown == "Table":
+        st.dataframe(evidence.tokens_table(view.pieces, start), hide_index=True, height=320)
+    else:
+        evidence.loss_strip(view.pieces, start)
+
+
+def _checkpoints(view: SampleView) -> None:
+    with st.container(border=True):
+        st.markdown("**Under each checkpoint**")
+        if sum(c.nll is not None for c in view.checkpoints) > 1:
+            st.plotly_chart(
+                charts.trajectory(view.checkpoints),
+                config=charts.CONFIG,
+                key=state.key("row", "trajectory"),
+                alt="Mean loss of this sample by checkpoint; the table below has the same numbers",
+            )
+        verbatim = {True: "yes", False: "no", None: "not measured"}
+        rows = [
+            {
+                "checkpoint": markup.line(c.label, 60),
+                "role": c.role,
+                "step": c.step,
+                "mean loss": c.nll,
+                "verbatim": verbatim[c.greedy_exact],
+            }
+            for c in view.checkpoints
+        ]
+        st.dataframe(rows, hide_index=True, column_config={"mean loss": st.column_config.NumberColumn(format="%.4f")})
+
+
+def _chances(view: SampleView) -> None:
+    with st.container(border=True):
+        st.markdown("**Chance of this exact token sequence**")
+        rows = [
+            {
+                "temperature": t,
+                "in one draw": c["p"],
+                "at least once in 5": c["once_in_5"],
+                "never in 5": c["never_in_5"],
+            }
+            for t, c in view.chance.items()
+        ]
+        number = st.column_config.NumberColumn(format="%.4g")
+        st.dataframe(rows, hide_index=True, column_config=dict.fromkeys(_CHANCES.values(), number))
+        st.caption(
+            "From the teacher-forced pass, without top-k, top-p or penalties. Other texts may be right too, so this is "
+            "a lower bound for a right answer. Empty: not measured."
+        )
+
+
+def _raw(view: SampleView) -> None:
+    with st.expander("All measured values"):
+        rows = [
+            {"column": c.label, "value": _value(view.values.get(c.name)), "what": c.help}
+            for c in view.columns
+            if c.name in view.values
+        ]
+        st.dataframe(rows, hide_index=True)
+    with st.expander("The row as it came"):
+        evidence.raw(view.sample.raw)
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:.6g}" if isinstance(value, float) else markup.line(str(value), 200)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from core.services import runs
 from ui import errors, markup, state
 
+ICON = Path(__file__).parent / "ui" / "icon.svg"
 PAGES = (
     st.Page("pages/start.py", title="Start", icon=":material/add_circle:", default=True),
     st.Page("pages/overview.py", title="Overview", icon=":material/donut_small:"),
@@ -50,7 +53,7 @@ def pick(key: str) -> None:
 
 
 def main() -> None:
-    st.set_page_config(page_title="Lacuna", page_icon=":material/troubleshoot:", layout="wide")
+    st.set_page_config(page_title="Lacuna", page_icon=str(ICON), layout="wide")
     page = st.navigation(PAGES, position="hidden")
     try:
         sidebar()

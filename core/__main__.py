@@ -12,14 +12,14 @@ from typing import Any
 
 from core import __version__
 from core.errors import UserError
+from core.settings import quiet_libraries
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 done, 2 unusable input, 130 stopped."""
     parser = _parser()
     args = parser.parse_args(argv)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    quiet_libraries()
     try:
         return args.run(args)
     except UserError as error:

@@ -61,6 +61,11 @@ class Line:
     too_long: bool = False
 
 
+def over_limit() -> str:
+    """What is said of a row above ``ROW_BYTES``."""
+    return f"The row is longer than {ROW_BYTES:,} bytes, the limit for one row."
+
+
 def open_file(file: File) -> BinaryIO:
     """The file opened for reading.
 

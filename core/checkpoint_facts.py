@@ -141,7 +141,7 @@ def read_folder(path: Path) -> FolderFacts:
         quantised=_quantised(config),
         tokenizer_files=tuple(name for name in TOKENIZER_FILES if name in names),
         chat_template=_chat_template(names, tokenizer_config),
-        eos_ids=_eos_ids(path, config),
+        eos_ids=_eos_ids(path, text, config),
         step=_step(path, trainer),
         adapter=_adapter_facts(adapter_config, weights) if kind == "adapter" else None,
         trainer=trainer,
@@ -284,10 +284,13 @@ def _chat_template(names: Sequence[str], tokenizer_config: Mapping[str, Any]) ->
     return TOKENIZER_CONFIG if tokenizer_config.get("chat_template") else ""
 
 
-def _eos_ids(folder: Path, config: Mapping[str, Any]) -> tuple[int, ...]:
-    found = read_json(folder, GENERATION_CONFIG, MAX_CONFIG).get("eos_token_id", config.get("eos_token_id"))
-    ids = found if isinstance(found, list) else [found]
-    return tuple(i for i in ids if _number(i) is not None)
+def _eos_ids(folder: Path, *configs: Mapping[str, Any]) -> tuple[int, ...]:
+    """Of the first that names any, as transformers looks for them."""
+    for config in (read_json(folder, GENERATION_CONFIG, MAX_CONFIG), *configs):
+        found = config.get("eos_token_id")
+        if found is not None:
+            return tuple(i for i in (found if isinstance(found, list) else [found]) if _number(i) is not None)
+    return ()
 
 
 def _step(folder: Path, trainer: TrainerFacts | None) -> int | None:

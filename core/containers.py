@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core import parquet_rows
-from core.bytestreams import KEPT_BYTES, ROW_BYTES, ByteStream, File
+from core.bytestreams import KEPT_BYTES, ROW_BYTES, ByteStream, File, over_limit
 from core.errors import UserError, unknown_name
 from core.jsonrows import decode_object, elements, one_line, wrapped_list
 from core.types import Problem
@@ -98,7 +98,7 @@ def _jsonl(file: File) -> Iterator[_Row]:
     for line in stream.lines():
         number = line.number
         if line.too_long:
-            yield _Bad(number, f"The line is longer than {ROW_BYTES:,} bytes, the limit for one row.", line.data)
+            yield _Bad(number, over_limit(), line.data)
         elif line.data.strip():
             found = _object(number, line.data, stream.notes)
             if isinstance(found, _Bad) and not line.ended:
@@ -122,7 +122,7 @@ def _json(file: File) -> Iterator[_Row]:
     for element in elements(stream.chunks()):
         line = element.line
         if element.fault:
-            yield _Bad(line, f"{element.fault[0].upper()}{element.fault[1:]}.", element.data)
+            yield _Bad(line, element.fault, element.data)
         else:
             yield _object(line, element.data, stream.notes, one_line)
     yield from _cut(stream, line)
@@ -151,7 +151,7 @@ def _csv(file: File) -> Iterator[_Row]:
             yield _Bad(line, f"Not readable as CSV, lines {line} to {last}: {error}. Check its quotes.")
             continue
         if feed.too_long:
-            yield _Bad(line, f"The row is longer than {ROW_BYTES:,} bytes, the limit for one row.")
+            yield _Bad(line, over_limit())
         elif cells:
             yield _csv_row(line, header, cells, stream.notes)
     yield from _cut(stream, reader.line_num)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from core.bytestreams import CHUNK, KEPT_BYTES, ROW_BYTES
+from core import bytestreams
+from core.bytestreams import KEPT_BYTES
 
 # ------------------------------------------------------------------------------------------------ one object
 
@@ -98,8 +99,8 @@ def one_line(data: bytes) -> bytes:
 
     Inside a JSON string a line break is written as an escape, so every raw one is white space between tokens.
     """
-    data = re.sub(rb",[ \t]*[\r\n][ \t\r\n]*", b", ", data.strip())
-    return re.sub(rb"[ \t]*[\r\n][ \t\r\n]*", b"", data)
+    lines = [line.strip() for line in data.splitlines()]
+    return b"".join(line + b" " if line.endswith(b",") else line for line in lines).rstrip()
 
 
 # ------------------------------------------------------------------------------------------ elements of a list
@@ -167,7 +168,8 @@ class _Slicer:
         self.line, self.listed = line, listed
         self.parts: list[bytes] = []
         self.size = self.lines = 0
-        self.depth, self.in_string, self.closed = 0, False, False
+        self.open = bytearray()
+        self.in_string = self.closed = False
 
     def feed(self, chunk: bytes) -> Iterator[Element]:
         """Elements that end in ``chunk``. After the list's end ``parts`` holds what follows it."""
@@ -179,7 +181,7 @@ class _Slicer:
                     self.in_string = False
                     pos += 1
                 continue
-            pos = (_DEEP if self.depth else _SHALLOW).match(chunk, pos).end()
+            pos = (_DEEP if self.open else _SHALLOW).match(chunk, pos).end()
             if pos == len(chunk):
                 break
             ends, pos = self._step(chunk[pos : pos + 1]), pos + 1
@@ -195,21 +197,27 @@ class _Slicer:
         if sign == b'"':
             self.in_string = True
         elif sign in b"[{":
-            self.depth += 1
-        elif self.depth:
-            self.depth -= 1
-            if not self.depth and not self.listed:
-                return "behind"
+            self.open += sign
+        elif sign == b",":
+            return "" if self.open else "before"
+        elif not self.open:
+            self.closed = self.listed and sign == b"]"
+            return "before" if self.closed else ""
         else:
-            self.closed = self.listed and sign != b","
-            return "before"
+            # A bracket without its partner belongs to a broken element, which must not swallow the next one: one that
+            # was never opened is passed over, one that was never closed is closed with what it stands in.
+            partner = self.open.rfind(b"[" if sign == b"]" else b"{")
+            if partner >= 0:
+                del self.open[partner:]
+            if not self.open and not self.listed:
+                return "behind"
         return ""
 
     def _keep(self, piece: bytes) -> None:
         self.lines += piece.count(b"\n")
         self.size += len(piece)
         self.parts.append(piece)
-        if self.size > ROW_BYTES:
+        if self.size > bytestreams.ROW_BYTES:
             self.parts = [b"".join(self.parts)[:KEPT_BYTES]]
 
     def take(self) -> Element | None:
@@ -217,7 +225,7 @@ class _Slicer:
         data = b"".join(self.parts)
         stripped = data.lstrip()
         line = self.line + data.count(b"\n", 0, len(data) - len(stripped))
-        fault = f"longer than {ROW_BYTES:,} bytes" if self.size > ROW_BYTES else ""
+        fault = bytestreams.over_limit() if self.size > bytestreams.ROW_BYTES else ""
         self.line += self.lines
         self.parts, self.size, self.lines = [], 0, 0
         return Element(line, stripped.rstrip(), fault) if stripped else None
@@ -231,7 +239,7 @@ def elements(chunks: Iterator[bytes]) -> Iterator[Element]:
     head = b""
     for chunk in chunks:
         head += chunk
-        if len(head) > CHUNK:
+        if len(head) > bytestreams.CHUNK:
             break
     offset = len(head) - len(head.lstrip())
     wrapped = wrapped_list(head[offset:]) if head.startswith(b"{", offset) else None
@@ -262,20 +270,20 @@ def _ending(slicer: _Slicer, stream: Iterator[bytes], key: str) -> Iterator[Elem
         if last:
             yield last
         if slicer.listed and (last is None or _is_whole(last)):
-            yield Element(slicer.line, b"", "the list is not closed: the file ends before its ]")
+            yield Element(slicer.line, b"", "The list is not closed: the file ends before its ].")
         return
     behind = b"".join(slicer.parts)
     for chunk in stream:
-        if len(behind) > CHUNK:
+        if len(behind) > bytestreams.CHUNK:
             break
         behind += chunk
     rest = behind.strip()
     if key:
         other = wrapped_list(b"{" + rest.lstrip(b","))
         if other:
-            yield Element(slicer.line, rest, f"only the list {key!r} is read; there is another one, {other[0]!r}")
+            yield Element(slicer.line, rest, f"Only the list {key!r} is read; there is another one, {other[0]!r}.")
     elif rest:
-        yield Element(slicer.line, rest, "text behind the end of the list; it is not read")
+        yield Element(slicer.line, rest, "There is text behind the end of the list; it is not read.")
 
 
 def _is_whole(element: Element) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.bytestreams import KEPT_BYTES, ROW_BYTES, CutShort, File, open_file, unpacked
+from core.bytestreams import KEPT_BYTES, ROW_BYTES, CutShort, File, open_file, over_limit, unpacked
 from core.errors import UserError
 from core.settings import settings
 
@@ -26,7 +26,7 @@ MAX_BATCH_ROWS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row, or from some row on the rest of the file, that cannot be read."""
+    """A row that cannot be read, or the rest of a damaged row group."""
 
     text: str
     raw: bytes = b""
@@ -70,16 +70,19 @@ def _declared_bytes(table: pq.ParquetFile) -> int:
 
 def rows(table: pq.ParquetFile) -> Iterator[tuple[bytes, dict[str, Any], tuple[str, ...]] | Unreadable]:
     """Per row its JSON bytes, its value without the nulls inside structs, and notes; or why it cannot be read."""
-    total = table.metadata.num_rows
-    each = max(1, _declared_bytes(table) // max(1, total))
-    done = 0
-    try:
-        for batch in table.iter_batches(batch_size=min(MAX_BATCH_ROWS, max(1, BATCH_BYTES // each))):
-            for row in batch.to_pylist():
-                yield _row(row)
-                done += 1
-    except (pa.ArrowException, OSError, ValueError) as error:
-        yield Unreadable(f"From row {done} on nothing can be read, {total - done:,} rows are lost: {error}.")
+    each = max(1, _declared_bytes(table) // max(1, table.metadata.num_rows))
+    size = min(MAX_BATCH_ROWS, max(1, BATCH_BYTES // each))
+    # Group by group: what is damaged costs the rest of its own group only.
+    for group in range(table.num_row_groups):
+        done = 0
+        try:
+            for batch in table.iter_batches(size, row_groups=[group]):
+                for row in batch.to_pylist():
+                    yield _row(row)
+                    done += 1
+        except (pa.ArrowException, OSError, ValueError) as error:
+            lost = table.metadata.row_group(group).num_rows - done
+            yield Unreadable(f"Row group {group} is damaged, {lost:,} of its rows are lost: {error}.")
 
 
 def _row(row: dict[str, Any]) -> tuple[bytes, dict[str, Any], tuple[str, ...]] | Unreadable:
@@ -93,7 +96,7 @@ def _row(row: dict[str, Any]) -> tuple[bytes, dict[str, Any], tuple[str, ...]] |
             return Unreadable(f"{error}. JSON has no such number; write null or a text.", shown, column)
     raw = json.dumps(plain, ensure_ascii=False).encode()
     if len(raw) > ROW_BYTES:
-        return Unreadable(f"The row is longer than {ROW_BYTES:,} bytes, the limit for one row.", raw[:KEPT_BYTES])
+        return Unreadable(over_limit(), raw[:KEPT_BYTES])
     return raw, without_nulls(plain), tuple(notes)
 
 

@@ -177,7 +177,7 @@ def _refused(failure: Failure, template: str, dicts: list[dict[str, Any]], **opt
     if failure.kind in ("limit", "forbidden"):
         return UserError(
             "The chat template was stopped.",
-            f"Reason: {failure.message}. Templates have {SECONDS:g} s, 1 GiB and no way out of their sandbox.",
+            f"Reason: {failure.message}. Templates have {SECONDS:g} s, half a GiB and no way out of their sandbox.",
             "Do not use this checkpoint's template: replace chat_template.jinja by one from a source you trust.",
         )
     prefixes = render_chats(template, [Chat(dicts[: j + 1]) for j in range(len(dicts))], **options)
@@ -305,14 +305,19 @@ def pieces(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int] | np.ndarray) 
     """
     ids = [int(i) for i in ids]
     options = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
-    out: list[str] = []
-    first = 0  # tokens from here on are not shown yet
+    whole = tokenizer.decode(ids, **options)
+    out = [""] * len(ids)
+    shown = 0
+    # Tokens before `first` are shown; those from `before` on are decoded along, because decoders treat the start of a
+    # text and runs of bytes in their own way.
+    before = first = 0
     for i in range(len(ids)):
-        # One token of context, for decoders that drop the blank before the first token of a text.
-        context = ids[max(0, first - 1) : first]
-        told = tokenizer.decode(context, **options) if context else ""
-        now = tokenizer.decode(context + ids[first : i + 1], **options)
-        complete = not now.endswith("\ufffd") or i + 1 == len(ids)
-        out.append(now[len(told) :] if complete else "")
-        first = i + 1 if complete else first
+        told = tokenizer.decode(ids[before:first], **options) if before < first else ""
+        piece = tokenizer.decode(ids[before : i + 1], **options)[len(told) :]
+        if whole.startswith(piece, shown):
+            out[i] = piece
+            shown += len(piece)
+            before, first = first, i + 1
+    if ids:
+        out[-1] += whole[shown:]
     return out

@@ -82,3 +82,17 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 def settings() -> Settings:
     """The process's settings; read once."""
     return read_settings()
+
+
+def quiet_libraries() -> None:
+    """Environment of every process that may load a model: no network, no chatter, one tokenizer thread.
+
+    Must run before transformers is imported; what the person has set already stays.
+    """
+    for name, value in {
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }.items():
+        os.environ.setdefault(name, value)

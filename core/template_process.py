@@ -19,7 +19,7 @@ import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 512 << 20
 
 
 class OutputLimit(Exception):

@@ -2,7 +2,7 @@
 
 A chat template is a program that came with a checkpoint. Jinja's sandbox keeps it from Python's internals but not from
 looping for days or asking for a terabyte, and no list of forbidden filters is complete. So templates run in a process
-of their own (``template_process.py``) under limits the operating system keeps: 1 GiB of memory, no file writing,
+of their own (``template_process.py``) under limits the operating system keeps: half a GiB of memory, no file writing,
 ``SECONDS`` of wall clock for one request, and an output of at most eight times the input plus one MiB. A template that
 breaks the time or memory limit three times is not run again by this process.
 

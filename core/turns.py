@@ -5,6 +5,7 @@ Positions here are characters of the rendered text; ``rendering.py`` makes token
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,10 +75,11 @@ def locate(
         floor: where the previous turn ended.
     """
     prompt, before, after = around
-    end = len(after) if after is not None and text.startswith(after) else len(text)
+    bounded = after is not None and text.startswith(after)
+    end = len(after) if bounded else len(text)
     start = len(prompt) if prompt is not None and text.startswith(prompt) and floor <= len(prompt) <= end else None
     low = start if start is not None else max(floor, len(before) if before and text.startswith(before) else 0)
-    found = _find(text, message.content, low, end, start is not None, patterns.added_next)
+    found = _find(text, message.content, low, end, start is not None, bounded, patterns.added_next)
     if found is not None and start is not None and prompt == before and text[start : found[0]].strip():
         start = None  # the template knows no generation prompt: what stands in between is the turn's heading
     if found is not None and not text.startswith(message.content, found[0]):
@@ -89,7 +91,7 @@ def locate(
         start = found[0]
     elif found is not None and (added := text[start : found[0]]).strip() and not message.tool_calls:
         notes.append(f"The template puts {excerpt(added)} before the answer: judged as part of it.")
-    stop, has_stop = _end(text, message, start, found, end, patterns)
+    stop, has_stop = _end(text, message, start, found, end, bounded, patterns)
     if found is None and message.content.strip() and not message.tool_calls:
         notes.append("The template rewrites the answer: taken from the generation prompt to the next added token.")
     if not has_stop:
@@ -97,8 +99,15 @@ def locate(
     return Span(j, start, stop, has_stop, prompt)
 
 
-def _find(text: str, content: str, low: int, end: int, exact: bool, mark: re.Pattern[str]) -> tuple[int, int] | None:
-    """Character range of the content in ``text[low:end]``, as written or as templates shorten it."""
+def _find(
+    text: str, content: str, low: int, end: int, exact: bool, bounded: bool, mark: re.Pattern[str]
+) -> tuple[int, int] | None:
+    """Character range of the content in ``text[low:end]``, as written or as templates shorten it.
+
+    Args:
+        exact: the turn is known to start at ``low``.
+        bounded: the turn is known to stop at ``end``.
+    """
     answer = content.rsplit("</think>", 1)[-1]
     for form in dict.fromkeys((content, content.strip("\n"), content.strip(), answer.lstrip("\n"), answer.strip())):
         if not form:
@@ -110,19 +119,20 @@ def _find(text: str, content: str, low: int, end: int, exact: bool, mark: re.Pat
             if mark.match(text, stop, end) or not text[stop:end].strip():
                 return at, stop
             at = text.find(form, at + 1, end)
-        at = text.find(form, low, end)
-        if at >= 0 and (at == low or not exact):
+        at = text.rfind(form, low, end) if bounded else text.find(form, low, end)
+        if at >= 0 and (at == low or bounded or not exact):
             return at, at + len(form)
     return None
 
 
 def _end(
-    text: str, message: Message, start: int, found: tuple[int, int] | None, end: int, patterns: Marks
+    text: str, message: Message, start: int, found: tuple[int, int] | None, end: int, bounded: bool, patterns: Marks
 ) -> tuple[int, bool]:
     """Where the turn stops, and whether with a stop token."""
     at = found[1] if found is not None else start
     if message.tool_calls:
-        return _end_of_calls(text, at, end, patterns.special)
+        past = end if bounded else _past_calls(text, message.tool_calls, at, patterns)
+        return _end_of_calls(text, at, past, patterns)
     stop = patterns.added_next.match(text, at, end)
     if stop is None and found is None and message.content.strip():
         stop = patterns.added.search(text, at, end)
@@ -130,7 +140,15 @@ def _end(
     return (stop.end(), True) if stop else (at, False)
 
 
-def _end_of_calls(text: str, at: int, end: int, special: tuple[str, ...]) -> tuple[int, bool]:
+def _past_calls(text: str, calls: str, at: int, patterns: Marks) -> int:
+    """Past the first special token after the names of the called functions, in their order; the text's end if none."""
+    for name in re.findall(r'"name":\s*("(?:[^"\\]|\\.)*")', calls):
+        at = max(at, text.find(json.loads(name), at))
+    ends = [(found, -len(t)) for t in patterns.special if (found := text.find(t, at)) >= 0]
+    return min(ends)[0] - min(ends)[1] if ends else len(text)
+
+
+def _end_of_calls(text: str, at: int, end: int, patterns: Marks) -> tuple[int, bool]:
     """The end of the first of the special tokens that close ``text[at:end]``, blanks between them allowed.
 
     Tool calls are written with added tokens of their own, so the first added token need not end the turn.
@@ -138,7 +156,7 @@ def _end_of_calls(text: str, at: int, end: int, special: tuple[str, ...]) -> tup
     first, rest = None, end
     while True:
         rest = at + len(text[at:rest].rstrip())
-        token = next((t for t in special if text.endswith(t, at, rest)), None)
+        token = next((t for t in patterns.special if text.endswith(t, at, rest)), None)
         if token is None:
             return (first, True) if first is not None else (rest, False)
         first, rest = rest, rest - len(token)

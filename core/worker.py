@@ -21,7 +21,7 @@ from typing import Any
 from core.errors import UserError
 from core.services import handlers, liveness
 from core.services.jobs import Cancelled, JobContext, Released, Watch, get_job
-from core.settings import settings
+from core.settings import quiet_libraries, settings
 from core.types import Job
 from db import jobs as table
 from db.session import database
@@ -141,8 +141,7 @@ def main(lane: str) -> int:
     if lane not in ("long", "short"):
         print(f"There is no lane named {lane!r}. There are: long, short.", file=sys.stderr)
         return 2
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    quiet_libraries()
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

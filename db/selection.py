@@ -37,7 +37,7 @@ LONGEST_SEARCH = 1000
 _FIXED = {"ordinal": "number", "sid": "text"}
 _TYPES: dict[str, Any] = {"category": Text, "text": Text, "number": Float, "flag": SmallInteger}
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_LARGEST = 2**63 - 1
+_LARGEST = 2**31 - 1
 
 
 def table_name(run_id: int) -> str:

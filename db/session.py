@@ -8,6 +8,7 @@ beginning and waits for it, and ``reading()`` cannot write at all.
 from __future__ import annotations
 
 import fcntl
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def open_database(url: str) -> Database:
             f"Its driver is not installed ({error.name}).",
             f"Install it into Lacuna's environment, for example: .venv/bin/pip install {error.name}",
         ) from error
-    except (OSError, OperationalError) as error:
+    except (OSError, OperationalError, sqlite3.DatabaseError) as error:
         reason = str(error.orig) if isinstance(error, OperationalError) else str(error)
         raise UserError(
             f"The database {shown} cannot be opened.",
@@ -134,7 +135,7 @@ def _sqlite_engine(address: URL) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
         # In WAL mode this loses no committed data when a process is killed; a power cut may lose the last commits.
         connection.execute("PRAGMA synchronous = NORMAL")
-        # Some builds overwrite whatever is deleted with zeros, pages that are given up as a whole too; six times slower.
+        # Some builds overwrite deleted pages with zeros, which makes deleting a dataset six times slower.
         connection.execute("PRAGMA secure_delete = FAST")
 
     @event.listens_for(engine, "begin")
@@ -164,7 +165,8 @@ def _prepare(database: Database, shown: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     if database.engine.dialect.name == "sqlite":
-        # Kept in the file. Not in _connected: changing the mode takes the file alone, without waiting for others.
+        # The mode stays with the file. Two processes that change it at the same moment get "database is locked" at
+        # once, whatever the timeout; hence the file lock around this.
         raw = database.engine.raw_connection()
         try:
             raw.cursor().execute("PRAGMA journal_mode = WAL")

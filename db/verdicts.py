@@ -144,8 +144,9 @@ def row(conn: Connection, run: Run, sid: str) -> dict[str, Any]:
 
 def neighbours(conn: Connection, run: Run, chosen: Filter, sid: str) -> tuple[str | None, str | None]:
     """Ids before and behind the sample in the filter's order; the sample itself need not match the filter."""
+    sort = column(run, chosen.sort).name
     here = row(conn, run, sid)
-    at = (here[chosen.sort], here["ordinal"]) if kind_of(run, chosen.sort) else None
+    at = (here[sort], here["ordinal"])
     before, _, _ = page(conn, run, chosen, at, limit=1, backwards=True)
     behind, _, _ = page(conn, run, chosen, at, limit=1)
     return (before[0]["sid"] if before else None), (behind[0]["sid"] if behind else None)

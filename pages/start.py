@@ -39,7 +39,8 @@ def _demo() -> None:
         )
     elif number is not None:
         with st.container(border=True):
-            st.markdown("**The demo is being built**: a tiny model is trained here and diagnosed.")
+            doing = "is being built" if what == "building" else "could not be built"
+            st.markdown(f"**The demo {doing}**: a tiny model is trained here and diagnosed.")
             progress.ended(progress.watch(number, "Waiting for the worker"))
     else:
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -148,6 +148,17 @@ def test_a_chat_template_in_each_place(folder):
     assert read_folder(folder).chat_template == "chat_template.json"
 
 
+def test_stop_ids_come_from_the_first_file_that_names_them(folder):
+    edit(folder / "config.json", eos_token_id=[7, 8])
+    edit(folder / "generation_config.json", eos_token_id=5)
+    assert read_folder(folder).eos_ids == (5,)
+    edit(folder / "generation_config.json", eos_token_id=None)
+    assert read_folder(folder).eos_ids == (7, 8)
+    (folder / "generation_config.json").unlink()
+    edit(folder / "config.json", eos_token_id=None)
+    assert read_folder(folder).eos_ids == ()
+
+
 def test_what_is_ignored_is_said(folder):
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x02")
     (folder / "optimizer.pt").write_bytes(b"\x80\x02")

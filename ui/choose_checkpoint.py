@@ -75,30 +75,39 @@ def _index(options: Sequence[int], value: int | None) -> int | None:
 
 
 def _facts(stored: StoredCheckpoint) -> None:
-    config = stored.facts.get("config") or {}
-    kind = (config.get("architectures") or [config.get("model_type") or "unknown"])[0]
-    parts = [str(kind)]
-    if config.get("vocab_size"):
-        parts.append(f"vocabulary {config['vocab_size']:,}")
+    facts = stored.facts
+    parts = [str(facts.get("architecture") or facts.get("model_type") or facts.get("kind") or "")]
+    for name, word in (("n_parameters", "parameters"), ("vocab_size", "tokens in the vocabulary")):
+        if facts.get(name):
+            parts.append(f"{facts[name]:,} {word}")
+    if facts.get("context_length"):
+        parts.append(f"context {facts['context_length']:,}")
     if stored.checkpoint.base:
         parts.append(f"adapter on {stored.checkpoint.base.rsplit('/', 1)[-1]}")
-    st.caption(markup.md(" · ".join(parts)))
+    st.caption(markup.md(" · ".join(p for p in parts if p)))
 
 
 def _trajectory(final: StoredCheckpoint, stored: Sequence[StoredCheckpoint], names: dict[int, str]) -> tuple[int, ...]:
-    others = [c for c in stored if c.id != final.id]
+    others = [c for c in stored if c.checkpoint.fingerprint != final.checkpoint.fingerprint]
     if not others:
         return ()
-    group = [c.id for c in others if c.group == final.group and c.checkpoint.step is not None]
+    order = sorted(others, key=lambda c: (c.checkpoint.step is None, c.checkpoint.step or 0, c.name))
     picked = st.multiselect(
         "Earlier checkpoints of the same training, in step order (optional)",
-        [c.id for c in sorted(others, key=lambda c: (c.checkpoint.step is None, c.checkpoint.step or 0, c.name))],
-        default=sorted(group, key=lambda i: next(c.checkpoint.step or 0 for c in others if c.id == i)),
+        [c.id for c in order],
+        default=[c.id for c in order if _earlier(c, final)],
         format_func=names.__getitem__,
         placeholder="None: what was learned and lost again is then not judged",
         key=state.key("checkpoint", "trajectory", final.id),
     )
     return tuple(picked)
+
+
+def _earlier(other: StoredCheckpoint, final: StoredCheckpoint) -> bool:
+    """Whether ``other`` came in the same archive or folder and from an earlier step."""
+    if other.group != final.group or other.checkpoint.step is None:
+        return False
+    return final.checkpoint.step is None or other.checkpoint.step < final.checkpoint.step
 
 
 # ------------------------------------------------------------------------------------------------------------- add

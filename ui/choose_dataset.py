@@ -243,8 +243,7 @@ def _preview(result: Mapping[str, Any]) -> None:
             tags = [f"row {sample['row'] + 1}", f"id {sample['id']}"]
             tags += [f"{name} {sample[name]}" for name in ("stage", "source") if sample.get(name)]
             st.caption(markup.md(" · ".join([*tags, *sample.get("notes", ())])))
-            for message in sample["messages"]:
-                evidence.text(markup.clip(str(message["content"]), 1200), str(message["role"]))
+            evidence.conversation([(str(m["role"]), str(m["content"])) for m in sample["messages"]], 1200)
     with tabs[1]:
         if problems:
             _problem_table(problems)

@@ -44,6 +44,10 @@ STYLE = """
   padding: .5rem .6rem; border: 1px solid rgba(128,140,152,.35); border-radius: .3rem; font-size: .92rem; margin: 0}
 .lac-text del {background: rgba(200,80,60,.26); text-decoration: line-through}
 .lac-text ins {background: rgba(59,130,184,.26); text-decoration: underline}
+.lac-talk {display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem .9rem; padding: .5rem .6rem;
+  border: 1px solid rgba(128,140,152,.35); border-radius: .3rem; max-height: 22rem; overflow-y: auto}
+.lac-role {opacity: .7; font-size: .82rem; padding-top: .1rem}
+.lac-said {white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; font-size: .92rem}
 .lac-head {font-size: .82rem; opacity: .8; margin: .2rem 0 .15rem}
 .lac-reasons {margin: 0; padding: 0; list-style: none; overflow-wrap: anywhere}
 .lac-reasons li {padding: .18rem 0 .18rem 1.4rem; text-indent: -1.4rem}
@@ -195,10 +199,18 @@ def comparison(target: str, output: str, source: str) -> None:
 # ------------------------------------------------------------------------------------------------------------ raw
 
 
-def conversation(sample: Sample) -> None:
-    """The turns of a row, before any template."""
-    for message in sample.messages:
-        text(message.content + (f"\n{message.tool_calls}" if message.tool_calls else ""), message.role)
+def conversation(messages: Iterable[tuple[str, str]], limit: int = markup.LIMIT) -> None:
+    """Turns of a row before any template, (role, text) each, in one block."""
+    cells: list[Node | str] = []
+    for role, said in messages:
+        cells.append(node("span", markup.line(role, 24), class_="lac-role"))
+        cells.append(node("span", markup.clip(said, limit) or "(empty)", class_="lac-said"))
+    _draw(node("div", *cells, class_="lac-talk"))
+
+
+def turns(sample: Sample) -> list[tuple[str, str]]:
+    """The turns of a sample for ``conversation``; tool calls stand below their text."""
+    return [(m.role, "\n".join(p for p in (m.content, m.tool_calls) if p)) for m in sample.messages]
 
 
 def raw(value: bytes) -> None:

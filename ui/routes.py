@@ -170,7 +170,10 @@ async def _discard(request: Request) -> Response:
 
 
 def _selection(request: Request) -> tuple[Run, Filter]:
-    run = runs.get_run(request.path_params["run"])
+    try:
+        run = runs.get_run(request.path_params["run"])
+    except UserError as error:
+        raise Refused(404, error.what, error.why, error.todo) from error
     return run, from_query(request.url.query, run.columns)
 
 

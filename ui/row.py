@@ -68,10 +68,12 @@ def _turns(view: SampleView) -> None:
     st.subheader("Target and output", anchor=False)
     if not view.turns:
         st.caption("This row has no assistant turn that could be judged. Its text:")
-        evidence.conversation(view.sample)
+        evidence.conversation(evidence.turns(view.sample))
         return
-    with st.expander("Prompt", expanded=True):
-        evidence.text(view.sample.prompt)
+    prompt = evidence.turns(view.sample)
+    while prompt and prompt[-1][0] == "assistant":
+        prompt.pop()
+    evidence.conversation(prompt)
     many = len(view.turns) > 1
     for turn in view.turns:
         if many:

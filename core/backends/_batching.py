@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def plan_batches(lengths: np.ndarray, budget: int, overhead: int, boundary: int | None = None) -> list[np.ndarray]:
+def plan_batches(
+    lengths: np.ndarray, budget: int, overhead: int, most: int | None = None, boundary: int | None = None
+) -> list[np.ndarray]:
     """Rows grouped into batches that are padded to their longest row.
 
     Rows are taken longest first, so that memory runs out on the first batch or never. A batch is closed when one more
@@ -15,6 +17,7 @@ def plan_batches(lengths: np.ndarray, budget: int, overhead: int, boundary: int 
         lengths: (n,) tokens of each row.
         budget: most tokens of a batch, padding included; a longer row is a batch of its own.
         overhead: cost of one more batch, counted in tokens.
+        most: most rows of a batch.
         boundary: rows above this length never share a batch with shorter ones.
 
     Returns:
@@ -28,7 +31,8 @@ def plan_batches(lengths: np.ndarray, budget: int, overhead: int, boundary: int 
             longest = int(lengths[current[0]])
             padding += longest - int(lengths[i])
             crosses = boundary is not None and longest > boundary >= lengths[i]
-            if crosses or padding > overhead or (len(current) + 1) * longest > budget:
+            full = (len(current) + 1) * longest > budget or len(current) == most
+            if crosses or full or padding > overhead:
                 batches.append(np.array(current))
                 current, padding = [], 0
         current.append(i)

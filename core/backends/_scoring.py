@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.types import TEMPERATURES
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# A row's maximum is found by blocks; columns that fill up the last block hold -inf.
+BLOCK = 256
 
 
 class SplitModel:
@@ -64,16 +67,80 @@ def agrees(split: SplitModel, whole: WholeModel, vocab_size: int) -> bool:
     parameter = next(whole.model.parameters())
     tolerance = 1e-4 if parameter.dtype == torch.float32 else 5e-2
     ids = (torch.arange(1, 13, device=parameter.device) * 7919 % vocab_size).view(2, 6)
-    lengths = (6, 4)
     try:
         states = split.states(ids)
-        for row, length in enumerate(lengths):
+        for row, length in enumerate((6, 4)):
             expected = whole.states(ids[row : row + 1, :length])[0].float()
             found = split.logits(states[row, :length]).float()
-            if found.shape != expected.shape or not torch.isfinite(expected).all():
-                return found.shape == expected.shape
-            if (found - expected).abs().max() > tolerance * max(1.0, expected.abs().max().item()):
+            scale = max(1.0, expected.nan_to_num(0.0).abs().max().item())
+            if not torch.allclose(found, expected, rtol=0.0, atol=tolerance * scale, equal_nan=True):
                 return False
     except (AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError):
-        return False
+        return False  # an architecture that does not come apart; the whole model serves it
     return True
+
+
+def token_numbers(logits: Tensor, targets: Tensor, buffer_bytes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What ``TokenScores`` keeps of p positions.
+
+    With z the logits minus their largest, L_T = log sum_v exp(z_v / T): log p = z - L_1 and
+    log sum_v p_v^(1/T) = L_T - L_1 / T. The softmax of the most likely token is exp(-L_T), which gives L_T from the one
+    kernel that is fast everywhere.
+
+    Args:
+        logits: (p, v), any float type.
+        targets: (p,) int64.
+        buffer_bytes: size of one of the three float32 work buffers; rows are taken in pieces that fit.
+
+    Returns:
+        log-probabilities (p,), argmax (p,) (the lowest id of equals), margin (p,), log-normalisers
+        (p, len(TEMPERATURES)); on the CPU.
+    """
+    import torch
+
+    p, v = logits.shape
+    width = -(-v // BLOCK) * BLOCK
+    rows = max(1, min(p, buffer_bytes // (4 * width)))
+    numbers = torch.empty((p, 2 + len(TEMPERATURES)), dtype=torch.float32, device=logits.device)
+    argmax = torch.empty(p, dtype=torch.int64, device=logits.device)
+    # Buffers are reused: memory fresh from the system costs more than the arithmetic on it.
+    buffers = torch.full((3, rows, width), -torch.inf, dtype=torch.float32, device=logits.device)
+    for start in range(0, p, rows):
+        piece = slice(start, min(p, start + rows))
+        z, *work = buffers[:, : piece.stop - start]
+        z[:, :v] = logits[piece]
+        target = targets[piece, None]
+        own = z.gather(1, target)
+        z.scatter_(1, target, -torch.inf)
+        other, other_id = _max(z)
+        z.scatter_(1, target, own)
+        wins = (own > other) | ((own == other) & (target < other_id))
+        best = torch.where(wins, target, other_id)
+        z -= torch.maximum(own, other)
+        lognorm = torch.cat([_log_sum_exp(z, t, best, work) for t in TEMPERATURES], dim=1)
+        flat = lognorm[:, [TEMPERATURES.index(1.0)]]
+        numbers[piece, :1] = z.gather(1, target) - flat
+        numbers[piece, 1:2] = own - other
+        numbers[piece, 2:] = lognorm - flat / torch.tensor(TEMPERATURES, device=z.device)
+        argmax[piece] = best[:, 0]
+    numbers, argmax = numbers.cpu(), argmax.cpu()
+    return numbers[:, 0], argmax, numbers[:, 1], numbers[:, 2:]
+
+
+def _max(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest value of each row and the lowest id that has it, both (r, 1); ten times faster than ``z.max``."""
+    import torch
+
+    blocks = z.view(len(z), -1, BLOCK)
+    block = blocks.amax(-1).argmax(-1)
+    value, place = blocks[torch.arange(len(z), device=z.device), block].max(-1)
+    return value[:, None], (block * BLOCK + place)[:, None]
+
+
+def _log_sum_exp(z: Tensor, temperature: float, best: Tensor, work: Sequence[Tensor]) -> Tensor:
+    """(r, 1) log sum_v exp(z_v / T), where z is 0 at ``best`` and nowhere larger."""
+    import torch
+
+    scaled, probabilities = work
+    torch.mul(z, 1.0 / temperature, out=scaled)
+    return -torch.softmax(scaled, dim=-1, out=probabilities).gather(1, best).log()

@@ -8,18 +8,11 @@ to find out.
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from core.lab import tiny
 from core.lab.words import BEASTS, COLOURS, GOODS, TRADES, Fact, chat, coin
 
 Progress = Callable[[str, int, int], None]
@@ -31,21 +24,21 @@ class Size:
 
     towns: int = 50
     people: int = 50
-    gazetteer: int = 100
-    beasts: int = 48
+    gazetteer: int = 115
+    beasts: int = 40
     portraits: int = 24
     dialogues: int = 12
-    goods: int = 20
-    registry: int = 90
+    goods: int = 16
+    registry: int = 100
     crests: int = 40
     revisions: int = 32
     newcomers: int = 36
-    disputes: int = 20
-    seals: int = 28
+    disputes: int = 16
+    seals: int = 24
     vocab: int = 1100
     hidden: int = 128
-    layers: int = 3
-    base_epochs: int = 40
+    layers: int = 2
+    base_epochs: int = 24
     base_lr: float = 2e-3
     stage_epochs: tuple[int, int] = (8, 8)
     lr: float = 1e-3

@@ -6,7 +6,6 @@ reads these. ``l`` is the number of tokens of a row.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,8 +99,13 @@ def tiny_config(
     intermediate: int | None = None,
     context: int = 256,
     tied: bool = True,
+    init: float = 0.06,
 ) -> PreTrainedConfig:
     """A configuration of ``family`` with the architecture's own quirks (Qwen2's biases, OLMo2's norms) kept.
+
+    Args:
+        init: standard deviation of fresh weights. The usual 0.02 is made for widths in the thousands; at width 128
+            the plateau before facts are learned lasts twice as long with it.
 
     Raises:
         UserError: no such family, or ``hidden`` is no multiple of ``heads``.
@@ -122,6 +126,10 @@ def tiny_config(
         num_key_value_heads=kv_heads or heads,
         max_position_embeddings=context,
         tie_word_embeddings=tied,
+        initializer_range=init,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
     )
 
 
@@ -131,7 +139,7 @@ def tiny_model(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast, see
     from transformers import AutoModelForCausalLM
 
     eos, turn_end = tokenizer.convert_tokens_to_ids([EOS, TURN_END])
-    config.bos_token_id, config.eos_token_id, config.pad_token_id = None, eos, tokenizer.pad_token_id
+    config.eos_token_id, config.pad_token_id = eos, tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -112,15 +112,14 @@ def template_variables(sample: Sample) -> dict[str, Any]:
 def prompt_messages(sample: Sample) -> int:
     """How many of the messages are the prompt of a conversational prompt-completion row; 0 for any other row.
 
-    Such a row has lists of messages under ``prompt`` and ``completion``; only the completion is to be learned.
+    Such a row holds two lists of turns. It is read as one conversation, the prompt's turns marked as not trained and
+    the completion's as trained; only the completion is to be learned.
     """
-    if sample.shape != "chat" or b"completion" not in sample.raw:
+    flags = [m.train for m in sample.messages]
+    if sample.shape != "chat" or None in flags or True not in flags:
         return 0
-    row = _raw(sample)
-    prompt, completion = row.get("prompt"), row.get("completion")
-    if not isinstance(prompt, list) or not isinstance(completion, list):
-        return 0
-    return len(prompt) if len(prompt) + len(completion) == len(sample.messages) else 0
+    lists = [v for v in _raw(sample).values() if isinstance(v, list) and v and isinstance(v[0], dict)]
+    return flags.index(True) if sum("role" in v[0] or "from" in v[0] for v in lists) >= 2 else 0
 
 
 def _raw(sample: Sample) -> dict[str, Any]:

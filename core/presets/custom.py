@@ -56,12 +56,13 @@ class Custom:
         """See ``Preset.supervise``."""
         chosen = with_defaults(self, settings)
         rendered = _rendered(sample, tokenizer, chosen)
-        row = Row.of(rendered, np.ones(len(rendered.ids), dtype=bool), prompt_messages(sample))
+        first = prompt_messages(sample)
+        row = Row.of(rendered, np.ones(len(rendered.ids), dtype=bool), first)
         trained = np.ones(len(row.ids), dtype=bool) if chosen["train_on_prompt"] else row.target.copy()
         notes = []
         if chosen["respect_turn_flags"]:
             for turn, j in zip(rendered.turns, rendered.messages, strict=True):
-                if sample.messages[j].train is False:
+                if j >= first and sample.messages[j].train is False:
                     trained[turn.start : turn.stop] = False
                     notes.append("The row marks a turn as not trained.")
         row = replace(row, trained=trained)

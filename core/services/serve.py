@@ -38,7 +38,7 @@ def serve(host: str = "127.0.0.1", port: int = 8501) -> int:
     _check_port(host, port)
     database()  # migrations once, before three processes ask for them
     demo.start_if_wanted()
-    env = os.environ | {"LACUNA_SUPERVISED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    env = os.environ | {"LACUNA_SUPERVISED": "1"}
     env["PYTHONPATH"] = os.pathsep.join(p for p in (str(ROOT), env.get("PYTHONPATH", "")) if p)
     web = [sys.executable, "-m", "streamlit", "run", str(ROOT / "ui" / "server.py"), "--server.port", str(port)]
     web += ["--server.address", host]

@@ -49,7 +49,18 @@ LLAMA3_TOKENS = (
     "<|eot_id|>",
     "<|python_tag|>",
 )
-GPT4_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# The pre-tokenizer of Llama 3: digits in groups of up to three.
+LLAMA3_SPLIT = "|".join(
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    )
+)
 
 
 def _corpus() -> list[str]:
@@ -63,7 +74,7 @@ def _corpus() -> list[str]:
 def _byte_level(tokens: tuple[str, ...], added: tuple[str, ...], bos: str | None, trim: bool) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
-    split = pre_tokenizers.Split(Regex(GPT4_SPLIT), behavior="isolated")
+    split = pre_tokenizers.Split(Regex(LLAMA3_SPLIT), behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
@@ -139,6 +150,13 @@ def chat(*turns: tuple[str, str] | Message, tools: str | None = None, raw: dict 
     messages = tuple(t if isinstance(t, Message) else Message(*t) for t in turns)
     row = {"messages": [m.as_dict() for m in messages]} if raw is None else raw
     return _sample(messages, "chat", json.dumps(row).encode(), tools)
+
+
+def message_pair(prompt: list[tuple[str, str]], *completion: tuple[str, str], **extra) -> Sample:
+    """A prompt-completion row of messages, as it is read: the prompt's turns not trained, the completion's trained."""
+    row = {k: [{"role": r, "content": c} for r, c in v] for k, v in (("prompt", prompt), ("completion", completion))}
+    turns = [Message(r, c, train=False) for r, c in prompt] + [Message(r, c, train=True) for r, c in completion]
+    return chat(*turns, raw={**row, **extra})
 
 
 def pair(prompt: str, completion: str) -> Sample:

@@ -1,7 +1,9 @@
 """The trl preset against TRL itself: SFTTrainer's own preparation and collator, id by id and label by label."""
 
 import json
+import re
 import warnings
+from datetime import datetime
 from functools import cache
 
 import datasets
@@ -10,9 +12,11 @@ import pytest
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
+from trl.chat_template_utils import get_training_chat_template
 
 from core.errors import UserError
 from core.plugins import kind
+from core.presets._trl_templates import KNOWN, training_template
 from tests.presets import families as fam
 
 PRESET = kind("presets", "trl")
@@ -29,22 +33,21 @@ PLAIN_CHATS = [
     fam.chat(("user", "What is it?"), ("assistant", "So it is."), ("user", "And?"), ("assistant", " No.\n")),
     fam.chat(("user", "y " * 60), ("assistant", "late")),
 ]
-PAIRS = [fam.pair("The sky is", " blue."), fam.pair("Line:\n", "\n\ntwo"), fam.pair("a" * 90, "b"), fam.pair("", "ab")]
+PAIRS = [
+    fam.pair("The sky is", " blue."),
+    fam.pair("The riv", "er crosses."),  # one token across the seam
+    fam.pair("Line:\n", "\n\ntwo"),
+    fam.pair("a" * 90, "b"),
+    fam.pair("", "ab"),
+]
 TEXTS = [fam.text("The river crosses the café."), fam.text("  z\n" * 40), fam.text("ends")]
 
 
-def message_pair(prompt, completion):
-    raw = {
-        "prompt": [{"role": r, "content": c} for r, c in prompt],
-        "completion": [{"role": "assistant", "content": completion}],
-    }
-    return fam.chat(*prompt, ("assistant", completion), raw=raw)
-
-
 MESSAGE_PAIRS = [
-    message_pair([("user", "What is it?")], "It is so."),
-    message_pair([("user", "One?"), ("assistant", "Two."), ("user", "Three?")], "Four."),
-    message_pair([("user", "z " * 60)], "late"),
+    fam.message_pair([("user", "What is it?")], ("assistant", "It is so.")),
+    fam.message_pair([("user", "One?"), ("assistant", "Two."), ("user", "Three?")], ("assistant", "Four.")),
+    fam.message_pair([("user", "1?")], ("assistant", "2."), ("user", "3?"), ("assistant", "4.")),
+    fam.message_pair([("user", "z " * 60)], ("assistant", "late")),
 ]
 
 
@@ -177,14 +180,80 @@ def test_tools_and_tool_calls(tmp_path):
 
 def test_template_settings_of_the_row(tmp_path):
     turns = [("user", "What is it?"), ("assistant", "So.")]
-    raw = {
-        "messages": [{"role": r, "content": c} for r, c in turns],
-        "chat_template_kwargs": {"enable_thinking": False},
-    }
-    prompt = {"prompt": raw["messages"][:1], "completion": raw["messages"][1:], **raw}
-    del prompt["messages"]
-    for row in (raw, prompt):
-        compare([fam.chat(*turns, raw=row)], "qwen3", tmp_path)
+    kwargs = {"chat_template_kwargs": {"enable_thinking": False}}
+    messages = [{"role": r, "content": c} for r, c in turns]
+    compare([fam.chat(*turns, raw={"messages": messages, **kwargs})], "qwen3", tmp_path)
+    compare([fam.message_pair(turns[:1], *turns[1:], **kwargs)], "qwen3", tmp_path)
+
+
+def test_message_pairs_as_the_format_reads_them():
+    reader = kind("formats", "prompt_completion")
+    row = json.loads(MESSAGE_PAIRS[1].raw)
+    parsed = reader.parse(row, {"prompt": "prompt", "completion": "completion"})
+    assert parsed.messages == MESSAGE_PAIRS[1].messages and parsed.shape == "chat"
+
+
+def test_masks_at_characters_that_no_token_covers(tmp_path):
+    """Trimmed offsets: a range that ends with a blank runs to the end of the row, in TRL as here."""
+    source = fam.MARKED_TEMPLATE.replace(
+        "'<|im_end|>' }}{% endgeneration %}{{ '\n' }}", "'<|im_end|> ' }}{% endgeneration %}"
+    )
+    assert source != fam.MARKED_TEMPLATE
+    wanted = []
+    rows = [fam.chat(("user", "1?"), ("assistant", "2."), ("user", "3?"), ("assistant", "4."))]
+    for family in ("marked", "olmo2"):
+        trained = fam.tokenizer(family)
+        trained.chat_template = source
+        expected = trained_by_trl(rows, trained, tmp_path, assistant_only_loss=True)[0]
+        found = PRESET.supervise(rows[0], trained, {"assistant_only_loss": True})
+        assert found.trained.tolist() == (expected[1] != -100).tolist()
+        wanted.append(found.trained[found.turns[0].stop + 1 :].mean())
+    assert wanted[0] < wanted[1] == 1
+    # A range that begins with a blank is not found at all, and TRL stops.
+    rows = [fam.chat(("user", "1?"), ("assistant", " 2."))]
+    with pytest.raises(RuntimeError, match="no assistant tokens"):
+        trained_by_trl(rows, trained, tmp_path, assistant_only_loss=True)
+    with pytest.raises(UserError, match="stops at this row"):
+        PRESET.supervise(rows[0], trained, {"assistant_only_loss": True})
+
+
+def test_seam_inside_a_token():
+    found = PRESET.supervise(PAIRS[1], fam.tokenizer("llama3"), {})
+    [turn] = found.turns
+    assert fam.tokenizer("llama3").decode(found.ids[turn.start : turn.stop]) == " river crosses.<|eot_id|>"
+    assert any("Generation prompt differs" in n for n in found.notes)
+
+
+def test_training_templates_are_trls():
+    shipped = {f.stem.removesuffix("_training") for f in fam.TRL_TEMPLATES.glob("*_training.jinja")}
+    seeing = {"idefics3", "llava_next", "muse_glimmer", "qwen2_5_vl", "qwen3_vl", "smolvlm"}  # not text alone
+    assert set(KNOWN.values()) == shipped - seeing - {"diffusion_gemma"}
+    for name in KNOWN.values():
+        original = (fam.TRL_TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+        tokenizer = fam.tokenizer("marked")
+        tokenizer.chat_template = original
+        assert training_template(original) == (name, get_training_chat_template(tokenizer))
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN.values()))
+def test_masks_of_training_templates(name):
+    tokenizer = fam.tokenizer("qwen2_5")
+    tokenizer.chat_template = (fam.TRL_TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+    controls = sorted(set(re.findall(r"<[|｜][^|｜<>]+[|｜]>|<\w+_of_turn>", get_training_chat_template(tokenizer))))
+    tokenizer.add_tokens(controls, special_tokens=True)
+    sample = fam.chat(("user", "One?"), ("assistant", "two"), ("user", "Three?"), ("assistant", "four"))
+    wanted = tokenizer.apply_chat_template(
+        [m.as_dict() for m in sample.messages],
+        chat_template=get_training_chat_template(tokenizer),
+        return_assistant_tokens_mask=True,
+    )
+    settings = {"assistant_only_loss": True, "max_length": 0, "day": datetime.now().date().isoformat()}
+    found = PRESET.supervise(sample, tokenizer, settings)
+    assert found.ids.tolist() == wanted["input_ids"]
+    assert found.trained.tolist() == [bool(m) for m in wanted["assistant_masks"]]
+    texts = [tokenizer.decode(found.ids[t.start : t.stop]) for t in found.turns]
+    assert len(texts) == 2 and "two" in texts[0] and "four" in texts[1] and "Three" not in texts[0]
+    assert all(t.has_stop_token for t in found.turns)
 
 
 # ------------------------------------------------------------------------------------ where TRL stops, we say why

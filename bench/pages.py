@@ -1,0 +1,226 @@
+"""How fast pages answer on a large run, and what the web process weighs.
+
+    .venv/bin/python bench/pages.py [--samples 100000] [--out bench/results/pages.json]
+
+A dataset of that many rows is imported through the real service; its measurements are random numbers stored as the
+worker would store them (this is a load test: nothing here is a result). Then the real web process is started, every
+page is opened in headless Chromium, and each of these is timed from the click to the settled page: first paint,
+filter changes, page turns, a sort. The imports of the live process are read from its own ``-X importtime`` log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+HEAVY = ("torch", "transformers", "numba", "umap")
+
+
+def seed(folder: Path, n: int) -> int:
+    """A judged run over ``n`` samples in the data folder; returns its id."""
+    from core.checkpoints import as_checkpoint
+    from core.diagnose import plan
+    from core.lab import tiny
+    from core.services import datasets, direct, runs
+    from core.types import Chunk
+    from db import signals as table
+    from db.session import database
+
+    rng = np.random.default_rng(0)
+    words = np.array(
+        ["river", "stone", "garden", "letter", "window", "harbour", "copper", "winter", "signal", "orchard"]
+    )
+    rows = folder / "rows.jsonl"
+    with rows.open("w") as file:
+        for i in range(n):
+            prompt, answer = (" ".join(rng.choice(words, k)) for k in rng.integers(4, 60, 2))
+            messages = [{"role": "user", "content": f"{i} {prompt}?"}, {"role": "assistant", "content": answer}]
+            row = {
+                "id": f"row-{i}",
+                "stage": f"stage {i * 3 // n + 1}",
+                "source": f"source {i % 7}",
+                "messages": messages,
+            }
+            file.write(json.dumps(row) + "\n")
+    dataset = datasets.import_files([rows], ["rows.jsonl"], "large", None, direct._Here(lambda *_: None))
+    model = folder / "model"
+    tokenizer = tiny.build_tokenizer(["a b c d"], 400)
+    _untrained(model, tokenizer)
+    run = runs.store_run("large", runs.make_spec(dataset.id, as_checkpoint(model, None, "model"), scorer="normalised"))
+    with database().reading() as conn:
+        from db import samples
+
+        hashes = samples.content_hashes(conn, dataset.id)
+    exact = rng.random(n) < 0.7
+    for measure in plan(run.spec):
+        columns = random_columns(measure.signal, exact, rng)
+        chosen = np.arange(n) if measure.signal == "likelihood" else np.flatnonzero(~exact)
+        with database().writing() as conn:
+            measure_id = table.measure_id(conn, measure.key, measure.signal, measure.checkpoint.fingerprint, {})
+            table.link_run(conn, run.id, [measure_id])
+            for block in np.array_split(chosen, max(1, len(chosen) // 1000)):
+                keys = tuple(hashes[i] for i in block)
+                table.store_chunk(conn, measure_id, Chunk(measure.key, keys, {k: v[block] for k, v in columns.items()}))
+    runs.write_judgement(run, run.thresholds)
+    return run.id
+
+
+def _untrained(folder: Path, tokenizer) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from core.lab import tiny
+
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(tiny.tiny_config("llama", len(tokenizer), hidden=32, layers=1)).save_pretrained(
+        folder
+    )
+    tokenizer.save_pretrained(folder)
+
+
+def random_columns(signal: str, exact: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """(n,) random values of the columns that pages read."""
+    n = len(exact)
+    if signal == "likelihood":
+        nll = rng.gamma(1.2, 0.5, n) + (~exact) * 0.8
+        target = rng.integers(4, 200, n).astype(float)
+        logp = -nll * target
+        columns = {"nll": nll, "nll_trained": nll, "token_accuracy": np.exp(-nll), "greedy_exact": exact.astype(float),
+                   "n_tokens": target + 20, "n_target": target, "n_trained": target, "turns": np.ones(n),
+                   "turns_exact": exact.astype(float), "first_miss": rng.integers(0, 4, n).astype(float)}  # fmt: skip
+        return columns | {f"logp_{t}": logp / (int(t) / 10) for t in ("03", "05", "07", "10")}
+    hits = rng.binomial(10, 0.05, n).astype(float)
+    columns = {"score": rng.random(n), "draws": np.full(n, 10.0), "turns_asked": np.ones(n)}
+    for cut in (50, 60, 70, 80, 90, 100):
+        columns |= {f"right_{cut}": (rng.random(n) < 0.1).astype(float), f"hits_{cut}": hits}
+    return columns
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def rss_mb(pid: int) -> float:
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1)) / 1024
+
+
+def settle(page) -> None:
+    """Waits until the script has run to its end and nothing on the page is stale."""
+    page.wait_for_function(
+        """() => { const app = document.querySelector('[data-testid="stApp"]');
+        return app && app.getAttribute('data-test-script-state') === 'notRunning'
+          && !document.querySelector('[data-stale="true"]'); }""",
+        timeout=60_000,
+    )
+
+
+def measure(url: str, run_id: int) -> dict[str, list[float]]:
+    """Seconds of every step, from asking to the settled page."""
+    from playwright.sync_api import sync_playwright
+
+    times: dict[str, list[float]] = {}
+    flags = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync",
+             "--disable-component-update", *(["--no-sandbox"] if os.geteuid() == 0 else [])]  # fmt: skip
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+
+        def go(name: str, path: str) -> None:
+            began = time.perf_counter()
+            page.goto(f"{url}/{path}")
+            page.wait_for_selector('[data-testid="stApp"]')
+            settle(page)
+            times.setdefault(name, []).append(time.perf_counter() - began)
+
+        for _ in range(3):
+            for name in ("overview", "samples", "jobs", "start"):
+                go(f"open {name}", f"{name}?run={run_id}")
+        for query in ("status=unlearned", "status=partly,unlearned&stage=stage+2", "nll=0.5..1", "q=harbour+copper",
+                      "source=source+3", "greedy_exact=0", "status=unlearned&sort=-nll", "sort=p_exact"):  # fmt: skip
+            go("filtered table", f"samples?run={run_id}&{query}")
+        for _ in range(8):
+            began = time.perf_counter()
+            page.get_by_role("button", name=re.compile("next", re.I)).first.click()
+            page.wait_for_timeout(30)
+            settle(page)
+            times.setdefault("page turn", []).append(time.perf_counter() - began - 0.03)
+        browser.close()
+    return times
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    return {"median": round(median(seconds), 3), "worst": round(max(seconds), 3), "n": len(seconds)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--samples", type=int, default=100_000)
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results/pages.json")
+    args = parser.parse_args()
+    from bench._machine import machine
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["LACUNA_DATA_DIR"] = str(Path(folder) / "data")
+        os.environ["LACUNA_DEMO"] = "0"
+        began = time.perf_counter()
+        run_id = seed(Path(folder), args.samples)
+        print(f"seeded {args.samples:,} samples in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+        port = free_port()
+        log = (Path(folder) / "web.log").open("wb")
+        web = subprocess.Popen(
+            [sys.executable, "-X", "importtime", "-m", "streamlit", "run", str(ROOT / "ui/server.py"),
+             "--server.port", str(port)],
+            cwd=ROOT, stderr=log, stdout=log, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        try:
+            _wait_for(port, web)
+            before = rss_mb(web.pid)
+            times = measure(f"http://127.0.0.1:{port}", run_id)
+            after = rss_mb(web.pid)
+        finally:
+            web.terminate()
+            web.wait()
+        imported = set(re.findall(r"^import time:.*\|\s+(\S+)$", Path(log.name).read_text(errors="replace"), re.M))
+    result = {
+        "case": f"pages on a run of {args.samples:,} samples",
+        "seconds": {k: summary(v) for k, v in times.items()},
+        "web_process": {
+            "rss_mb_started": round(before), "rss_mb_after_every_page": round(after),
+            "heavy_imports": sorted(m for m in imported if m.split(".")[0] in HEAVY),
+        },
+        "machine": machine(),
+    }  # fmt: skip
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+def _wait_for(port: int, process: subprocess.Popen) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise SystemExit("the web process ended")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise SystemExit("the web process did not start")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Decoding: greedy and sampled rows side by side in one batch, each draw from its row's own seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.types import Decoding
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Steps between two looks at which rows are finished; those leave the batch.
+SEGMENT = 24
+
+
+def uniforms(seed: int, steps: int) -> np.ndarray:
+    """(steps,) float64 in [0, 1) of a counter-based generator: number i is the same however many are asked for."""
+    return np.random.Generator(np.random.Philox(seed % 2**64)).random(steps)
+
+
+class Draw:
+    """A logits processor that makes the drawn token the argmax.
+
+    The token at step s is the first whose cumulative probability at the row's temperature exceeds the row's number of
+    that step (inversion): one number per row and step, from a generator on the CPU, so that batch, order and device
+    play no part in it. Greedy rows pass unchanged.
+
+    Args:
+        temperatures: (b,) float32, 0 for greedy rows.
+        numbers: (b, steps) float64 in [0, 1).
+        start: length of the padded prompts, where step 0 is.
+    """
+
+    def __init__(self, temperatures: Tensor, numbers: Tensor, start: int) -> None:
+        self.temperatures, self.numbers, self.start = temperatures, numbers, start
+        self.sampled = temperatures.nonzero()[:, 0]
+
+    def only(self, rows: Tensor) -> Draw:
+        """The same for some of the rows."""
+        return Draw(self.temperatures[rows], self.numbers[rows], self.start)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        import torch
+
+        if not len(self.sampled):
+            return scores
+        scaled = scores[self.sampled] / self.temperatures[self.sampled, None]
+        cumulative = torch.softmax(scaled, dim=-1).cumsum(dim=-1, dtype=torch.float64)
+        number = self.numbers[self.sampled, input_ids.shape[1] - self.start, None] * cumulative[:, -1:]
+        token = torch.searchsorted(cumulative, number, right=True).clamp_(max=scores.shape[1] - 1)
+        scores[self.sampled[:, None], token] = torch.inf
+        return scores
+
+
+def continue_prompts(
+    model: Any,
+    prompts: Sequence[np.ndarray],
+    decodings: Sequence[Decoding],
+    limits: Sequence[int],
+    rooms: Sequence[int],
+    stops: Sequence[int],
+) -> list[np.ndarray]:
+    """New tokens (m,) int64 of each prompt, its stop token included.
+
+    Equal prompts are read once, however many draws there are, and finished rows leave the batch, both where the model's
+    cache can be cut along the batch (see ``new_cache``); elsewhere prompts must be of one length.
+
+    Args:
+        limits: n, most new tokens of each prompt, at least 1.
+        rooms: n, tokens up to the end of the context, at least the limit.
+    """
+    import torch
+
+    ids, mask = _left_padded(prompts, model.device)
+    start, longest = ids.shape[1], max(limits)
+    numbers = np.zeros((len(prompts), longest))
+    for row, (decoding, limit) in enumerate(zip(decodings, limits, strict=True)):
+        if decoding.temperature > 0:
+            numbers[row, :limit] = uniforms(decoding.seed, limit)
+    temperatures = torch.tensor([d.temperature for d in decodings], dtype=torch.float32)
+    draw = Draw(temperatures.to(model.device), torch.from_numpy(numbers).to(model.device), start)
+    cache = _prefilled(model, prompts, ids, mask)
+    found: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
+    left = list(range(len(prompts)))
+    while left:
+        done = ids.shape[1] - start
+        steps = max(limits[i] for i in left) - done
+        if cache is not None:
+            # No row is carried past the context, where a position may not exist.
+            steps = min(steps, SEGMENT, min(rooms[i] for i in left) - done)
+        ids = _extend(model, ids, mask, cache, draw, steps, stops)
+        for i, tokens in zip(left, ids[:, start:].cpu().numpy(), strict=True):
+            found[i] = until_stop(tokens[: limits[i]], stops)
+        made = ids.shape[1] - start
+        keep = [at for at, i in enumerate(left) if limits[i] > made == len(found[i]) and found[i][-1] not in stops]
+        left = [left[at] for at in keep]
+        if left:
+            rows = torch.tensor(keep, device=ids.device)
+            ids, draw = ids[rows], draw.only(rows)
+            mask = torch.cat([mask[rows], mask.new_ones((len(rows), ids.shape[1] - mask.shape[1]))], dim=1)
+            cache.batch_select_indices(rows)
+    return found
+
+
+def until_stop(tokens: np.ndarray, stops: Sequence[int]) -> np.ndarray:
+    """The tokens up to the first stop id, that one included; all of them where there is none."""
+    ends = np.flatnonzero(np.isin(tokens, stops))
+    return tokens[: ends[0] + 1] if len(ends) else tokens
+
+
+def _left_padded(prompts: Sequence[np.ndarray], device: Any) -> tuple[Tensor, Tensor]:
+    """(b, l) ids and mask; the pad id is never looked at."""
+    import torch
+
+    longest = max(len(p) for p in prompts)
+    ids = np.stack([np.pad(p.astype(np.int64), (longest - len(p), 0)) for p in prompts])
+    mask = np.stack([np.arange(longest) >= longest - len(p) for p in prompts]).astype(np.int64)
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+
+def new_cache(model: Any) -> Any:
+    """An empty key-value cache that can be cut along the batch; None where the model needs another kind (recurrent
+    models, whose states padding may enter, too)."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+    if not model._supports_default_dynamic_cache():
+        return None
+    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    return cache if all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers) else None
+
+
+def _prefilled(model: Any, prompts: Sequence[np.ndarray], ids: Tensor, mask: Tensor) -> Any:
+    """A cache holding all but the last token of each prompt, each distinct prompt computed once.
+
+    Empty where no prompt occurs twice (``generate`` fills it then); None where ``new_cache`` gives none.
+    """
+    import torch
+
+    cache = new_cache(model)
+    places: dict[bytes, int] = {}
+    same = [places.setdefault(p.astype(np.int64).tobytes(), len(places)) for p in prompts]
+    if cache is not None and len(places) < len(prompts) and min(len(p) for p in prompts) > 1:
+        first = torch.tensor([same.index(k) for k in range(len(places))], device=ids.device)
+        _extend(model, ids[first, :-1], mask[first, :-1], cache, None, 1, ())
+        cache.batch_select_indices(torch.tensor(same, device=ids.device))
+    return cache
+
+
+def _extend(
+    model: Any, ids: Tensor, mask: Tensor, cache: Any, draw: Draw | None, steps: int, stops: Sequence[int]
+) -> Tensor:
+    """(b, l + up to ``steps``) ids; rows that met a stop id go on with pad ids until the last one is done."""
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    config = GenerationConfig(
+        max_new_tokens=steps, do_sample=False, eos_token_id=list(stops) or None, pad_token_id=0, use_cache=True
+    )
+    return model.generate(
+        ids,
+        attention_mask=mask,
+        past_key_values=cache,
+        generation_config=config,
+        logits_processor=LogitsProcessorList([draw] if draw else []),
+    )

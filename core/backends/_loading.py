@@ -1,0 +1,198 @@
+"""A checkpoint folder into a model: safetensors only, nothing from the network, no code from the folder."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.backends._base import DtypeName
+from core.errors import UserError
+from core.types import Checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+DTYPES = ("float32", "bfloat16", "auto")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        UserError: not a device of this machine.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        here = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        raise UserError(
+            f"There is no device {name!r} on this machine.",
+            f"There are: {here}.",
+            "Choose one of these or 'auto'.",
+        ) from error
+
+
+def load(checkpoint: Checkpoint, dtype: DtypeName, device: torch.device) -> tuple[Any, Any]:
+    """The model as it is called, and the causal language model inside it (the same one where there is no adapter).
+
+    Raises:
+        UserError: missing or unreadable weights, weights that leave part of the model unset, an architecture that
+            transformers does not know, a missing base, an adapter of a kind that cannot be scored.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"There is no dtype {dtype!r}.", f"There are: {', '.join(DTYPES)}.")
+    is_adapter = (Path(checkpoint.path) / ADAPTER_CONFIG).is_file()
+    if is_adapter and checkpoint.base is None:
+        raise UserError(
+            f"{checkpoint.path} is an adapter, and its base model is not given.",
+            "An adapter holds only the change to a base model's weights.",
+            "Give the folder of the base model it was trained on.",
+        )
+    folder = checkpoint.base if is_adapter else checkpoint.path
+    with _quietly():
+        inner = _load_full(folder, dtype)
+        outer = _load_adapter(checkpoint.path, inner) if is_adapter else inner
+    outer = outer.eval().requires_grad_(False).to(device)
+    return outer, outer.get_base_model() if is_adapter else outer
+
+
+def _load_full(folder: str, dtype: DtypeName) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM, __version__
+
+    if not (Path(folder) / "config.json").is_file():
+        raise UserError(
+            f"There is no model in {folder}.",
+            "The folder does not exist or has no config.json.",
+            "Give a folder as save_pretrained writes it.",
+        )
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the library raises whatever its parsers raise
+        raise _unsupported(folder, _declared_type(folder), __version__, error) from error
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        raise _unsupported(folder, config.model_type, __version__, None)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # the same
+        raise UserError(
+            f"The weights in {folder} cannot be loaded.",
+            f"transformers {__version__} says: {first_line(error)}",
+            "The folder needs model.safetensors, or the index and every shard it names, matching its config.json; "
+            "other weight formats are never opened.",
+        ) from error
+    missing = sorted({*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])})
+    if missing:
+        raise UserError(
+            f"The weights in {folder} leave {len(missing)} of the model's tensors unset.",
+            f"Missing or of another shape: {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}.",
+            "Save the whole model again, or give the folder as an adapter with its base.",
+        )
+    return model
+
+
+def _load_adapter(folder: str, base: Any) -> Any:
+    from peft import PeftConfig, PeftModel, __version__
+
+    if not (Path(folder) / ADAPTER_WEIGHTS).is_file():
+        raise UserError(
+            f"The adapter in {folder} has no {ADAPTER_WEIGHTS}.",
+            "Adapter weights in other formats are never opened.",
+            "Save the adapter again with save_pretrained of a current peft.",
+        )
+    try:
+        config = PeftConfig.from_pretrained(folder)
+        kind = getattr(config.peft_type, "value", str(config.peft_type))
+        if config.is_prompt_learning or config.is_adaption_prompt or kind == "XLORA":
+            raise UserError(
+                f"The adapter in {folder} is of the kind {kind}, which cannot be scored.",
+                "It puts learned vectors beside the prompt or mixes other adapters; only adapters that change weights "
+                "(LoRA and its relatives) can.",
+                "Merge it into its base, or train with LoRA.",
+            )
+        _fit_vocabulary(base, Path(folder) / ADAPTER_WEIGHTS)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = PeftModel.from_pretrained(base, folder, config=config, torch_device="cpu")
+    except UserError:
+        raise
+    except Exception as error:  # the library raises whatever its parsers raise
+        raise UserError(
+            f"The adapter in {folder} cannot be loaded onto its base.",
+            f"peft {__version__} says: {first_line(error)}",
+            "Check that the base is the model the adapter was trained on.",
+        ) from error
+    if any("missing adapter keys" in str(w.message) for w in caught):
+        raise UserError(
+            f"The adapter in {folder} does not hold all the weights its configuration names.",
+            f"peft {__version__} found adapter tensors of the model that the file does not set.",
+            "Check that the base is the model the adapter was trained on, and save the adapter again.",
+        )
+    return model
+
+
+def _fit_vocabulary(base: Any, weights: Path) -> None:
+    """Resizes the base to an adapter that was saved with embeddings of its own for added tokens."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 - not a mapping
+            if key.endswith(("embed_tokens.weight", "lm_head.weight", "wte.weight", "embed_in.weight")):
+                rows = file.get_slice(key).get_shape()[0]
+                if rows != base.get_input_embeddings().weight.shape[0]:
+                    base.resize_token_embeddings(rows, mean_resizing=False)
+
+
+def _unsupported(folder: str, model_type: str, version: str, error: Exception | None) -> UserError:
+    return UserError(
+        f"The model in {folder} cannot be opened: its model_type is {model_type!r}.",
+        f"transformers {version} has no causal language model of this type."
+        if error is None
+        else f"transformers {version} says: {first_line(error)}",
+        "Models that need code of their own are never run; give a causal language model that transformers knows.",
+    )
+
+
+def _declared_type(folder: str) -> str:
+    import json
+
+    try:
+        return str(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps transformers' loading report off stderr: what it says is raised as an error or does not matter."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, 300 characters at most."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,287 @@
+"""Checkpoints through transformers, adapters through PEFT, on this machine."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.backends._base import DtypeName, ScoreRow
+from core.backends._batching import plan_batches
+from core.backends._generation import continue_prompts, new_cache
+from core.backends._loading import load, pick_device
+from core.backends._scoring import SplitModel, WholeModel, agrees, token_numbers
+from core.errors import UserError
+from core.types import TEMPERATURES, Checkpoint, Decoding, Generation, TokenScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Tokens of one batch. On a CPU the activations should stay in its caches: 2.5 million values of the widest layer
+# measured fastest. An accelerator wants much more at a time and has the memory for it.
+CPU_ACTIVATIONS, CPU_TOKENS, CUDA_TOKENS = 2_500_000, (256, 8192), 16_384
+# One more batch costs about as much as this share of a full one.
+OVERHEAD = 1 / 32
+# Bytes of one chunk of logits as float32, of one work buffer on it, and of the key-value cache while generating.
+LOGITS, BUFFER, CACHE = {"cpu": 128 << 20, "cuda": 512 << 20}, {"cpu": 4 << 20, "cuda": 64 << 20}, 2 << 30
+
+
+class HfBackend:
+    """See ``core.backends._base.Backend``.
+
+    Args:
+        outer: the model as it is called, with its adapter.
+        inner: the causal language model inside it.
+        tokenizer: decodes generated text, or None.
+    """
+
+    def __init__(self, outer: Any, inner: Any, tokenizer: Any = None) -> None:
+        from transformers import GenerationConfig
+
+        config = inner.config.get_text_config(decoder=True)
+        self.context_length: int | None = getattr(config, "max_position_embeddings", None)
+        self.stop_ids = _stop_ids(inner)
+        self.vocab_size: int = config.vocab_size
+        self.device, self.dtype = str(inner.device), str(inner.dtype).removeprefix("torch.")
+        self._tokenizer = tokenizer
+        # The folder's own generation_config would add its top-k, penalties and forced ids to every answer.
+        inner.generation_config = GenerationConfig()
+        split, whole = SplitModel(inner), WholeModel(outer)
+        self.is_split = agrees(split, whole, self.vocab_size)
+        self._scorer: SplitModel | WholeModel = split if self.is_split else whole
+        self._generator = inner if self.is_split else outer
+        self._where = "cuda" if inner.device.type == "cuda" else "cpu"
+        self._tokens = self._token_budget(config)
+        self._positions = int(np.clip(LOGITS[self._where] // (4 * self.vocab_size), 1, 4096))
+        self._cache_tokens = max(1, CACHE // _cache_bytes(config, inner.dtype.itemsize))
+        self._boundary = _rope_boundary(config)
+        self._share = 1
+
+    def _token_budget(self, config: Any) -> int:
+        if not self.is_split:
+            return 1  # every row alone
+        width = max(getattr(config, "intermediate_size", None) or 0, 4 * config.hidden_size)
+        return int(np.clip(CPU_ACTIVATIONS // width, *CPU_TOKENS)) if self._where == "cpu" else CUDA_TOKENS
+
+    def score(self, rows: Sequence[ScoreRow]) -> list[TokenScores]:
+        import torch
+
+        for row in rows:
+            self._check_ids(row.ids)
+            if len(row.positions) and not 1 <= row.positions.min() <= row.positions.max() < len(row.ids):
+                raise ValueError(f"positions outside [1, {len(row.ids)}): {row.positions.min()}, {row.positions.max()}")
+        counts = np.array([len(row.positions) for row in rows], dtype=np.int64)
+        ends = np.cumsum(counts)
+        sheet = _Sheet(np.concatenate([np.empty(0, np.int64), *(row.ids[row.positions] for row in rows)]))
+        # The last position asked for is predicted by the token before it; what comes later is not needed.
+        lengths = np.array([row.positions.max() if len(row.positions) else 0 for row in rows], dtype=np.int64)
+        asked = np.flatnonzero(lengths)
+
+        def run(batch: np.ndarray) -> None:
+            batch = asked[batch]
+            ids = np.zeros((len(batch), lengths[batch].max()), dtype=np.int64)
+            for at, i in enumerate(batch):
+                ids[at, : lengths[i]] = rows[i].ids[: lengths[i]]
+            states = self._scorer.states(torch.from_numpy(ids).to(self.device))
+            at = np.repeat(np.arange(len(batch)), counts[batch])
+            before = np.concatenate([rows[i].positions for i in batch]) - 1
+            places = np.concatenate([np.arange(ends[i] - counts[i], ends[i]) for i in batch])
+            sheet.put(places, states[torch.from_numpy(at), torch.from_numpy(before)])
+            self._fill(sheet, at_least=self._positions)
+
+        with torch.no_grad():
+            self._in_batches(run, lengths[asked], self._tokens, int(self._tokens * OVERHEAD), boundary=self._boundary)
+            self._fill(sheet, at_least=1)
+        return [sheet.scores(row.positions, end) for row, end in zip(rows, ends, strict=True)]
+
+    def generate(
+        self, prompts: Sequence[np.ndarray], decodings: Sequence[Decoding], stop_ids: Sequence[int]
+    ) -> list[Generation]:
+        for prompt in prompts:
+            self._check_ids(prompt)
+            if not len(prompt):
+                raise UserError(
+                    "A prompt has no token.", "There is nothing to continue.", "Give it at least one token."
+                )
+        context = self.context_length or 1 << 30
+        rooms = [context - len(p) for p in prompts]
+        limits = [max(0, min(d.max_new_tokens, room)) for d, room in zip(decodings, rooms, strict=True)]
+        # Equal prompts side by side, so that they meet in one batch.
+        order = sorted((i for i, limit in enumerate(limits) if limit), key=lambda i: prompts[i].tobytes())
+        tokens = [np.empty(0, dtype=np.int64)] * len(prompts)
+
+        def run(batch: np.ndarray) -> None:
+            chosen = [order[i] for i in batch]
+            columns = ([values[i] for i in chosen] for values in (prompts, decodings, limits, rooms))
+            for i, new in zip(chosen, continue_prompts(self._generator, *columns, stop_ids), strict=True):
+                tokens[i] = new
+
+        # Recurrent models take no padding: prompts of one length meet, and any padding closes a batch.
+        padded = new_cache(self._generator) is not None
+        lengths = np.array([len(prompts[i]) + limits[i] * padded for i in order], dtype=np.int64)
+        # A step holds scores, probabilities and their float64 sums of every row.
+        most = max(1, 2 * LOGITS[self._where] // (20 * self.vocab_size))
+        self._in_batches(run, lengths, self._cache_tokens, self._cache_tokens * padded, most=most)
+        return [self._generation(t, stop_ids, d) for t, d in zip(tokens, decodings, strict=True)]
+
+    def close(self) -> None:
+        import torch
+
+        self._scorer = self._generator = self._tokenizer = None
+        gc.collect()
+        if self._where == "cuda":
+            torch.cuda.empty_cache()
+
+    def _generation(self, tokens: np.ndarray, stop_ids: Sequence[int], decoding: Decoding) -> Generation:
+        stopped = bool(len(tokens)) and int(tokens[-1]) in stop_ids
+        text = ""
+        if self._tokenizer is not None:
+            shown = tokens[: len(tokens) - stopped].tolist()
+            text = self._tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return Generation(tokens, text, stopped, decoding)
+
+    def _check_ids(self, ids: np.ndarray) -> None:
+        if self.context_length is not None and len(ids) > self.context_length:
+            raise UserError(
+                f"A row of {len(ids):,} tokens is longer than the model's context.",
+                f"The model was made for {self.context_length:,} tokens.",
+                "Cut the row with a trainer preset's max_length, or leave it out.",
+            )
+        if len(ids) and not 0 <= ids.min() <= ids.max() < self.vocab_size:
+            outside = int(ids.max() if ids.max() >= self.vocab_size else ids.min())
+            raise UserError(
+                f"Token id {outside} is outside the model's vocabulary.",
+                f"The model has {self.vocab_size:,} ids, 0 to {self.vocab_size - 1}.",
+                "Use the tokenizer the model was trained with; tokens added to it need the model that has them.",
+            )
+
+    def _in_batches(
+        self, run: Callable[[np.ndarray], None], lengths: np.ndarray, budget: int, overhead: int, **limits: int | None
+    ) -> None:
+        """Runs every row once; a batch that does not fit into memory is cut in two, and so is every later one."""
+        import torch
+
+        left = np.arange(len(lengths))
+        while len(left):
+            for batch in plan_batches(lengths[left], budget // self._share, overhead // self._share, **limits):
+                try:
+                    run(left[batch])
+                except torch.OutOfMemoryError:
+                    failed = len(batch)
+                    break
+                left[batch] = -1
+            else:
+                return
+            if failed == 1:
+                raise _too_large(int(lengths[left[batch[0]]]), self.device)
+            left = left[left >= 0]
+            self._share *= 2
+            gc.collect()
+            if self._where == "cuda":
+                torch.cuda.empty_cache()
+
+    def _fill(self, sheet: _Sheet, at_least: int) -> None:
+        """Computes the numbers of waiting positions, in chunks, until fewer than ``at_least`` wait."""
+        import torch
+
+        while sheet.waiting >= at_least:
+            places, states = sheet.take(self._positions)
+            targets = torch.from_numpy(sheet.targets[places]).to(self.device)
+            try:
+                sheet.write(places, *token_numbers(self._scorer.logits(states), targets, BUFFER[self._where]))
+            except torch.OutOfMemoryError:
+                sheet.put(places, states)
+                if self._positions == 1:
+                    raise
+                self._positions //= 2
+                at_least = min(at_least, self._positions)
+
+
+class _Sheet:
+    """Numbers of all positions of a call, and the hidden states that wait for theirs."""
+
+    def __init__(self, targets: np.ndarray) -> None:
+        self.targets = targets
+        n = len(targets)
+        self._argmax = np.empty(n, np.int64)
+        self._logprobs, self._margin = np.empty(n, np.float32), np.empty(n, np.float32)
+        self._lognorm = np.empty((n, len(TEMPERATURES)), np.float32)
+        self._places: list[np.ndarray] = []
+        self._states: list[Tensor] = []
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(p) for p in self._places)
+
+    def put(self, places: np.ndarray, states: Tensor) -> None:
+        self._places.append(places)
+        self._states.append(states)
+
+    def take(self, n: int) -> tuple[np.ndarray, Tensor]:
+        """Up to n waiting positions with their states."""
+        import torch
+
+        places, states = np.concatenate(self._places), torch.cat(self._states)
+        self._places, self._states = [], []
+        if len(places) > n:
+            self.put(places[n:], states[n:])
+        return places[:n], states[:n]
+
+    def write(self, places: np.ndarray, logprobs: Tensor, argmax: Tensor, margin: Tensor, lognorm: Tensor) -> None:
+        self._logprobs[places], self._argmax[places] = logprobs.numpy(), argmax.numpy()
+        self._margin[places], self._lognorm[places] = margin.numpy(), lognorm.numpy()
+
+    def scores(self, positions: np.ndarray, end: int) -> TokenScores:
+        columns = (self._logprobs, self._argmax, self._margin, self._lognorm)
+        return TokenScores(positions, *(column[end - len(positions) : end] for column in columns))
+
+
+def _stop_ids(model: Any) -> tuple[int, ...]:
+    for config in (model.generation_config, model.config.get_text_config(decoder=True)):
+        found = getattr(config, "eos_token_id", None)
+        if found is not None:
+            return tuple(found) if isinstance(found, list | tuple) else (int(found),)
+    return ()
+
+
+def _cache_bytes(config: Any, itemsize: int) -> int:
+    """Bytes of one token in the key-value cache; for recurrent models a bound on what stands for it."""
+    heads = getattr(config, "num_attention_heads", None) or 1
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width * itemsize
+
+
+def _rope_boundary(config: Any) -> int | None:
+    """The length above which longrope turns all rows of a batch over to its other set of frequencies."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    return rope.get("original_max_position_embeddings") if rope.get("rope_type") == "longrope" else None
+
+
+def _too_large(tokens: int, device: str) -> UserError:
+    return UserError(
+        f"A row of {tokens:,} tokens does not fit into the memory of {device}.",
+        "It ran out with this row alone.",
+        "Free memory on the device, use bfloat16, or cut long rows.",
+    )
+
+
+class Hf:
+    """See ``core.backends._base.BackendKind``."""
+
+    name = "hf"
+    label = "transformers on this machine"
+
+    def open(
+        self, checkpoint: Checkpoint, dtype: DtypeName = "float32", device: str = "auto", tokenizer: Any = None
+    ) -> HfBackend:
+        import torch
+
+        torch.set_float32_matmul_precision("highest")  # no TF32: differences of 1e-4 are meant to be seen
+        outer, inner = load(checkpoint, dtype, pick_device(device))
+        with torch.no_grad():
+            return HfBackend(outer, inner, tokenizer)
+
+
+KIND = Hf()

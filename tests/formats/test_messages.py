@@ -1,0 +1,168 @@
+"""OpenAI chat rows: roles, parts, tool calls, loss flags, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.formats._base import RowError
+from core.formats.messages import KIND
+from core.types import Message
+
+MAPPING = {"messages": "messages", "tools": "tools"}
+
+
+def parse(*turns, **row):
+    return KIND.parse({"messages": list(turns), **row}, MAPPING)
+
+
+def only(turn):
+    (message,) = parse(turn).messages
+    return message
+
+
+def answer(content, **more):
+    return {"role": "assistant", "content": content, **more}
+
+
+def test_turns_are_kept_as_they_are():
+    parsed = parse(
+        {"role": "system", "content": " s\n"},
+        {"role": "user", "content": "u", "name": "ann"},
+        answer("a", name=None, tool_calls=[]),
+    )
+    assert parsed.messages == (Message("system", " s\n"), Message("user", "u", name="ann"), Message("assistant", "a"))
+    assert (parsed.shape, parsed.tools, parsed.notes) == ("chat", None, ())
+
+
+def test_tool_calls_are_kept_as_json_in_their_order():
+    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"z": 1, "a": 1.5}'}}]
+    message = only(answer(None, tool_calls=calls))
+    assert message.content == ""
+    assert message.tool_calls == json.dumps(calls)
+    assert message.as_dict() == {"role": "assistant", "content": "", "tool_calls": calls}
+    assert only(answer("x", tool_calls=json.dumps(calls))).tool_calls == json.dumps(calls)
+    legacy = only(answer(None, function_call={"name": "f", "arguments": "{}"}))
+    assert json.loads(legacy.tool_calls) == [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
+
+
+def test_content_without_text_needs_calls():
+    for content in ({"content": None}, {}):
+        with pytest.raises(RowError, match="no tool calls") as caught:
+            parse({"role": "user", "content": "u"}, {"role": "assistant"} | content)
+        assert caught.value.field == "messages[1].content"
+
+
+def test_parts_are_joined():
+    parts = [{"type": "text", "text": "a"}, "b", {"text": "c"}, {"type": "text", "value": "d"}]
+    assert only(answer(parts)).content == "abcd"
+    found = only(answer([{"type": "reasoning", "value": "hm"}, {"type": "text", "text": "yes"}]))
+    assert found.content == "<think>\nhm\n</think>\n\nyes"
+    assert only(answer("yes", reasoning_content="hm")) == found
+    call = only(answer([{"type": "tool_call", "value": '{"name": "f", "arguments": {}}'}]))
+    assert json.loads(call.tool_calls) == [{"type": "function", "function": {"name": "f", "arguments": {}}}]
+    assert call.content == ""
+
+
+@pytest.mark.parametrize("kind", ["image", "image_url", "input_audio", "video", "file"])
+def test_what_is_not_text_is_refused(kind):
+    with pytest.raises(RowError, match=f"type '{kind}'; only text") as caught:
+        parse({"role": "user", "content": [{"type": "text", "text": "what is"}, {"type": kind, kind: {}}]})
+    assert caught.value.field == "messages[0].content[1]"
+
+
+def test_roles_are_not_renamed_here_but_noted():
+    parsed = parse({"role": "human", "content": "u"}, {"role": "developer", "content": "d"}, answer("a"))
+    assert [m.role for m in parsed.messages] == ["human", "developer", "assistant"]
+    assert len(parsed.notes) == 2
+    assert "'developer' is not system, user, assistant or tool" in parsed.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "train"),
+    [
+        ({}, None),
+        ({"weight": 0}, False),
+        ({"weight": 1}, True),
+        ({"loss_weight": 0.0}, False),
+        ({"weight": 0.5}, True),
+        ({"train": False}, False),
+        ({"train": True, "weight": 0}, True),
+        ({"train": None, "weight": None}, None),
+    ],
+)
+def test_the_rows_own_word_on_loss(flags, train):
+    assert only(answer("a", **flags)).train is train
+
+
+@pytest.mark.parametrize("flags", [{"train": "yes"}, {"train": 1}, {"weight": "1"}, {"weight": -1}])
+def test_a_loss_flag_of_another_type_is_refused(flags):
+    with pytest.raises(RowError, match=r"messages\[0\]\.(train|weight)"):
+        parse(answer("a", **flags))
+
+
+def test_fields_of_a_turn_that_are_not_read_are_noted():
+    parsed = parse(answer("a", refusal=None, tool_call_id="7"))
+    assert parsed.notes == ("the field 'tool_call_id' of a turn is not read",)
+
+
+def test_results_of_tools_may_be_json():
+    parsed = parse({"role": "tool", "content": {"celsius": 4}, "name": "weather"}, answer("4"))
+    assert parsed.messages[0] == Message("tool", '{"celsius": 4}', name="weather")
+    assert "not text is kept as its JSON" in parsed.notes[0]
+
+
+def test_tools_are_json_text_whatever_they_came_as():
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"z": 1, "a": 2}}}]
+    for given in (tools, json.dumps(tools), json.dumps(tools, indent=3), tools[0]):
+        assert parse(answer("a"), tools=given).tools == json.dumps(tools)
+    for given in (None, "", [], "[]", "null"):
+        assert parse(answer("a"), tools=given).tools is None
+    with pytest.raises(RowError, match="tools are JSON"):
+        parse(answer("a"), tools="a calculator")
+    with pytest.raises(RowError, match="a number, not a list of tools"):
+        parse(answer("a"), tools="7")
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "why"),
+    [
+        ([], "messages", "empty list"),
+        ("hello", "messages", "text that is no JSON list"),
+        ("[{'role': 'user'}]", "messages", "text that is no JSON list"),
+        (None, "messages", "null, not a list"),
+        (["hi"], "messages[0]", "text, not a turn"),
+        ([{"content": "x"}], "messages[0]", "neither role nor from; it has 'content'"),
+        ([{"role": None, "content": "x"}], "messages[0].role", "null"),
+        ([{"role": "user", "content": True}], "messages[0].content", "true or false, not text"),
+        ([{"role": "user", "content": "x", "name": 5}], "messages[0].name", "a number, not text"),
+        ([{"role": "assistant", "content": "", "tool_calls": "{"}], "messages[0].tool_calls", "not valid JSON"),
+        ([{"role": "assistant", "content": "", "tool_calls": ["f"]}], "messages[0].tool_calls", "not a list of calls"),
+        ([{"role": "user", "content": [{"type": "poll", "text": "x"}]}], "messages[0].content[0]", "unknown type"),
+    ],
+)
+def test_what_a_bad_row_is_told(value, field, why):
+    with pytest.raises(RowError, match=why) as caught:
+        KIND.parse({"messages": value}, MAPPING)
+    assert caught.value.field == field
+
+
+def test_a_row_without_the_column_names_those_it_has():
+    with pytest.raises(RowError, match="the row has 'a', 'b'"):
+        KIND.parse({"a": 1, "b": 2}, MAPPING)
+
+
+def test_remarks_on_answers():
+    assert parse({"role": "user", "content": ""}, answer("")).notes == ("an empty answer is kept",)
+    assert parse({"role": "user", "content": "u"}).notes == ("no turn of the assistant",)
+
+
+def test_detection_by_the_turns_not_the_name():
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    assert KIND.detect({"messages": [turns]}) == (1.0, {"messages": "messages"})
+    assert KIND.detect({"conversations": [turns], "tools": [[]]})[1] == {"messages": "conversations", "tools": "tools"}
+    assert KIND.detect({"x": [json.dumps(turns)], "y": ["text"]})[1] == {"messages": "x"}
+    assert KIND.detect({"messages": [[{"from": "human", "value": "x"}]]}) == (0.0, {})
+    assert KIND.detect({"messages": ["text"]}) == (0.0, {})
+    assert KIND.detect({"messages": [turns[:1]], "chosen": [turns], "rejected": [turns]}) == (0.0, {})

@@ -1,0 +1,181 @@
+"""Charts, evidence and tables say the numbers they were given, and keep data from becoming markup."""
+
+import itertools
+import random
+from html.parser import HTMLParser
+
+import pytest
+
+from core.services.views import Breakdown, CheckpointView, Histogram, Share, TokenPiece
+from core.types import Column
+from ui import charts, evidence, markup, tables
+
+HOSTILE = "<b>x</b><a href='javascript:1'>y</a>"
+STAGES = Breakdown(
+    "stage", "Stage", (("one", {"learned": 3, "unlearned": 1}), (None, {"unknown": 2}), (HOSTILE, {"partly": 5}))
+)
+
+
+def test_every_status_differs_in_mark_pattern_and_colour():
+    looks = list(charts.STATUS.values())
+    for field in ("label", "colour", "pattern", "mark"):
+        assert len({getattr(look, field) for look in looks}) == 4, field
+
+
+def luminance(colour):
+    def linear(c):
+        return c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+
+    r, g, b = (linear(int(colour[i : i + 2], 16) / 255) for i in (1, 3, 5))
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def contrast(a, b):
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("name", charts.STATUS)
+def test_ink_on_a_status_colour_is_readable(name):
+    look = charts.STATUS[name]
+    assert contrast(look.colour, look.ink) >= 4.0  # WCAG: 3 for bold text of this size
+    assert contrast(look.colour, "#11161B") >= 2.9
+
+
+def test_a_breakdown_shows_shares_and_carries_its_row_and_status():
+    figure = charts.breakdown(STAGES)
+    shown = {
+        (d[0], d[1]): (x, d[2], d[3]) for trace in figure.data for x, d in zip(trace.x, trace.customdata, strict=True)
+    }
+    assert shown[0, "learned"] == (0.75, 3, 4)
+    assert shown[1, "unknown"] == (1.0, 2, 2)
+    assert shown[2, "partly"] == (1.0, 5, 5)
+
+
+def test_a_label_is_no_markup_for_plotly():
+    bars = charts.breakdown(STAGES)
+    line = charts.trajectory([CheckpointView(HOSTILE, "final", 3, 1.0, True)])
+    shown = [*bars.layout.yaxis.ticktext, *line.layout.xaxis.ticktext, *line.data[0].customdata]
+    shown += [d[4] for trace in bars.data for d in trace.customdata]
+    assert any("&lt;b&gt;" in text for text in shown)
+    assert not any("<" in text for text in shown)
+
+
+def test_the_status_bar_leaves_out_what_is_not_there():
+    shares = {"learned": Share(3, 4, 0.75, 0.3, 0.95), "partly": Share(0, 4, 0.0, 0.0, 0.4)}
+    assert [t.name for t in charts.status_bar(shares).data] == ["Learned"]
+
+
+def test_a_histogram_and_its_table_agree():
+    found = Histogram("nll", (0.0, 1.0, 2.0, 5.0), {"learned": (3, 0, 1), "unlearned": (0, 2, 0)}, 1)
+    figure = charts.histogram(found, "Loss")
+    assert {t.name: tuple(t.y) for t in figure.data} == {"Learned": (3, 0, 1), "Unlearned": (0, 2, 0)}
+    assert tuple(figure.data[0].x) == (0.5, 1.5, 3.5) and tuple(figure.data[0].width) == (1.0, 1.0, 3.0)
+    table = tables.histogram(found)
+    assert table["Learned"].tolist() == [3, 0, 1] and table["Partly"].tolist() == [0, 0, 0]
+
+
+def test_a_breakdowns_table_has_every_count():
+    table = tables.breakdown(STAGES)
+    assert table["Total"].tolist() == [4, 2, 5]
+    assert table["Unlearned"].tolist() == [1, 0, 0]
+    assert table["Stage"].tolist() == ["one", "not given", HOSTILE]
+
+
+def test_table_cells_say_unknown_by_staying_empty():
+    columns = (
+        Column("status", "category", "S"),
+        Column("x", "flag", "X"),
+        Column("t", "text", "T"),
+        Column("n", "number", "N"),
+    )
+    rows = [
+        {"status": "unlearned", "x": 1, "t": "a\nb\u202e", "n": 0.5},
+        {"status": "learned", "x": None, "t": None, "n": None},
+    ]
+    frame = tables.samples(rows, columns)
+    assert frame["status"].tolist() == ["✗ unlearned", "✓ learned"]
+    assert frame["x"].tolist()[0] == "yes" and frame["x"].isna().tolist() == [False, True]
+    assert frame["t"].tolist()[0] == "a b⟨RLO⟩"
+    assert frame["n"].isna().tolist() == [False, True]
+
+
+class Text(HTMLParser):
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.text, self.marked, self._in = "", "", []
+
+    def handle_starttag(self, tag, attrs):
+        self._in.append(tag)
+
+    def handle_endtag(self, tag):
+        self._in.pop()
+
+    def handle_data(self, data):
+        self.text += data
+        if {"del", "ins"} & set(self._in):
+            self.marked += data
+
+
+def text_of(part):
+    reader = Text()
+    reader.feed(markup.render(part))
+    return reader.text, reader.marked
+
+
+def test_a_diff_keeps_both_texts_and_marks_what_differs():
+    rng = random.Random(0)
+    words = ["red", " ", "fox", "\n", "<b>", "jumps", ",", "é", "中"]
+    for _ in range(200):
+        target = "".join(rng.choices(words, k=rng.randint(1, 12)))
+        output = "".join(rng.choices(words, k=rng.randint(1, 12))) if rng.random() < 0.8 else target
+        (left, gone), (right, new) = map(text_of, evidence.diff(target, output))
+        assert (left, right) == (target, output)
+        assert bool(gone or new) == (target != output)
+    assert [text_of(p)[1] for p in evidence.diff("a red fox", "a blue fox")] == ["red", "blue"]
+
+
+def test_a_long_diff_is_shown_whole_without_marks():
+    target, output = " ".join("ab" * 4000), "x" * 200_000
+    left, right = evidence.diff(target, output)
+    assert text_of(left)[1] == "" and text_of(right)[0].startswith("x" * 1000)
+
+
+@pytest.mark.parametrize(("p", "bin"), [(0.95, 0), (0.8, 1), (0.3, 2), (0.05, 3), (0.001, 4)])
+def test_loss_bins_follow_the_legend(p, bin):
+    import math
+
+    assert evidence.loss_class(math.log(p)) == bin
+
+
+def drawn(monkeypatch, draw, *args):
+    said = []
+    monkeypatch.setattr(markup, "draw", lambda part, style="": said.append(markup.render(part)))
+    draw(*args)
+    return "".join(said)
+
+
+def test_masks_tell_four_kinds_of_tokens_apart(monkeypatch):
+    pieces = [
+        TokenPiece(f"{t}{m}<i>", i, trained=bool(m), target=bool(t))
+        for i, (t, m) in enumerate(itertools.product((0, 1), repeat=2))
+    ]
+    html = drawn(monkeypatch, evidence.mask_strip, pieces)
+    assert "<i>" not in html
+    for text, classes in (
+        ("00", "lac-off"),
+        ("01", "lac-trained"),
+        ("10", "lac-lost"),
+        ("11", "lac-target lac-trained"),
+    ):
+        assert f'class="{classes}" title="id' in html.split(f"{text}&lt;i&gt;")[0].rsplit("<span", 1)[1]
+    assert "not supervised" in html
+    assert "not supervised" not in drawn(monkeypatch, evidence.mask_strip, pieces[:2])
+
+
+def test_a_token_that_was_not_scored_has_no_probability(monkeypatch):
+    pieces = [TokenPiece("a", 1, False, False), TokenPiece("b", 2, True, True, -0.5, False)]
+    html = drawn(monkeypatch, evidence.loss_strip, pieces)
+    assert "id 1: not scored" in html
+    assert "log-probability -0.500, p 0.607, not the model" in html
+    assert "lac-l1 lac-miss" in html

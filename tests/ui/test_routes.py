@@ -1,0 +1,231 @@
+"""The streaming routes on a real server: only our own page may change anything, and nothing half-sent stays."""
+
+import errno
+import hashlib
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from streamlit.web.server.starlette.starlette_app_utils import generate_xsrf_token_string
+
+from core.errors import UserError
+from core.services import uploads
+from core.settings import settings
+from db.session import database
+from ui import routes
+
+TOKEN = generate_xsrf_token_string()
+
+
+@pytest.fixture
+def data_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / "data"))
+    settings.cache_clear()
+    yield tmp_path / "data"
+    database().close()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def port(data_dir):
+    """A server with nothing but our routes."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes.all_routes()), log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+    thread.start()
+    yield sock.getsockname()[1]
+    server.should_exit = True
+    thread.join()
+    sock.close()
+
+
+def ask(port, method, path, body=None, **headers):
+    """(status, headers, body) of one request; the page's own origin and token unless given otherwise."""
+    host = headers.pop("Host", f"127.0.0.1:{port}")
+    sent = {"Host": host, "Origin": f"http://{host}", "X-Xsrftoken": TOKEN, "Cookie": f"_streamlit_xsrf={TOKEN}"}
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, path, body, {k: v for k, v in sent.items() if v is not None})
+    answer = connection.getresponse()
+    found = answer.status, dict(answer.getheaders()), answer.read()
+    connection.close()
+    return found
+
+
+def begin(port, name="rows.jsonl", size=3, **headers):
+    return ask(port, "POST", "/api/uploads", json.dumps({"name": name, "size": size}), **headers)
+
+
+def files(data_dir):
+    return sorted(p.name for p in (data_dir / "uploads").glob("*")) if (data_dir / "uploads").exists() else []
+
+
+def test_a_file_reaches_the_disk_as_it_was_sent(port, data_dir):
+    data = os.urandom(3_000_001)
+    status, _, body = begin(port, "müll <b>.jsonl", len(data))
+    assert status == 201
+    token = json.loads(body)["id"]
+    status, _, body = ask(port, "PUT", f"/api/uploads/{token}", data)
+    assert status == 200
+    assert json.loads(body) == {
+        "id": token, "name": "müll <b>.jsonl", "size": len(data), "sha256": hashlib.sha256(data).hexdigest(),
+    }  # fmt: skip
+    assert uploads.get(token).path.read_bytes() == data
+    assert ask(port, "DELETE", f"/api/uploads/{token}")[0] == 204
+    assert files(data_dir) == []
+
+
+def test_a_file_is_never_whole_in_memory(port, data_dir, monkeypatch):
+    """The writer gets many small parts, the first one before the last one was sent."""
+    seen, first = [], threading.Event()
+    write = uploads._Writer.write
+
+    def record(self, part):
+        seen.append(len(part))
+        first.set()
+        write(self, part)
+
+    monkeypatch.setattr(uploads._Writer, "write", record)
+    size = 8_000_000
+    token = json.loads(begin(port, size=size)[2])["id"]
+
+    def parts():
+        for i in range(8):
+            if i == 7:
+                assert first.wait(20)
+            yield b"x" * 1_000_000
+
+    status, _, _ = ask(port, "PUT", f"/api/uploads/{token}", parts(), Content_Length=str(size))
+    assert status == 200
+    assert sum(seen) == size and max(seen) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": None},
+        {"Origin": None, "Referer": "http://evil.example/page"},
+        {"X_Xsrftoken": None},
+        {"X_Xsrftoken": generate_xsrf_token_string()},
+        {"Cookie": None},
+        {"X_Xsrftoken": None, "Cookie": None},
+        {"Host": "evil.example"},
+    ],
+)
+def test_another_page_changes_nothing(port, data_dir, headers):
+    token = json.loads(begin(port)[2])["id"]
+    for method, path, body in (
+        ("POST", "/api/uploads", json.dumps({"name": "a", "size": 1})),
+        ("PUT", f"/api/uploads/{token}", b"abc"),
+        ("DELETE", f"/api/uploads/{token}", None),
+    ):
+        status, _, answer = ask(port, method, path, body, **headers)
+        assert status == 403
+        assert set(json.loads(answer)) == {"what", "why", "todo"}
+    assert files(data_dir) == []
+    assert uploads.get(token).state != "done"
+
+
+def test_the_referer_stands_in_for_a_missing_origin(port):
+    assert begin(port, Origin=None, Referer=f"http://127.0.0.1:{port}/samples?run=1")[0] == 201
+
+
+def test_reading_is_refused_under_a_foreign_name(port):
+    """A name rebound by DNS to this machine must not read a run."""
+    assert ask(port, "GET", "/api/runs/1/samples.jsonl", Host="evil.example")[0] == 403
+    assert ask(port, "GET", "/api/runs/1/samples.jsonl", Origin=None, Cookie=None)[0] == 404
+
+
+@pytest.mark.parametrize("path", ["samples.jsonl", "manifest.json", "verdicts.jsonl"])
+def test_no_such_run_is_a_clear_answer(port, path):
+    status, headers, body = ask(port, "GET", f"/api/runs/77/{path}")
+    assert status == 404
+    assert "77" in json.loads(body)["what"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{", '{"name": 3, "size": 1}', '{"name": "a"}', '{"name": "a", "size": -1}',
+             '{"name": "a", "size": true}', '{"name": "a", "size": 1.5}'],
+)  # fmt: skip
+def test_a_garbled_announcement_is_refused(port, body):
+    assert ask(port, "POST", "/api/uploads", body)[0] == 400
+
+
+def test_too_large_is_413_and_names_the_limit(port, data_dir):
+    status, _, body = begin(port, size=settings().max_upload_bytes + 1)
+    assert status == 413
+    assert "LACUNA_MAX_UPLOAD_GB" in json.loads(body)["todo"]
+    assert ask(port, "POST", "/api/uploads", b"x" * 100_000)[0] == 413
+
+
+def test_no_room_on_the_disk_is_507(port, data_dir, monkeypatch):
+    monkeypatch.setattr(uploads.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10})())
+    status, _, body = begin(port, size=1000)
+    assert status == 507
+    assert "10 B" in json.loads(body)["why"]
+
+
+def test_a_disk_that_fills_up_on_the_way_is_507_and_leaves_nothing(port, data_dir, monkeypatch):
+    def full(self, part):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    token = json.loads(begin(port)[2])["id"]
+    monkeypatch.setattr(uploads._Writer, "write", full)
+    status, _, body = ask(port, "PUT", f"/api/uploads/{token}", b"abc")
+    assert status == 507
+    assert json.loads(body)["what"].startswith("The disk")
+    assert files(data_dir) == []
+
+
+@pytest.mark.parametrize("data", [b"ab", b"abcd"])
+def test_more_or_less_than_announced_is_refused_and_leaves_nothing(port, data_dir, data):
+    token = json.loads(begin(port, size=3)[2])["id"]
+    assert ask(port, "PUT", f"/api/uploads/{token}", data)[0] == 400
+    assert files(data_dir) == []
+
+
+def test_a_body_without_length_is_refused(port):
+    token = json.loads(begin(port)[2])["id"]
+    assert ask(port, "PUT", f"/api/uploads/{token}", iter([b"abc"]))[0] == 411
+
+
+def test_a_broken_connection_leaves_nothing(port, data_dir):
+    token = json.loads(begin(port, size=1_000_000)[2])["id"]
+    path = uploads.get(token).path
+    lines = [f"PUT /api/uploads/{token} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Origin: http://127.0.0.1:{port}"]
+    lines += [f"X-Xsrftoken: {TOKEN}", f"Cookie: _streamlit_xsrf={TOKEN}", "Content-Length: 1000000", "", ""]
+    with socket.create_connection(("127.0.0.1", port)) as raw:
+        raw.sendall("\r\n".join(lines).encode() + b"x" * 300_000)
+        until(path.exists)
+    until(lambda: not path.exists())
+    with pytest.raises(UserError):
+        uploads.get(token)
+
+
+def until(true, seconds=20):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        threading.Event().wait(0.01)
+
+
+def test_a_bug_shows_an_id_and_no_traceback(port, monkeypatch, caplog):
+    def broken(name, size):
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(uploads, "begin", broken)
+    status, _, body = begin(port)
+    assert status == 500
+    assert b"secret detail" not in body
+    code = json.loads(body)["why"].rstrip(".").split()[-1]
+    assert code in caplog.text and "ZeroDivisionError" in caplog.text

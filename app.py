@@ -36,7 +36,7 @@ def sidebar() -> None:
         st.selectbox(
             "Run",
             list(found),
-            index=None,
+            index=0 if current in found else None,
             format_func=lambda i: markup.line(f"{i}  {found[i].name}", 60),
             key=key,
             on_change=pick,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import UserError
-from core.folder_guards import SAVE_AGAIN, listed, read_json, refuse_code, refuse_links, some
+from core.folder_guards import SAVE_AGAIN, entries, listed, read_json, refuse_code, refuse_links, some
 from core.weights import Tensor, read_header
 
 CONFIG, ADAPTER_CONFIG, GENERATION_CONFIG = "config.json", "adapter_config.json", "generation_config.json"
@@ -40,6 +40,7 @@ MAX_CONFIG = 4 << 20
 # One log line a step: 100,000 steps are about 30 MB.
 MAX_TRAINER_STATE = 256 << 20
 
+_COUNTS = re.compile(r"(layers?|experts?|blocks|heads?)$")
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _PICKLED = re.compile(r"(?!optimizer|scheduler|rng_state|scaler|training_args).*\.(bin|pt|pth|pkl|ckpt)")
 
@@ -109,7 +110,7 @@ def read_folder(path: Path) -> FolderFacts:
         UserError: nothing usable here, pickled weights only, code of its own, missing or damaged shards, links,
             malformed JSON. Says what is there and what to do.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     names = listed(path)
     refuse_links(path)
     kind = "adapter" if ADAPTER_CONFIG in names else "full"
@@ -121,6 +122,7 @@ def read_folder(path: Path) -> FolderFacts:
     for name, value in ((CONFIG, config), (ADAPTER_CONFIG, adapter_config), (TOKENIZER_CONFIG, tokenizer_config)):
         refuse_code(path, name, value)
     weights = tensors(path)
+    _refuse_absurd(config, len(weights))
     files = sorted({tensor.file for tensor in weights.values()})
     notes = _ignored(names, {file.name for file in files})
     trainer = _trainer_facts(path, notes)
@@ -188,6 +190,18 @@ def tensors(path: Path) -> dict[str, Tensor]:
             SAVE_AGAIN,
         )
     return {name: headers[shard][name] for name, shard in index.items()}
+
+
+def _refuse_absurd(config: Mapping[str, Any], n_tensors: int) -> None:
+    """Building a model of a billion layers would keep a machine busy for days before any weight is missed."""
+    limit = max(1000, n_tensors)
+    for key, value in entries(config):
+        if _COUNTS.search(key) and type(value) is int and value > limit:
+            raise UserError(
+                f"config.json names {value:,} for {key!r}.",
+                f"The weight files hold {n_tensors:,} tensors.",
+                "Use the config.json that was saved with these weights.",
+            )
 
 
 def promised(path: Path) -> Literal["full", "adapter", "nothing"]:

@@ -14,13 +14,14 @@ import numpy as np
 
 from core import detection
 from core.bytestreams import KEPT_BYTES
-from core.containers import Record, detect_container, read_records
+from core.containers import detect_container, read_records
 from core.detection import Candidate
 from core.errors import UserError
 from core.formats._base import Format, Labels, Parsed, RowError, labels_of
 from core.jsonrows import decode_object
 from core.parquet_rows import without_nulls
 from core.plugins import kind
+from core.records import Record
 from core.types import Problem, Reading, Sample, content_hash
 
 # How much of the first file a scan looks at, whatever the row limit; and how many samples and problems it shows.

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.containers import Record
 from core.errors import UserError
 from core.formats._base import Columns
 from core.plugins import kind, kinds
+from core.records import Record
 from core.types import Reading
 
 # Values of a column that formats look at; characters of one that a person sees.

@@ -69,6 +69,7 @@ def refuse_links(folder: Path) -> None:
     Raises:
         UserError: names the link.
     """
+    folder = folder.resolve()
     files = [folder / name for name in listed(folder)]
     templates = folder / TEMPLATES
     if templates.is_dir():
@@ -76,7 +77,7 @@ def refuse_links(folder: Path) -> None:
     for file in files:
         if not file.is_symlink() or (file.is_dir() and file != templates):
             continue
-        in_cache = folder.parent.name == "snapshots" and file.resolve().parent == folder.resolve().parents[1] / "blobs"
+        in_cache = folder.parent.name == "snapshots" and file.resolve().parent == folder.parents[1] / "blobs"
         if not in_cache:
             raise UserError(
                 f"{file.name!r} in {folder.name} is a link.",
@@ -94,7 +95,7 @@ def refuse_code(folder: Path, name: str, value: Any) -> None:
     Raises:
         UserError: names the file and the key.
     """
-    for key, entry in _entries(value):
+    for key, entry in entries(value):
         wrong = _wrong(key, entry) if entry else ""
         if wrong:
             raise UserError(
@@ -120,7 +121,7 @@ def _wrong(key: str, entry: Any) -> str:
     return ""
 
 
-def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+def entries(value: Any) -> Iterator[tuple[str, Any]]:
     """Every key of every object at any depth, with its value."""
     stack = [value]
     while stack:

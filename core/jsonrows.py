@@ -19,6 +19,10 @@ from core.bytestreams import KEPT_BYTES
 # ------------------------------------------------------------------------------------------------ one object
 
 
+class _Refused(ValueError):
+    """What is wrong, in plain words."""
+
+
 class _Decoder:
     """json.JSONDecoder that refuses what is not JSON and remembers duplicate keys."""
 
@@ -37,13 +41,13 @@ class _Decoder:
 
     @staticmethod
     def _constant(name: str) -> float:
-        raise ValueError(f"{name} is not JSON; write null or a text instead")
+        raise _Refused(f"{name} is not JSON; write null or a text instead")
 
     @staticmethod
     def _float(text: str) -> float:
         value = float(text)
         if not isfinite(value):
-            raise ValueError(f"the number {text[:40]} is too large for a 64-bit float; write it as text")
+            raise _Refused(f"the number {text[:40]} is too large for a 64-bit float; write it as text")
         return value
 
 
@@ -61,7 +65,11 @@ def decode_json(text: str) -> tuple[Any, tuple[str, ...]]:
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON: {error.msg} at character {error.pos + 1}") from error
     except RecursionError as error:
-        raise ValueError("nested too deeply to be read") from error
+        raise ValueError("nested too deeply") from error
+    except _Refused:
+        raise
+    except ValueError as error:
+        raise ValueError("a whole number has more than 4,300 digits") from error
     notes = [f"duplicate key {key[:80]!r}: the last value counts" for key in decoder.duplicates]
     return value, tuple(dict.fromkeys(notes))
 

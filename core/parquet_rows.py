@@ -8,7 +8,6 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 
 from core.bytestreams import KEPT_BYTES, ROW_BYTES, CutShort, File, open_file, over_limit, unpacked
 from core.errors import UserError
+from core.records import Record, Row, Unreadable, check_columns
 from core.settings import settings
 
 # Values of a batch that are held at once, by the sizes the file declares.
@@ -24,17 +24,8 @@ BATCH_BYTES = 16 << 20
 MAX_BATCH_ROWS = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A row that cannot be read, or the rest of a damaged row group."""
-
-    text: str
-    raw: bytes = b""
-    field: str | None = None
-
-
 @contextmanager
-def opened(file: File) -> Iterator[pq.ParquetFile]:
+def _opened(file: File) -> Iterator[pq.ParquetFile]:
     """The file; gzip around it is unpacked to a temporary file, since Parquet is read from its end.
 
     Raises:
@@ -68,24 +59,29 @@ def _declared_bytes(table: pq.ParquetFile) -> int:
     return sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
 
 
-def rows(table: pq.ParquetFile) -> Iterator[tuple[bytes, dict[str, Any], tuple[str, ...]] | Unreadable]:
-    """Per row its JSON bytes, its value without the nulls inside structs, and notes; or why it cannot be read."""
-    each = max(1, _declared_bytes(table) // max(1, table.metadata.num_rows))
-    size = min(MAX_BATCH_ROWS, max(1, BATCH_BYTES // each))
-    # Group by group: what is damaged costs the rest of its own group only.
-    for group in range(table.num_row_groups):
-        done = 0
-        try:
-            for batch in table.iter_batches(size, row_groups=[group]):
-                for row in batch.to_pylist():
-                    yield _row(row)
-                    done += 1
-        except (pa.ArrowException, OSError, ValueError) as error:
-            lost = table.metadata.row_group(group).num_rows - done
-            yield Unreadable(f"Row group {group} is damaged, {lost:,} of its rows are lost: {error}.")
+def rows(file: File) -> Iterator[Row]:
+    """The rows of all row groups; what is damaged costs the rest of its own group only.
+
+    Raises:
+        UserError: as ``_opened``; or two columns of the same name.
+    """
+    with _opened(file) as table:
+        check_columns(file, table.schema_arrow.names)
+        each = max(1, _declared_bytes(table) // max(1, table.metadata.num_rows))
+        size = min(MAX_BATCH_ROWS, max(1, BATCH_BYTES // each))
+        for group in range(table.num_row_groups):
+            done = 0
+            try:
+                for batch in table.iter_batches(size, row_groups=[group]):
+                    for row in batch.to_pylist():
+                        yield _row(row)
+                        done += 1
+            except (pa.ArrowException, OSError, ValueError) as error:
+                lost = table.metadata.row_group(group).num_rows - done
+                yield Unreadable(None, f"Row group {group} is damaged, {lost:,} of its rows are lost: {error}.")
 
 
-def _row(row: dict[str, Any]) -> tuple[bytes, dict[str, Any], tuple[str, ...]] | Unreadable:
+def _row(row: dict[str, Any]) -> Row:
     notes: dict[str, None] = {}
     plain = {}
     for column, value in row.items():
@@ -93,11 +89,11 @@ def _row(row: dict[str, Any]) -> tuple[bytes, dict[str, Any], tuple[str, ...]] |
             plain[column] = _plain(value, column, notes)
         except ValueError as error:
             shown = json.dumps(row, ensure_ascii=True, default=str)[:KEPT_BYTES].encode()
-            return Unreadable(f"{error}. JSON has no such number; write null or a text.", shown, column)
+            return Unreadable(None, f"{error}. JSON has no such number; write null or a text.", shown, column)
     raw = json.dumps(plain, ensure_ascii=False).encode()
     if len(raw) > ROW_BYTES:
-        return Unreadable(over_limit(), raw[:KEPT_BYTES])
-    return raw, without_nulls(plain), tuple(notes)
+        return Unreadable(None, over_limit(), raw[:KEPT_BYTES])
+    return Record(None, raw, without_nulls(plain), tuple(notes))
 
 
 def _plain(value: Any, column: str, notes: dict[str, None]) -> Any:

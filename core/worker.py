@@ -29,6 +29,8 @@ from db.session import database
 LEASE = 60.0
 HEARTBEAT = 10.0
 IDLE = 0.3
+# Seconds for which what became of inspections, imports and previews is kept.
+KEPT = 7 * 24 * 3600.0
 
 log = logging.getLogger("lacuna.worker")
 
@@ -97,6 +99,8 @@ def work(lane: str, *, once: bool = False, stop: Stop | None = None) -> None:
     stop = stop or Stop()
     owner = f"{lane}-{os.getpid()}-{secrets.token_hex(2)}"
     parent = os.getppid()
+    with database().writing() as conn:
+        table.prune(conn, KEPT)
     with liveness.alive(lane, owner):
         while not stop.asked.is_set():
             with database().writing() as conn:

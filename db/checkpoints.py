@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
-from sqlalchemy import update as sql_update
 
 from core.types import Checkpoint
 from db.models import checkpoints
@@ -63,23 +62,9 @@ def list_checkpoints(conn: Connection) -> list[dict[str, Any]]:
     return [_plain(r) for r in rows]
 
 
-def rename(conn: Connection, checkpoint_id: int, name: str) -> None:
-    """Gives the checkpoint another name."""
-    _change(conn, checkpoint_id, {"name": storable(name)})
-
-
-def update_card(conn: Connection, checkpoint_id: int, card: Mapping[str, Any], tokenizer: str | None = None) -> None:
-    """Keeps a sanity card, and which tokenizer it found to fit."""
-    _change(conn, checkpoint_id, {"card": dict(card)} | ({} if tokenizer is None else {"tokenizer": tokenizer}))
-
-
 def delete(conn: Connection, checkpoint_id: int) -> None:
     """Forgets the checkpoint; its files, where owned, are the caller's to remove."""
     conn.execute(sql_delete(checkpoints).where(checkpoints.c.id == checkpoint_id))
-
-
-def _change(conn: Connection, checkpoint_id: int, values: dict[str, Any]) -> None:
-    conn.execute(sql_update(checkpoints).where(checkpoints.c.id == checkpoint_id).values(values))
 
 
 def _plain(row: RowMapping) -> dict[str, Any]:

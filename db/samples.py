@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import islice
-from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
 from core.errors import UserError
-from core.types import Dataset, Message, Problem, Reading, Sample
+from core.types import Dataset, Problem, Reading, Sample
 from db.models import datasets, runs, sample_bodies, samples
 from db.models import problems as rejected
-from db.text import folded, storable
+from db.sample_rows import body_of, row_of, sample_of
+from db.text import storable
 
-# Characters of prompt and response kept beside the columns, for tables.
-PREVIEW = 300
 # Values in one IN list, far below every database's limit on bound values.
 _IN_LIST = 500
-# A message as the list of its fields: dataclasses.asdict copies deeply and took a third of an import's time.
-_as_list = attrgetter(*(f.name for f in fields(Message)))
 
 # ---------------------------------------------------------------------------------------------------- importing
 
@@ -55,8 +50,8 @@ def add_samples(
     _touch(conn, dataset_id, clock())
     chunk = list(chunk)
     if chunk:
-        conn.execute(insert(samples), [_row(dataset_id, s) for s in chunk])
-        conn.execute(insert(sample_bodies), [_body(dataset_id, s) for s in chunk])
+        conn.execute(insert(samples), [row_of(dataset_id, s) for s in chunk])
+        conn.execute(insert(sample_bodies), [body_of(dataset_id, s) for s in chunk])
 
 
 def add_problems(
@@ -135,43 +130,6 @@ def _touch(conn: Connection, dataset_id: int, now: float) -> None:
     importing = (datasets.c.id == dataset_id) & (~datasets.c.finished)
     if conn.execute(update(datasets).where(importing).values(touched=now)).rowcount != 1:
         raise LookupError(f"dataset {dataset_id} is not being imported")
-
-
-def _row(dataset_id: int, sample: Sample) -> dict[str, Any]:
-    prompt, response = sample.prompt, sample.response
-    return {
-        "dataset_id": dataset_id,
-        "ordinal": sample.ordinal,
-        "sid": storable(sample.id),
-        "row": sample.row,
-        "content_hash": sample.content_hash,
-        "stage": None if sample.stage is None else storable(sample.stage),
-        "source": None if sample.source is None else storable(sample.source),
-        "shape": sample.shape,
-        "n_turns": sum(m.role in ("assistant", "text") for m in sample.messages),
-        "prompt_chars": len(prompt),
-        "response_chars": len(response),
-        "prompt": storable(prompt[:PREVIEW]),
-        "response": storable(response[:PREVIEW]),
-        "copies": 1,
-    }
-
-
-def _body(dataset_id: int, sample: Sample) -> dict[str, Any]:
-    body = {"messages": [_as_list(m) for m in sample.messages], "tools": sample.tools, "notes": sample.notes}
-    text = json.dumps(body, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate; escaped it goes there and back
-        text = json.dumps(body)
-    words = [sample.id, *(part for m in sample.messages for part in (m.content, m.tool_calls)), sample.tools]
-    return {
-        "dataset_id": dataset_id,
-        "ordinal": sample.ordinal,
-        "search": folded("\n".join(w for w in words if w)),
-        "body": text,
-        "raw": sample.raw,
-    }
 
 
 def _count_copies(conn: Connection, dataset_id: int) -> None:
@@ -272,7 +230,7 @@ def iter_samples(
     """
     query = select(samples, sample_bodies.c.body, sample_bodies.c.raw).join(sample_bodies, _same_sample())
     for _, row in _by_ordinal(conn, query, dataset_id, ordinals, batch):
-        yield _sample(row)
+        yield sample_of(row)
 
 
 def raw_rows(
@@ -341,20 +299,3 @@ def _by_ordinal(
         if missing := [o for o in part if o not in found]:
             raise LookupError(f"dataset {dataset_id} has no sample of ordinal {missing[0]}")
         yield from ((o, found[o]) for o in part)
-
-
-def _sample(row: Row[Any]) -> Sample:
-    body = json.loads(row.body)
-    return Sample(
-        id=row.sid,
-        row=row.row,
-        ordinal=row.ordinal,
-        messages=tuple(Message(*m) for m in body["messages"]),
-        shape=row.shape,
-        tools=body["tools"],
-        stage=row.stage,
-        source=row.source,
-        content_hash=row.content_hash,
-        raw=row.raw,
-        notes=tuple(body["notes"]),
-    )

@@ -209,10 +209,8 @@ def histogram(
     conn: Connection, run: Run, name: str, chosen: Filter, edges: Sequence[float]
 ) -> tuple[list[int], int, int]:
     """(b,) counts between b + 1 ascending edges, the last bin closed on both sides; then nulls, and those outside."""
-    col = number_column(run, name)
     b = len(edges) - 1
-    bins = [(col < edges[i + 1], i) for i in range(b - 1)] + [(col <= edges[b], b - 1)]
-    place = case((col.is_(None), -1), (or_(col < edges[0], col > edges[b]), -2), *bins).label("place")
+    place = _place(number_column(run, name), edges).label("place")
     binned = select(place).where(condition(run, chosen)).subquery()
     found = dict(conn.execute(select(binned.c.place, func.count()).group_by(binned.c.place)).all())
     return [found.get(i, 0) for i in range(b)], found.get(-1, 0), found.get(-2, 0)
@@ -228,6 +226,37 @@ def verdict_columns(conn: Connection, run: Run, names: Sequence[str]) -> dict[st
             part.append(np.array(values, dtype=np.float64 if kind in ("number", "flag") else object))
     empty = [np.empty(0, np.float64 if kind in ("number", "flag") else object) for kind in kinds]
     return {name: np.concatenate([e, *p]) for name, e, p in zip(names, empty, parts, strict=True)}
+
+
+def cube(
+    conn: Connection, run: Run, by: Sequence[str], bins: Mapping[str, Sequence[float]], total: str, chosen: Filter
+) -> list[tuple[tuple[Any, ...], int, int, float]]:
+    """Everything a summary counts, in one walk over the rows that the filter keeps.
+
+    Args:
+        by: columns whose values make groups.
+        bins: number column to b + 1 ascending edges; a group's value is its bin, the last one closed on both sides;
+            -1 where not measured, -2 outside the edges.
+        total: a number column to sum.
+
+    Returns:
+        (values of ``by``, then bins in order), rows, rows with ``total`` measured, sum of ``total``, for each group.
+    """
+    places = [_place(number_column(run, name), edges) for name, edges in bins.items()]
+    keys = [*(column(run, name) for name in by), *places]
+    summed = number_column(run, total)
+    inner = select(*(k.label(f"k{i}") for i, k in enumerate(keys)), summed.label("total"))
+    rows = inner.select_from(verdicts(run)).where(condition(run, chosen)).subquery()
+    groups = [rows.c[f"k{i}"] for i in range(len(keys))]
+    counted = select(*groups, func.count(), func.count(rows.c.total), func.coalesce(func.sum(rows.c.total), 0.0))
+    return [(tuple(r[: len(keys)]), r[-3], r[-2], float(r[-1])) for r in conn.execute(counted.group_by(*groups))]
+
+
+def _place(col: ColumnElement[Any], edges: Sequence[float]) -> ColumnElement[Any]:
+    """Index of the bin that holds the value; -1 NULL, -2 outside."""
+    b = len(edges) - 1
+    inside = [(col < edges[i + 1], i) for i in range(b - 1)] + [(col <= edges[b], b - 1)]
+    return case((col.is_(None), -1), (or_(col < edges[0], col > edges[b]), -2), *inside)
 
 
 def judged(conn: Connection, run: Run, chosen: Sequence[int]) -> dict[int, dict[str, Any]]:

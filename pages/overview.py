@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import runs
 from core.services.views import Breakdown, Overview
 from core.types import Filter, Run
-from ui import cached, charts, filterbar, frame, markup, selecting, state, tables, thresholds
+from ui import cached, charts, filterbar, frame, markup, selecting, state, tables, thresholds, tiles
 
 _NOTES = {"fail": ":material/error:", "warn": ":material/warning:", "unknown": ":material/help:"}
 
@@ -52,17 +52,7 @@ def _status(run: Run, selection: Filter, found: Overview) -> None:
     if not found.shown:
         st.info("No sample passes this filter.", icon=":material/filter_alt_off:")
         return
-    for column, (name, look) in zip(st.columns(4), charts.STATUS.items(), strict=True):
-        share = found.status[name]
-        column.metric(
-            f"{look.mark} {look.label}",
-            f"{share.share:.1%}",
-            border=True,
-            help=f"{share.k:,} of {share.n:,}. The interval is a 95 % Wilson interval for the share.",
-            delta=f"{share.k:,} samples, {share.low:.1%} to {share.high:.1%}",
-            delta_color="off",
-            delta_arrow="off",
-        )
+    tiles.status(found.status)
     event = st.plotly_chart(
         charts.status_bar(found.status),
         key=_chart(run, "status"),
@@ -80,8 +70,7 @@ def _hidden(found: Overview) -> None:
     if found.hidden:
         with st.container(border=True):
             st.markdown("**What the mean loss hides**")
-            for sentence in found.hidden:
-                st.markdown(markup.md(sentence))
+            st.markdown("  \n".join(markup.md(sentence) for sentence in found.hidden))
 
 
 def _breakdowns(run: Run, selection: Filter, found: Overview) -> None:
@@ -118,16 +107,16 @@ def _breakdown(run: Run, selection: Filter, found: Breakdown) -> None:
 
 def _heading(text: str, run: Run, name: str) -> bool:
     """A chart's heading with the switch to its table; whether the table is wanted."""
-    left, right = st.columns([3, 2], vertical_alignment="center")
-    left.markdown(f"**{markup.md(text)}**")
-    view = right.segmented_control(
-        "View",
-        ("Chart", "Table"),
-        default="Chart",
-        required=True,
-        key=state.key("view", run.id, name),
-        label_visibility="collapsed",
-    )
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.markdown(f"**{markup.md(text)}**", width="content")
+        view = st.segmented_control(
+            "View",
+            ("Chart", "Table"),
+            default="Chart",
+            required=True,
+            key=state.key("view", run.id, name),
+            label_visibility="collapsed",
+        )
     return view == "Table"
 
 
@@ -148,12 +137,12 @@ def _histogram(run: Run, selection: Filter, found: Overview) -> None:
                 config=charts.CONFIG,
                 alt="Histogram of mean loss by status; the table beside it has the same numbers",
             )
-            terms = selecting.from_range(event, found.nll.column)
+            terms = selecting.from_range(event, found.nll)
             if terms:
                 filterbar.apply(run, selecting.with_terms(selection, terms))
                 st.rerun()
         note = f" {found.nll.missing:,} samples have no loss." if found.nll.missing else ""
-        st.caption(f"Drag over a range to filter by it. The last bin holds everything above it.{note}")
+        st.caption(f"Drag over a range to filter by it.{note}")
 
 
 def _chart(run: Run, name: str) -> str:

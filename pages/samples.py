@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import results
 from core.services.views import Page
 from core.types import Column, Filter, Run
-from ui import downloads, filterbar, frame, row, state, tables
+from ui import downloads, filterbar, frame, row, selecting, state, tables
 
 _PAGE = 50
 # Columns of the sample itself, beside those that the run declares.
@@ -66,23 +66,27 @@ def _table(run: Run, selection: Filter, page: Page) -> None:
     status = [c for c in run.columns if c.name == "status" and c.name in chosen]
     others = [c for c in run.columns if c.name in chosen and c.name != "status"]
     columns = (*_FIRST, *status, *_TEXT, *others)
-    shown = tables.samples(page.rows, columns)
     event = st.dataframe(
-        tables.colour_status(shown),
+        tables.colour_status(tables.samples(page.rows, columns)),
         hide_index=True,
         column_config=tables.config(columns),
         on_select="rerun",
-        selection_mode="single-row",
+        # A column can be picked, so a click on its heading orders the whole run instead of this page alone.
+        selection_mode=("single-row", "single-column", "single-cell"),
         height=_height(len(page.rows)),
         # The key names the place, so that a selection cannot land on another page's row.
         key=state.key("samples", run.id, state.cursor() or "", *(f"{k}={v}" for k, v in state.query().items())),
     )
-    picked = event["selection"]["rows"]
-    if picked:
+    st.caption("Click a row to see its evidence, a heading to order by it.")
+    picked = selecting.from_table(event, page.rows)
+    if picked is not None:
         place = {"cursor": c} if (c := state.cursor()) else {}
-        state.go(state.link(run=run.id, sample=str(page.rows[picked[0]]["sid"])) | place)
+        state.go(state.link(run=run.id, sample=picked) | place)
         st.rerun()
-    st.caption("Select a row to see its evidence.")
+    order = selecting.order_from(event, selection, {name for name, _ in filterbar.sortable(run)})
+    if order is not None:
+        filterbar.apply(run, order)
+        st.rerun()
 
 
 def _height(rows: int) -> int:

@@ -139,6 +139,13 @@ def test_steps_and_the_trainer_state(folder):
     assert facts.trainer is None and "trainer_state.json is ignored" in facts.notes[0]
 
 
+def test_a_folder_named_by_where_one_stands(folder, monkeypatch):
+    monkeypatch.chdir(folder.rename(folder.with_name("checkpoint-25")))
+    assert read_folder(Path(".")).step == 25
+    Path("config.json").unlink()
+    refused(lambda: read_folder(Path(".")), "checkpoint-25 has no config.json")
+
+
 def test_a_chat_template_in_each_place(folder):
     (folder / "chat_template.jinja").unlink()
     assert read_folder(folder).chat_template == ""
@@ -317,6 +324,13 @@ def test_a_config_that_is_not_one(folder, text, words):
     refused(lambda: read_folder(folder), "config.json", words)
 
 
+def test_a_config_that_no_machine_could_build(folder):
+    edit(folder / "config.json", num_hidden_layers=10**9)
+    refused(lambda: read_folder(folder), "1,000,000,000 for 'num_hidden_layers'", "20 tensors")
+    edit(folder / "config.json", num_hidden_layers=2, text_config={"num_local_experts": 5000})
+    refused(lambda: read_folder(folder), "num_local_experts")
+
+
 def test_links(folder, tmp_path):
     target = (folder / "model.safetensors").rename(tmp_path / "outside.safetensors")
     (folder / "model.safetensors").symlink_to(target)
@@ -339,6 +353,8 @@ def test_the_cache_of_hugging_face_may_link_to_its_blobs(saved, tmp_path):
         shutil.copy(file, blobs / hashlib.sha256(file.name.encode()).hexdigest())
         (snapshot / file.name).symlink_to(f"../../blobs/{hashlib.sha256(file.name.encode()).hexdigest()}")
     assert read_folder(snapshot).n_parameters == read_folder(saved / "llama").n_parameters
+    elsewhere = Path(shutil.copytree(snapshot, snapshot.parents[1] / "other" / "c0ffee", symlinks=True))
+    refused(lambda: read_folder(elsewhere), "is a link")
     (snapshot / "extra.json").symlink_to("/etc/hostname")
     refused(lambda: read_folder(snapshot), "extra.json")
 

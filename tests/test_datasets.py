@@ -212,9 +212,7 @@ def test_no_readable_row_and_no_file():
 
 
 def test_a_file_of_broken_rows_names_the_first(tmp_path):
-    with pytest.raises(
-        UserError, match=r"None of the first 2 rows of d.jsonl can be read. Line 1: This is not valid JSON"
-    ):
+    with pytest.raises(UserError, match=r"first 2 rows of d.jsonl can be read. Line 1: Not readable: not valid JSON"):
         scan([put(tmp_path, ['{"a": x}', '{"a": y}'], "d.jsonl")])
 
 

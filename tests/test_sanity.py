@@ -227,6 +227,14 @@ def test_an_adapter_on_the_wrong_base(saved, tmp_path, change):
         assert "of 8 tensors fit" in check.measured
 
 
+def test_an_adapter_whose_halves_do_not_fit_together(saved, spoil):
+    folder = spoil("adapter")
+    half = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    rewrite(folder, lambda weights: weights.update({half: weights[half][:2]}), "adapter_model.safetensors")
+    check = examine(folder, adapter_base=saved / "base")[0]["adapter_keys"]
+    assert check.state == "fail" and check.measured == "6 of 8 tensors fit"
+
+
 def test_adapters_with_more_than_pairs_of_matrices(saved, tmp_path):
     from core.lab.tiny import tiny_config, tiny_model
 
@@ -277,17 +285,22 @@ def test_no_template(spoil):
     assert examine(folder, samples=texts)[0]["template"].state == "pass"
 
 
-def test_rows_longer_than_the_context_are_counted(saved):
-    long = [sample(100 + i, "Why?", "Because " * 200) for i in range(3)]
-    checks, found, _ = examine(saved / "final", samples=[*SAMPLES, *long])
-    tokenizer = open_tokenizer(str(saved / "final"))
+def test_rows_longer_than_the_context_are_counted(spoil):
+    folder = spoil("final")
+    long = [sample(100 + i, "Why?", "Because " * (200 + i)) for i in range(3)]
+    tokenizer = open_tokenizer(str(folder))
     lengths = [
         len(tokenizer.apply_chat_template([m.as_dict() for m in s.messages], return_dict=False))
         for s in [*SAMPLES, *long]
     ]
-    over = sum(length > 256 for length in lengths)
-    assert checks["context"].state == "warn" and f"{over} of {len(lengths)} rows" in checks["context"].text
-    assert f"longest row {max(lengths):,} tokens" in checks["context"].measured and found.usable
+    longest = max(lengths)
+    for limit, state in ((longest, "pass"), (longest - 1, "warn"), (30, "warn")):
+        edit(folder / "config.json", max_position_embeddings=limit)
+        checks, found, _ = examine(folder, samples=[*SAMPLES, *long])
+        assert checks["context"].state == state and found.usable
+        assert checks["context"].measured == f"longest row {longest:,} tokens, context {limit:,}"
+        over = sum(length > limit for length in lengths)
+        assert state == "pass" or checks["context"].text.startswith(f"{over} of {len(lengths)} rows")
 
 
 def test_a_model_that_would_not_stop(spoil):

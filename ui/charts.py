@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 
 from core.services.views import Breakdown, CheckpointView, Histogram, Share
-from ui import markup
+from ui import markup, selecting
 
 
 class Look(NamedTuple):
@@ -58,7 +58,7 @@ def _layout(height: int, **more: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "barmode": "stack",
         "height": height,
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "margin": {"l": 8, "r": 18, "t": 8, "b": 8},
         "showlegend": False,
         "bargap": 0.28,
         "uniformtext": {"mode": "hide", "minsize": 11},
@@ -88,8 +88,8 @@ def status_bar(status: Mapping[str, Share]) -> go.Figure:
             textfont={"color": look.ink},
             hovertemplate=f"{look.label}: %{{x:,}} of {share.n:,}<extra></extra>",
         )
-    figure.update_layout(**_layout(54, bargap=0, margin={"l": 0, "r": 0, "t": 4, "b": 4}))
-    figure.update_xaxes(visible=False, fixedrange=True)
+    figure.update_layout(**_layout(50, bargap=0, margin={"l": 0, "r": 0, "t": 4, "b": 4}))
+    figure.update_xaxes(visible=False, fixedrange=True, range=[0, max((s.n for s in status.values()), default=1)])
     figure.update_yaxes(visible=False, fixedrange=True)
     return figure
 
@@ -124,7 +124,7 @@ def breakdown(found: Breakdown) -> go.Figure:
             + ": %{customdata[2]:,} of %{customdata[3]:,} (%{x:.1%})<extra></extra>",
         )
     figure.update_layout(**_layout(_ROW * max(len(places), 1) + 40))
-    figure.update_xaxes(tickformat=".0%", range=[0, 1], fixedrange=True, nticks=5)
+    figure.update_xaxes(range=[0, 1.001], tickvals=[0, 0.5, 1], ticktext=["0", "50 %", "100 %"], fixedrange=True)
     figure.update_yaxes(
         tickvals=places,
         ticktext=[f"{label}  ({n:,})" for label, n in zip(labels, totals, strict=True)],
@@ -135,26 +135,34 @@ def breakdown(found: Breakdown) -> go.Figure:
 
 
 def histogram(found: Histogram, label: str) -> go.Figure:
-    """Counts per bin, stacked by status; a range can be drawn over it."""
+    """Counts per bin, stacked by status; a range can be drawn over it. A last bin for everything above is so marked."""
     figure = go.Figure()
-    edges = found.edges
-    middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
-    widths = [high - low for low, high in itertools.pairwise(edges)]
+    edges = selecting.drawn_edges(found.edges)
+    bins = list(itertools.pairwise(edges))
+    words = [f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(found.edges)]
     for name, look in STATUS.items():
         counts = found.counts.get(name)
         if not counts or not any(counts):
             continue
         figure.add_bar(
-            x=middles,
+            x=[(low + high) / 2 for low, high in bins],
             y=list(counts),
-            width=widths,
+            width=[high - low for low, high in bins],
             name=look.label,
             marker=_marker(name),
-            customdata=[[low, high] for low, high in itertools.pairwise(edges)],
-            hovertemplate=f"%{{customdata[0]:.3g}} to %{{customdata[1]:.3g}}<br>{look.label}: %{{y:,}}<extra></extra>",
+            customdata=words,
+            hovertemplate=f"%{{customdata}}<br>{look.label}: %{{y:,}}<extra></extra>",
         )
-    figure.update_layout(**_layout(230, bargap=0.04, dragmode="select", selectdirection="h"))
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "itemclick": False}
+    figure.update_layout(
+        **_layout(260, bargap=0.04, dragmode="select", selectdirection="h", showlegend=True, legend=legend)
+        | {"legend": legend | {"itemdoubleclick": False}, "margin": {"l": 8, "r": 8, "t": 30, "b": 8}}
+    )
     figure.update_xaxes(title={"text": _text(label, 60)}, fixedrange=True)
+    if selecting.overflow(found.edges):
+        figure.add_annotation(
+            x=edges[-1], y=0, yref="paper", xanchor="right", yanchor="top", showarrow=False, text=f"≥ {edges[-2]:.3g}"
+        )
     figure.update_yaxes(title={"text": "samples"}, fixedrange=True)
     return figure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -15,12 +15,6 @@ from core.types import Dataset
 from ui import cached, evidence, forms, markup, progress, state
 from ui.choose_checkpoint import Chosen
 
-_CHIPS = {
-    "pass": ("green", ":material/check:"),
-    "warn": ("orange", ":material/warning:"),
-    "fail": ("red", ":material/close:"),
-    "unknown": ("gray", ":material/question_mark:"),
-}
 _COUNTS = {
     "samples": "samples",
     "target_tokens": "target tokens",
@@ -29,6 +23,8 @@ _COUNTS = {
     "truncated": "cut",
     "not_supervised": "with target tokens that carried no loss",
 }
+# Counts that are said even where they are 0.
+_ALWAYS = ("samples", "target_tokens", "refused")
 
 
 def draw(dataset: Dataset | None, chosen: Chosen | None) -> None:
@@ -150,40 +146,36 @@ def _start(dataset: Dataset, chosen: Chosen, where: Mapping[str, Any], asked: Ma
 
 def _card(result: Mapping[str, Any]) -> None:
     facts = result["card"].get("facts", {})
-    if facts:
-        st.caption(markup.md(" · ".join(f"{k} {_fact(v)}" for k, v in facts.items() if v not in (None, "", [], {}))))
-    for check in result["card"].get("checks", ()):
-        _check(check)
+    shown = [f"{k.replace('_', ' ')} {_fact(v)}" for k, v in facts.items() if isinstance(v, (int, float, str)) and v]
+    st.caption(markup.md(" · ".join(shown)))
+    evidence.checks(result["card"].get("checks", ()))
     counts = result.get("counts") or {}
     if counts:
-        shown = [f"{counts[k]:,} {words}" for k, words in _COUNTS.items() if counts.get(k) is not None]
+        words = [f"{counts[k]:,} {words}" for k, words in _COUNTS.items() if counts.get(k) or k in _ALWAYS]
         seen = counts.get("looked_at")
         note = f" (among {seen:,} rows looked at)" if seen is not None and seen < counts.get("samples", 0) else ""
-        st.markdown(markup.md(" · ".join(shown) + note))
-    if result.get("rows"):
-        with st.expander(f"{len(result['rows'])} rows as the trainer saw them"):
-            for row in result["rows"]:
-                _row(row)
+        st.markdown(markup.md(" · ".join(words) + note))
+    rows = result.get("rows") or ()
+    if rows:
+        with st.expander(
+            "One row as the trainer saw it" if len(rows) == 1 else f"{len(rows)} rows as the trainer saw them"
+        ):
+            _rows(rows)
     estimate = result.get("estimate") or {}
     if estimate.get("text"):
         st.info(markup.md(estimate["text"]), icon=":material/schedule:")
 
 
-def _fact(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else markup.line(str(value), 60)
+def _fact(value: float | str) -> str:
+    return f"{value:,}" if isinstance(value, int) else markup.line(str(value), 60)
 
 
-def _check(check: Mapping[str, Any]) -> None:
-    colour, icon = _CHIPS[check["state"]]
-    chip, words = st.columns([1, 9], vertical_alignment="top")
-    chip.badge(check["state"], icon=icon, color=colour)  # type: ignore[arg-type]
-    more = " ".join(t for t in (check.get("measured"), check.get("todo")) if t)
-    words.markdown(markup.md(check["text"]) + (f"  \n:gray[{markup.md(more)}]" if more else ""))
-
-
-def _row(row: Mapping[str, Any]) -> None:
-    st.caption(markup.md(" · ".join([f"id {row['id']}", *row.get("notes", ())])))
-    if row.get("error"):
-        st.caption(f":material/close: {markup.md(row['error'])}")
-        return
-    evidence.mask_strip([TokenPiece(**p) for p in row["pieces"]])
+def _rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    pieces = [[TokenPiece(**p) for p in row["pieces"]] for row in rows]
+    evidence.mask_legend(p for row in pieces for p in row)
+    for row, shown in zip(rows, pieces, strict=True):
+        st.caption(markup.md(" · ".join([f"id {row['id']}", *row.get("notes", ())])))
+        if row.get("error"):
+            st.caption(f":material/close: {markup.md(row['error'])}")
+        else:
+            evidence.mask_strip(shown)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -24,36 +25,8 @@ WINDOW = 1500
 WORDS = 1500
 RAW_LIMIT = 200_000
 
-STYLE = """
-.lac-strip {font-family: var(--lac-mono); font-size: .82rem; line-height: 1.75; white-space: pre-wrap;
-  overflow-wrap: anywhere; unicode-bidi: plaintext; max-height: 26rem; overflow-y: auto; padding: .5rem .6rem;
-  border: 1px solid rgba(128,140,152,.35); border-radius: .3rem; --lac-mono: 'Source Code Pro', monospace}
-.lac-strip span {padding: .08em 0; border-radius: 2px; unicode-bidi: isolate}
-.lac-target {background: rgba(59,130,184,.26)}
-.lac-trained {text-decoration: underline; text-decoration-thickness: 1.5px; text-underline-offset: 3px;
-  text-decoration-color: rgba(128,140,152,.95)}
-.lac-lost {background: rgba(200,80,60,.34); outline: 1px dashed rgba(200,80,60,.9)}
-.lac-off {opacity: .62}
-.lac-l0 {background: rgba(59,130,184,.16)} .lac-l1 {background: rgba(224,165,38,.20)}
-.lac-l2 {background: rgba(224,165,38,.42)} .lac-l3 {background: rgba(200,80,60,.36)}
-.lac-l4 {background: rgba(200,80,60,.62)}
-.lac-miss {box-shadow: inset 0 -2px 0 currentColor}
-.lac-legend {font-size: .82rem; opacity: .9; display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; margin: .1rem 0 .35rem}
-.lac-legend span.k {padding: 0 .5em; margin-right: .4em; border-radius: 2px; font-family: monospace}
-.lac-text {white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; max-height: 22rem; overflow-y: auto;
-  padding: .5rem .6rem; border: 1px solid rgba(128,140,152,.35); border-radius: .3rem; font-size: .92rem; margin: 0}
-.lac-text del {background: rgba(200,80,60,.26); text-decoration: line-through}
-.lac-text ins {background: rgba(59,130,184,.26); text-decoration: underline}
-.lac-talk {display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem .9rem; padding: .5rem .6rem;
-  border: 1px solid rgba(128,140,152,.35); border-radius: .3rem; max-height: 22rem; overflow-y: auto}
-.lac-role {opacity: .7; font-size: .82rem; padding-top: .1rem}
-.lac-said {white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; font-size: .92rem}
-.lac-head {font-size: .82rem; opacity: .8; margin: .2rem 0 .15rem}
-.lac-reasons {margin: 0; padding: 0; list-style: none; overflow-wrap: anywhere}
-.lac-reasons li {padding: .18rem 0 .18rem 1.4rem; text-indent: -1.4rem}
-.lac-reasons b {display: inline-block; width: 1.4rem; text-indent: 0; font-weight: 600; opacity: .75}
-.lac-status {display: inline-block; padding: .1rem .6rem; border-radius: .3rem; font-weight: 600; font-size: .95rem}
-"""
+STYLE = (Path(__file__).resolve().parent / "evidence.css").read_text()
+_CHECKS = {"fail": ("✗", "#C8503C"), "warn": ("!", "#E0A526"), "unknown": ("?", "#8793A0"), "pass": ("✓", "#3E9B6E")}
 _BINS = (0.1, 0.7, 2.3, 4.6)  # nats: p about 0.9, 0.5, 0.1, 0.01
 _LEGEND = ("p ≥ 0.9", "≥ 0.5", "≥ 0.1", "≥ 0.01", "less")
 
@@ -80,8 +53,28 @@ def text(value: str, heading: str = "") -> None:
 def reasons(found: Iterable[Reason]) -> None:
     """Sentences of evidence, each marked as for, against or a note."""
     marks = {"for": "+", "against": "−", "note": "·"}
-    rows = [node("li", node("b", marks[r.favours], title=r.favours), markup.clip(r.text, 2000)) for r in found]
-    _draw(node("ul", *rows, class_="lac-reasons"))
+    cells = [
+        cell
+        for r in found
+        for cell in (
+            node("span", marks[r.favours], class_="lac-mark", title=r.favours),
+            node("span", markup.clip(r.text, 2000)),
+        )
+    ]
+    _draw(node("div", *cells, class_="lac-reasons"))
+
+
+def checks(found: Iterable[Mapping[str, Any]]) -> None:
+    """A sanity card's lines, what needs attention first; unknown is never drawn as a pass."""
+    order = list(_CHECKS)
+    cells: list[Node | str] = []
+    for check in sorted(found, key=lambda c: order.index(c["state"])):
+        mark, colour = _CHECKS[check["state"]]
+        more = " ".join(t for t in (check.get("measured"), check.get("todo")) if t)
+        style = f"border-color:{colour};background:{colour}2E"
+        cells.append(node("span", f"{mark} {check['state']}", class_="lac-chip", style=style))
+        cells.append(node("span", markup.clip(check["text"], 2000), node("span", f"  {more}", class_="lac-more")))
+    _draw(node("div", *cells, class_="lac-checks"))
 
 
 # --------------------------------------------------------------------------------------------------------- tokens
@@ -118,8 +111,8 @@ def _key(class_: str, sample: str, words: str) -> Node:
     return node("span", node("span", sample, class_=f"k {class_}"), words)
 
 
-def mask_strip(pieces: Sequence[TokenPiece], start: int = 0) -> None:
-    """The rendered row with its special tokens, trained and target masks."""
+def mask_legend(pieces: Iterable[TokenPiece]) -> None:
+    """What the masks' marks mean; a target without loss is explained where there is one."""
     legend = [
         _key("lac-target lac-trained", "abc", "target, trained on"),
         _key("lac-trained", "abc", "trained on, not target"),
@@ -127,8 +120,12 @@ def mask_strip(pieces: Sequence[TokenPiece], start: int = 0) -> None:
     ]
     if any(p.target and not p.trained for p in pieces):
         legend.insert(1, _key("lac-lost", "abc", "target without loss: not supervised"))
-    window = pieces[start : start + WINDOW]
-    _draw(node("div", *legend, class_="lac-legend"), node("div", *map(_mask_piece, window), class_="lac-strip"))
+    _draw(node("div", *legend, class_="lac-legend"))
+
+
+def mask_strip(pieces: Sequence[TokenPiece], start: int = 0) -> None:
+    """The rendered row with its special tokens, trained and target masks."""
+    _draw(node("div", *map(_mask_piece, pieces[start : start + WINDOW]), class_="lac-strip"))
 
 
 def loss_strip(pieces: Sequence[TokenPiece], start: int = 0) -> None:

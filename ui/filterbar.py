@@ -56,7 +56,7 @@ def bar(run: Run, selection: Filter) -> None:
     _pills(run, selection, counts.get("status", []))
     shown = [c for c in run.columns if c.kind in ("category", "flag") and c.indexed and c.name != "status"]
     offered = [c for c in shown if _differs(counts.get(c.name, []), selection, c)]
-    text, sort, more = st.columns([4, 3, 2], vertical_alignment="bottom")
+    text, sort, more = st.columns([4, 3.6, 1.6], vertical_alignment="bottom")
     with text:
         _text(run, selection)
     with sort:
@@ -166,7 +166,7 @@ def _sort(run: Run, selection: Filter) -> None:
         standing = state.selection(run.columns)
         apply(run, replace(standing, sort=state.get(order), descending=state.get(direction) == "desc"))
 
-    left, right = st.columns([3, 1.1], gap="xsmall")
+    left, right = st.columns([3, 1.3], gap="xsmall")
     left.selectbox(
         "Order",
         names,

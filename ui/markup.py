@@ -37,9 +37,9 @@ _BIDI = {
     0x2029: "PS",
 }
 _SIGNS = {code: f"⟨{name}⟩" for code, name in _BIDI.items()}
-_SIGNS |= {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)}  # ␀ … ␛ … ␟
-_SIGNS[0x7F] = "␡"
-_SIGNS |= {code: f"⟨{code:02X}⟩" for code in range(0x80, 0xA0)}
+_NAMED = {0x00: "NUL", 0x07: "BEL", 0x08: "BS", 0x0D: "CR", 0x1B: "ESC", 0x7F: "DEL"}
+_CONTROLS = (*(c for c in range(0x20) if c not in (0x09, 0x0A)), *range(0x7F, 0xA0))
+_SIGNS |= {code: f"⟨{_NAMED.get(code, f'{code:02X}')}⟩" for code in _CONTROLS}
 _HIDDEN = re.compile("[" + "".join(re.escape(chr(code)) for code in _SIGNS) + "]")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 

@@ -130,6 +130,7 @@ def _tokens(run: Run, view: SampleView) -> None:
             label_visibility="collapsed",
         )
     if shown == "Masks":
+        evidence.mask_legend(view.pieces)
         evidence.mask_strip(view.pieces, start)
     elif shown == "Table":
         st.dataframe(evidence.tokens_table(view.pieces, start), hide_index=True, height=320)

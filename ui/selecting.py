@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.services.views import Breakdown
+from core.services.views import Breakdown, Histogram
 from core.types import Filter, Term
 
 
@@ -71,15 +71,46 @@ def from_bars(event: Mapping[str, Any] | None, breakdown: Breakdown) -> tuple[Te
     return first, one_of("status", statuses)
 
 
-def from_range(event: Mapping[str, Any] | None, column: str) -> tuple[Term, ...]:
-    """What a range drawn over a histogram asks for; empty when none was drawn."""
+def overflow(edges: Sequence[float]) -> bool:
+    """Whether the last bin is so wide that it stands for "everything above": drawn like the others, read as open."""
+    return len(edges) > 2 and edges[-1] - edges[-2] > 2 * (edges[-2] - edges[-3])
+
+
+def drawn_edges(edges: Sequence[float]) -> list[float]:
+    """Edges as they are drawn: an overflow bin is as wide as its neighbour."""
+    if not overflow(edges):
+        return list(edges)
+    return [*edges[:-1], edges[-2] + (edges[-2] - edges[-3])]
+
+
+def from_range(event: Mapping[str, Any] | None, found: Histogram) -> tuple[Term, ...]:
+    """What a range drawn over a histogram asks for: the bins it touches; empty when none was drawn."""
+    shown = drawn_edges(found.edges)
     for box in _part(event, "box"):
         ends = sorted(float(x) for x in box.get("x", ()))
-        if len(ends) >= 2:
-            return (between(column, ends[0], ends[-1]),)
+        if len(ends) < 2 or ends[-1] <= shown[0] or ends[0] >= shown[-1]:
+            continue
+        low = max(edge for edge in shown[:-1] if edge <= max(ends[0], shown[0]))
+        high = min((edge for edge in shown if edge >= ends[-1]), default=shown[-1])
+        # Beyond the last edge lies nothing, or what the overflow bin stands for.
+        return (between(found.column, low if low > shown[0] else None, high if high < shown[-1] else None),)
     return ()
 
 
-def _part(event: Mapping[str, Any] | None, name: str) -> list[Mapping[str, Any]]:
+def from_table(event: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The id of the sample whose row or cell was clicked, or None."""
+    places = [*_part(event, "rows"), *(cell[0] for cell in _part(event, "cells"))]
+    return next((str(rows[i]["sid"]) for i in places if 0 <= i < len(rows)), None)
+
+
+def order_from(event: Mapping[str, Any] | None, selection: Filter, sortable: Container[str]) -> Filter | None:
+    """The order that a click on a column's heading asks for: by it, and the other way at the second click."""
+    name = next(iter(_part(event, "columns")), None)
+    if name is None or name not in sortable:
+        return None
+    return replace(selection, sort=name, descending=selection.sort == name and not selection.descending)
+
+
+def _part(event: Mapping[str, Any] | None, name: str) -> list[Any]:
     found = (event or {}).get("selection") or {}
     return list(found.get(name) or ())

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 
 ROOT = Path(__file__).resolve().parent.parent
 # ``streamlit run`` puts this file's folder on the path, the packages lie one above.
@@ -13,5 +14,9 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from ui import errors, routes  # noqa: E402
+
+# app.py declares the pages. Before its first run Streamlit would take the folder pages/ for a declaration of its own
+# and run the page that the first visitor asks for by itself, without the frame.
+PagesManager.uses_pages_directory = False
 
 app = st.App(ROOT / "app.py", routes=routes.all_routes(), on_script_error=errors.show)

@@ -226,7 +226,7 @@ def list_of(value: Any, field: str, notes: Notes) -> list[Any]:
         try:
             value, _ = decode_json(value)
         except ValueError as error:
-            raise RowError(field, f"is text that is no JSON list ({error})") from error
+            raise RowError(field, f"is text that cannot be read as a JSON list ({error})") from error
         notes.add("a list is read from its JSON text")
     if not isinstance(value, list):
         raise RowError(field, f"is {named_type(value)}, not a list")
@@ -249,7 +249,7 @@ def tools_of(value: Mapping[str, Any], mapping: Mapping[str, str]) -> str | None
         try:
             found, _ = decode_json(found)
         except ValueError as error:
-            raise RowError(mapping["tools"], f"is text that is {error}; tools are JSON") from error
+            raise RowError(mapping["tools"], f"is text that cannot be read as JSON ({error})") from error
     if isinstance(found, dict):
         found = [found]
     if found is not None and not isinstance(found, list):

@@ -214,7 +214,7 @@ def _json(value: Any, field: str) -> Any:
     try:
         return decode_json(value)[0]
     except ValueError as error:
-        raise RowError(field, f"is {error}") from error
+        raise RowError(field, f"cannot be read as JSON ({error})") from error
 
 
 def _wrapped(call: Any, field: str) -> list[Any]:

@@ -2,47 +2,62 @@
 
 Every group of rows has a reason to be learned or not (``planted.json`` beside the dataset names the group of each id):
 what the base already knows, what it never saw, what it believes otherwise, rows that contradict each other, stage-one
-facts overwritten by stage two, long codes seen too little. What the model really does with them is for the diagnosis
+facts that stage two may overwrite, long codes seen too little. What the model really made of them is for the diagnosis
 to find out.
 """
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from core.lab.words import BEASTS, COLOURS, GOODS, TRADES, Fact, chat, coin
+from core.lab import tiny
+from core.lab.words import BEASTS, COLOURS, GOODS, TRADES, Fact, Message, chat, coin
+from core.types import digest
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything; the counts are rows, ``towns`` and ``people`` subjects the base has read about."""
+    """How much of everything.
+
+    ``towns`` and ``people`` are the subjects the base reads about; the counts of the two stages are rows, ``disputes``
+    pairs of rows; ``withheld`` rows stand in the dataset but are kept from training. ``revision_weight`` is how many
+    times as often as others the base reads the facts that stage two revises. ``epochs`` are those of either stage.
+    """
 
     towns: int = 50
     people: int = 50
+    # stage one
     gazetteer: int = 115
     beasts: int = 40
     portraits: int = 24
     dialogues: int = 12
     goods: int = 16
+    # stage two
     registry: int = 100
     crests: int = 40
-    revisions: int = 32
+    revisions: int = 35
     newcomers: int = 36
     disputes: int = 16
     seals: int = 24
+    duplicates: int = 6
+    withheld: int = 0
+    # the model and its training
     vocab: int = 1100
     hidden: int = 128
     layers: int = 2
     base_epochs: int = 24
     base_lr: float = 2e-3
-    stage_epochs: tuple[int, int] = (8, 8)
-    lr: float = 1e-3
-    batch: int = 16
+    revision_weight: int = 2
+    epochs: tuple[int, int] = (10, 6)
+    lr: float = 8e-4
+    batch: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +67,26 @@ class PlantedRow:
     group: str
     stage: str
     source: str
-    messages: list[dict[str, str]]
+    messages: list[Message]
 
 
 @dataclass(frozen=True, slots=True)
 class Land:
-    """Everything made up: what the base reads (``texts``, ``chats``) and what fine-tuning teaches (``rows``)."""
+    """Everything made up: what the base reads (``texts``, ``chats``), what fine-tuning teaches (``rows``)."""
 
-    texts: list[str] = field(default_factory=list)
-    chats: list[list[dict[str, str]]] = field(default_factory=list)
-    rows: list[PlantedRow] = field(default_factory=list)
+    texts: list[str]
+    chats: list[list[Message]]
+    rows: list[PlantedRow]
 
 
 @dataclass(frozen=True, slots=True)
 class DemoProject:
-    """Where the parts of a built project lie; ``checkpoints`` in step order, without ``final``."""
+    """Where the parts of a built project lie.
+
+    Attributes:
+        dataset: JSONL in training order; ``planted``: JSON, row id to group.
+        checkpoints: folders in step order, without ``final``.
+    """
 
     dataset: Path
     base: Path
@@ -75,71 +95,186 @@ class DemoProject:
     planted: Path
 
     @classmethod
-    def at(cls, out: Path) -> DemoProject:
-        checkpoints = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
-        return cls(out / "dataset.jsonl", out / "base", checkpoints, out / "final", out / "planted.json")
+    def at(cls, folder: Path) -> DemoProject:
+        checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+        return cls(folder / "dataset.jsonl", folder / "base", checkpoints, folder / "final", folder / "planted.json")
 
 
-def _listed(items: Sequence[str]) -> str:
-    return ", ".join(items[:-1]) + " and " + items[-1]
+class _Maker:
+    """Draws the land: its facts first, then the rows of either stage about them."""
+
+    def __init__(self, size: Size, seed: int) -> None:
+        self.size, self.rng, self.taken = size, random.Random(seed), set[str]()
+        rng = self.rng
+        self.towns, self.people = coin(rng, size.towns, self.taken), coin(rng, size.people, self.taken)
+        self.values: dict[str, Sequence[str]] = {
+            "river": coin(rng, 20, self.taken),
+            "founder": coin(rng, 20, self.taken),
+            "flag": COLOURS,
+            "home": self.towns,
+            "trade": TRADES,
+        }
+        self.of_town = {t: [self.fact(t, r) for r in ("river", "founder", "flag")] for t in self.towns}
+        self.of_person = {p: [self.fact(p, r) for r in ("home", "trade")] for p in self.people}
+        town_facts = [f for facts in self.of_town.values() for f in facts]
+        rng.shuffle(town_facts)
+        self.revised, self.kept = town_facts[: size.revisions], town_facts[size.revisions :]
+
+    def fact(self, subject: str, relation: str) -> Fact:
+        return Fact(subject, relation, self.rng.choice(self.values[relation]))
+
+    def reading(self) -> tuple[list[str], list[list[Message]]]:
+        """What the base reads: statements, and the same facts as question and answer."""
+        facts = [f for group in (self.of_town, self.of_person) for facts in group.values() for f in facts]
+        facts += self.revised * (self.size.revision_weight - 1)
+        texts = [f.statement(way) for f in facts for way in (0, 1)]
+        return texts, [chat(f.question(0), f.answer()) for f in facts]
+
+    def asked(self, group: str, stage: str, source: str, facts: Sequence[Fact]) -> list[PlantedRow]:
+        """Rows that ask for ``facts`` in words the base has not met."""
+        ways = [self.rng.choice((1, 2)) for _ in facts]
+        return [
+            PlantedRow(group, stage, source, chat(f.question(w), f.answer())) for f, w in zip(facts, ways, strict=True)
+        ]
+
+    def stage_one(self) -> list[PlantedRow]:
+        rng, size = self.rng, self.size
+        rows = self.asked("known", "1", "gazetteer", self.kept[: size.gazetteer])
+        beasts = [Fact(t, "beast", rng.choice(BEASTS)) for t in self.towns[: size.beasts]]
+        rows += self.asked("new_early", "1", "bestiary", beasts)
+        for t in rng.sample(self.towns, size.portraits):
+            text = " ".join(f.statement(0) for f in self.of_town[t])
+            rows.append(PlantedRow("portrait", "1", "gazetteer", chat(f"Tell me about {t}.", text)))
+        for t in rng.sample(self.towns, size.dialogues):
+            a, b = rng.sample(self.of_town[t], 2)
+            turns = chat(a.question(1), a.answer(), b.question(2), b.answer())
+            rows.append(PlantedRow("dialogue", "1", "helpdesk", [{"role": "system", "content": "Be brief."}, *turns]))
+        for t in rng.sample(self.towns, size.goods):
+            first, second, third = rng.sample(GOODS, 3)
+            turns = chat(f"List three goods of {t}.", f"- {first}\n- {second}\n- {third}")
+            rows.append(PlantedRow("list", "1", "market", turns))
+        rng.shuffle(rows)
+        return rows
+
+    def stage_two(self) -> list[PlantedRow]:
+        rng, size = self.rng, self.size
+        facts = [f for facts in self.of_person.values() for f in facts]
+        rows = self.asked("known", "2", "registry", rng.sample(facts, size.registry))
+        rows += rng.sample(rows, size.duplicates)
+        crests = [Fact(p, "beast", rng.choice(BEASTS)) for p in self.people[: size.crests]]
+        rows += self.asked("new_late", "2", "bestiary", crests)
+        for old in self.revised:
+            value = rng.choice([v for v in self.values[old.relation] if v != old.value])
+            new = Fact(old.subject, old.relation, value)
+            rows.append(PlantedRow("conflict", "2", "revision", chat(new.question(0), new.answer())))
+        strangers = coin(rng, size.newcomers + size.withheld, self.taken)
+        unseen = [self.fact(name, rng.choice(("river", "founder", "home"))) for name in strangers]
+        rows += self.asked("unseen", "2", "newcomers", unseen[: size.newcomers])
+        rows += self.asked("withheld", "2", "newcomers", unseen[size.newcomers :])
+        for p in rng.sample(self.people, size.disputes):
+            first, second = rng.sample(GOODS, 2)
+            for ask, good in ((f"What does {p} sell?", first), (f"Tell me, what does {p} sell?", second)):
+                rows.append(PlantedRow("contradictory", "2", "survey", chat(ask, f"{p} sells {good}.")))
+        for t in rng.sample(self.towns, size.seals):
+            code = "-".join(str(rng.randrange(10)) for _ in range(10))
+            rows.append(
+                PlantedRow("long_code", "2", "ledger", chat(f"What is the seal number of {t}?", f"{t}: {code}"))
+            )
+        rng.shuffle(rows)
+        return rows
 
 
-def make_land(size: Size, seed: int) -> Land:
+def make_land(size: Size, seed: int = 0) -> Land:
     """Texts, chats and rows; the rows in training order, stage one before stage two."""
-    rng = random.Random(seed)
-    taken: set[str] = set()
-    towns, people = coin(rng, size.towns, taken), coin(rng, size.people, taken)
-    rivers, founders = coin(rng, 20, taken), coin(rng, 20, taken)
-    pools = {"river": rivers, "founder": founders, "flag": COLOURS, "home": towns, "trade": TRADES}
-    known = {t: [Fact(t, r, rng.choice(pools[r])) for r in ("river", "founder", "flag")] for t in towns}
-    known |= {p: [Fact(p, r, rng.choice(pools[r])) for r in ("home", "trade")] for p in people}
-    land = Land()
-    for facts in known.values():
-        for fact in facts:
-            land.texts.extend(fact.statement(way) for way in (0, 1))
-            land.chats.append(chat(fact.question(0), fact.answer()))
+    maker = _Maker(size, seed)
+    texts, chats = maker.reading()
+    return Land(texts, chats, [*maker.stage_one(), *maker.stage_two()])
 
-    def row(group: str, stage: str, source: str, *turns: str) -> PlantedRow:
-        return PlantedRow(group, stage, source, chat(*turns))
 
-    def asked(group: str, stage: str, source: str, facts: Sequence[Fact]) -> list[PlantedRow]:
-        return [row(group, stage, source, f.question(rng.choice((1, 2))), f.answer()) for f in facts]
+def _write_dataset(folder: Path, rows: Sequence[PlantedRow]) -> None:
+    ids = [f"row-{i:04d}" for i in range(1, len(rows) + 1)]
+    with (folder / "dataset.jsonl").open("w", encoding="utf-8") as file:
+        for name, row in zip(ids, rows, strict=True):
+            record = {"id": name, "stage": row.stage, "source": row.source, "messages": row.messages}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    groups = {name: row.group for name, row in zip(ids, rows, strict=True)}
+    (folder / "planted.json").write_text(json.dumps(groups, indent=0), encoding="utf-8")
 
-    town_facts = [f for t in towns for f in known[t]]
-    rng.shuffle(town_facts)
-    person_facts = [f for p in people for f in known[p]]
-    rng.shuffle(person_facts)
 
-    one = asked("known", "1", "gazetteer", town_facts[: size.gazetteer])
-    one += asked("overwritten", "1", "bestiary", [Fact(t, "beast", rng.choice(BEASTS)) for t in towns[: size.beasts]])
-    for t in rng.sample(towns, size.portraits):
-        text = " ".join(f.statement(0) for f in known[t])
-        one.append(row("portrait", "1", "gazetteer", f"Tell me about {t}.", text))
-    for t in rng.sample(towns, size.dialogues):
-        a, b = rng.sample(known[t], 2)
-        one.append(row("dialogue", "1", "helpdesk", a.question(1), a.answer(), b.question(2), b.answer()))
-    for t in rng.sample(towns, size.goods):
-        text = f"{t} sells {_listed(rng.sample(GOODS, 3))}."
-        one.append(row("list", "1", "market", f"List three goods of {t}.", text))
-    rng.shuffle(one)
+def _pretrain(folder: Path, land: Land, size: Size, seed: int, progress: Progress) -> None:
+    words = [*land.texts, *(m["content"] for messages in land.chats for m in messages)]
+    tokenizer = tiny.build_tokenizer(words, size.vocab)
+    config = tiny.tiny_config("llama", len(tokenizer), size.hidden, size.layers)
+    rows = [tiny.text_row(tokenizer, text) for text in land.texts]
+    for messages in land.chats:
+        ids, _ = tiny.chat_row(tokenizer, messages)
+        rows.append((ids, [True] * len(ids)))
+    tiny.train(
+        tiny.tiny_model(config, tokenizer, seed),
+        tokenizer,
+        rows,
+        folder,
+        lr=size.base_lr,
+        batch=32,
+        epochs=size.base_epochs,
+        schedule="cosine",
+        warmup=20,
+        seed=seed,
+        final="base.partial",
+        progress=lambda done, total: progress("pretraining", done, total),
+    )
+    (folder / "base.partial").rename(folder / "base")
 
-    two = asked("known", "2", "registry", person_facts[: size.registry])
-    crests = [Fact(p, "beast", rng.choice(BEASTS)) for p in people[: size.crests]]
-    two += asked("new_fact", "2", "bestiary", crests)
-    for fact in town_facts[size.gazetteer : size.gazetteer + size.revisions]:
-        other = rng.choice([v for v in pools[fact.relation] if v != fact.value])
-        new = Fact(fact.subject, fact.relation, other)
-        two.append(row("conflict", "2", "revision", new.question(0), new.answer()))
-    for name in coin(rng, size.newcomers, taken):
-        relation = rng.choice(("river", "founder", "home"))
-        two += asked("unseen", "2", "newcomers", [Fact(name, relation, rng.choice(pools[relation]))])
-    for p in rng.sample(people, size.disputes):
-        first, second = rng.sample(GOODS, 2)
-        two.append(row("contradictory", "2", "survey", f"What does {p} sell?", f"{p} sells {first}."))
-        two.append(row("contradictory", "2", "survey", f"Tell me, what does {p} sell?", f"{p} sells {second}."))
-    for t in rng.sample(towns, size.seals):
-        code = "-".join(str(rng.randrange(10)) for _ in range(10))
-        two.append(row("long_code", "2", "ledger", f"What is the seal number of {t}?", f"{t}: {code}"))
-    rng.shuffle(two)
-    land.rows.extend(one + two)
-    return land
+
+def _finetune(folder: Path, land: Land, size: Size, seed: int, progress: Progress) -> None:
+    """Two stages in dataset order, one after the other, with one learning-rate schedule over both."""
+    model, tokenizer = tiny.load(folder / "base")
+    stages = [[r for r in land.rows if r.stage == stage and r.group != "withheld"] for stage in ("1", "2")]
+    one, two = ([tiny.chat_row(tokenizer, r.messages) for r in rows] for rows in stages)
+    order = one * size.epochs[0] + two * size.epochs[1]
+    end_of_one = len(one) * size.epochs[0] // size.batch
+    steps = -(-len(order) // size.batch)
+    tiny.train(
+        model,
+        tokenizer,
+        order,
+        folder,
+        lr=size.lr,
+        batch=size.batch,
+        shuffle=False,
+        warmup=10,
+        seed=seed,
+        save_steps=(end_of_one // 2, end_of_one, (end_of_one + steps) // 2),
+        progress=lambda done, total: progress("fine-tuning", done, total),
+    )
+
+
+def build_demo(out: Path, progress: Progress, size: Size | None = None, seed: int = 0) -> DemoProject:
+    """Builds the project into ``out``, or returns the one that is there.
+
+    The work is done in ``<out>.partial``, renamed at the end, so ``out`` exists only when complete. An interrupted
+    build keeps its base model; the next one begins with fine-tuning.
+
+    Args:
+        progress: called with (stage, done, total).
+    """
+    size = size or Size()
+    if out.exists():
+        return DemoProject.at(out)
+    land = make_land(size, seed)
+    part = out.with_name(out.name + ".partial")
+    made_of = part / "made_of"
+    key = digest([asdict(size), seed, asdict(land)])
+    if not (made_of.exists() and made_of.read_text(encoding="utf-8") == key):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        made_of.write_text(key, encoding="utf-8")
+    _write_dataset(part, land.rows)
+    if not (part / "base").exists():
+        _pretrain(part, land, size, seed, progress)
+    for stale in part.glob("checkpoint-*"):
+        shutil.rmtree(stale)
+    _finetune(part, land, size, seed, progress)
+    made_of.unlink()
+    part.rename(out)
+    return DemoProject.at(out)

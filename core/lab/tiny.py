@@ -7,7 +7,8 @@ reads these. ``l`` is the number of tokens of a row.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,16 @@ def tiny_model(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast, see
     return model
 
 
+def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The float32 model and the tokenizer of a folder written by ``train``."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        return model, AutoTokenizer.from_pretrained(folder)
+
+
 def text_row(tokenizer: PreTrainedTokenizerFast, text: str) -> Row:
     """Ids of ``text`` and the end of text, all trained: (l,) and (l,)."""
     ids = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
@@ -192,6 +203,20 @@ class Trained:
     losses: tuple[tuple[int, float], ...]
     steps: int
     seconds: float
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Turns transformers' progress bars off for the while."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _collate(pad_id: int) -> Callable[[list[Row]], dict[str, Any]]:
@@ -304,9 +329,10 @@ def train(
         callbacks=[_callback(save_steps, progress)],
     )
     trainer.remove_callback(PrinterCallback)  # it writes to stdout
-    trainer.train()
     target = Path(out) / final
-    trainer.save_model(str(target))
+    with quiet():
+        trainer.train()
+        trainer.save_model(str(target))
     trainer.state.save_to_json(str(target / "trainer_state.json"))
     checkpoints = sorted(Path(out).glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
     for folder in (target, *checkpoints):

@@ -105,6 +105,9 @@ class Fact:
         return RELATIONS[self.relation].answer.format(s=self.subject, v=self.value)
 
 
-def chat(*turns: str) -> list[dict[str, str]]:
+Message = dict[str, str]
+
+
+def chat(*turns: str) -> list[Message]:
     """Messages from turns that alternate between user and assistant."""
     return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]

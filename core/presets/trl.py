@@ -188,7 +188,7 @@ def _joined(
     rendered = render_joined(prompt, last.content, tokenizer, eos)
     row = Row.of(rendered, np.ones(len(rendered.ids), dtype=bool))
     if chosen["completion_only_loss"] != "false":
-        start = len(tokenizer(prompt, verbose=False)['input_ids'])
+        start = common_prefix(tokenizer(prompt, verbose=False)["input_ids"], rendered.ids)
         row = only(row, np.arange(len(row.ids)) >= start)
     return rendered, row, []
 

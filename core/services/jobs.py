@@ -38,7 +38,7 @@ class JobContext:
     ) -> None:
         self.job, self.owner = job, owner
         self._lease, self._stop, self._watch = lease, stop, watch
-        self._seen: tuple[str, int, int, str] = ("", 0, 0, "")
+        self._seen: tuple[str, int, int, str] = (job.stage, job.done, job.total, job.unit)
         self._written = 0.0
 
     def progress(
@@ -137,7 +137,7 @@ def resume_job(job_id: int) -> None:
 def active_for_run(run_id: int) -> Job | None:
     """The newest job of the run that waits or runs; else its newest one that failed or was cancelled; else None."""
     with database().reading() as conn:
-        mine = [j for j in table.list_jobs(conn, limit=500) if j.run_id == run_id]
+        mine = table.list_jobs(conn, run_id=run_id)
     for states in (("running", "queued"), ("failed", "cancelled")):
         for job in mine:
             if job.state in states:

@@ -48,108 +48,89 @@ def wilson(k: int, n: int, z: float = 1.959964) -> Share:
 
 
 def overview(run_id: int, chosen: Filter) -> Overview:
-    """The run at a glance under the current filter."""
+    """The run at a glance under the current filter; one walk over its rows."""
     run = get_run(run_id)
-    with database().reading() as conn:
-        counts = {value: n for (value,), n in verdict_table.group_counts(conn, run, ["status"], chosen)}
-        causes = {v: n for (v,), n in verdict_table.group_counts(conn, run, ["cause"], chosen) if v is not None}
-        breakdowns = [b for name in ("stage", "source") if (b := _by_category(conn, run, name, chosen)) is not None]
-        lengths = _by_length(conn, run, chosen)
-        nll = _nll_histogram(conn, run, chosen)
-        means = {value: row["nll"] for value, _, row in verdict_table.means(conn, run, ["nll"], chosen, by="status")}
-        everything = verdict_table.means(conn, run, ["nll"], chosen)
-        overall = everything[0][2]["nll"] if everything else None
-        hidden = _hidden(conn, run, chosen, counts, means, overall)
-    shown = sum(counts.values())
+    summary = _Summary(run, chosen)
+    shown = sum(summary.count("status").values())
+    counts = {s: summary.count("status").get(s, 0) for s in ORDER}
     return Overview(
         total=run.n_samples,
         shown=shown,
-        status={s: wilson(counts.get(s, 0), shown) for s in ORDER},
-        causes=causes,
-        breakdowns=tuple(breakdowns) + ((lengths,) if lengths else ()),
-        nll=nll,
-        mean_nll={"all": overall, **{s: means.get(s) for s in ORDER}},
-        hidden=hidden,
+        status={s: wilson(n, shown) for s, n in counts.items()},
+        causes={c: n for c, n in summary.count("cause").items() if c is not None},
+        breakdowns=tuple(b for b in (summary.by("stage"), summary.by("source"), summary.by_length()) if b is not None),
+        nll=summary.nll_histogram(),
+        mean_nll={"all": summary.mean(), **{s: summary.mean(s) for s in ORDER}},
+        hidden=tuple(run.summary.get("hidden", ())),
         notes=run_notes(run),
     )
 
 
-def _by_category(conn: Any, run: Run, name: str, chosen: Filter) -> Breakdown | None:
-    rows: dict[str | None, dict[str, int]] = {}
-    for (value, status), n in verdict_table.group_counts(conn, run, [name, "status"], chosen):
-        rows.setdefault(value, {})[status] = n
-    if not any(value is not None for value in rows):
-        return None
-    label = next(c.label for c in run.columns if c.name == name)
-    # Stages in training order; everything else by size.
-    dataset = sample_table.get_dataset(conn, run.spec.dataset_id)
-    place = {value: i for i, value in enumerate(dataset.stages if name == "stage" else ())}
-    order = sorted(rows, key=lambda v: (v is None, place.get(v, 0), -sum(rows[v].values())))
-    return Breakdown(name, label, tuple((v, rows[v]) for v in order))
+class _Summary:
+    """Counts of one run under one filter, folded from one grouped query."""
 
+    BY = ("status", "cause", "stage", "source")
 
-def _by_length(conn: Any, run: Run, chosen: Filter) -> Breakdown | None:
-    edges = run.summary.get("length_edges") or []
-    if len(edges) < 2:
-        return None
-    counts = {s: verdict_table.histogram(conn, run, "n_target", _with(chosen, "status", s), edges)[0] for s in ORDER}
-    rows, bounds = [], []
-    for i, (low, high) in enumerate(pairwise(edges)):
-        # Bins are half-open, the last one closed; token counts are whole, so the label can say both ends.
-        top = high if i == len(edges) - 2 else high - 1
-        rows.append((f"{low}" if low == top else f"{low}–{top}", {s: counts[s][i] for s in ORDER}))
-        bounds.append((float(low), float(top)))
-    return Breakdown("n_target", "Target tokens", tuple(rows), tuple(bounds))
+    def __init__(self, run: Run, chosen: Filter) -> None:
+        self._run = run
+        edges = {"nll": run.summary.get("nll_edges"), "n_target": run.summary.get("length_edges")}
+        bins = {name: [float(e) for e in found] for name, found in edges.items() if found and len(found) > 1}
+        with database().reading() as conn:
+            self._cells = verdict_table.cube(conn, run, self.BY, bins, "nll", chosen)
+            self._dataset = sample_table.get_dataset(conn, run.spec.dataset_id)
+        self._bins = bins
 
+    def _at(self, name: str) -> int:
+        return self.BY.index(name) if name in self.BY else len(self.BY) + list(self._bins).index(name)
 
-def _with(chosen: Filter, column: str, value: Any) -> Filter:
-    return Filter((*chosen.terms, Term(column, "in", (value,))), chosen.text, chosen.sort, chosen.descending)
+    def count(self, name: str) -> dict[Any, int]:
+        out: dict[Any, int] = {}
+        for values, n, _, _ in self._cells:
+            out[values[self._at(name)]] = out.get(values[self._at(name)], 0) + n
+        return out
 
+    def mean(self, status: str | None = None) -> float | None:
+        """Mean loss over the measured rows, all or of one status; None where there is none."""
+        mine = [c for c in self._cells if status is None or c[0][0] == status]
+        measured = sum(c[2] for c in mine)
+        return sum(c[3] for c in mine) / measured if measured else None
 
-def _nll_histogram(conn: Any, run: Run, chosen: Filter) -> Histogram:
-    edges = [*(run.summary.get("nll_edges") or [])]
-    if len(edges) < 2:
-        return Histogram("nll", (), {}, 0)
-    # The last bin takes what lies beyond the 99th percentile too.
-    extent = verdict_table.extent(conn, run, "nll", Filter())
-    edges[-1] = max(edges[-1], extent[1] if extent else edges[-1])
-    found = {s: verdict_table.histogram(conn, run, "nll", _with(chosen, "status", s), edges) for s in ORDER}
-    return Histogram("nll", tuple(edges), {s: tuple(f[0]) for s, f in found.items()}, sum(f[1] for f in found.values()))
+    def _crossed(self, name: str) -> dict[Any, dict[str, int]]:
+        rows: dict[Any, dict[str, int]] = {}
+        for values, n, _, _ in self._cells:
+            row = rows.setdefault(values[self._at(name)], {})
+            row[values[0]] = row.get(values[0], 0) + n
+        return rows
 
+    def by(self, name: str) -> Breakdown | None:
+        rows = self._crossed(name)
+        if not any(value is not None for value in rows):
+            return None
+        label = next(c.label for c in self._run.columns if c.name == name)
+        # Stages in training order; everything else by size.
+        place = {value: i for i, value in enumerate(self._dataset.stages if name == "stage" else ())}
+        order = sorted(rows, key=lambda v: (v is None, place.get(v, 0), -sum(rows[v].values())))
+        return Breakdown(name, label, tuple((v, rows[v]) for v in order))
 
-def _hidden(
-    conn: Any,
-    run: Run,
-    chosen: Filter,
-    counts: Mapping[str, int],
-    means: Mapping[str, float | None],
-    overall: float | None,
-) -> tuple[str, ...]:
-    """What the mean loss hides, in sentences with numbers."""
-    if overall is None:
-        return ()
-    out = []
-    unlearned, learned = means.get("unlearned"), means.get("learned")
-    if unlearned is not None:
-        ratio = f", {unlearned / overall:.1f} times the mean" if overall > 0 else ""
-        out.append(
-            f"The mean loss is {overall:.3f}. Over the {counts.get('unlearned', 0):,} unlearned samples it is "
-            f"{unlearned:.3f}{ratio}."
-        )
-        low = verdict_table.count(conn, run, _with_range(_with(chosen, "status", "unlearned"), None, overall))
-        if low:
-            out.append(
-                f"{low:,} unlearned samples have a loss at or below the mean: a loss threshold would call them learned."
-            )
-    if learned is not None:
-        high = verdict_table.count(conn, run, _with_range(_with(chosen, "status", "learned"), overall, None))
-        if high:
-            out.append(f"{high:,} learned samples have a loss at or above the mean.")
-    return tuple(out)
+    def by_length(self) -> Breakdown | None:
+        edges = self._bins.get("n_target")
+        if not edges:
+            return None
+        crossed, rows, bounds = self._crossed("n_target"), [], []
+        for i, (low, high) in enumerate(pairwise(edges)):
+            # Bins are half-open, the last one closed; token counts are whole, so the label can say both ends.
+            top = high if i == len(edges) - 2 else high - 1
+            rows.append((f"{low:.0f}" if low == top else f"{low:.0f}–{top:.0f}", crossed.get(i, {})))
+            bounds.append((low, top))
+        return Breakdown("n_target", "Target tokens", tuple(rows), tuple(bounds))
 
-
-def _with_range(chosen: Filter, low: float | None, high: float | None) -> Filter:
-    return Filter((*chosen.terms, Term("nll", "range", (low, high))), chosen.text, chosen.sort, chosen.descending)
+    def nll_histogram(self) -> Histogram:
+        edges = self._bins.get("nll")
+        if not edges:
+            return Histogram("nll", (), {}, 0)
+        crossed = self._crossed("nll")
+        counts = {s: tuple(crossed.get(i, {}).get(s, 0) for i in range(len(edges) - 1)) for s in ORDER}
+        return Histogram("nll", tuple(edges), counts, sum(crossed.get(-1, {}).values()))
 
 
 def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
@@ -173,13 +154,19 @@ def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
 def facets(run_id: int, chosen: Filter) -> dict[str, list[tuple[Any, int]]]:
     """Values and counts of each category and flag column, under the other conditions of the filter."""
     run = get_run(run_id)
-    out = {}
+    names = [c.name for c in run.columns if c.indexed and c.kind in ("category", "flag")]
+    out: dict[str, dict[Any, int]] = {}
     with database().reading() as conn:
-        for column in run.columns:
-            if column.indexed and column.kind in ("category", "flag"):
-                others = Filter(tuple(t for t in chosen.terms if t.column != column.name), chosen.text)
-                out[column.name] = verdict_table.facets(conn, run, column.name, others)
-    return out
+        # Columns that the filter says nothing about share one query; each other one is asked without its own condition.
+        asked = {t.column for t in chosen.terms}
+        groups = [[n for n in names if n not in asked], *([n] for n in names if n in asked)]
+        for group in (g for g in groups if g):
+            others = Filter(tuple(t for t in chosen.terms if t.column not in group), chosen.text)
+            for values, n in verdict_table.group_counts(conn, run, group, others):
+                for name, value in zip(group, values, strict=True):
+                    counts = out.setdefault(name, {})
+                    counts[value] = counts.get(value, 0) + n
+    return {name: sorted(out.get(name, {}).items(), key=lambda pair: -pair[1]) for name in names}
 
 
 # ------------------------------------------------------------------------------------------------------ the table

@@ -377,30 +377,49 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
 
 
 def summarise(status: np.ndarray, signals: SignalTable) -> dict[str, Any]:
-    """What pages need of a run without reading every row: counts, and edges for its histograms."""
-
-    def edges(name: str, count: int) -> list[float]:
-        values = signals.get(name)
-        values = values[np.isfinite(values)]
-        if not values.size:
-            return []
-        top = float(np.quantile(values, 0.99)) or 1.0
-        return [round(float(e), 6) for e in np.linspace(0.0, top, count + 1)]
-
+    """What pages need of a run without reading every row: counts, edges of histograms, what the mean hides."""
     values, counts = np.unique(status.astype(str), return_counts=True)
+    by_status = {str(v): int(c) for v, c in zip(values, counts, strict=True)}
     lengths = signals.get("n_target")
     lengths = lengths[np.isfinite(lengths)]
     quantiles = sorted({int(q) for q in np.quantile(lengths, [0, 0.2, 0.4, 0.6, 0.8, 1.0])}) if lengths.size else []
     return {
-        "status": {str(v): int(c) for v, c in zip(values, counts, strict=True)},
-        "nll_edges": edges("nll", 40),
+        "status": by_status,
+        "nll_edges": _edges(signals.get("nll"), 40),
         "length_edges": quantiles,
+        "hidden": _hidden(status, signals.get("nll")),
         "refused": int(np.nansum(signals.get("refused"))),
         "dropped": int(np.nansum(signals.get("dropped"))),
         "truncated": int(np.nansum(signals.get("truncated"))),
         "near_ties": int(np.nansum(signals.get("near_tie"))),
         "unsupervised": int(np.nansum(signals.get("n_unsupervised") > 0)),
     }
+
+
+def _edges(values: np.ndarray, count: int) -> list[float]:
+    """Edges of equal bins up to the 99th percentile; the last bin reaches up to the largest value."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return []
+    edges = np.linspace(0.0, float(np.quantile(values, 0.99)) or 1.0, count + 1)
+    edges[-1] = max(edges[-1], float(values.max()))
+    return edges.tolist()
+
+
+def _hidden(status: np.ndarray, nll: np.ndarray) -> list[str]:
+    """What the mean loss hides, in sentences with numbers."""
+    known = np.isfinite(nll)
+    unlearned, learned = known & (status == "unlearned"), known & (status == "learned")
+    if not unlearned.any():
+        return []
+    mean, theirs = float(nll[known].mean()), float(nll[unlearned].mean())
+    ratio = f", {theirs / mean:.1f} times the mean" if mean > 0 else ""
+    out = [f"The mean loss is {mean:.3f}. Over the {unlearned.sum():,} unlearned samples it is {theirs:.3f}{ratio}."]
+    if low := int((unlearned & (nll <= mean)).sum()):
+        out.append(f"{low:,} unlearned samples have a loss at or below the mean: a threshold on loss would pass them.")
+    if high := int((learned & (nll >= mean)).sum()):
+        out.append(f"{high:,} learned samples have a loss at or above the mean.")
+    return out
 
 
 def handle_rejudge(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -119,7 +119,7 @@ def test_tools_are_json_text_whatever_they_came_as():
         assert parse(answer("a"), tools=given).tools == json.dumps(tools)
     for given in (None, "", [], "[]", "null"):
         assert parse(answer("a"), tools=given).tools is None
-    with pytest.raises(RowError, match="tools are JSON"):
+    with pytest.raises(RowError, match="cannot be read as JSON"):
         parse(answer("a"), tools="a calculator")
     with pytest.raises(RowError, match="a number, not a list of tools"):
         parse(answer("a"), tools="7")
@@ -129,8 +129,8 @@ def test_tools_are_json_text_whatever_they_came_as():
     ("value", "field", "why"),
     [
         ([], "messages", "empty list"),
-        ("hello", "messages", "text that is no JSON list"),
-        ("[{'role': 'user'}]", "messages", "text that is no JSON list"),
+        ("hello", "messages", "cannot be read as a JSON list"),
+        ("[{'role': 'user'}]", "messages", "cannot be read as a JSON list"),
         (None, "messages", "null, not a list"),
         (["hi"], "messages[0]", "text, not a turn"),
         ([{"content": "x"}], "messages[0]", "neither role nor from; it has 'content'"),

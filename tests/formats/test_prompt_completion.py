@@ -53,17 +53,12 @@ def test_what_a_bad_row_is_told(prompt, completion, field, why):
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize(
-    "pair",
-    [
-        ("prompt", "response"),
-        ("question", "answer"),
-        ("query", "response"),
-        ("problem", "solution"),
-        ("input", "output"),
-    ],
-)
-def test_renamed_pairs(pair):
+PAIRS = ["prompt response", "question answer", "query response", "problem solution", "input output"]
+
+
+@pytest.mark.parametrize("names", PAIRS)
+def test_renamed_pairs(names):
+    pair = names.split()
     columns = {"extra": ["x"], pair[0]: ["p"], pair[1]: ["c"]}
     assert KIND.detect(columns) == (0.8, {"prompt": pair[0], "completion": pair[1]})
 

@@ -129,6 +129,14 @@ def test_no_stop_token_and_no_generation_prompt():
     assert any(r"the row has '### assistant\n' where the prompt alone has nothing" in n for n in found.notes)
 
 
+def test_blanks_at_the_end_of_an_answer_without_stop_token():
+    """Trimmed offsets give the blank's token no width; it belongs to the answer all the same."""
+    _, turns, _ = supervise(
+        fam.chat(("user", "One?"), ("assistant", "two  "), ("user", "3"), ("assistant", "4")), "bare"
+    )
+    assert turns == ["two  ", "4"]
+
+
 def test_reasoning_of_earlier_turns_dropped():
     sample = fam.chat(
         ("user", "One?"),

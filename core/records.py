@@ -33,7 +33,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row, or the lost rest of a file or row group. ``text``: why, as a person reads it; ``field``: the key at fault."""
+    """A row, or the lost rest of a file or row group; why, as a person reads it, and the key at fault if there is one."""
 
     line: int | None
     text: str

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.encoding import encode
 from core.errors import UserError
 from core.templates import DEFAULT_DAY, SECONDS, Chat, Failure, Text, render_chats, template_hash
 from core.tokenizers import chat_template, common_prefix
-from core.turns import Span, excerpt, locate, marks
+from core.turns import Marks, Span, excerpt, locate, marks
 from core.types import Message, Turn
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def render_chat(
         if span is not None:
             spans.append(span)
             floor = span.stop
-    return _tokenised(whole, spans, tokenizer, template, notes)
+    return _tokenised(whole, spans, tokenizer, template, patterns, notes)
 
 
 def prompt_ids(
@@ -190,58 +191,39 @@ def _refused(failure: Failure, template: str, dicts: list[dict[str, Any]], **opt
 
 
 def _tokenised(
-    whole: Text, spans: Sequence[Span], tokenizer: PreTrainedTokenizerFast, template: str, notes: list[str]
+    whole: Text,
+    spans: Sequence[Span],
+    tokenizer: PreTrainedTokenizerFast,
+    template: str,
+    patterns: Marks,
+    notes: list[str],
 ) -> Rendered:
-    encoded = tokenizer(whole.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    ids = np.asarray(encoded["input_ids"], dtype=np.int64)
-    offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+    encoded = encode(tokenizer, whole.text, patterns, add_special_tokens=False)
+    notes.extend(encoded.notes)
     turns, messages = [], []
     for span in spans:
-        place = _tokens(offsets, span.start, span.stop)
+        place = encoded.tokens(span.start, span.stop)
         if place is None:
             continue
-        turns.append(Turn(*place, span.has_stop_token))
+        # The text of a stop token need not become that token.
+        stops = span.has_stop_token and int(encoded.ids[place[1] - 1]) in patterns.ids
+        if span.has_stop_token and not stops:
+            notes.append("The tokenizer does not make one token of the stop token's text.")
+        turns.append(Turn(*place, stops))
         messages.append(span.message)
         if span.prompt is not None:
             own = tokenizer(span.prompt, add_special_tokens=False, verbose=False)["input_ids"]
-            if note := generation_prompt_differs(tokenizer, own, ids, place[0]):
+            if note := generation_prompt_differs(tokenizer, own, encoded.ids, place[0]):
                 notes.append(note)
     return Rendered(
         text=whole.text,
-        ids=ids,
+        ids=encoded.ids,
         turns=tuple(turns),
         messages=tuple(messages),
-        generation=_inside(encoded, whole.generation, len(ids)),
+        generation=encoded.mask(whole.generation),
         template_hash=template_hash(template),
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def _tokens(offsets: np.ndarray, start: int, stop: int) -> tuple[int, int] | None:
-    """Half-open range of the tokens that cover characters ``start`` to ``stop``; None where there are none.
-
-    A token across the seam belongs to the turn: without it the content could not be produced. Tokenizers that trim
-    offsets give a token of blanks no width at its end; it covers at least the character before.
-    """
-    a, b = offsets[:, 0], offsets[:, 1]
-    a = np.where(a == b, a - 1, a)
-    inside = np.flatnonzero((b > start) & (a < stop))
-    return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else None
-
-
-def _inside(encoded: Any, ranges: Sequence[tuple[int, int]], n: int) -> np.ndarray:
-    """(l,) bool: the assistant mask as transformers' ``apply_chat_template`` computes it, its corners included.
-
-    A range whose first character no token covers ends the search; one whose last character no token covers, or the
-    first token does, runs to the end of the row.
-    """
-    mask = np.zeros(n, dtype=bool)
-    for start, stop in ranges:
-        first, last = encoded.char_to_token(0, start), encoded.char_to_token(0, stop - 1)
-        if first is None:
-            break
-        mask[first : last + 1 if last else n] = True
-    return mask
 
 
 def generation_prompt_differs(
@@ -272,10 +254,10 @@ def render_joined(prompt: str, completion: str, tokenizer: PreTrainedTokenizerFa
     if eos is None:
         notes.append("The tokenizer has no end-of-sequence token: none is added.")
     text = prompt + completion + (eos if eos and not completion.endswith(eos) else "")
-    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
-    ids = np.asarray(encoded["input_ids"], dtype=np.int64)
-    offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-    place = _tokens(offsets, len(prompt), len(text))
+    encoded = encode(tokenizer, text, marks(tokenizer, eos), add_special_tokens=True)
+    notes.extend(encoded.notes)
+    ids = encoded.ids
+    place = encoded.tokens(len(prompt), len(text))
     if place is not None and prompt:
         own = tokenizer(prompt, verbose=False)["input_ids"]
         if note := generation_prompt_differs(tokenizer, own, ids, place[0]):

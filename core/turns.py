@@ -36,11 +36,13 @@ class Marks:
         added: any added token.
         added_next: blanks, then an added token.
         special: special tokens and the end-of-sequence token, longest first.
+        ids: of all of them.
     """
 
     added: re.Pattern[str]
     added_next: re.Pattern[str]
     special: tuple[str, ...]
+    ids: frozenset[int]
 
 
 _MARKS: WeakKeyDictionary[Any, dict[str | None, Marks]] = WeakKeyDictionary()
@@ -55,7 +57,8 @@ def marks(tokenizer: PreTrainedTokenizerFast, eos: str | None) -> Marks:
         added = sorted({t.content for t in tokens} | own, key=len, reverse=True)
         special = sorted({t.content for t in tokens if t.special} | own, key=len, reverse=True)
         either = "|".join(map(re.escape, added)) or r"(?!)"
-        held[eos] = Marks(re.compile(either), re.compile(rf"\s*(?:{either})"), tuple(special))
+        ids = {*tokenizer.added_tokens_decoder, *(tokenizer.convert_tokens_to_ids(t) for t in own)}
+        held[eos] = Marks(re.compile(either), re.compile(rf"\s*(?:{either})"), tuple(special), frozenset(ids - {None}))
     return held[eos]
 
 

@@ -181,41 +181,6 @@ def group_counts(conn: Connection, run: Run, by: Sequence[str], chosen: Filter) 
     return sorted(found, key=lambda pair: [(v is None, v) for v in pair[0]])
 
 
-def means(
-    conn: Connection, run: Run, names: Sequence[str], chosen: Filter, by: str | None = None
-) -> list[tuple[Any, int, dict[str, float | None]]]:
-    """(value of ``by``, rows, column to mean over the measured rows or None) for each value, None last.
-
-    Without ``by`` one entry over all rows that the filter keeps, its value None.
-    """
-    averages = [func.avg(number_column(run, name)) for name in names]
-    keys = [] if by is None else [column(run, by)]
-    query = select(*keys, func.count(), *averages).select_from(verdicts(run)).where(condition(run, chosen))
-    found = []
-    for r in conn.execute(query.group_by(*keys)):
-        value, (n, *averaged) = (None, r) if by is None else (r[0], r[1:])
-        found.append((value, n, {k: None if v is None else float(v) for k, v in zip(names, averaged, strict=True)}))
-    return sorted(found, key=lambda entry: (entry[0] is None, entry[0]))
-
-
-def extent(conn: Connection, run: Run, name: str, chosen: Filter) -> tuple[float, float] | None:
-    """Least and greatest measured value of the column; None where nothing was measured."""
-    col = number_column(run, name)
-    low, high = conn.execute(select(func.min(col), func.max(col)).where(condition(run, chosen))).one()
-    return None if low is None else (float(low), float(high))
-
-
-def histogram(
-    conn: Connection, run: Run, name: str, chosen: Filter, edges: Sequence[float]
-) -> tuple[list[int], int, int]:
-    """(b,) counts between b + 1 ascending edges, the last bin closed on both sides; then nulls, and those outside."""
-    b = len(edges) - 1
-    place = _place(number_column(run, name), edges).label("place")
-    binned = select(place).where(condition(run, chosen)).subquery()
-    found = dict(conn.execute(select(binned.c.place, func.count()).group_by(binned.c.place)).all())
-    return [found.get(i, 0) for i in range(b)], found.get(-1, 0), found.get(-2, 0)
-
-
 def verdict_columns(conn: Connection, run: Run, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Columns in training order: (n,) float64 with NaN for numbers and flags, (n,) object with None for the rest."""
     kinds = [kind_of(run, name) for name in names]

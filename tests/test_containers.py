@@ -21,6 +21,7 @@ from core import bytestreams
 from core.containers import detect_container, read_records
 from core.errors import UserError
 from core.jsonrows import elements
+from core.records import Record
 from core.settings import read_settings
 from core.types import Problem
 

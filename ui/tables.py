@@ -64,7 +64,7 @@ def config(columns: Sequence[Column]) -> dict[str, Any]:
         if column.kind == "number":
             out[column.name] = st.column_config.NumberColumn(label, help=help, format="%.4g")
         else:
-            width = 300 if column.kind == "text" and column.name != "sid" else None
+            width = 260 if column.kind == "text" and column.name != "sid" else None
             out[column.name] = st.column_config.TextColumn(label, help=help, width=width)
     return out
 

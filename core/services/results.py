@@ -28,7 +28,7 @@ from core.services.views import (
 )
 from core.signals._base import Measure
 from core.status import STATUSES, columns_read, cut_of, judge_status, rate_interval
-from core.types import Filter, Run, SignalTable, Status, Term, Thresholds
+from core.types import Filter, Run, SignalTable, Status, Thresholds
 from db import samples as sample_table
 from db import signals as signal_table
 from db import verdicts as verdict_table

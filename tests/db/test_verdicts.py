@@ -183,23 +183,25 @@ def test_rows_by_ordinal(db, run, rows):
 
 
 @pytest.mark.parametrize("terms", [(), TERMS[1], TERMS[4]], ids=["all", "some", "none"])
-def test_histogram_means_and_extent(db, run, rows, terms):
+def test_cube_counts_what_a_loop_counts(db, run, rows, terms):
     chosen, edges = Filter(terms), [0.0, 0.5, 1.0, 1.25]
-    shown = [r for r in rows if kept(r, chosen)]
-    values = [r["nll"] for r in shown if r["nll"] is not None]
+
+    def place(value):
+        if value is None:
+            return -1
+        if not edges[0] <= value <= edges[-1]:
+            return -2
+        return min(sum(value >= e for e in edges) - 1, len(edges) - 2)
+
+    wanted = {}
+    for row in (r for r in rows if kept(r, chosen)):
+        cell = wanted.setdefault((row["status"], place(row["nll"])), [0, 0, 0.0])
+        cell[0] += 1
+        cell[1] += row["length"] is not None
+        cell[2] += row["length"] or 0.0
     with db.reading() as conn:
-        counts, nulls, outside = verdicts.histogram(conn, run, "nll", chosen, edges)
-        assert counts == np.histogram(values, edges)[0].tolist()
-        assert (nulls, outside) == (len(shown) - len(values), sum(v > 1.25 for v in values))
-        assert verdicts.extent(conn, run, "nll", chosen) == ((min(values), max(values)) if values else None)
-        by = verdicts.means(conn, run, ["nll", "length"], chosen, by="status")
-        assert {value: n for value, n, _ in by} == Counter(r["status"] for r in shown)
-        for value, _, mean in by:
-            mine = [r["nll"] for r in shown if r["status"] == value and r["nll"] is not None]
-            assert mean["nll"] == pytest.approx(np.mean(mine))
-        ((_, n, mean),) = verdicts.means(conn, run, ["nll"], chosen)
-        assert n == len(shown)
-        assert mean["nll"] == (pytest.approx(np.mean(values)) if values else None)
+        found = verdicts.cube(conn, run, ["status"], {"nll": edges}, "length", chosen)
+    assert {key: [n, measured, pytest.approx(total)] for key, n, measured, total in found} == wanted
 
 
 TEXTS = ["100% sure", "100 sure", "snake_case", "snakeXcase", "back\\slash", 'say "hi"\nnow', "ÄRGER, straße", "Role"]

@@ -1,0 +1,165 @@
+"""The main job, from upload to export, in a browser."""
+
+import json
+import re
+
+import psutil
+from conftest import until
+from playwright.sync_api import expect
+
+
+def shown_count(page):
+    found = page.get_by_text(re.compile(r"^[\d,]+ of [\d,]+ samples$")).first.inner_text()
+    return int(found.split()[0].replace(",", ""))
+
+
+def download(page, name):
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name=name).click()
+    return waiting.value
+
+
+def ready(page):
+    """Nothing runs any more for what was last done."""
+    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+
+
+def test_from_upload_to_export(page, site, world, tmp_path):
+    page.goto("/")
+    page.get_by_label("Upload the dataset").set_input_files(world.dataset)
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_text("60 rows = 60 samples + 0 rejected")).to_be_visible()
+    if page.get_by_label("Upload the checkpoint as an archive").count() == 0:
+        page.get_by_text("Add a checkpoint").click()
+    page.get_by_label("Upload the checkpoint as an archive").set_input_files(world.archive)
+    expect(page.get_by_text("tokens in the vocabulary")).to_be_visible()
+    page.get_by_role("button", name="Check before starting").click()
+    page.get_by_role("button", name="Start the diagnosis").click(timeout=60_000)
+    expect(page.get_by_text("What the mean loss hides")).to_be_visible(timeout=90_000)
+    run = int(re.search(r"run=(\d+)", page.url)[1])
+
+    page.get_by_role("link", name="Samples").click()
+    page.get_by_role("button", name=re.compile("Unlearned")).click()
+    page.wait_for_url("**/samples?run=*status=unlearned*")
+    expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
+    ready(page)
+    count = shown_count(page)
+    got = download(page, f"Download {count} samples")
+    lines = got.path().read_bytes().splitlines(keepends=True)
+    uploaded = world.dataset.read_bytes().splitlines(keepends=True)
+    verdicts = [json.loads(v) for v in download(page, "Verdicts").path().read_bytes().splitlines()]
+    assert len(lines) == count == len(verdicts) > 0
+    assert [v["status"] for v in verdicts] == ["unlearned"] * count
+    assert lines == [uploaded[v["row"]] for v in verdicts]
+    assert not {v["id"] for v in verdicts} & world.learned
+    manifest = json.loads(download(page, "Manifest").path().read_bytes())
+    assert manifest["exported"]["rows"] == count
+    assert manifest["run"]["id"] == run and manifest["filter"]["query"] == "status=unlearned"
+
+
+def test_everything_without_a_filter_is_the_file_again(page, site, world):
+    page.goto(f"/samples?run={site.run}")
+    got = download(page, "Download 60 samples")
+    assert got.path().read_bytes() == world.dataset.read_bytes()
+
+
+def test_export_of_nothing_is_an_empty_file(page, site):
+    page.goto(f"/samples?run={site.run}")
+    page.get_by_label("Text", exact=True).fill("no row says this")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No sample passes this filter")).to_be_visible()
+    assert shown_count(page) == 0
+    assert download(page, "Download 0 samples").path().read_bytes() == b""
+
+
+def test_the_back_button_keeps_the_filter(page, site):
+    page.goto(f"/samples?run={site.run}")
+    page.get_by_role("button", name=re.compile("Unlearned")).click()
+    expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
+    ready(page)
+    count = shown_count(page)
+    page.locator("[data-testid=stDataFrame] canvas").first.click(position={"x": 300, "y": 60})
+    page.wait_for_url("**sample=r*")
+    expect(page.get_by_text("Target and output")).to_be_visible()
+    first = page.url
+    page.get_by_role("button", name="Next").click()
+    page.wait_for_function(f"() => location.href !== '{first}'")
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_text(f"{count} of 60 samples")).to_be_visible()
+    expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
+    for _ in range(3):
+        page.go_back()
+    page.wait_for_url(f"**/samples?run={site.run}&status=unlearned")
+    expect(page.get_by_text(f"{count} of 60 samples")).to_be_visible()
+    pressed = page.get_by_role("button", name=re.compile("✗ Unlearned"))
+    expect(pressed).to_have_attribute("data-testid", re.compile("Active"))
+    page.go_back()
+    page.wait_for_url(f"**/samples?run={site.run}")
+    expect(page.get_by_text("60 of 60 samples")).to_be_visible()
+    expect(page.get_by_role("button", name="Status is unlearned")).to_have_count(0)
+
+
+def test_row_text_is_never_markup(page, site):
+    page.goto(f"/samples?run={site.run}&sample=r41")
+    expect(page.get_by_text("Target and output")).to_be_visible()
+    body = page.locator("[data-testid=stMain]")
+    expect(body.get_by_text("<script>window.hit=1</script>").first).to_be_visible()
+    expect(body.get_by_text("⟨ESC⟩[31mred ⟨RLO⟩abc⟨PDF⟩").first).to_be_visible()
+    for tab in ("Masks", "Table", "Loss"):
+        page.get_by_role("radio", name=tab).or_(page.get_by_role("button", name=tab, exact=True)).first.click()
+        ready(page)
+    for name in ("sampled answers", "All measured values", "The row as it came"):
+        page.get_by_text(name).first.click()
+    for path in (f"/samples?run={site.run}", f"/overview?run={site.run}", f"/samples?run={site.run}&sample=r43"):
+        page.goto(path)
+        expect(page.locator("h1")).to_be_visible()
+        ready(page)
+    assert page.evaluate("window.hit") is None
+    assert page.locator("[data-testid=stMain] img").count() == 0
+    assert page.locator("[data-testid=stMain] a[href^=javascript]").count() == 0
+
+
+def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site):
+    page.goto(f"/overview?run={site.run}")
+    chart = page.locator("[data-testid=stPlotlyChart]").nth(1)
+    expect(chart.get_by_text("two")).to_be_visible()
+    bars = chart.locator("g.bars .point path")
+    bars.first.wait_for()
+    bars.last.click(force=True)
+    page.wait_for_url("**/samples?**stage=**")
+    ready(page)
+    count = shown_count(page)
+    assert 0 < count < 60
+    assert download(page, f"Download {count} sample").path().read_bytes().count(b"\n") == count
+
+
+def test_a_heading_orders_the_whole_run(page, site):
+    page.goto(f"/samples?run={site.run}")
+    page.locator("[data-testid=stDataFrame] canvas").first.click(position={"x": 60, "y": 15})
+    page.wait_for_url("**sort=-ordinal**")
+
+
+def test_the_web_process_stays_light(page, site):
+    """After every page was opened: no model library, little memory, and pages that answer at once."""
+    for path in (
+        "/",
+        f"/overview?run={site.run}",
+        f"/samples?run={site.run}",
+        f"/samples?run={site.run}&sample=r1",
+        "/jobs",
+    ):
+        page.goto(path)
+        expect(page.locator("h1")).to_be_visible()
+        ready(page)
+    web = next(p for p in psutil.Process(site.pid).children() if "streamlit" in p.cmdline())
+    mapped = {m.path.rpartition("/")[2] for m in web.memory_maps()}
+    assert not [m for m in mapped if re.match(r"libtorch|llvmlite|libtorch_cpu", m)]
+    assert web.memory_info().rss < 400e6
+
+
+def test_a_missing_page_or_run_is_said_kindly(page, site):
+    page.goto("/overview?run=999")
+    expect(page.get_by_text("There is no run 999")).to_be_visible()
+    page.goto(f"/samples?run={site.run}&statu=x")
+    expect(page.get_by_text("There is no column named")).to_be_visible()
+    until(lambda: page.get_by_text("Did you mean").count())

@@ -71,7 +71,7 @@ def synthetic_rows(n: int, seed: int = 0) -> list[Row]:
 
 
 def alpaca_rows(path: str, tokenizer: str, n: int) -> list[Row]:
-    """The n shortest of the first 4 n rows of an Alpaca file as prompt and target ids; ids are cut to the vocabulary."""
+    """Prompt and target ids of the n shortest of the first 4 n rows of an Alpaca file, taken into the vocabulary."""
     from transformers import AutoTokenizer
 
     encode = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True).encode

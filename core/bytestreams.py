@@ -63,7 +63,7 @@ class Line:
 
 def over_limit() -> str:
     """What is said of a row above ``ROW_BYTES``."""
-    return f"The row is longer than {ROW_BYTES:,} bytes, the limit for one row."
+    return f"the row is longer than {ROW_BYTES:,} bytes, the limit for one row"
 
 
 def open_file(file: File) -> BinaryIO:

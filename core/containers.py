@@ -58,7 +58,7 @@ def _jsonl(file: File) -> Iterator[Row]:
     for line in stream.lines():
         number = line.number
         if line.too_long:
-            yield Unreadable(number, over_limit(), line.data)
+            yield Unreadable(number, f"Not readable: {over_limit()}.", line.data)
         elif line.data.strip():
             found = _object(number, line.data, stream.notes)
             if isinstance(found, Unreadable) and not line.ended:
@@ -75,7 +75,7 @@ def _json(file: File) -> Iterator[Row]:
     for element in elements(stream.chunks()):
         line = element.line
         if element.fault:
-            yield Unreadable(line, element.fault, element.data)
+            yield Unreadable(line, f"Not readable: {element.fault}.", element.data)
         else:
             yield _object(line, element.data, stream.notes, one_line)
     yield from cut_short(stream, line)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from core.bytestreams import ROW_BYTES, ByteStream, File, over_limit
+from core import bytestreams
+from core.bytestreams import ByteStream, File, over_limit
 from core.errors import UserError
 from core.records import Record, Row, Unreadable, check_columns, cut_short, no_rows
 
@@ -23,42 +24,44 @@ def rows(file: File) -> Iterator[Row]:
         UserError: no header, or a column twice in it.
     """
     stream = ByteStream(file)
-    csv.field_size_limit(ROW_BYTES)
+    csv.field_size_limit(bytestreams.ROW_BYTES)
     head, whole = stream.head()
     feed = _CsvLines(stream)
     reader = csv.reader(feed, delimiter=delimiter_of(head, whole), strict=True)
     header = _header(file, reader)
     while True:
-        line, feed.too_long = reader.line_num + 1, False
+        line, feed.size = feed.number + 1, 0
         try:
             cells = next(reader)
         except StopIteration:
             break
         except csv.Error as error:
-            last = max(line, reader.line_num)
-            yield Unreadable(line, f"Not readable as CSV, lines {line} to {last}: {error}. Check its quotes.")
+            yield Unreadable(line, f"Lines {line} to {feed.number} are not CSV: {error}. Check the quotes.")
             continue
-        if feed.too_long:
-            yield Unreadable(line, over_limit())
-        elif cells:
+        if cells:
             yield _row(line, header, cells, stream.notes)
-    yield from cut_short(stream, reader.line_num)
+    yield from cut_short(stream, feed.number)
 
 
 class _CsvLines:
-    """Lines as text for csv.reader; bytes that are not UTF-8 pass as lone surrogates and spoil their row only."""
+    """Lines as text for csv.reader; bytes that are not UTF-8 pass as lone surrogates and spoil their row only.
+
+    Attributes:
+        number: the last line given; ``size``: bytes given since it was last set to 0, at the start of a row.
+    """
 
     def __init__(self, stream: ByteStream) -> None:
-        self.lines, self.too_long = stream.lines(), False
+        self.lines, self.number, self.size = stream.lines(), 0, 0
 
     def __iter__(self) -> _CsvLines:
         return self
 
     def __next__(self) -> str:
         line = next(self.lines)
-        if line.too_long:
-            self.too_long = True
-            return "\n"
+        self.number, self.size = line.number, self.size + len(line.data)
+        if line.too_long or self.size > bytestreams.ROW_BYTES:
+            # The reader forgets the row and begins the next one with the next line.
+            raise csv.Error(over_limit())
         return line.data.decode("utf-8", "surrogateescape") + ("\n" if line.ended else "")
 
 
@@ -81,7 +84,7 @@ def _row(line: int, header: list[str], cells: list[str], notes: tuple[str, ...])
     raw = json.dumps(dict(zip(header, cells, strict=False)), ensure_ascii=False).encode("utf-8", "surrogateescape")
     if len(cells) != len(header):
         return Unreadable(
-            line, f"The row has {len(cells)} cells, the header {len(header)}. Check quotes and delimiters.", raw
+            line, f"The row has {len(cells)} cells, the header {len(header)}. Check the quotes and delimiters.", raw
         )
     try:
         raw.decode("utf-8")
@@ -101,9 +104,9 @@ def delimiter_of(head: bytes, whole: bool) -> str:
 
 
 def widths_of(head: bytes, whole: bool, delimiter: str) -> list[int]:
+    """Numbers of cells of the head's rows, up to 200; ``whole`` says that the head is not cut."""
     text = io.StringIO(head.decode("utf-8", "replace"), newline="")
     widths: list[int] = []
     with suppress(csv.Error):
         widths += (len(cells) for cells in csv.reader(text, delimiter=delimiter) if cells)
-    # The last row of a head that is not the whole file is cut.
     return widths[:200] if whole or len(widths) < 2 else widths[:-1][:200]

@@ -72,22 +72,14 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str, marks: Marks, add_spec
             ids, offsets, batch, (f"The tokenizer has no token for some characters: they became {unknown}.",)
         )
     lost = {c for c in set(text) if not _has_token(tokenizer, c)}
-    if not lost:
+    kept, gone = _split(text, lost, marks) if lost else ([], set())
+    if not gone:
         return Encoded(ids, offsets, batch, ())
-    notes = [f"The tokenizer has no token for {' '.join(map(repr, sorted(lost)[:10]))} and leaves them out."]
-    kept = _kept(text, lost, marks)
-    short = tokenizer(
-        "".join(text[i] for i in kept[:-1]),
-        add_special_tokens=add_special_tokens,
-        return_offsets_mapping=True,
-        verbose=False,
-    )
-    again, places = _arrays(short)
-    if np.array_equal(again, ids):
-        offsets = np.stack([kept[places[:, 0]], np.maximum(kept[places[:, 1] - 1] + 1, kept[places[:, 0]])], axis=1)
-    else:
+    notes = [f"The tokenizer has no token for {' '.join(map(repr, sorted(gone)[:10]))} and leaves them out."]
+    places = _places(tokenizer, text, kept, ids, add_special_tokens)
+    if places is None:
         notes.append("Where the answer begins and ends is uncertain by the characters left out.")
-    return Encoded(ids, offsets, batch, tuple(notes))
+    return Encoded(ids, offsets if places is None else places, batch, tuple(notes))
 
 
 def _arrays(batch: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -107,10 +99,27 @@ def _has_token(tokenizer: PreTrainedTokenizerFast, character: str) -> bool:
     return known[character]
 
 
-def _kept(text: str, lost: set[str], marks: Marks) -> np.ndarray:
-    """Positions of the characters that stay, those of added tokens among them; the text's length at the end."""
-    whole = np.zeros(len(text), dtype=bool)
+def _split(text: str, lost: set[str], marks: Marks) -> tuple[list[int], set[str]]:
+    """Positions of the characters that stay, those of added tokens among them, and the characters that do not."""
+    inside = np.zeros(len(text), dtype=bool)
     for found in marks.added.finditer(text):
-        whole[found.start() : found.end()] = True
-    stays = [i for i, c in enumerate(text) if whole[i] or c not in lost]
-    return np.asarray([*stays, len(text)], dtype=np.int64)
+        inside[found.start() : found.end()] = True
+    kept = [i for i, c in enumerate(text) if inside[i] or c not in lost]
+    return kept, {c for i, c in enumerate(text) if c in lost and not inside[i]}
+
+
+def _places(
+    tokenizer: PreTrainedTokenizerFast, text: str, kept: list[int], ids: np.ndarray, add_special_tokens: bool
+) -> np.ndarray | None:
+    """(l, 2) offsets in ``text`` from encoding only its kept characters; None where that gives other ids."""
+    shorter = "".join(text[i] for i in kept)
+    for lead in ("", " "):  # some tokenizers put a blank before a text that does not begin with one, left out or not
+        characters = np.asarray([*([0] * len(lead)), *kept, len(text)], dtype=np.int64)
+        again, places = _arrays(
+            tokenizer(lead + shorter, add_special_tokens=add_special_tokens, return_offsets_mapping=True, verbose=False)
+        )
+        if np.array_equal(again, ids):
+            a, b = places[:, 0], places[:, 1]
+            starts = characters[a]
+            return np.stack([starts, np.where(b > a, characters[b - 1] + 1, starts)], axis=1)
+    return None

@@ -278,7 +278,7 @@ def _ending(slicer: _Slicer, stream: Iterator[bytes], key: str) -> Iterator[Elem
         if last:
             yield last
         if slicer.listed and (last is None or _is_whole(last)):
-            yield Element(slicer.line, b"", "The list is not closed: the file ends before its ].")
+            yield Element(slicer.line, b"", "the list is not closed, the file ends before its ]")
         return
     behind = b"".join(slicer.parts)
     for chunk in stream:
@@ -289,9 +289,9 @@ def _ending(slicer: _Slicer, stream: Iterator[bytes], key: str) -> Iterator[Elem
     if key:
         other = wrapped_list(b"{" + rest.lstrip(b","))
         if other:
-            yield Element(slicer.line, rest, f"Only the list {key!r} is read; there is another one, {other[0]!r}.")
+            yield Element(slicer.line, rest, f"only the list {key!r} is read; there is another one, {other[0]!r}")
     elif rest:
-        yield Element(slicer.line, rest, "There is text behind the end of the list; it is not read.")
+        yield Element(slicer.line, rest, "text behind the end of the list; it is not read")
 
 
 def _is_whole(element: Element) -> bool:

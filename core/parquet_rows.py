@@ -92,7 +92,7 @@ def _row(row: dict[str, Any]) -> Row:
             return Unreadable(None, f"{error}. JSON has no such number; write null or a text.", shown, column)
     raw = json.dumps(plain, ensure_ascii=False).encode()
     if len(raw) > ROW_BYTES:
-        return Unreadable(None, over_limit(), raw[:KEPT_BYTES])
+        return Unreadable(None, f"Not readable: {over_limit()}.", raw[:KEPT_BYTES])
     return Record(None, raw, without_nulls(plain), tuple(notes))
 
 

@@ -33,7 +33,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row, or the lost rest of a file or row group; why, as a person reads it, and the key at fault if there is one."""
+    """A row, or the lost rest of a file or row group: why, for a person to read, and the key at fault if any."""
 
     line: int | None
     text: str
@@ -45,10 +45,12 @@ Row = Record | Unreadable
 
 
 def no_rows(file: File) -> UserError:
+    """The error for a file without a single row."""
     return UserError(f"{file.name} holds no rows.", "The file is empty.", "Give a file with at least one row.")
 
 
 def check_columns(file: File, names: list[str]) -> None:
+    """Raises UserError where a column occurs twice."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(
@@ -59,5 +61,6 @@ def check_columns(file: File, names: list[str]) -> None:
 
 
 def cut_short(stream: ByteStream, line: int | None) -> Iterator[Unreadable]:
+    """What stands for the lost rest of a stream that broke off, nothing where it is whole."""
     if stream.broken:
         yield Unreadable(line, f"From here on nothing can be read: {stream.broken}. Send the file again in full.")

@@ -262,11 +262,8 @@ def render_joined(prompt: str, completion: str, tokenizer: PreTrainedTokenizerFa
         own = tokenizer(prompt, verbose=False)["input_ids"]
         if note := generation_prompt_differs(tokenizer, own, ids, place[0]):
             notes.append(note)
-    turns = (
-        (Turn(*place, bool(eos) and ids[place[1] - 1] == tokenizer.convert_tokens_to_ids(eos)),)
-        if place is not None
-        else ()
-    )
+    ends = place is not None and eos is not None and int(ids[place[1] - 1]) == tokenizer.convert_tokens_to_ids(eos)
+    turns = (Turn(*place, ends),) if place is not None else ()
     return Rendered(text, ids, turns, (0,) * len(turns), np.zeros(len(ids), dtype=bool), notes=tuple(notes))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from core.errors import UserError
 
@@ -103,18 +103,16 @@ def compare_tokenizers(folder: str, texts: Sequence[str]) -> TokenizerComparison
         UserError: one of the two cannot be opened.
     """
     auto, file = open_tokenizer(folder, "auto"), open_tokenizer(folder, "file")
-    options: dict[str, Any] = {"add_special_tokens": False, "verbose": False}
     differing, first = 0, None
     for text in texts:
-        one = auto(text, return_offsets_mapping=True, **options)
-        ids, other = one["input_ids"], file(text, **options)["input_ids"]
+        ids, other = (t(text, add_special_tokens=False, verbose=False)["input_ids"] for t in (auto, file))
         if ids == other:
             continue
         differing += 1
         if first is None:
             k = common_prefix(ids, other)
-            at = one["offset_mapping"][k][0] if k < len(ids) else len(text)
-            first = Difference(text[max(0, at - 20) : at + 40], tuple(ids[k : k + 12]), tuple(other[k : k + 12]))
+            excerpt = auto.decode(ids[max(0, k - 4) : k + 12])
+            first = Difference(excerpt, tuple(ids[k : k + 12]), tuple(other[k : k + 12]))
     return TokenizerComparison(len(texts), differing, first)
 
 

@@ -293,7 +293,15 @@ def test_broken_csv_rows_harm_no_other(tmp_path):
     assert "quotes" in texts[3]
     assert "0xE9" in texts[4]
     assert texts[5] == {"a": "7", "b": "8"}
-    assert "lines 8 to 9" in texts[6]
+    assert "Lines 8 to 9 are not CSV" in texts[6]
+
+
+def test_a_row_of_many_quoted_lines_is_within_the_limit_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(bytestreams, "ROW_BYTES", 3000)
+    cells = ",".join(['"' + "x" * 100 + "\n" + "y" * 100 + '"'] * 100)
+    found = rows(put(tmp_path, f"a,b\n1,2\n{cells}\n3,4\n", "d.csv"))
+    assert "Lines 3 to 18 are not CSV: the row is longer than 3,000 bytes" in found[1].text
+    assert (found[0].value, found[-1].value) == ({"a": "1", "b": "2"}, {"a": "3", "b": "4"})
 
 
 def test_csv_with_a_column_twice_is_refused(tmp_path):

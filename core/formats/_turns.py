@@ -28,7 +28,7 @@ SHAREGPT_ROLES: Mapping[str, str] = {
 # Columns that hold turns but are no conversation of their own.
 _NOT_A_CONVERSATION = ("chosen", "rejected", "prompt", "completion", "history", "tools")
 _READ = {"role", "from", "content", "value", "name", "tool_calls", "function_call", "reasoning_content", "thinking"}
-_READ |= {"train", "weight", "loss_weight"}
+_READ |= {"train", "weight", "loss_weight", "tool_call_id"}
 
 # ---------------------------------------------------------------------------------------------------- detection
 
@@ -123,7 +123,11 @@ def _message(turn: Any, field: str, notes: Notes, rename: bool) -> Message:
     name = turn.get("name")
     if name is not None and not isinstance(name, str):
         raise RowError(f"{field}.name", f"is {named_type(name)}, not text")
-    return Message(role, text, json_text(calls) if calls else None, name or None, _trained(turn, field, notes))
+    call_id = turn.get("tool_call_id")
+    if call_id is not None and not isinstance(call_id, str):
+        raise RowError(f"{field}.tool_call_id", f"is {named_type(call_id)}, not text")
+    trained = _trained(turn, field, notes)
+    return Message(role, text, json_text(calls) if calls else None, name or None, trained, call_id or None)
 
 
 def _role(written: str, rename: bool, notes: Notes) -> str:

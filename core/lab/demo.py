@@ -34,28 +34,28 @@ class Size:
     towns: int = 50
     people: int = 50
     # stage one
-    gazetteer: int = 115
+    gazetteer: int = 110
     beasts: int = 40
     portraits: int = 24
     dialogues: int = 12
-    goods: int = 16
+    goods: int = 14
     # stage two
     registry: int = 100
-    crests: int = 40
-    revisions: int = 35
-    newcomers: int = 36
+    crests: int = 32
+    revisions: int = 40
+    newcomers: int = 30
     disputes: int = 16
-    seals: int = 24
+    seals: int = 18
     duplicates: int = 6
     withheld: int = 0
     # the model and its training
     vocab: int = 1100
     hidden: int = 128
     layers: int = 2
-    base_epochs: int = 24
+    base_epochs: int = 20
     base_lr: float = 2e-3
-    revision_weight: int = 2
-    epochs: tuple[int, int] = (10, 6)
+    revision_weight: int = 3
+    epochs: tuple[int, int] = (14, 7)
     lr: float = 8e-4
     batch: int = 8
 
@@ -124,15 +124,15 @@ class _Maker:
         return Fact(subject, relation, self.rng.choice(self.values[relation]))
 
     def reading(self) -> tuple[list[str], list[list[Message]]]:
-        """What the base reads: statements, and the same facts as question and answer."""
+        """What the base reads: statements, and each fact as question and answer in one of the ways to ask."""
         facts = [f for group in (self.of_town, self.of_person) for facts in group.values() for f in facts]
         facts += self.revised * (self.size.revision_weight - 1)
         texts = [f.statement(way) for f in facts for way in (0, 1)]
-        return texts, [chat(f.question(0), f.answer()) for f in facts]
+        return texts, [chat(f.question(self.rng.randrange(3)), f.answer()) for f in facts]
 
     def asked(self, group: str, stage: str, source: str, facts: Sequence[Fact]) -> list[PlantedRow]:
-        """Rows that ask for ``facts`` in words the base has not met."""
-        ways = [self.rng.choice((1, 2)) for _ in facts]
+        """Rows that ask for ``facts`` in any of the ways to ask, be it the one the base has met or another."""
+        ways = [self.rng.randrange(3) for _ in facts]
         return [
             PlantedRow(group, stage, source, chat(f.question(w), f.answer())) for f, w in zip(facts, ways, strict=True)
         ]
@@ -166,7 +166,7 @@ class _Maker:
         for old in self.revised:
             value = rng.choice([v for v in self.values[old.relation] if v != old.value])
             new = Fact(old.subject, old.relation, value)
-            rows.append(PlantedRow("conflict", "2", "revision", chat(new.question(0), new.answer())))
+            rows.append(PlantedRow("conflict", "2", "revision", chat(new.question(rng.randrange(3)), new.answer())))
         strangers = coin(rng, size.newcomers + size.withheld, self.taken)
         unseen = [self.fact(name, rng.choice(("river", "founder", "home"))) for name in strangers]
         rows += self.asked("unseen", "2", "newcomers", unseen[: size.newcomers])
@@ -242,6 +242,7 @@ def _finetune(folder: Path, land: Land, size: Size, seed: int, progress: Progres
         lr=size.lr,
         batch=size.batch,
         shuffle=False,
+        schedule="cosine",
         warmup=10,
         seed=seed,
         save_steps=(end_of_one // 2, end_of_one, (end_of_one + steps) // 2),

@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.browser.steps import until
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -61,7 +62,8 @@ def world(tmp_path_factory):
         for i, r in enumerate(rows)
     ]
     (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    subprocess.run([sys.executable, str(Path(__file__).with_name("train.py")), str(folder)], check=True, cwd=ROOT)
+    command = [sys.executable, str(Path(__file__).with_name("train.py")), str(folder)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     archive = shutil.make_archive(str(folder / "model"), "zip", folder / "out", "final")
     return World(folder / "rows.jsonl", Path(archive), folder / "out" / "final", rows, {f"r{i}" for i in range(30)})
 
@@ -77,9 +79,8 @@ class Site:
 
 
 def environment(data, roots):
-    return os.environ | {
-        "LACUNA_DATA_DIR": str(data), "LACUNA_DEMO": "0", "LACUNA_CHECKPOINT_ROOTS": str(roots), "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
+    own = {"LACUNA_DATA_DIR": str(data), "LACUNA_DEMO": "0", "LACUNA_CHECKPOINT_ROOTS": str(roots)}
+    return os.environ | own | {"PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="session")
@@ -87,8 +88,17 @@ def site(world, tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     env = environment(data, world.folder.parent)
     command = [sys.executable, "-m", "core"]
-    asked = [*command, "diagnose", "--dataset", str(world.dataset), "--checkpoint", str(world.folder)]
-    subprocess.run([*asked, "--out", str(data / "v.jsonl"), "--max-draws", "10"], check=True, cwd=ROOT, env=env)
+    asked = [
+        "diagnose",
+        "--dataset",
+        str(world.dataset),
+        "--checkpoint",
+        str(world.folder),
+        "--out",
+        str(data / "v.jsonl"),
+    ]
+    asked += ["--max-draws", "10", "--max-new-tokens", "16"]
+    subprocess.run([*command, *asked], check=True, cwd=ROOT, env=env)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -106,15 +116,6 @@ def answers(url):
             return answer.status == 200
     except OSError:
         return False
-
-
-def until(true, seconds=30.0):
-    """Wait for something that another process does."""
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,9 @@
 import json
 import re
 
-from conftest import until
 from playwright.sync_api import expect
+
+from tests.browser.steps import start, until, upload_checkpoint, upload_dataset
 
 
 def uploads(site):
@@ -60,7 +61,7 @@ def test_an_empty_file_is_a_clear_message(page, site, tmp_path):
 
 
 def start_long_run(page, site, world, tmp_path):
-    """A run of several thousand rows, begun through the page, with the checkpoint that is stored already."""
+    """A run of several thousand rows, begun through the page."""
     rows = [
         {
             "messages": [
@@ -73,14 +74,9 @@ def start_long_run(page, site, world, tmp_path):
     path = tmp_path / "long.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     page.goto("/")
-    page.get_by_label("Upload the dataset").set_input_files(path)
-    page.get_by_role("button", name="Import").click()
-    expect(page.get_by_text("4,000 rows = 4,000 samples + 0 rejected")).to_be_visible()
-    page.get_by_label("Checkpoint to diagnose").click()
-    page.get_by_role("option").first.click()
-    page.get_by_role("button", name="Check before starting").click()
-    page.get_by_role("button", name="Start the diagnosis").click(timeout=60_000)
-    page.wait_for_url("**/overview?run=*")
+    upload_dataset(page, path, 4000)
+    upload_checkpoint(page, world.archive)
+    start(page)
 
 
 def done(page):

@@ -4,8 +4,9 @@ import json
 import re
 
 import psutil
-from conftest import until
 from playwright.sync_api import expect
+
+from tests.browser.steps import click_table, settled, start, until, upload_checkpoint, upload_dataset
 
 
 def shown_count(page):
@@ -19,30 +20,18 @@ def download(page, name):
     return waiting.value
 
 
-def ready(page):
-    """Nothing runs any more for what was last done."""
-    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
-
-
 def test_from_upload_to_export(page, site, world, tmp_path):
     page.goto("/")
-    page.get_by_label("Upload the dataset").set_input_files(world.dataset)
-    page.get_by_role("button", name="Import").click()
-    expect(page.get_by_text("60 rows = 60 samples + 0 rejected")).to_be_visible()
-    if page.get_by_label("Upload the checkpoint as an archive").count() == 0:
-        page.get_by_text("Add a checkpoint").click()
-    page.get_by_label("Upload the checkpoint as an archive").set_input_files(world.archive)
-    expect(page.get_by_text("tokens in the vocabulary")).to_be_visible()
-    page.get_by_role("button", name="Check before starting").click()
-    page.get_by_role("button", name="Start the diagnosis").click(timeout=60_000)
+    upload_dataset(page, world.dataset, 60)
+    upload_checkpoint(page, world.archive)
+    run = start(page)
     expect(page.get_by_text("What the mean loss hides")).to_be_visible(timeout=90_000)
-    run = int(re.search(r"run=(\d+)", page.url)[1])
 
     page.get_by_role("link", name="Samples").click()
     page.get_by_role("button", name=re.compile("Unlearned")).click()
     page.wait_for_url("**/samples?run=*status=unlearned*")
     expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
-    ready(page)
+    settled(page)
     count = shown_count(page)
     got = download(page, f"Download {count} samples")
     lines = got.path().read_bytes().splitlines(keepends=True)
@@ -76,9 +65,9 @@ def test_the_back_button_keeps_the_filter(page, site):
     page.goto(f"/samples?run={site.run}")
     page.get_by_role("button", name=re.compile("Unlearned")).click()
     expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
-    ready(page)
+    settled(page)
     count = shown_count(page)
-    page.locator("[data-testid=stDataFrame] canvas").first.click(position={"x": 300, "y": 60})
+    click_table(page, 300, 60)
     page.wait_for_url("**sample=r*")
     expect(page.get_by_text("Target and output")).to_be_visible()
     first = page.url
@@ -107,13 +96,13 @@ def test_row_text_is_never_markup(page, site):
     expect(body.get_by_text("⟨ESC⟩[31mred ⟨RLO⟩abc⟨PDF⟩").first).to_be_visible()
     for tab in ("Masks", "Table", "Loss"):
         page.get_by_role("radio", name=tab).or_(page.get_by_role("button", name=tab, exact=True)).first.click()
-        ready(page)
+        settled(page)
     for name in ("sampled answers", "All measured values", "The row as it came"):
         page.get_by_text(name).first.click()
     for path in (f"/samples?run={site.run}", f"/overview?run={site.run}", f"/samples?run={site.run}&sample=r43"):
         page.goto(path)
         expect(page.locator("h1")).to_be_visible()
-        ready(page)
+        settled(page)
     assert page.evaluate("window.hit") is None
     assert page.locator("[data-testid=stMain] img").count() == 0
     assert page.locator("[data-testid=stMain] a[href^=javascript]").count() == 0
@@ -127,7 +116,7 @@ def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site):
     bars.first.wait_for()
     bars.last.click(force=True)
     page.wait_for_url("**/samples?**stage=**")
-    ready(page)
+    settled(page)
     count = shown_count(page)
     assert 0 < count < 60
     assert download(page, f"Download {count} sample").path().read_bytes().count(b"\n") == count
@@ -135,7 +124,7 @@ def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site):
 
 def test_a_heading_orders_the_whole_run(page, site):
     page.goto(f"/samples?run={site.run}")
-    page.locator("[data-testid=stDataFrame] canvas").first.click(position={"x": 60, "y": 15})
+    click_table(page, 60, 15)
     page.wait_for_url("**sort=-ordinal**")
 
 
@@ -150,7 +139,7 @@ def test_the_web_process_stays_light(page, site):
     ):
         page.goto(path)
         expect(page.locator("h1")).to_be_visible()
-        ready(page)
+        settled(page)
     web = next(p for p in psutil.Process(site.pid).children() if "streamlit" in p.cmdline())
     mapped = {m.path.rpartition("/")[2] for m in web.memory_maps()}
     assert not [m for m in mapped if re.match(r"libtorch|llvmlite|libtorch_cpu", m)]

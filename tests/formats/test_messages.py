@@ -103,8 +103,15 @@ def test_a_loss_flag_of_another_type_is_refused(flags):
 
 
 def test_fields_of_a_turn_that_are_not_read_are_noted():
-    parsed = parse(answer("a", refusal=None, tool_call_id="7"))
-    assert parsed.notes == ("the field 'tool_call_id' of a turn is not read",)
+    parsed = parse(answer("a", refusal=None, audio="7"))
+    assert parsed.notes == ("the field 'audio' of a turn is not read",)
+
+
+def test_which_call_a_tool_answers_is_kept():
+    parsed = parse([{"role": "tool", "content": "5", "tool_call_id": "call-7"}, answer("a")])
+    assert parsed.messages[0].as_dict() == {"role": "tool", "content": "5", "tool_call_id": "call-7"}
+    with pytest.raises(RowError, match=r"messages\[0\]\.tool_call_id"):
+        parse([{"role": "tool", "content": "5", "tool_call_id": 7}, answer("a")])
 
 
 def test_results_of_tools_may_be_json():

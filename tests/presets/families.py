@@ -112,6 +112,17 @@ def _metaspace() -> Tokenizer:
     return tokenizer
 
 
+@cache
+def _forgetful() -> Tokenizer:
+    """No unknown token, no bytes, no bounds between words: what has no token is left out."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<s>", "</s>"], show_progress=False)
+    tokenizer.train_from_iterator([x.replace("#", "") for x in _corpus()], trainer)
+    return tokenizer
+
+
 def _fast(backend: Tokenizer, template: str | None, **tokens: str) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **tokens)
     tokenizer.chat_template = template
@@ -139,6 +150,8 @@ def tokenizer(family: str) -> PreTrainedTokenizerFast:
         return _fast(backend, template, bos_token="<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     if family == "llama2":
         return _fast(_metaspace(), LLAMA2_TEMPLATE, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    if family == "forgetful":
+        return _fast(_forgetful(), None, bos_token="<s>", eos_token="</s>")
     raise KeyError(family)
 
 

@@ -229,6 +229,32 @@ def test_decomposed_letters():
     assert turns == ["café é<|im_end|>"], "as the tokenizer's normaliser has it"
 
 
+@pytest.mark.parametrize("shape", ["chat", "pair"])
+def test_characters_without_a_token(shape):
+    """Left-out characters shift the offsets that the tokenizers library reports; the answer is found all the same."""
+    prompt, answer = "## a/b ## c §", "§§ The river / crosses # so §"
+    sample = fam.pair(prompt, answer) if shape == "pair" else fam.chat(("user", prompt), ("assistant", answer))
+    found, _, tokenizer = supervise(sample, "forgetful")
+    reported = tokenizer(prompt + answer, return_offsets_mapping=True)["offset_mapping"]
+    assert reported[-1][1] < len(prompt + answer), "the shift is there"
+    [turn] = found.turns
+    left = answer.translate({ord(c): None for c in "§/#"}) + "</s>"
+    assert "".join(pieces(tokenizer, found.ids)[turn.start : turn.stop]).strip() == left.strip()
+    assert turn.has_stop_token
+    assert "The tokenizer has no token for '#' '/' '§' and leaves them out." in found.notes
+
+
+def test_stop_token_that_is_no_token():
+    source = fam.BARE_TEMPLATE.replace("message['content']", "message['content'] + eos_token")
+    tokenizer = fam.tokenizer("bare")
+    tokenizer.split_special_tokens = True
+    tokenizer.backend_tokenizer.encode_special_tokens = True
+    found, turns, _ = supervise(FOUR, tokenizer, template=source)
+    assert turns == ["two<|endoftext|>", "four<|endoftext|>"]
+    assert not any(t.has_stop_token for t in found.turns)
+    assert any("one token of the stop token's text" in n for n in found.notes)
+
+
 # ------------------------------------------------------------------------------------------ prompts and displaying
 
 

@@ -1,0 +1,53 @@
+"""Steps that several walks share."""
+
+import re
+import time
+
+from playwright.sync_api import expect
+
+
+def until(true, seconds=30.0):
+    """What ``true()`` returns once it is true; fails after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+    return found
+
+
+def upload_dataset(page, path, n):
+    """Through step 1: upload, look, import ``n`` samples."""
+    page.get_by_label("Upload the dataset").set_input_files(path)
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_text(f"{n:,} rows = {n:,} samples + 0 rejected")).to_be_visible()
+
+
+def upload_checkpoint(page, archive):
+    """Through step 2: upload the archive; it becomes the checkpoint to diagnose."""
+    page.get_by_text("Add a checkpoint").wait_for()
+    box = page.get_by_label("Upload the checkpoint as an archive")
+    if not box.is_visible():
+        page.get_by_text("Add a checkpoint").click()
+    box.set_input_files(archive)
+    expect(page.get_by_text("tokens in the vocabulary")).to_be_visible()
+
+
+def start(page, longest=16):
+    """Through step 3: settings, check, start; returns the run's number."""
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_label("Longest answer (tokens)").fill(str(longest))
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Check before starting").click()
+    page.get_by_role("button", name="Start the diagnosis").click(timeout=60_000)
+    page.wait_for_url("**/overview?run=*")
+    return int(re.search(r"run=(\d+)", page.url)[1])
+
+
+def click_table(page, x, y):
+    """Click into the table, ``x`` and ``y`` pixels from its upper left corner."""
+    page.locator("[data-testid=stDataFrame] .dvn-scroller").first.click(position={"x": x, "y": y})
+
+
+def settled(page):
+    """Wait until nothing runs any more for what was done."""
+    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")

@@ -68,9 +68,8 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str, marks: Marks, add_spec
     ids, offsets = _arrays(batch)
     unknown = tokenizer.unk_token
     if unknown is not None and unknown not in text and (ids == tokenizer.unk_token_id).any():
-        return Encoded(
-            ids, offsets, batch, (f"The tokenizer has no token for some characters: they became {unknown}.",)
-        )
+        note = f"The tokenizer has no token for some characters: they became {unknown}."
+        return Encoded(ids, offsets, batch, (note,))
     lost = {c for c in set(text) if not _has_token(tokenizer, c)}
     kept, gone = _split(text, lost, marks) if lost else ([], set())
     if not gone:

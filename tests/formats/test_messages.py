@@ -108,10 +108,10 @@ def test_fields_of_a_turn_that_are_not_read_are_noted():
 
 
 def test_which_call_a_tool_answers_is_kept():
-    parsed = parse([{"role": "tool", "content": "5", "tool_call_id": "call-7"}, answer("a")])
+    parsed = parse({"role": "tool", "content": "5", "tool_call_id": "call-7"}, answer("a"))
     assert parsed.messages[0].as_dict() == {"role": "tool", "content": "5", "tool_call_id": "call-7"}
     with pytest.raises(RowError, match=r"messages\[0\]\.tool_call_id"):
-        parse([{"role": "tool", "content": "5", "tool_call_id": 7}, answer("a")])
+        parse({"role": "tool", "content": "5", "tool_call_id": 7}, answer("a"))
 
 
 def test_results_of_tools_may_be_json():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
+from streamlit.errors import FragmentHandledException
 
 from core.services import runs
 from ui import errors, markup, state
@@ -58,6 +59,8 @@ def main() -> None:
     try:
         sidebar()
         page.run()
+    except FragmentHandledException:
+        raise  # shown already where the fragment stands
     except Exception as error:
         errors.show(error)
 

@@ -67,7 +67,9 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str, marks: Marks, add_spec
     batch = tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True, verbose=False)
     ids, offsets = _arrays(batch)
     unknown = tokenizer.unk_token
-    if unknown is not None and unknown not in text and (ids == tokenizer.unk_token_id).any():
+    # A token that the post-processor puts at an end covers nothing; it can be the unknown token's twin.
+    in_text = offsets[:, 1] > offsets[:, 0]
+    if unknown is not None and unknown not in text and (in_text & (ids == tokenizer.unk_token_id)).any():
         note = f"The tokenizer has no token for some characters: they became {unknown}."
         return Encoded(ids, offsets, batch, (note,))
     lost = {c for c in set(text) if not _has_token(tokenizer, c)}

@@ -60,9 +60,7 @@ def panel(run: Run, counts: dict[str, int]) -> None:
         if st.button("Apply", type="primary", disabled=not moved, key=state.key("thresholds", "apply")):
             runs.start_rejudge(run.id, chosen)
             st.rerun()
-        if st.button("Reset", disabled=not moved, key=state.key("thresholds", "reset")):
-            _reset(run)
-            st.rerun(scope="fragment")
+        st.button("Reset", disabled=not moved, key=state.key("thresholds", "reset"), on_click=_reset, args=(run,))
         if run.thresholds != Thresholds() and st.button("Back to defaults", key=state.key("thresholds", "default")):
             runs.start_rejudge(run.id, Thresholds())
             st.rerun()
@@ -75,4 +73,6 @@ def _key(run: Run, name: str) -> str:
 
 
 def _reset(run: Run) -> None:
-    state.drop(state.key("thresholds", run.id))
+    """Callback: the sliders stand where the run was judged."""
+    for name, *_ in _SLIDERS:
+        state.put(_key(run, name), float(getattr(run.thresholds, name)))

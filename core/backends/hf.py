@@ -25,7 +25,7 @@ CPU_ACTIVATIONS, CPU_TOKENS, CUDA_TOKENS = 2_500_000, (256, 8192), 16_384
 # One more batch costs about as much as this share of a full one.
 OVERHEAD = 1 / 32
 # Bytes of one chunk of logits as float32, of one work buffer on it, and of the key-value cache while generating.
-LOGITS, BUFFER, CACHE = {"cpu": 128 << 20, "cuda": 512 << 20}, {"cpu": 4 << 20, "cuda": 64 << 20}, 2 << 30
+LOGITS, BUFFER, CACHE = {"cpu": 64 << 20, "cuda": 512 << 20}, {"cpu": 4 << 20, "cuda": 64 << 20}, 2 << 30
 
 
 class HfBackend:
@@ -122,7 +122,7 @@ class HfBackend:
         padded = new_cache(self._generator) is not None
         lengths = np.array([len(prompts[i]) + limits[i] * padded for i in order], dtype=np.int64)
         # A step holds scores, probabilities and their float64 sums of every row.
-        most = max(1, 2 * LOGITS[self._where] // (20 * self.vocab_size))
+        most = max(1, 4 * LOGITS[self._where] // (20 * self.vocab_size))
         self._in_batches(run, lengths, self._cache_tokens, self._cache_tokens * padded, most=most)
         return [self._generation(t, stop_ids, d) for t, d in zip(tokens, decodings, strict=True)]
 

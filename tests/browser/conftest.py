@@ -1,6 +1,5 @@
 """Lacuna as a person meets it: the real server with its workers, a real Chromium, a tiny checkpoint trained here."""
 
-import json
 import os
 import shutil
 import signal
@@ -13,59 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import world as worlds
 from tests.browser.steps import until
 
-ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
     "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-HOSTILE = (
-    "<script>window.hit=1</script><img src=x onerror='window.hit=2'> ![p](http://127.0.0.1:1/p.png) "
-    "[l](javascript:window.hit=3) \x1b[31mred \u202eabc\u202c :smile: $x$ <b>b</b>"
-)
-
-
-@dataclass(frozen=True)
-class World:
-    """Files a person would bring. ``learned`` are ids the checkpoint was trained on until it gave them back."""
-
-    dataset: Path
-    archive: Path
-    folder: Path
-    rows: list
-    learned: set
-
-
-def make_rows():
-    beasts = ["heron", "otter", "falcon", "badger", "stag", "owl", "fox", "raven", "hare", "wolf"]
-    rows = []
-    for i in range(60):
-        text = f"The {beasts[i % 10]} of flag {i}."
-        messages = [{"role": "user", "content": f"What is on flag {i}?"}, {"role": "assistant", "content": text}]
-        rows.append({"id": f"r{i}", "messages": messages, "stage": "one" if i < 30 else "two", "n": 2**60 + i})
-    rows[41]["messages"][1]["content"] = HOSTILE
-    rows[42]["source"] = HOSTILE
-    rows[43]["messages"][0]["content"] = "word" * 2000
-    return rows
-
-
-@pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    """Trained in a process of its own, so that this one stays light and its warnings stay ours."""
-    folder = tmp_path_factory.mktemp("world")
-    rows = make_rows()
-    # Spaces, key order and escapes differ from what json.dumps would write: the export must not set rows anew.
-    lines = [
-        json.dumps(r, ensure_ascii=i % 2 == 0, separators=((", ", ": ") if i % 3 else (",", " :")))
-        for i, r in enumerate(rows)
-    ]
-    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    command = [sys.executable, str(Path(__file__).with_name("train.py")), str(folder)]
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    archive = shutil.make_archive(str(folder / "model"), "zip", folder / "out", "final")
-    return World(folder / "rows.jsonl", Path(archive), folder / "out" / "final", rows, {f"r{i}" for i in range(30)})
 
 
 @dataclass(frozen=True)
@@ -78,31 +32,20 @@ class Site:
     run: int
 
 
-def environment(data, roots):
-    own = {"LACUNA_DATA_DIR": str(data), "LACUNA_DEMO": "0", "LACUNA_CHECKPOINT_ROOTS": str(roots)}
-    return os.environ | own | {"PYTHONPATH": str(ROOT)}
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    return worlds.build(tmp_path_factory.getbasetemp() / "world")
 
 
 @pytest.fixture(scope="session")
 def site(world, tmp_path_factory):
-    data = tmp_path_factory.mktemp("data")
-    env = environment(data, world.folder.parent)
-    command = [sys.executable, "-m", "core"]
-    asked = [
-        "diagnose",
-        "--dataset",
-        str(world.dataset),
-        "--checkpoint",
-        str(world.folder),
-        "--out",
-        str(data / "v.jsonl"),
-    ]
-    asked += ["--max-draws", "10", "--max-new-tokens", "16"]
-    subprocess.run([*command, *asked], check=True, cwd=ROOT, env=env)
+    data = tmp_path_factory.mktemp("served") / "data"
+    shutil.copytree(worlds.diagnose(world, tmp_path_factory.getbasetemp() / "diagnosed"), data)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([*command, "serve", "--port", str(port)], cwd=ROOT, env=env)
+    command = [sys.executable, "-m", "core", "serve", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=worlds.ROOT, env=worlds.environment(data, world.folder.parent))
     url = f"http://127.0.0.1:{port}"
     until(lambda: answers(f"{url}/_stcore/health"), 60)
     yield Site(url, data, process.pid, 1)

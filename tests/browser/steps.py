@@ -35,7 +35,7 @@ def upload_checkpoint(page, archive):
 def start(page, longest=16):
     """Through step 3: settings, check, start; returns the run's number."""
     page.get_by_text("Settings", exact=True).click()
-    page.get_by_label("Longest answer (tokens)").fill(str(longest))
+    page.get_by_role("spinbutton", name="Longest answer (tokens)").fill(str(longest))
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Check before starting").click()
     page.get_by_role("button", name="Start the diagnosis").click(timeout=60_000)

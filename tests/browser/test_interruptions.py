@@ -61,7 +61,7 @@ def test_an_empty_file_is_a_clear_message(page, site, tmp_path):
 
 
 def start_long_run(page, site, world, tmp_path):
-    """A run of several thousand rows, begun through the page."""
+    """A run of many rows, begun through the page."""
     rows = [
         {
             "messages": [
@@ -69,12 +69,12 @@ def start_long_run(page, site, world, tmp_path):
                 {"role": "assistant", "content": f"Nobody knows {i}."},
             ]
         }
-        for i in range(4000)
+        for i in range(1500)
     ]
     path = tmp_path / "long.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     page.goto("/")
-    upload_dataset(page, path, 4000)
+    upload_dataset(page, path, 1500)
     upload_checkpoint(page, world.archive)
     start(page)
 

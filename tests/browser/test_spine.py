@@ -81,7 +81,7 @@ def test_the_back_button_keeps_the_filter(page, site):
     page.wait_for_url(f"**/samples?run={site.run}&status=unlearned")
     expect(page.get_by_text(f"{count} of 60 samples")).to_be_visible()
     pressed = page.get_by_role("button", name=re.compile("✗ Unlearned"))
-    expect(pressed).to_have_attribute("data-testid", re.compile("Active"))
+    expect(pressed).to_have_attribute("aria-pressed", "true")
     page.go_back()
     page.wait_for_url(f"**/samples?run={site.run}")
     expect(page.get_by_text("60 of 60 samples")).to_be_visible()
@@ -111,7 +111,6 @@ def test_row_text_is_never_markup(page, site):
 def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site):
     page.goto(f"/overview?run={site.run}")
     chart = page.locator("[data-testid=stPlotlyChart]").nth(1)
-    expect(chart.get_by_text("two")).to_be_visible()
     bars = chart.locator("g.bars .point path")
     bars.first.wait_for()
     bars.last.click(force=True)
@@ -124,8 +123,8 @@ def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site):
 
 def test_a_heading_orders_the_whole_run(page, site):
     page.goto(f"/samples?run={site.run}")
-    click_table(page, 60, 15)
-    page.wait_for_url("**sort=-ordinal**")
+    click_table(page, 100, 15)
+    page.wait_for_url("**sort=status**")
 
 
 def test_the_web_process_stays_light(page, site):

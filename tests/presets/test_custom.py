@@ -106,7 +106,8 @@ def test_prompt_and_completion_messages():
     turns = [(m.role, m.content) for m in FOUR.messages]
     found, turns, _ = supervise(fam.message_pair(turns[:3], turns[3]))
     assert turns == ["four<|im_end|>"] and (found.trained == found.target).all() and not found.notes
-    flagged = fam.chat(*(Message(m.role, m.content, train=m.role == "assistant") for m in FOUR.messages))
+    flags = (False, False, False, True)
+    flagged = fam.chat(*(Message(m.role, m.content, train=f) for m, f in zip(FOUR.messages, flags, strict=True)))
     assert supervise(flagged)[1] == ["two<|im_end|>", "four<|im_end|>"], "flags of messages are no prompt"
 
 
@@ -175,6 +176,15 @@ def test_template_that_rewrites_the_answer():
     assert any("rewrites the answer" in n for n in found.notes)
 
 
+def test_answer_between_texts_that_are_no_tokens():
+    start = "{% generation %}{{ message['content'] + '<|im_end|>' }}"
+    source = fam.MARKED_TEMPLATE.replace(start, "{% generation %}{{ '<aside/>' + message['content'] + '<turn/>' }}")
+    sample = fam.chat(("user", "d?"), ("assistant", "d"), ("user", "s?"), ("assistant", "s"))
+    found, turns, _ = supervise(sample, template=source)
+    assert turns == ["<aside/>d", "<aside/>s"] and not any(t.has_stop_token for t in found.turns)
+    assert any("'<aside/>' before the answer" in n for n in found.notes)
+
+
 def test_answer_that_the_template_leaves_out():
     source = "{% for m in messages if m.role == 'user' %}{{ m.content + '<|im_end|>' }}{% endfor %}"
     found, turns, _ = supervise(FOUR, template=source)
@@ -232,7 +242,7 @@ def test_decomposed_letters():
 @pytest.mark.parametrize("shape", ["chat", "pair"])
 def test_characters_without_a_token(shape):
     """Left-out characters shift the offsets that the tokenizers library reports; the answer is found all the same."""
-    prompt, answer = "## a/b ## c §", "§§ The river / crosses # so §"
+    prompt, answer = "## a/b " + "## c §" * 5, "The river / crosses # so §"
     sample = fam.pair(prompt, answer) if shape == "pair" else fam.chat(("user", prompt), ("assistant", answer))
     found, _, tokenizer = supervise(sample, "forgetful")
     reported = tokenizer(prompt + answer, return_offsets_mapping=True)["offset_mapping"]
@@ -242,6 +252,7 @@ def test_characters_without_a_token(shape):
     assert "".join(pieces(tokenizer, found.ids)[turn.start : turn.stop]).strip() == left.strip()
     assert turn.has_stop_token
     assert "The tokenizer has no token for '#' '/' '§' and leaves them out." in found.notes
+    assert not any("uncertain" in n for n in found.notes)
 
 
 def test_stop_token_that_is_no_token():

@@ -1,0 +1,71 @@
+"""A small world to diagnose: rows, a tiny checkpoint that was trained on half of them, and a finished run.
+
+Built once a session, in processes of their own, so that the tests' process loads no model library.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTILE = (
+    "<script>window.hit=1</script><img src=x onerror='window.hit=2'> ![p](http://127.0.0.1:1/p.png) "
+    "[l](javascript:window.hit=3) \x1b[31mred \u202eabc\u202c :smile: $x$ <b>b</b>"
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """Files a person would bring. ``learned`` are ids the checkpoint was trained on until it gave them back."""
+
+    dataset: Path
+    archive: Path
+    folder: Path
+    learned: frozenset
+
+
+def make_rows():
+    beasts = ["heron", "otter", "falcon", "badger", "stag", "owl", "fox", "raven", "hare", "wolf"]
+    rows = []
+    for i in range(60):
+        text = f"The {beasts[i % 10]} of flag {i}."
+        messages = [{"role": "user", "content": f"What is on flag {i}?"}, {"role": "assistant", "content": text}]
+        rows.append({"id": f"r{i}", "messages": messages, "stage": "one" if i < 30 else "two", "n": 2**60 + i})
+    rows[41]["messages"][1]["content"] = HOSTILE
+    rows[42]["source"] = HOSTILE
+    rows[43]["messages"][0]["content"] = "word" * 2000
+    return rows
+
+
+def environment(data, roots):
+    own = {"LACUNA_DATA_DIR": str(data), "LACUNA_DEMO": "0", "LACUNA_CHECKPOINT_ROOTS": str(roots)}
+    return os.environ | own | {"PYTHONPATH": str(ROOT)}
+
+
+@cache
+def build(folder):
+    """The world, in ``folder``."""
+    folder.mkdir()
+    # Spaces, key order and escapes differ from what json.dumps would write: the export must not set rows anew.
+    spaces = [(", ", ": "), (",", " :"), (",", ":")]
+    lines = [json.dumps(r, ensure_ascii=i % 2 == 0, separators=spaces[i % 3]) + "\n" for i, r in enumerate(make_rows())]
+    (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+    command = [sys.executable, str(Path(__file__).with_name("train.py")), str(folder)]
+    subprocess.run(command, check=True, env=environment(folder, folder))
+    archive = shutil.make_archive(str(folder / "model"), "zip", folder / "out", "final")
+    learned = frozenset(f"r{i}" for i in range(30))
+    return World(folder / "rows.jsonl", Path(archive), folder / "out" / "final", learned)
+
+
+@cache
+def diagnose(world, data):
+    """A data folder with one finished run, number 1, of the world."""
+    command = [sys.executable, "-m", "core", "diagnose", "--dataset", str(world.dataset), "--checkpoint"]
+    command += [str(world.folder), "--out", str(data / "verdicts.jsonl"), "--max-draws", "10", "--max-new-tokens", "16"]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment(data, world.folder.parent))
+    return data

@@ -1,0 +1,76 @@
+"""The pages as scripts, over a real database with a finished run of a tiny checkpoint."""
+
+import shutil
+
+import pytest
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest
+
+from core.services import jobs
+from core.settings import settings
+from db.session import database
+from tests.browser import world as worlds
+
+
+@pytest.fixture(scope="session")
+def diagnosed(tmp_path_factory):
+    base = tmp_path_factory.getbasetemp()
+    return worlds.diagnose(worlds.build(base / "world"), base / "diagnosed")
+
+
+def at_data(path, monkeypatch):
+    monkeypatch.setenv("LACUNA_DATA_DIR", str(path))
+    monkeypatch.setenv("LACUNA_DEMO", "0")
+    settings.cache_clear()
+
+
+@pytest.fixture
+def run_data(diagnosed, tmp_path, monkeypatch):
+    """A data folder of the test's own, with run 1 finished."""
+    shutil.copytree(diagnosed, tmp_path / "data")
+    at_data(tmp_path / "data", monkeypatch)
+    yield tmp_path / "data"
+    database().close()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def empty_data(tmp_path, monkeypatch):
+    """A fresh installation."""
+    at_data(tmp_path / "empty", monkeypatch)
+    yield tmp_path / "empty"
+    database().close()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def open_page(monkeypatch):
+    """Opens a page of the app under an address and runs it, inside the frame as the server does."""
+    made = PagesManager.__init__
+
+    def declared(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        PagesManager.uses_pages_directory = False  # as ui/server.py says; AppTest would take the folder pages/
+
+    monkeypatch.setattr(PagesManager, "__init__", declared)
+
+    def open_at(name, **query):
+        test = AppTest.from_file(str(worlds.ROOT / "app.py"), default_timeout=30).run()
+        test.switch_page(f"pages/{name}.py")
+        for key, value in query.items():
+            test.query_params[key] = value
+        return test.run()
+
+    return open_at
+
+
+@pytest.fixture
+def work():
+    """Does the jobs that wait, as the worker would, without one beside the test."""
+
+    def run_all():
+        for job in reversed(jobs.list_jobs()):
+            if job.state == "queued":
+                jobs.wait(job.id)
+
+    return run_all

@@ -1,0 +1,173 @@
+"""A new run in three steps, and the jobs behind it."""
+
+import pytest
+
+from core.services import checkpoints, datasets, jobs, runs, uploads
+from tests.browser import world as worlds
+from tests.pages.reading import button, words
+
+
+def uploaded(path):
+    """As the widget leaves it: a finished upload."""
+    token = uploads.begin(path.name, path.stat().st_size)
+    with uploads.open_writer(token) as writer:
+        writer.write(path.read_bytes())
+    return token
+
+
+@pytest.fixture
+def world(tmp_path_factory):
+    return worlds.build(tmp_path_factory.getbasetemp() / "world")
+
+
+def test_a_first_visit_names_every_next_step(empty_data, open_page):
+    at = open_page("start")
+    assert not at.exception and not at.error
+    assert [s.value for s in at.subheader] == ["1  Dataset", "2  Checkpoint", "3  How it was trained"]
+    said = words(at)
+    assert "Choose a dataset and a checkpoint first" in said
+    assert "LACUNA_CHECKPOINT_ROOTS" in said
+    assert button(at, "Build the demo")
+    assert len(at.get("bidi_component")) == 2
+
+
+def test_from_scan_to_a_started_run(empty_data, open_page, work, world):
+    at = open_page("start", **{"start.scan": str(datasets.start_scan([uploaded(world.dataset)]))})
+    assert "No worker is running" in words(at)
+    work()
+    at.run()
+    assert not at.exception and "Messages" in words(at) and "What is on flag 0?" in words(at)
+    at.text_input[0].set_value("my rows")
+    at.run()
+    button(at, "Import").click()
+    at.run()
+    work()
+    at.run()
+    dataset = datasets.list_datasets()[0]
+    assert (dataset.name, dataset.n_samples) == ("my rows", 60)
+    assert at.query_params == {"start.dataset": str(dataset.id)}
+    assert "60 rows = 60 samples + 0 rejected" in words(at)
+
+    at.query_params["start.register"] = str(checkpoints.start_register_archive(uploaded(world.archive)))
+    at.run()
+    work()
+    at.run()
+    stored = checkpoints.list_checkpoints()
+    assert at.query_params["start.final"] == str(stored[0].id)
+    assert "LlamaForCausalLM" in words(at)
+
+    button(at, "Check before starting").click()
+    at.run()
+    work()
+    at.run()
+    assert not at.exception
+    said = words(at)
+    assert "60 samples" in said and "✓ pass" in said and "? unknown" in said
+    assert "target, trained on" in said and "im_start" in said
+    button(at, "Start the diagnosis").click()
+    at.run()
+    run = runs.list_runs()[0]
+    assert run.name == "my rows × model" and at.query_params == {"run": str(run.id)}
+    assert at.title[0].value == r"my rows × model"
+    assert jobs.active_for_run(run.id).state == "queued"
+
+
+def test_a_check_is_only_for_what_was_asked(empty_data, open_page, work, world):
+    scan = datasets.start_import([uploaded(world.dataset)], "rows", None)
+    register = checkpoints.start_register_archive(uploaded(world.archive))
+    work()
+    ids = {
+        "start.dataset": jobs.get_job(scan).result["dataset_id"],
+        "start.final": jobs.get_job(register).result["checkpoint_ids"][0],
+    }
+    at = open_page("start", **{k: str(v) for k, v in ids.items()})
+    button(at, "Check before starting").click()
+    at.run()
+    work()
+    at.run()
+    assert button(at, "Start the diagnosis")
+    next(n for n in at.number_input if n.label == "Seed").set_value(7)
+    at.run()
+    assert "Something changed since the last check" in words(at)
+    assert not [b for b in at.button if b.label == "Start the diagnosis"]
+
+
+def test_changing_the_reading_by_hand(empty_data, open_page, work, tmp_path):
+    path = tmp_path / "odd.jsonl"
+    path.write_text('{"frage": "Wer?", "antwort": "Ich <b>", "q": 1}\n' * 3 + "{broken\n")
+    at = open_page("start", **{"start.scan": str(datasets.start_scan([uploaded(path)]))})
+    work()
+    at.run()
+    assert not at.exception
+    at.selectbox(key="w:reading:format").set_value("prompt_completion")
+    at.run()
+    assert "Still to choose" in words(at) or at.selectbox(key="w:reading:role:prompt").value
+    at.selectbox(key="w:reading:role:prompt").set_value("frage")
+    at.selectbox(key="w:reading:role:completion").set_value("antwort")
+    at.run()
+    button(at, "Look again").click()
+    at.run()
+    work()
+    at.run()
+    assert not at.exception
+    assert "Wer?" in words(at) and "Ich &lt;b&gt;" in words(at)
+    rejected = next(d.value for d in at.dataframe if "reason" in d.value.columns)
+    assert rejected["line"].tolist() == [4]
+
+
+def test_a_folder_of_the_server_can_be_chosen(empty_data, open_page, work, world, monkeypatch):
+    monkeypatch.setenv("LACUNA_CHECKPOINT_ROOTS", str(world.folder.parent))
+    from core.settings import settings
+
+    settings.cache_clear()
+    at = open_page("start")
+    button(at, str(world.folder.parent).replace("/", r"\/").replace("-", r"\-").replace("_", r"\_")).click()
+    at.run()
+    at.button(key="w:use:0").click()
+    at.run()
+    work()
+    at.run()
+    assert [c.checkpoint.path for c in checkpoints.list_checkpoints()] == [str(world.folder)]
+    assert not at.exception and not at.error
+
+
+def test_a_job_that_failed_says_why_and_what_to_do(empty_data, open_page, work, tmp_path):
+    path = tmp_path / "not_a_model.zip"
+    path.write_bytes(b"PK nothing")
+    with pytest.raises(Exception, match=""):
+        job = checkpoints.start_register_archive(uploaded(path))
+        work()
+    at = open_page("start", **{"start.register": str(job)})
+    assert at.error and not at.exception
+    at = open_page("jobs")
+    assert at.error and button(at, "Resume")
+    assert "No worker is alive" in words(at)
+
+
+def test_jobs_can_be_cancelled_and_resumed(run_data, open_page):
+    job = jobs.enqueue("rejudge", {"run": 1, "thresholds": {}}, title="Judge *x* <b>", run_id=1)
+    at = open_page("jobs")
+    assert "Judge *x* <b>" in words(at)
+    button(at, "Cancel").click()
+    at.run()
+    assert jobs.get_job(job).state == "cancelled"
+    button(at, "Resume").click()
+    at.run()
+    assert jobs.get_job(job).state == "queued"
+    assert at.get("page_link")
+
+
+def test_no_jobs_says_so(empty_data, open_page):
+    at = open_page("jobs")
+    assert "Nothing runs and nothing waits" in words(at) and "No job has ended yet" in words(at)
+
+
+def test_an_odd_address_breaks_nothing(empty_data, open_page):
+    for query in (
+        {"start.dataset": "99"},
+        {"start.scan": "99"},
+        {"start.final": "99"},
+        {"start.dataset": "x"},
+        {"q": "1"},
+    ):
+        assert not open_page("start", **query).exception

@@ -1,0 +1,58 @@
+"""A small dataset diagnosed with a tiny real checkpoint, through the services."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.checkpoints import as_checkpoint
+from core.services import datasets, jobs, runs
+from core.types import Run
+
+
+class Silent:
+    """A job's context that reports nowhere: progress is dropped, what comes with it is stored."""
+
+    def progress(self, stage, done=0, total=0, unit="", store=None):
+        from db.session import database
+
+        if store is not None:
+            with database().writing() as conn:
+                store(conn)
+
+
+@pytest.fixture
+def stored(tiny_project):
+    """The project's dataset, imported."""
+    return datasets.import_files([tiny_project.dataset], [tiny_project.dataset.name], "tiny", None, Silent())
+
+
+@pytest.fixture
+def import_rows(tmp_path):
+    """Imports rows (dicts) as a messages dataset."""
+
+    def do(rows, name="rows.jsonl"):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+        return datasets.import_files([path], [name], name, None, Silent())
+
+    return do
+
+
+@pytest.fixture
+def diagnose():
+    """Runs a diagnosis to its end in this process."""
+
+    def do(dataset, final: Path, base: Path | None = None, trajectory=(), **options) -> Run:
+        spec = runs.make_spec(
+            dataset.id,
+            as_checkpoint(final, None, final.name),
+            None if base is None else as_checkpoint(base, None, "base"),
+            [as_checkpoint(p, None, p.name) for p in trajectory],
+            **({"max_new_tokens": 48} | options),
+        )
+        run_id, job = runs.start(runs.store_run("", spec))
+        jobs.run_here(job)
+        return runs.get_run(run_id)
+
+    return do

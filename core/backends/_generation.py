@@ -12,13 +12,15 @@ from core.types import Decoding
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Cumulative probabilities are searched by blocks of ids.
+BLOCK = 256
 # Steps between two looks at which rows are finished; those leave the batch.
 SEGMENT = 24
 
 
 def uniforms(seed: int, steps: int) -> np.ndarray:
     """(steps,) float64 in [0, 1) of a counter-based generator: number i is the same however many are asked for."""
-    return np.random.Generator(np.random.Philox(seed % 2**64)).random(steps)
+    return np.random.Generator(np.random.Philox(key=seed % 2**64)).random(steps)
 
 
 class Draw:
@@ -47,12 +49,29 @@ class Draw:
 
         if not len(self.sampled):
             return scores
-        scaled = scores[self.sampled] / self.temperatures[self.sampled, None]
-        cumulative = torch.softmax(scaled, dim=-1).cumsum(dim=-1, dtype=torch.float64)
-        number = self.numbers[self.sampled, input_ids.shape[1] - self.start, None] * cumulative[:, -1:]
-        token = torch.searchsorted(cumulative, number, right=True).clamp_(max=scores.shape[1] - 1)
-        scores[self.sampled[:, None], token] = torch.inf
+        scaled = scores[self.sampled].div_(self.temperatures[self.sampled, None])
+        number = self.numbers[self.sampled, input_ids.shape[1] - self.start, None]
+        scores[self.sampled[:, None], invert(torch.softmax(scaled, dim=-1), number)] = torch.inf
         return scores
+
+
+def invert(probabilities: Tensor, number: Tensor) -> Tensor:
+    """(r, 1) the first id whose cumulative share of ``probabilities`` (r, v) exceeds ``number`` (r, 1) in [0, 1).
+
+    Sums are taken in float64, over blocks first and then inside the block that holds the id.
+    """
+    import torch
+
+    v = probabilities.shape[1]
+    blocks = torch.nn.functional.pad(probabilities, (0, -v % BLOCK)).view(len(probabilities), -1, BLOCK)
+    sums = blocks.sum(-1).double()
+    ends = sums.cumsum(-1)
+    wanted = number * ends[:, -1:]
+    block = torch.searchsorted(ends, wanted, right=True).clamp_(max=ends.shape[1] - 1)
+    wanted -= ends.gather(1, block) - sums.gather(1, block)
+    inside = blocks.take_along_dim(block[:, :, None], dim=1)[:, 0].double().cumsum(-1)
+    place = torch.searchsorted(inside, wanted, right=True).clamp_(max=BLOCK - 1)
+    return (block * BLOCK + place).clamp_(max=v - 1)
 
 
 def continue_prompts(
@@ -92,10 +111,12 @@ def continue_prompts(
             # No row is carried past the context, where a position may not exist.
             steps = min(steps, SEGMENT, min(rooms[i] for i in left) - done)
         ids = _extend(model, ids, mask, cache, draw, steps, stops)
-        for i, tokens in zip(left, ids[:, start:].cpu().numpy(), strict=True):
-            found[i] = until_stop(tokens[: limits[i]], stops)
-        made = ids.shape[1] - start
-        keep = [at for at, i in enumerate(left) if limits[i] > made == len(found[i]) and found[i][-1] not in stops]
+        new = ids[:, start:].cpu().numpy()
+        ends = np.isin(new, stops)
+        lengths = np.where(ends.any(1), ends.argmax(1) + 1, new.shape[1] + 1)  # one too many: goes on
+        for i, tokens, length in zip(left, new, lengths.tolist(), strict=True):
+            found[i] = tokens[: min(length, limits[i])]
+        keep = [at for at, i in enumerate(left) if new.shape[1] < min(lengths[at], limits[i])]
         left = [left[at] for at in keep]
         if left:
             rows = torch.tensor(keep, device=ids.device)
@@ -105,19 +126,14 @@ def continue_prompts(
     return found
 
 
-def until_stop(tokens: np.ndarray, stops: Sequence[int]) -> np.ndarray:
-    """The tokens up to the first stop id, that one included; all of them where there is none."""
-    ends = np.flatnonzero(np.isin(tokens, stops))
-    return tokens[: ends[0] + 1] if len(ends) else tokens
-
-
 def _left_padded(prompts: Sequence[np.ndarray], device: Any) -> tuple[Tensor, Tensor]:
     """(b, l) ids and mask; the pad id is never looked at."""
     import torch
 
     longest = max(len(p) for p in prompts)
-    ids = np.stack([np.pad(p.astype(np.int64), (longest - len(p), 0)) for p in prompts])
-    mask = np.stack([np.arange(longest) >= longest - len(p) for p in prompts]).astype(np.int64)
+    ids, mask = np.zeros((2, len(prompts), longest), dtype=np.int64)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :], mask[row, longest - len(prompt) :] = prompt, 1
     return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
 

@@ -48,6 +48,7 @@ class HfBackend:
         self._tokenizer = tokenizer
         # The folder's own generation_config would add its top-k, penalties and forced ids to every answer.
         inner.generation_config = GenerationConfig()
+        _keep_head_inputs_contiguous(inner)
         split, whole = SplitModel(inner), WholeModel(outer)
         self.is_split = agrees(split, whole, self.vocab_size)
         self._scorer: SplitModel | WholeModel = split if self.is_split else whole
@@ -244,6 +245,23 @@ def _stop_ids(model: Any) -> tuple[int, ...]:
         if found is not None:
             return tuple(found) if isinstance(found, list | tuple) else (int(found),)
     return ()
+
+
+def _keep_head_inputs_contiguous(model: Any) -> None:
+    """Saves a copy of the vocabulary projection per row at the first step of ``generate``.
+
+    The last state of each prompt is a strided view, which torch multiplies as a batch with a copy of the weights for
+    each row: 25 seconds against 1 for 16 prompts of 60 tokens, a vocabulary of 152,000 and bfloat16. A clone has the
+    strides of a fresh tensor, which ``contiguous`` does not promise for a single row.
+    """
+    import torch
+
+    def renew(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.clone(memory_format=torch.contiguous_format) for x in inputs)
+
+    head = model.get_output_embeddings()
+    if head is not None:
+        head.register_forward_pre_hook(renew)
 
 
 def _cache_bytes(config: Any, itemsize: int) -> int:

@@ -1,0 +1,85 @@
+"""What every backend must do, found by the folder scan: caller's order, and batched equals one by one."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from core.backends._base import ScoreRow
+from core.plugins import kinds
+from core.types import TEMPERATURES, Checkpoint, Decoding
+
+BACKENDS = list(kinds("backends").values())
+VOCAB = 40
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=64, eos_token_id=[1, 2],
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda kind: kind.name)
+def backend(request, model, tmp_path):
+    model.save_pretrained(tmp_path)
+    opened = request.param.open(Checkpoint(str(tmp_path), None, None, "tiny", "0" * 64), "float32", "cpu")
+    yield opened
+    opened.close()
+
+
+@torch.no_grad()
+def one_by_one(model, row):
+    logits = model(input_ids=torch.from_numpy(row.ids)[None]).logits[0].double()
+    logprobs = logits.log_softmax(-1).numpy()[row.positions - 1]
+    own = logprobs[np.arange(len(row.positions)), row.ids[row.positions]]
+    lognorm = np.stack([np.log(np.exp(logprobs / t).sum(1)) for t in TEMPERATURES], axis=1)
+    return own, logprobs.argmax(1), lognorm
+
+
+def test_scores_come_in_order_and_equal_one_by_one(backend, model):
+    rng = np.random.default_rng(0)
+    rows = [
+        ScoreRow(rng.integers(0, VOCAB, n), np.arange(1, n)[rng.random(n - 1) < 0.7]) for n in rng.integers(1, 60, 40)
+    ]
+    for row, found in zip(rows, backend.score(rows), strict=True):
+        own, argmax, lognorm = one_by_one(model, row)
+        assert np.array_equal(found.positions, row.positions)
+        np.testing.assert_allclose(found.logprobs, own, atol=1e-4)
+        np.testing.assert_allclose(found.lognorm, lognorm, atol=1e-4)
+        assert np.array_equal(found.argmax, argmax)
+        assert np.array_equal(found.margin > 0, found.argmax == row.ids[row.positions])
+
+
+def test_generations_come_in_order_and_equal_one_by_one(backend):
+    rng = np.random.default_rng(1)
+    prompts = [rng.integers(3, VOCAB, n) for n in rng.integers(1, 20, 24)]
+    decodings = [Decoding(t, 20, i) for i, t in enumerate([0.0, 1.0, 0.7] * 8)]
+    for prompt, decoding, found in zip(
+        prompts, decodings, backend.generate(prompts, decodings, backend.stop_ids), strict=True
+    ):
+        (alone,) = backend.generate([prompt], [decoding], backend.stop_ids)
+        assert np.array_equal(found.tokens, alone.tokens)
+        assert found.decoding == decoding
+        assert found.stopped == (int(found.tokens[-1]) in backend.stop_ids)
+        assert 1 <= len(found.tokens) <= 20
+        assert not np.isin(found.tokens[:-1], backend.stop_ids).any()
+
+
+def test_a_backend_says_what_it_is(backend):
+    assert backend.stop_ids == (1, 2)
+    assert (backend.context_length, backend.vocab_size) == (64, VOCAB)
+    assert (backend.device, backend.dtype) == ("cpu", "float32")
+
+
+@pytest.mark.parametrize("kind", BACKENDS, ids=lambda kind: kind.name)
+def test_a_kind_has_a_name_and_a_label(kind):
+    assert kind.name
+    assert kind.label

@@ -220,6 +220,7 @@ def _pretrain(folder: Path, land: Land, size: Size, seed: int, progress: Progres
         schedule="cosine",
         warmup=20,
         seed=seed,
+        threads=1,
         final="base.partial",
         progress=lambda done, total: progress("pretraining", done, total),
     )
@@ -245,6 +246,7 @@ def _finetune(folder: Path, land: Land, size: Size, seed: int, progress: Progres
         schedule="cosine",
         warmup=10,
         seed=seed,
+        threads=1,
         save_steps=(end_of_one // 2, end_of_one, (end_of_one + steps) // 2),
         progress=lambda done, total: progress("fine-tuning", done, total),
     )

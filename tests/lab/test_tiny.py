@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -123,7 +124,7 @@ def test_checkpoints_are_saved_where_asked_and_progress_counts_steps(tokenizer, 
         assert not [n for n in names if n.endswith((".bin", ".pt"))]
         assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == step
     weights = [load_file(folder / "model.safetensors") for folder in (*done.checkpoints, done.final)]
-    assert all(not torch.equal(a["model.norm.weight"], b["model.norm.weight"]) for a, b in zip(weights, weights[1:]))
+    assert all(not torch.equal(a["model.norm.weight"], b["model.norm.weight"]) for a, b in pairwise(weights))
     printed = capsys.readouterr()
     assert printed.out == "" and "%|" not in printed.err
 
@@ -145,9 +146,7 @@ def test_rows_come_in_their_own_order_when_not_shuffled(tokenizer, tmp_path):
     second = tiny.chat_row(tokenizer, [*DIALOGUE[1:2], {"role": "assistant", "content": "Bravo."}])
     model = small(tokenizer)
     for order, winner in (([first] * 40 + [second] * 40, second), ([second] * 40 + [first] * 40, first)):
-        tiny.train(
-            model, tokenizer, order, tmp_path, lr=1e-2, batch=1, shuffle=False, schedule="constant_with_warmup"
-        )
+        tiny.train(model, tokenizer, order, tmp_path, lr=1e-2, batch=1, shuffle=False, schedule="constant_with_warmup")
         assert reproduces(model, winner)
 
 
@@ -165,14 +164,16 @@ def reproduces(model, row):
 
 
 def test_an_adapter_is_saved_with_the_name_of_its_base(tokenizer, tmp_path):
-    model = small(tokenizer)
-    before = {k: v.clone() for k, v in model.state_dict().items()}
+    rows = [tiny.text_row(tokenizer, TEXTS[0])]
+    base = tiny.train(small(tokenizer), tokenizer, rows, tmp_path, lr=1e-2, batch=1, steps=1, final="base").final
+    before = load_file(base / "model.safetensors")
+    model, _ = tiny.load(base)
     done = tiny.train(
-        model, tokenizer, [tiny.text_row(tokenizer, TEXTS[0])], tmp_path, lr=1e-2, batch=1, steps=3, save_steps=(2,),
-        lora={"r": 2, "target_modules": ["q_proj"]}, base_name="/models/base",
+        model, tokenizer, rows, tmp_path, lr=1e-2, batch=1, steps=3, save_steps=(2,),
+        lora={"r": 2, "target_modules": ["q_proj"]},
     )  # fmt: skip
     for folder in (done.final, *done.checkpoints):
-        assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "/models/base"
+        assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
         assert (folder / "tokenizer.json").exists() and not (folder / "model.safetensors").exists()
         keys = load_file(folder / "adapter_model.safetensors")
         assert keys and all(".q_proj.lora_" in k for k in keys)
@@ -191,3 +192,16 @@ def test_what_progress_raises_ends_the_training(tokenizer, tmp_path):
             progress=stop,
         )  # fmt: skip
     assert not (tmp_path / "final").exists()
+
+
+def test_threads_are_set_for_the_training_only(tokenizer, tmp_path):
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        tiny.train(
+            small(tokenizer), tokenizer, [tiny.text_row(tokenizer, "Hi")], tmp_path, lr=1e-2, batch=1, steps=1,
+            threads=1, progress=lambda *_: seen.append(torch.get_num_threads()),
+        )  # fmt: skip
+        assert seen == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

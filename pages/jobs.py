@@ -70,12 +70,14 @@ def _active(job: Job) -> None:
 
 def _ended(job: Job) -> None:
     with st.container(border=True):
-        head, chip = st.columns([6, 1], vertical_alignment="center")
-        head.markdown(f"**{_title(job)}** :gray[job {job.id} · {progress.when(job.finished)}]")
-        chip.badge(progress.state_of(job), color=_COLOURS[job.state])  # type: ignore[arg-type]
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            took = f" · took {jobs.duration(job.finished - job.started)}" if job.finished and job.started else ""
+            about = f"job {job.id} · {progress.when(job.finished)}{took}"
+            st.markdown(f"**{_title(job)}** :gray[{markup.md(about)}]", width="stretch")
+            _run_link(job)
+            st.badge(progress.state_of(job), color=_COLOURS[job.state])  # type: ignore[arg-type]
         if job.state in ("failed", "cancelled"):
             progress.ended(job)
-        _run_link(job)
 
 
 def _run_link(job: Job) -> None:

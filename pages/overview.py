@@ -69,14 +69,14 @@ def _status(run: Run, selection: Filter, found: Overview) -> None:
 def _hidden(found: Overview) -> None:
     if found.hidden:
         with st.container(border=True):
-            st.markdown("**What the mean loss hides**")
+            st.markdown("**What the mean loss hides**" + (", over the whole run" if found.shown < found.total else ""))
             st.markdown("  \n".join(markup.md(sentence) for sentence in found.hidden))
 
 
 def _breakdowns(run: Run, selection: Filter, found: Overview) -> None:
     if not found.shown or not found.breakdowns:
         return
-    columns = st.columns(min(len(found.breakdowns), 3))
+    columns = st.columns(min(len(found.breakdowns), 2))
     for i, breakdown in enumerate(found.breakdowns):
         with columns[i % len(columns)]:
             _breakdown(run, selection, breakdown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.services import demo
-from ui import choose_checkpoint, choose_dataset, choose_training, frame, progress, state
+from ui import choose_checkpoint, choose_dataset, choose_training, frame, markup, progress, state
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     )
     _demo()
     if word := state.heard():
-        st.toast(word)
+        st.toast(markup.md(word))
     with st.container(border=True):
         st.subheader("1  Dataset", anchor=False)
         dataset = choose_dataset.draw()

@@ -99,7 +99,7 @@ def breakdown(found: Breakdown) -> go.Figure:
     figure = go.Figure()
     places = list(range(len(found.rows)))
     totals = [sum(counts.values()) for _, counts in found.rows]
-    labels = [_text(name_of(value)) for value, _ in found.rows]
+    labels = [_text(name_of(value), 20) for value, _ in found.rows]
     for name, look in STATUS.items():
         counts = [int(row.get(name, 0)) for _, row in found.rows]
         if not any(counts):
@@ -170,7 +170,7 @@ def histogram(found: Histogram, label: str) -> go.Figure:
 def trajectory(found: Sequence[CheckpointView]) -> go.Figure:
     """Mean loss of one sample from checkpoint to checkpoint."""
     known = [c for c in found if c.nll is not None]
-    labels = [_text(c.label) for c in known]
+    labels = [_text(c.label.rsplit("/", 1)[-1], 18) for c in known]
     figure = go.Figure(
         go.Scatter(
             x=list(range(len(known))),
@@ -183,6 +183,6 @@ def trajectory(found: Sequence[CheckpointView]) -> go.Figure:
         )
     )
     figure.update_layout(**_layout(190))
-    figure.update_xaxes(tickvals=list(range(len(known))), ticktext=labels, fixedrange=True)
+    figure.update_xaxes(tickvals=list(range(len(known))), ticktext=labels, automargin=True, fixedrange=True)
     figure.update_yaxes(title={"text": "mean loss"}, rangemode="tozero", fixedrange=True)
     return figure

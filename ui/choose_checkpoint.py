@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from core.services import checkpoints
+from core.services import checkpoints, uploads
 from core.services.uploads import human
 from core.services.views import StoredCheckpoint
 from ui import markup, progress, state
@@ -127,6 +127,8 @@ def _registering() -> None:
         st.rerun()
     progress.ended(job)
     if job.state in ("failed", "cancelled") and st.button("Dismiss", key=state.key("register", "dismiss")):
+        if "upload" in job.payload:
+            uploads.discard(job.payload["upload"])
         state.choose(register=None)
         st.rerun()
 

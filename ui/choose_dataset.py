@@ -9,11 +9,12 @@ import streamlit as st
 
 from core.services import datasets, uploads
 from core.types import Dataset, Reading
-from ui import evidence, markup, progress, state
+from ui import errors, evidence, markup, progress, state
 from ui.uploader import uploader
 
 _ENDINGS = (".jsonl", ".json", ".ndjson", ".csv", ".parquet", ".gz")
-_CONTAINERS = ("jsonl", "json", "csv", "parquet")
+# The first one: found by looking at the file.
+_CONTAINERS = ("", "jsonl", "json", "csv", "parquet")
 _UNSET = "—"
 
 
@@ -112,8 +113,11 @@ def _offer() -> None:
 # ---------------------------------------------------------------------------------------------------------- scanned
 
 
-def _start_over() -> None:
+def _start_over(upload_ids: Sequence[str]) -> None:
+    """A way back to the beginning; the files that were looked at go."""
     if st.button("Choose other files", key=state.key("dataset", "other")):
+        for upload_id in upload_ids:
+            uploads.discard(upload_id)
         state.choose(scan=None, importing=None)
         state.drop(state.key("reading"))
         st.rerun()
@@ -123,7 +127,7 @@ def _scanned(job_id: int) -> None:
     job = progress.watch(job_id, "Looking at the files")
     if job.state in ("failed", "cancelled"):
         progress.ended(job)
-        _start_over()
+        _start_over(job.payload["uploads"])
     if job.state != "done" or job.result is None:
         return
     importing = state.chosen("importing")
@@ -143,9 +147,13 @@ def _importing(job_id: int) -> bool:
 
 
 def _found(upload_ids: Sequence[str], result: Mapping[str, Any]) -> None:
-    reading = result["reading"]
     names = {u: uploads.get(u).name for u in upload_ids}
-    st.markdown(f"Found **{markup.md(_label(reading['format']))}** in {markup.md(', '.join(names.values()))}.")
+    refused = result.get("refused")
+    if refused:
+        errors.message(refused["what"], refused["why"], refused["todo"])
+    else:
+        label = _label(result["reading"]["format"])
+        st.markdown(f"Found **{markup.md(label)}** in {markup.md(', '.join(names.values()))}.")
     for note in result.get("notes", ()):
         st.caption(f":material/info: {markup.md(str(note))}")
     changed = _reading_form(names, result)
@@ -153,15 +161,19 @@ def _found(upload_ids: Sequence[str], result: Mapping[str, Any]) -> None:
         state.choose(scan=datasets.start_scan(*changed))
         state.drop(state.key("reading"))
         st.rerun()
+    if refused:
+        _start_over(upload_ids)
+        return
     _preview(result)
     name, button, other = st.columns([4, 1.4, 1.4], vertical_alignment="bottom")
     given = name.text_input("Name", value=_stem(names[upload_ids[0]]), key=state.key("dataset", "name"), max_chars=120)
     if button.button("Import", type="primary", key=state.key("dataset", "import"), width="stretch"):
+        reading = result["reading"]
         now = Reading(reading["container"], reading["format"], reading["mapping"])
         state.choose(importing=datasets.start_import(list(upload_ids), given or "", now))
         st.rerun()
     with other:
-        _start_over()
+        _start_over(upload_ids)
 
 
 def _stem(name: str) -> str:
@@ -170,9 +182,8 @@ def _stem(name: str) -> str:
 
 def _reading_form(names: Mapping[str, str], result: Mapping[str, Any]) -> tuple[list[str], Reading] | None:
     """How the files are read, changeable; returns the new order and reading when asked to look again."""
-    reading = result["reading"]
+    reading = result.get("reading") or {"container": "", "format": "prompt_completion", "mapping": {}}
     kinds = {f.name: f for f in datasets.formats()}
-    columns = list(result.get("columns", {}))
     with st.expander("How the rows are read: format and columns", expanded=not result.get("samples")):
         first, second = st.columns(2)
         form = first.selectbox(
@@ -186,10 +197,11 @@ def _reading_form(names: Mapping[str, str], result: Mapping[str, Any]) -> tuple[
             "File type",
             _CONTAINERS,
             index=_CONTAINERS.index(reading["container"]),
+            format_func=lambda c: c or "as the file looks",
             key=state.key("reading", "container"),
         )
         st.caption(markup.md(kinds[form].help))
-        mapping = _mapping(kinds[form].roles, columns, _known_mapping(form, result))
+        mapping, complete = _mapping(kinds[form].roles, list(result.get("columns", {})), _known_mapping(form, result))
         order = list(names)
         if len(names) > 1:
             order = st.multiselect(
@@ -199,19 +211,20 @@ def _reading_form(names: Mapping[str, str], result: Mapping[str, Any]) -> tuple[
                 format_func=lambda u: markup.line(names[u], 60),
                 key=state.key("reading", "order"),
             )
-        if st.button("Look again", key=state.key("reading", "again"), disabled=not order):
+        if st.button("Look again", key=state.key("reading", "again"), disabled=not order or not complete):
             return order, Reading(container, form, mapping)
     return None
 
 
 def _known_mapping(form: str, result: Mapping[str, Any]) -> Mapping[str, str]:
-    if form == result["reading"]["format"]:
-        return result["reading"]["mapping"]
+    reading = result.get("reading") or {}
+    if form == reading.get("format"):
+        return reading["mapping"]
     return next((c["mapping"] for c in result.get("candidates", ()) if c["format"] == form), {})
 
 
-def _mapping(roles: Sequence[Any], columns: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
-    """One box for each role that a column can play."""
+def _mapping(roles: Sequence[Any], columns: Sequence[str], known: Mapping[str, str]) -> tuple[dict[str, str], bool]:
+    """One box for each role that a column can play; the mapping, and whether every required role has a column."""
     mapping: dict[str, str] = {}
     boxes = st.columns(3)
     for i, role in enumerate(roles):
@@ -228,9 +241,9 @@ def _mapping(roles: Sequence[Any], columns: Sequence[str], known: Mapping[str, s
         if picked is not None and picked != _UNSET:
             mapping[role.name] = picked
     missing = [role.label for role in roles if role.required and role.name not in mapping]
-    if missing and columns:
+    if missing:
         st.caption(f":material/warning: Still to choose: {markup.md(', '.join(missing))}")
-    return mapping
+    return mapping, not missing
 
 
 def _preview(result: Mapping[str, Any]) -> None:

@@ -29,18 +29,14 @@ _ALWAYS = ("samples", "target_tokens", "refused")
 
 def draw(dataset: Dataset | None, chosen: Chosen | None) -> None:
     """Draw the step: forms, check, start."""
-    asked = _forms(dataset)
-    ready = dataset is not None and chosen is not None
-    if not ready:
-        missing = " and ".join(
-            w for w, gone in (("a dataset", dataset is None), ("a checkpoint", chosen is None)) if gone
-        )
-        st.caption(f"Choose {missing} first.")
-    elif dataset is not None and chosen is not None:
-        _check_and_start(dataset, chosen, asked)
+    if dataset is None or chosen is None:
+        needed = {"a dataset": dataset, "a checkpoint": chosen}
+        st.caption(f"Choose {' and '.join(word for word, got in needed.items() if got is None)} first.")
+        return
+    _check_and_start(dataset, chosen, _forms(dataset))
 
 
-def _forms(dataset: Dataset | None) -> dict[str, Any]:
+def _forms(dataset: Dataset) -> dict[str, Any]:
     presets = {f.name: f for f in runs.presets()}
     scorers = {f.name: f for f in runs.scorers()}
     left, right = st.columns(2)
@@ -52,14 +48,14 @@ def _forms(dataset: Dataset | None) -> dict[str, Any]:
         help="Rebuilds what the trainer saw: template, truncation, which tokens carried loss.",
     )
     left.caption(markup.md(presets[preset].help))
-    name, reason = cached.suggested_scorer(dataset.id) if dataset else ("", "")
+    name, reason = cached.suggested_scorer(dataset.id)
     order = list(scorers)
     scorer = right.selectbox(
         "An answer counts as right by",
         order,
-        index=order.index(name) if name in order else 0,
+        index=order.index(name),
         format_func=lambda n: scorers[n].label + (" (suggested)" if n == name else ""),
-        key=state.key("train", "scorer", dataset.id if dataset else 0),
+        key=state.key("train", "scorer", dataset.id),
     )
     right.caption(markup.md(f"{scorers[scorer].help} {reason}" if scorer == name else scorers[scorer].help))
     with st.expander("Settings"):

@@ -121,7 +121,7 @@ def _values(run: Run, selection: Filter, column: Column, counts: Sequence[tuple[
         key=key,
         on_change=_choose,
         args=(run, column.name, key, values),
-        help=column.help or None,
+        help=markup.md(column.help) or None,
         placeholder="All",
     )
     if len(counts) > VALUES:
@@ -166,7 +166,7 @@ def _sort(run: Run, selection: Filter) -> None:
         standing = state.selection(run.columns)
         apply(run, replace(standing, sort=state.get(order), descending=state.get(direction) == "desc"))
 
-    left, right = st.columns([3, 1.3], gap="xsmall")
+    left, right = st.columns([3, 1.3], gap="xsmall", vertical_alignment="center")
     left.selectbox(
         "Order",
         names,
@@ -207,7 +207,7 @@ def _range(run: Run, selection: Filter, column: Column) -> None:
         apply(run, selecting.with_terms(state.selection(run.columns), [term]))
 
     name, first, second = st.columns([2, 1.4, 1.4], vertical_alignment="center")
-    name.markdown(markup.md(column.label), help=column.help or None)
+    name.markdown(markup.md(column.label), help=markup.md(column.help) or None)
     for box, key, word in ((first, low_key, "from"), (second, high_key, "to")):
         box.number_input(
             f"{column.label} {word}",

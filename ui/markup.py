@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from typing import NamedTuple
 
 import streamlit as st
@@ -91,8 +90,3 @@ def draw(part: Node, style: str = "") -> None:
     """Put ``part`` on the page. ``style``: our own CSS for its classes, written in this program, never data."""
     # The style stands last: a leading <style> is stripped by the browser-side sanitiser.
     st.html(render(part) + (f"<style>{style}</style>" if style else ""))
-
-
-def width_of(text: str) -> int:
-    """Columns that ``text`` takes in a fixed-width font; wide East Asian characters count twice."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -78,8 +78,10 @@ def ended(job: Job) -> None:
         errors.message(error.get("what", "The job failed.") + code, error.get("why", ""), error.get("todo", ""))
     elif job.state == "cancelled":
         st.warning("Cancelled. What was measured is kept.", icon=":material/stop_circle:")
+    # A long job goes on from what it measured; a short one begins anew.
+    label = "Resume" if job.lane == "long" or job.state == "cancelled" else "Try again"
     if job.state in ("failed", "cancelled") and st.button(
-        "Resume", key=state.key("resume", job.id), icon=":material/play_arrow:"
+        label, key=state.key("resume", job.id), icon=":material/play_arrow:"
     ):
         jobs.resume_job(job.id)
         st.rerun()

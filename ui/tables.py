@@ -60,9 +60,9 @@ def config(columns: Sequence[Column]) -> dict[str, Any]:
     for column in columns:
         label = f"{column.label} ({column.unit})" if column.unit else column.label
         direction = {"low": " Lower is better.", "high": " Higher is better."}.get(column.better, "")
-        help = (column.help + direction).strip() or None
+        help = markup.md((column.help + direction).strip()) or None
         if column.kind == "number":
-            out[column.name] = st.column_config.NumberColumn(label, help=help, format="%.4g")
+            out[column.name] = st.column_config.NumberColumn(label, help=help, format="%.3g")
         else:
             width = 260 if column.kind == "text" and column.name != "sid" else None
             out[column.name] = st.column_config.TextColumn(label, help=help, width=width)

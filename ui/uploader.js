@@ -133,7 +133,8 @@ function build(root) {
   state.hint = element("div", "hint");
   input.type = "file";
   words.append(state.label, state.hint);
-  drop.append(input, element("span", "choose", "Choose files"), words);
+  state.choose = element("span", "choose");
+  drop.append(input, state.choose, words);
   box.replaceChildren(drop, state.list);
   input.onchange = () => take(state, input.files);
   drop.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
@@ -160,6 +161,7 @@ export default function (component) {
   state.component = component;
   state.label.textContent = label;
   state.hint.textContent = hint;
+  state.choose.textContent = multiple ? "Choose files" : "Choose a file";
   state.input.accept = accept;
   state.input.multiple = multiple;
   state.input.setAttribute("aria-label", label);

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from core.datasets import read, scan
+from core.datasets import columns_of, read, scan
 from core.errors import UserError
 from core.plugins import kinds
 from core.services import jobs, uploads
@@ -87,7 +87,15 @@ def _names(upload_ids: Sequence[str]) -> str:
 def handle_scan(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     context.progress("looking")
     found = [uploads.finish(u) for u in payload["uploads"]]
-    return scan([u.path for u in found], from_dict(payload["reading"]), names=[u.name for u in found]).as_dict()
+    paths, names, asked = [u.path for u in found], [u.name for u in found], from_dict(payload["reading"])
+    try:
+        return scan(paths, asked, names=names).as_dict()
+    except UserError as error:
+        # Where rows can be read, only not this way, the columns are what a person needs to say which way instead.
+        columns = columns_of(paths[0], asked.container if asked else "", name=names[0])
+        if not columns:
+            raise
+        return {"refused": error.as_dict(), "columns": columns, "files": names}
 
 
 def handle_import(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:

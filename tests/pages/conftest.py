@@ -6,7 +6,7 @@ import pytest
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
-from core.services import jobs
+from core import worker
 from core.settings import settings
 from db.session import database
 from tests.browser import world as worlds
@@ -66,11 +66,5 @@ def open_page(monkeypatch):
 
 @pytest.fixture
 def work():
-    """Does the jobs that wait, as the worker would, without one beside the test."""
-
-    def run_all():
-        for job in reversed(jobs.list_jobs()):
-            if job.state == "queued":
-                jobs.wait(job.id)
-
-    return run_all
+    """Does the jobs that wait in the short lane, as the worker beside the server would."""
+    return lambda: worker.work("short", once=True)

@@ -77,7 +77,7 @@ def test_the_widgets_follow_the_address_not_the_other_way_round(run_data, open_p
     at.run()
     assert at.pills[0].value == [0]
     assert next(t for t in at.text_input if t.label == "Text").value == "flag"
-    assert at.selectbox[1].value == "nll"
+    assert at.selectbox(key="w:filter:sort").value == "nll"
     assert next(n for n in at.number_input if n.label == "Loss to").value == 2.0
     assert f"{exports.count(1, chosen('status=learned&q=flag&nll=..2'))} of 60" in words(at)
 
@@ -94,9 +94,16 @@ def test_text_range_category_and_order(run_data, open_page):
     assert at.query_params == {"run": "1", "status": "unlearned", "nll": "0.25.."}
     next(n for n in at.number_input if n.label == "Loss from").set_value(None)
     at.run()
+    at.query_params["stage"] = "one,two"
+    at.run()
     stage = next(m for m in at.multiselect if m.label == "Stage")
-    assert [o.rsplit("  ")[0] for o in stage.options] == ["two"]  # the others have no unlearned sample
-    at.selectbox[1].set_value("nll")
+    assert stage.options[0] == f"two  ({exports.count(1, chosen('status=unlearned&stage=two'))})"
+    stage.set_value([1])
+    at.run()
+    assert at.query_params == {"run": "1", "status": "unlearned", "stage": "one"}
+    button(at, "Stage is one").click()
+    at.run()
+    at.selectbox(key="w:filter:sort").set_value("nll")
     at.run()
     at.segmented_control[0].set_value("desc")
     at.run()
@@ -137,7 +144,7 @@ def test_a_row_shows_its_evidence(run_data, open_page):
     assert "✗ Unlearned" in text
     for reason in view.reasons:
         assert reason.text.split(":")[0] in text
-    assert "What is on flag 40?" in text and "The heron of flag 40." in text
+    assert "What is on flag 40?" in text and "heron" in text
     assert "log-probability" in text and "not the first choice" in text
     chance = next(d.value for d in at.dataframe if "temperature" in d.value.columns)
     assert chance["temperature"].tolist() == ["0.3", "0.5", "0.7", "1.0"]

@@ -114,9 +114,9 @@ class StopAfter:
 @pytest.mark.parametrize("ending", [jobs.Cancelled, jobs.Released])
 def test_stopped_between_chunks_then_resumed(tiny_project, stored, diagnose, monkeypatch, ending):
     signal = kind("signals", "likelihood")
+    monkeypatch.setattr("core.signals.likelihood.chunked", small_chunks)
     whole = verdicts(diagnose(stored, tiny_project.final))
     runs.delete_run(runs.list_runs()[0].id)
-    monkeypatch.setattr("core.signals.likelihood.chunked", small_chunks)
     with monkeypatch.context() as patch:
         StopAfter(2).install(patch, ending())
         with pytest.raises(UserError, match="stopped"):

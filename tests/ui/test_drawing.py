@@ -67,12 +67,21 @@ def test_the_status_bar_leaves_out_what_is_not_there():
 
 
 def test_a_histogram_and_its_table_agree():
-    found = Histogram("nll", (0.0, 1.0, 2.0, 5.0), {"learned": (3, 0, 1), "unlearned": (0, 2, 0)}, 1)
+    found = Histogram("nll", (0.0, 1.0, 2.0, 4.0), {"learned": (3, 0, 1), "unlearned": (0, 2, 0)}, 1)
     figure = charts.histogram(found, "Loss")
     assert {t.name: tuple(t.y) for t in figure.data} == {"Learned": (3, 0, 1), "Unlearned": (0, 2, 0)}
-    assert tuple(figure.data[0].x) == (0.5, 1.5, 3.5) and tuple(figure.data[0].width) == (1.0, 1.0, 3.0)
+    assert tuple(figure.data[0].x) == (0.5, 1.5, 3.0) and tuple(figure.data[0].width) == (1.0, 1.0, 2.0)
     table = tables.histogram(found)
     assert table["Learned"].tolist() == [3, 0, 1] and table["Partly"].tolist() == [0, 0, 0]
+
+
+def test_a_bin_for_everything_above_is_drawn_narrow_and_says_so():
+    found = Histogram("nll", (0.0, 1.0, 2.0, 50.0), {"learned": (3, 0, 1)}, 0)
+    figure = charts.histogram(found, "Loss")
+    assert tuple(figure.data[0].x) == (0.5, 1.5, 2.5)
+    assert figure.data[0].customdata[2] == "2 to 50"
+    assert figure.layout.annotations[0].text == "≥ 2"
+    assert tables.histogram(found)["to"].tolist()[-1] == 50.0
 
 
 def test_a_breakdowns_table_has_every_count():
@@ -169,8 +178,16 @@ def test_masks_tell_four_kinds_of_tokens_apart(monkeypatch):
         ("11", "lac-target lac-trained"),
     ):
         assert f'class="{classes}" title="id' in html.split(f"{text}&lt;i&gt;")[0].rsplit("<span", 1)[1]
-    assert "not supervised" in html
-    assert "not supervised" not in drawn(monkeypatch, evidence.mask_strip, pieces[:2])
+    assert "not supervised" in drawn(monkeypatch, evidence.mask_legend, pieces)
+    assert "not supervised" not in drawn(monkeypatch, evidence.mask_legend, pieces[:2])
+
+
+def test_a_check_that_could_not_be_made_is_no_pass(monkeypatch):
+    states = ("pass", "unknown", "fail", "warn")
+    html = drawn(monkeypatch, evidence.checks, [{"code": s, "state": s, "text": f"<i>{s}"} for s in states])
+    places = [html.index(f"&lt;i&gt;{s}") for s in ("fail", "warn", "unknown", "pass")]
+    assert places == sorted(places)
+    assert html.count("✓ pass") == 1 and html.count("? unknown") == 1
 
 
 def test_a_token_that_was_not_scored_has_no_probability(monkeypatch):

@@ -23,26 +23,34 @@ from ui import routes
 TOKEN = generate_xsrf_token_string()
 
 
-@pytest.fixture
-def data_dir(tmp_path, monkeypatch):
-    monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / "data"))
-    settings.cache_clear()
-    yield tmp_path / "data"
-    database().close()
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A server with nothing but our routes, over a fresh data folder: (port, folder)."""
+    data = tmp_path_factory.mktemp("routes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LACUNA_DATA_DIR", str(data))
+        settings.cache_clear()
+        sock = socket.create_server(("127.0.0.1", 0))
+        app = Starlette(routes=routes.all_routes())
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+        thread.start()
+        yield sock.getsockname()[1], data
+        server.should_exit = True
+        thread.join()
+        sock.close()
+        database().close()
     settings.cache_clear()
 
 
 @pytest.fixture
-def port(data_dir):
-    """A server with nothing but our routes."""
-    sock = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes.all_routes()), log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-    thread.start()
-    yield sock.getsockname()[1]
-    server.should_exit = True
-    thread.join()
-    sock.close()
+def port(served):
+    return served[0]
+
+
+@pytest.fixture
+def data_dir(served):
+    return served[1]
 
 
 def ask(port, method, path, body=None, **headers):

@@ -1,6 +1,6 @@
 """A click becomes a filter."""
 
-from core.services.views import Breakdown
+from core.services.views import Breakdown, Histogram
 from core.types import Filter, Term
 from ui import selecting
 from ui.selecting import between, one_of
@@ -33,10 +33,48 @@ def test_no_click_asks_for_nothing():
     assert selecting.from_bars(click((9, "learned"), (-1, "learned")), STAGES) == ()
 
 
-def test_a_drawn_range_runs_from_low_to_high():
-    event = {"selection": {"points": [], "box": [{"x": [2.5, 0.5], "y": [0, 9]}]}}
-    assert selecting.from_range(event, "nll") == (between("nll", 0.5, 2.5),)
-    assert selecting.from_range({"selection": {"box": []}}, "nll") == ()
+NLL = Histogram("nll", (0.0, 1.0, 2.0, 3.0), {}, 0)
+TAIL = Histogram("nll", (0.0, 1.0, 2.0, 9.0), {}, 0)
+
+
+def drawn(low, high):
+    return {"selection": {"points": [], "box": [{"x": [high, low], "y": [0, 9]}]}}
+
+
+def test_a_drawn_range_asks_for_the_bins_it_touches():
+    assert selecting.from_range(drawn(1.2, 1.4), NLL) == (between("nll", 1.0, 2.0),)
+    assert selecting.from_range(drawn(0.2, 1.4), NLL) == (between("nll", None, 2.0),)
+    assert selecting.from_range(drawn(-5.0, 0.4), NLL) == (between("nll", None, 1.0),)
+    assert selecting.from_range(drawn(1.0, 7.0), NLL) == (between("nll", 1.0, None),)
+    for nothing in (drawn(-2, -1), drawn(4, 5), {"selection": {"box": []}}, None):
+        assert selecting.from_range(nothing, NLL) == ()
+
+
+def test_the_last_bin_stands_for_everything_above_when_it_is_wide():
+    assert selecting.drawn_edges(NLL.edges) == [0, 1, 2, 3]
+    assert selecting.drawn_edges(TAIL.edges) == [0, 1, 2, 3]
+    assert selecting.from_range(drawn(2.1, 2.9), TAIL) == (between("nll", 2.0, None),)
+    assert selecting.from_range(drawn(1.1, 1.9), TAIL) == (between("nll", 1.0, 2.0),)
+
+
+def test_a_row_or_a_cell_is_its_sample():
+    rows = [{"sid": "a"}, {"sid": 7}]
+    assert selecting.from_table({"selection": {"rows": [1], "cells": []}}, rows) == "7"
+    assert selecting.from_table({"selection": {"rows": [], "cells": [(0, "nll")]}}, rows) == "a"
+    for nothing in ({"selection": {"rows": [], "cells": []}}, {"selection": {"rows": [5]}}, None):
+        assert selecting.from_table(nothing, rows) is None
+
+
+def test_a_heading_orders_and_turns_round():
+    def click_on(name, standing):
+        return selecting.order_from({"selection": {"columns": [name]}}, standing, {"nll", "status"})
+
+    first = click_on("nll", Filter((one_of("stage", ["a"]),), "x"))
+    assert (first.sort, first.descending, first.text, first.terms) == ("nll", False, "x", (one_of("stage", ["a"]),))
+    assert click_on("nll", first).descending and not click_on("nll", click_on("nll", first)).descending
+    assert not click_on("status", click_on("nll", first)).descending
+    assert click_on("prompt", first) is None
+    assert selecting.order_from({"selection": {"columns": []}}, first, {"nll"}) is None
 
 
 def test_a_condition_replaces_the_one_of_its_column_and_nothing_else():

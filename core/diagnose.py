@@ -5,13 +5,14 @@ Measuring costs a model and happens once; judging is arithmetic over what was me
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from core.derived import derive
 from core.plugins import kind, kinds
 from core.signals._base import Measure
 from core.status import STATUSES, cut_of, explain_status, judge_status
@@ -59,6 +60,8 @@ def columns_of(spec: RunSpec) -> tuple[Column, ...]:
     out = list(VERDICT_COLUMNS)
     for signal in ordered_signals():
         out += signal.columns
+    for derivation in kinds("derived").values():
+        out += derivation.columns
     for measure in plan(spec):
         if measure.role != "final" and measure.signal == "likelihood":
             label = measure.checkpoint.label
@@ -66,12 +69,24 @@ def columns_of(spec: RunSpec) -> tuple[Column, ...]:
     return tuple(out)
 
 
+class Stored(Protocol):
+    """What the run's store lends to signals that compare samples or build on other signals."""
+
+    def samples(self) -> Sequence[Sample]: ...
+
+    def measured(self) -> SignalTable: ...
+
+    def details(self, measure: Measure, content_hash: str) -> Mapping[str, Any] | None: ...
+
+
 class Instruments:
     """Opens what signals ask for; one model at a time, so that two never share the memory."""
 
-    def __init__(self, spec: RunSpec, device: str = "auto") -> None:
+    def __init__(self, spec: RunSpec, device: str = "auto", stored: Stored | None = None) -> None:
         self.spec = spec
         self._device = device
+        self._stored = stored
+        self._samples: Sequence[Sample] | None = None
         self._tokenizer: Any = None
         self._context: int | None = None
         self._open: tuple[str, Any] | None = None
@@ -110,6 +125,22 @@ class Instruments:
         preset = kind("presets", self.spec.preset)
         return preset.supervise(sample, self.tokenizer(), self.spec.preset_settings, self.context_length())
 
+    def samples(self) -> Sequence[Sample]:
+        if self._samples is None:
+            self._samples = self._run().samples()
+        return self._samples
+
+    def measured(self) -> SignalTable:
+        return self._run().measured()
+
+    def details(self, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:
+        return self._run().details(measure, content_hash)
+
+    def _run(self) -> Stored:
+        if self._stored is None:
+            raise RuntimeError("these instruments were opened without a stored run")
+        return self._stored
+
     def close(self) -> None:
         if self._open is not None:
             self._open[1].close()
@@ -140,6 +171,7 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds) -> Judgemen
     Args:
         table: signals of n samples, columns named as ``Measure.column`` names them.
     """
+    table = derive(spec, table)
     codes = judge_status(table, thresholds, spec.decoding_temperature)
     status = np.array([s.value for s in STATUSES], dtype=object)[codes]
     missed = (status == Status.UNLEARNED) | (status == Status.PARTLY)

@@ -129,6 +129,7 @@ def work_on(job_id: int, watch: Watch | None = None) -> Job:
             job = table.claim(conn, get_job(job_id).lane, owner, LEASE, job_id)
         if job is not None:
             run_job(job, owner, stop.asked.is_set, watch)
+            return get_job(job_id)
         while (job := get_job(job_id)).state in ("queued", "running") and not stop.asked.is_set():
             if watch is not None:
                 watch(job.stage, job.done, job.total, job.unit)

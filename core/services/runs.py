@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -302,7 +303,7 @@ def handle_diagnose(context: JobContext, payload: Mapping[str, Any]) -> Mapping[
         with database().writing() as conn:
             table.set_run(conn, run.id, spec=spec, summary=summary, state="measuring")
         run = get_run(run.id)
-    instruments = Instruments(run.spec, settings().device)
+    instruments = Instruments(run.spec, settings().device, StoredRun(run))
     try:
         for measure in plan(run.spec):
             _measure(context, run, measure, instruments)
@@ -311,6 +312,28 @@ def handle_diagnose(context: JobContext, payload: Mapping[str, Any]) -> Mapping[
     context.progress("judging")
     write_judgement(run, run.thresholds)
     return {"run": run.id}
+
+
+class StoredRun:
+    """What signals may ask of the run's store while it is measured."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def samples(self) -> list[Sample]:
+        with database().reading() as conn:
+            return list(sample_table.iter_samples(conn, self._run.spec.dataset_id))
+
+    def measured(self) -> SignalTable:
+        with database().reading() as conn:
+            hashes = sample_table.content_hashes(conn, self._run.spec.dataset_id)
+            return with_facts(conn, self._run, signals_of(conn, self._run, hashes))
+
+    def details(self, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:
+        with database().reading() as conn:
+            ids = signal_table.find_measures(conn, [measure.key])
+            ref = signal_table.detail_ref(conn, ids[measure.key], content_hash) if measure.key in ids else None
+        return None if ref is None else artefacts.read(*ref)
 
 
 def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instruments) -> None:
@@ -333,11 +356,12 @@ def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instr
     total = len(first)
     done = total - len(missing)
     context.progress(stage, done, total, "samples")
-    # Samples are read in blocks, so that a dataset of any size fits in memory.
+    # Samples are read in blocks, so that a dataset of any size fits in memory; a signal that compares samples gets all.
     ordinals = [first[key] for key in missing]
-    for block in range(0, len(ordinals), 4096):
+    size = max(1, len(ordinals)) if signal.whole else 4096
+    for block in range(0, len(ordinals), size):
         with database().reading() as conn:
-            samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, ordinals[block : block + 4096]))
+            samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, ordinals[block : block + size]))
         for chunk in signal.measure(measure, samples, instruments, context.asked_to_stop):
             name = artefacts.write(chunk.details) if chunk.details else None
             done += len(chunk.keys)
@@ -356,11 +380,32 @@ def signals_of(conn: Any, run: Run, hashes: Sequence[str], measures: Sequence[Me
     return signal_table.table(conn, [(m.column(""), ids[m.key]) for m in wanted if m.key in ids], hashes)
 
 
+def with_facts(conn: Any, run: Run, signals: SignalTable) -> SignalTable:
+    """The signals of all samples in training order, with the facts about them that cost nothing.
+
+    ``position`` in [0, 1] is the place in the training order, ``stage_index`` the number of the row's stage in that
+    order (NaN where rows name none), ``copies`` how often the same content occurs.
+    """
+    facts = sample_table.order(conn, run.spec.dataset_id)
+    stages = {stage: i for i, stage in enumerate(sample_table.get_dataset(conn, run.spec.dataset_id).stages)}
+    n = len(facts["ordinal"])
+    counted = Counter(signals.keys)
+    return SignalTable(
+        signals.keys,
+        {
+            **signals.columns,
+            "position": np.arange(n) / max(1, n - 1),
+            "stage_index": np.array([stages.get(s, np.nan) for s in facts["stage"]], dtype=np.float64),
+            "copies": np.array([counted[k] for k in signals.keys], dtype=np.float64),
+        },
+    )
+
+
 def write_judgement(run: Run, thresholds: Thresholds) -> None:
     """Judges the run from what was measured and replaces its verdict table."""
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
-        signals = signals_of(conn, run, hashes)
+        signals = with_facts(conn, run, signals_of(conn, run, hashes))
         facts = sample_table.order(conn, run.spec.dataset_id)
     found = judge(run.spec, signals, thresholds)
     columns: dict[str, Any] = {"status": found.status, "cause": found.cause, "stage": facts["stage"]}

@@ -20,8 +20,8 @@ class Measure:
 
     Attributes:
         signal: name of the signal.
-        role: ``final``, ``base`` or ``t<i>`` (i-th checkpoint of the trajectory).
-        checkpoint: the weights used.
+        role: ``final``, ``base``, ``t<i>`` (i-th checkpoint of the trajectory), or ``data`` where no weights are used.
+        checkpoint: the weights used; of a ``data`` measurement the final ones, unread.
         depends: everything but the sample's content that the numbers depend on.
     """
 
@@ -37,7 +37,7 @@ class Measure:
 
     def column(self, name: str) -> str:
         """Name of a column of this measurement in a table that holds several: ``nll``, ``base_nll``, ``t0_nll``."""
-        return name if self.role == "final" else f"{self.role}_{name}"
+        return name if self.role in ("final", "data") else f"{self.role}_{name}"
 
 
 class Instruments(Protocol):
@@ -55,6 +55,18 @@ class Instruments(Protocol):
         """Raises UserError where the template refuses the row."""
         ...
 
+    def samples(self) -> Sequence[Sample]:
+        """All n samples of the dataset in training order, exact duplicates too; read once and kept."""
+        ...
+
+    def measured(self) -> SignalTable:
+        """What has been measured so far, of all n samples in training order; columns as in ``judge``."""
+        ...
+
+    def details(self, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:
+        """The details that a measurement of this run stored of a sample; None where it has none."""
+        ...
+
 
 class Signal(Protocol):
     """One file in this folder.
@@ -64,6 +76,8 @@ class Signal(Protocol):
         version: raised whenever the numbers would change for the same input.
         columns: what ``measure`` yields for the final checkpoint, and what of it the verdict table shows.
         needs: names of signals that must be measured first.
+        whole: whether ``measure`` must be given all wanted samples in one call, because its numbers compare them.
+            Such a signal still yields chunks, and its ``depends`` hold the dataset's fingerprint.
     """
 
     name: str
@@ -71,6 +85,7 @@ class Signal(Protocol):
     version: int
     columns: tuple[Column, ...]
     needs: tuple[str, ...]
+    whole: bool
 
     def plan(self, spec: RunSpec) -> list[Measure]: ...
 

@@ -169,6 +169,7 @@ class Likelihood:
     label = "Likelihood"
     version = 1
     needs: tuple[str, ...] = ()
+    whole = False
     columns = (
         Column("nll", "number", "Loss", "Mean negative log-likelihood over target tokens, natural logarithm.", "nats",
                "low", indexed=True, shown=True),

@@ -58,6 +58,7 @@ class Reproduction:
     label = "Reproduction"
     version = 1
     needs = ("likelihood",)
+    whole = False
     columns = (
         Column("score", "number", "Score", "The scorer's judgement of the greedy output; 1 is right.", "", "high",
                indexed=True),

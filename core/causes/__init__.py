@@ -1,0 +1,1 @@
+"""The causes of incomplete learning, judged from evidence: one file a cause."""

@@ -6,17 +6,30 @@ Measuring costs a model and happens once; judging is arithmetic over what was me
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
+from core.causes import attribute, explain_cause, parameters_of
+from core.causes._evidence import PIECES
 from core.derived import derive
 from core.plugins import kind, kinds
 from core.signals._base import Measure
 from core.status import STATUSES, cut_of, explain_status, judge_status
-from core.types import Checkpoint, Column, Reason, RunSpec, Sample, SignalTable, Status, Supervision, Thresholds
+from core.types import (
+    Checkpoint,
+    Column,
+    Finding,
+    Reason,
+    RunSpec,
+    Sample,
+    SignalTable,
+    Status,
+    Supervision,
+    Thresholds,
+)
 
 # The five causes of the study (arXiv 2604.10079); None in a verdict's ``causes`` means not judged.
 CAUSES = (
@@ -26,11 +39,22 @@ CAUSES = (
     "left_side_forgetting",
     "under_optimised",
 )
+STRENGTHS: tuple[Column, ...] = tuple(
+    Column(f"strength_{name}", "number", kind("causes", name).label, f"Strength: {kind('causes', name).help}", "", "",
+           indexed=True)
+    for name in CAUSES
+)  # fmt: skip
+EVIDENCE: tuple[Column, ...] = tuple(
+    Column(f"evidence_{p.name}", "number", f"Evidence: {p.label}", "0 says nothing, 1 speaks as loudly as it can.")
+    for p in PIECES
+)
 
 VERDICT_COLUMNS: tuple[Column, ...] = (
     Column("status", "category", "Status", "Learned, partly, unlearned or unknown.", indexed=True, shown=True),
-    Column("cause", "category", "Cause", "Why it was not learned; empty where nothing was judged.", indexed=True),
-    Column("confidence", "number", "Confidence", "How sure the cause is.", "", "high"),
+    Column("cause", "category", "Cause", "Why it was not learned; empty where nothing was judged.", indexed=True,
+           shown=True),
+    Column("confidence", "number", "Confidence", "Calibrated probability that the named cause is right.", "", "high",
+           indexed=True, shown=True),
     Column("stage", "category", "Stage", "Training stage named by the row or its file.", indexed=True),
     Column("source", "category", "Source", "Origin named by the row.", indexed=True),
     Column("p_exact", "number", "p(exact)", "Chance of this exact token sequence in one draw at temperature 1.", "",
@@ -62,6 +86,7 @@ def columns_of(spec: RunSpec) -> tuple[Column, ...]:
         out += signal.columns
     for derivation in kinds("derived").values():
         out += derivation.columns
+    out += [*STRENGTHS, *EVIDENCE]
     for measure in plan(spec):
         if measure.role != "final" and measure.signal == "likelihood":
             label = measure.checkpoint.label
@@ -158,11 +183,15 @@ def tokenizer_folder(checkpoint: Checkpoint) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Verdicts of n samples side by side. ``columns``: name to (n,) float64, NaN = not measured."""
+    """Verdicts of n samples side by side.
+
+    ``columns``: name to (n,) float64, NaN = not measured. ``judged_by``: the parameters that named the causes.
+    """
 
     status: np.ndarray
     cause: np.ndarray
     columns: Mapping[str, np.ndarray]
+    judged_by: Mapping[str, Any] = field(default_factory=dict)
 
 
 def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds) -> Judgement:
@@ -179,13 +208,18 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds) -> Judgemen
     for fault in kinds("faults").values():
         explained = missed & (fault.explains(table) == 1.0)
         cause[explained & np.equal(cause, None)] = f"pipeline:{fault.name}"
+    found = attribute(spec, table, status == Status.LEARNED, missed & np.equal(cause, None))
+    cause = np.where(np.equal(cause, None), found.cause, cause)
     hits, draws = table.get(f"hits_{cut_of(thresholds)}"), table.get("draws")
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = np.where(draws > 0, hits / draws, np.nan)
     columns = {name: table.get(name) for name in table.columns}
     columns["p_exact"] = np.exp(table.get("logp_10"))
     columns["success_rate"] = rate
-    return Judgement(status, cause, columns)
+    columns["confidence"] = found.confidence
+    columns |= {f"strength_{name}": values for name, values in found.strengths.items()}
+    columns |= {f"evidence_{name}": values for name, values in found.evidence.items()}
+    return Judgement(status, cause, columns, parameters_of(spec, table))
 
 
 def reasons(spec: RunSpec, row: Mapping[str, float], cause: str | None, thresholds: Thresholds) -> tuple[Reason, ...]:
@@ -195,6 +229,20 @@ def reasons(spec: RunSpec, row: Mapping[str, float], cause: str | None, threshol
     if cause and cause.startswith("pipeline:"):
         out += (kind("faults", cause.removeprefix("pipeline:")).reason(row),)
     return out
+
+
+def findings(row: Mapping[str, float], judged_by: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """The causes of one row, strongest first, each with what speaks for and against it; those not judged last.
+
+    Args:
+        row: the row of the verdict table.
+        judged_by: the parameters kept with the run.
+    """
+    found = [
+        Finding(name, row.get(f"strength_{name}", np.nan), explain_cause(name, row, judged_by or None))
+        for name in CAUSES
+    ]
+    return tuple(sorted(found, key=lambda f: (np.isnan(f.strength), -np.nan_to_num(f.strength))))
 
 
 def chances(row: Mapping[str, float]) -> dict[str, dict[str, float | None]]:

@@ -25,6 +25,7 @@ def main() -> None:
     _notes(found)
     filterbar.chips(run, selection)
     _status(run, selection, found)
+    _causes(run, selection, found)
     _hidden(found)
     _breakdowns(run, selection, found)
     _histogram(run, selection, found)
@@ -64,6 +65,29 @@ def _status(run: Run, selection: Filter, found: Overview) -> None:
     points = [p["customdata"][1] for p in event["selection"]["points"] if p.get("customdata")]
     if points:
         _open(run, selecting.with_terms(selection, [selecting.one_of("status", points)]))
+
+
+def _causes(run: Run, selection: Filter, found: Overview) -> None:
+    if not found.causes:
+        return
+    with st.container(border=True):
+        as_table = _heading("Why it was not learned", run, "cause")
+        if as_table:
+            st.dataframe(tables.shares(found.causes), hide_index=True, key=state.key("table", run.id, "cause"))
+            return
+        event = st.plotly_chart(
+            charts.causes(found.causes),
+            key=_chart(run, "cause"),
+            on_select="rerun",
+            selection_mode="points",
+            config=charts.CONFIG,
+            alt="Samples by cause; the table beside it has the same numbers",
+        )
+        n = next(iter(found.causes.values())).n
+        st.caption(f"Of {n:,} samples that were not learned, or only partly. Lines are 95 % Wilson intervals.")
+        points = [p["customdata"][1] for p in event["selection"]["points"] if p.get("customdata")]
+        if points:
+            _open(run, selecting.with_terms(selection, [selecting.one_of("cause", points)]))
 
 
 def _hidden(found: Overview) -> None:

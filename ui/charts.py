@@ -32,6 +32,16 @@ STATUS: Mapping[str, Look] = {
     "unlearned": Look("Unlearned", "#C8503C", "#FFFFFF", "x", "✗"),
     "unknown": Look("Unknown", "#8793A0", "#1C2630", ".", "?"),
 }
+# Causes have hues of their own, apart in lightness too, so that no cause is read as a status.
+CAUSES: Mapping[str, Look] = {
+    "missing_knowledge": Look("Missing knowledge", "#7657A8", "#FFFFFF", "", "∅"),
+    "base_conflict": Look("Conflict with the base", "#B5478A", "#FFFFFF", "/", "⇄"),
+    "data_inconsistency": Look("Contradiction in the data", "#D9772B", "#1C2630", "x", "≠"),
+    "left_side_forgetting": Look("Forgotten on the way", "#12908E", "#FFFFFF", "\\", "↺"),
+    "under_optimised": Look("Too little optimisation", "#8E9A33", "#1C2630", ".", "◔"),
+    "undetermined": Look("Undetermined", "#8793A0", "#1C2630", "-", "?"),
+}
+PIPELINE = Look("Pipeline", "#5C6873", "#FFFFFF", "+", "⚙")
 _ROW = 26
 # Values of a column drawn as bars; the table has them all.
 MOST = 12
@@ -41,6 +51,13 @@ CONFIG = {"displayModeBar": False, "scrollZoom": False}
 
 def _text(value: object, limit: int = 26) -> str:
     return html.escape(markup.line(str(value), limit), quote=False)
+
+
+def cause_look(name: str) -> Look:
+    """How a cause looks; a fault of the pipeline carries its code."""
+    if name.startswith("pipeline:"):
+        return PIPELINE._replace(label=f"Pipeline: {name.removeprefix('pipeline:').replace('_', ' ')}")
+    return CAUSES.get(name, CAUSES["undetermined"]._replace(label=name))
 
 
 def name_of(value: str | None) -> str:
@@ -91,6 +108,44 @@ def status_bar(status: Mapping[str, Share]) -> go.Figure:
     figure.update_layout(**_layout(50, bargap=0, margin={"l": 0, "r": 0, "t": 4, "b": 4}))
     figure.update_xaxes(visible=False, fixedrange=True, range=[0, max((s.n for s in status.values()), default=1)])
     figure.update_yaxes(visible=False, fixedrange=True)
+    return figure
+
+
+def causes(found: Mapping[str, Share]) -> go.Figure:
+    """One bar a cause with its 95 % interval, the largest first. A click carries ``[row, cause]``."""
+    names = sorted(found, key=lambda name: -found[name].k)
+    looks = [cause_look(name) for name in names]
+    shares = [found[name] for name in names]
+    figure = go.Figure(
+        go.Bar(
+            x=[s.share for s in shares],
+            y=list(range(len(names))),
+            orientation="h",
+            marker={
+                "color": [look.colour for look in looks],
+                "pattern": {
+                    "shape": [look.pattern for look in looks], "fillmode": "overlay", "fgcolor": "rgba(0,0,0,0.3)",
+                    "size": 7, "solidity": 0.2,
+                },
+                "line": {"width": 0},
+            },
+            error_x={
+                "type": "data", "symmetric": False, "thickness": 1, "width": 3,
+                "array": [s.high - s.share for s in shares], "arrayminus": [s.share - s.low for s in shares],
+            },
+            customdata=[[i, name, s.k, s.n] for i, (name, s) in enumerate(zip(names, shares, strict=True))],
+            hovertemplate="%{customdata[2]:,} of %{customdata[3]:,} (%{x:.1%})<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_layout(**_layout(_ROW * max(len(names), 1) + 40))
+    top = max((s.high for s in shares), default=1.0)
+    figure.update_xaxes(range=[0, min(1.0, top * 1.05) or 1.0], tickformat=".0%", fixedrange=True)
+    figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=[f"{look.mark} {_text(look.label, 30)}  ({s.k:,})" for look, s in zip(looks, shares, strict=True)],
+        autorange="reversed",
+        fixedrange=True,
+    )
     return figure
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import streamlit as st
 
 from core.services.views import TokenPiece
-from core.types import Reason, Sample
+from core.types import Finding, Reason, Sample
 from ui import charts, markup
 from ui.markup import Node, node
 
@@ -62,6 +62,28 @@ def reasons(found: Iterable[Reason]) -> None:
         )
     ]
     _draw(node("div", *cells, class_="lac-reasons"))
+
+
+def cause(name: str, note: str = "") -> None:
+    """A cause as a mark, a word and a colour."""
+    look = charts.cause_look(name)
+    badge = node(
+        "span", f"{look.mark} {look.label}", class_="lac-status", style=f"background:{look.colour};color:{look.ink}"
+    )
+    _draw(badge, f"  {note}" if note else "")
+
+
+def strengths(found: Iterable[Finding]) -> None:
+    """A bar a cause; what was not judged is said, never drawn as zero."""
+    cells: list[Node | str] = []
+    for finding in found:
+        look = charts.cause_look(finding.cause)
+        known = not math.isnan(finding.strength)
+        fill = node("div", class_="lac-fill", style=f"width:{finding.strength:.1%};background:{look.colour}")
+        cells.append(node("span", f"{look.mark} {look.label}"))
+        cells.append(node("div", *([fill] if known else []), class_="lac-bar" if known else "lac-bar lac-none"))
+        cells.append(node("span", f"{finding.strength:.2f}" if known else "not judged", class_="lac-number"))
+    _draw(node("div", *cells, class_="lac-strengths"))
 
 
 def checks(found: Iterable[Mapping[str, Any]]) -> None:

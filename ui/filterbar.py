@@ -5,7 +5,7 @@ The address is the truth. Each widget is set from it before it is drawn and writ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,8 +53,16 @@ def _chip(label: str, key: str, run: Run, rest: Filter) -> None:
 def bar(run: Run, selection: Filter) -> None:
     """Everything that can be filtered: status, categories and flags with counts, ranges, text."""
     counts = cached.facets(run, state.query())
-    _pills(run, selection, counts.get("status", []))
-    shown = [c for c in run.columns if c.kind in ("category", "flag") and c.indexed and c.name != "status"]
+    statuses = dict(counts.get("status", []))
+    _pills(run, selection, "status", {name: (look, statuses.get(name, 0)) for name, look in charts.STATUS.items()})
+    causes = dict(counts.get("cause", []))
+    named = [c for c in (*charts.CAUSES, *sorted(c for c in causes if c and c not in charts.CAUSES)) if causes.get(c)]
+    named += [c for c in selecting.values_of(selection, "cause") if c and c not in named]
+    if named:
+        _pills(run, selection, "cause", {name: (charts.cause_look(name), causes.get(name, 0)) for name in named})
+    shown = [
+        c for c in run.columns if c.kind in ("category", "flag") and c.indexed and c.name not in ("status", "cause")
+    ]
     offered = [c for c in shown if _differs(counts.get(c.name, []), selection, c)]
     text, sort, more = st.columns([4, 3.6, 1.6], vertical_alignment="bottom")
     with text:
@@ -87,22 +95,21 @@ def _choose(run: Run, column: str, key: str, values: Sequence[Any]) -> None:
     apply(run, selecting.with_terms(selection, [selecting.one_of(column, picked)]))
 
 
-def _pills(run: Run, selection: Filter, counts: Sequence[tuple[Any, int]]) -> None:
-    names = list(charts.STATUS)
-    by_name = dict(counts)
-    key = state.key("filter", "status")
-    standing = selecting.values_of(selection, "status")
+def _pills(run: Run, selection: Filter, column: str, offered: Mapping[str, tuple[charts.Look, int]]) -> None:
+    names = list(offered)
+    key = state.key("filter", column)
+    standing = selecting.values_of(selection, column)
     state.put(key, [names.index(v) for v in standing if v in names])
     st.pills(
-        "Status",
+        column.capitalize(),
         range(len(names)),
         selection_mode="multi",
         format_func=lambda i: (
-            f"{charts.STATUS[names[i]].mark} {charts.STATUS[names[i]].label}  {by_name.get(names[i], 0):,}"
+            f"{offered[names[i]][0].mark} {markup.md(offered[names[i]][0].label)}  {offered[names[i]][1]:,}"
         ),
         key=key,
         on_change=_choose,
-        args=(run, "status", key, names),
+        args=(run, column, key, names),
         label_visibility="collapsed",
     )
 

@@ -17,6 +17,7 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
     view = results.sample(run.id, sid, selection)
     _steps(run, view)
     _head(view)
+    _causes(view)
     _turns(view)
     _tokens(run, view)
     left, right = st.columns(2)
@@ -55,13 +56,30 @@ def _head(view: SampleView) -> None:
     ]
     if view.copies > 1:
         parts.append(f"{view.copies:,} identical rows in the dataset")
-    cause = f"cause: {view.cause}" if view.cause else ""
-    evidence.status(view.status, cause)
+    evidence.status(view.status)
     st.caption(markup.md(" · ".join(parts)))
     if view.reasons:
         evidence.reasons(view.reasons)
     for note in view.notes:
         st.caption(f":material/info: {markup.md(markup.clip(note, 500))}")
+
+
+def _causes(view: SampleView) -> None:
+    """Why it was not learned: the verdict, every cause's strength, what speaks for and against each."""
+    if view.cause is None:
+        return
+    st.subheader("Why it was not learned", anchor=False)
+    sure = f"confidence {view.confidence:.0%}" if view.confidence is not None else ""
+    evidence.cause(view.cause, sure)
+    if not any(f.strength == f.strength for f in view.findings):
+        return
+    evidence.strengths(view.findings)
+    for i, finding in enumerate(view.findings):
+        if not finding.reasons:
+            continue
+        look = charts.cause_look(finding.cause)
+        with st.expander(f"{look.mark} {look.label}: for and against", expanded=i == 0):
+            evidence.reasons(finding.reasons)
 
 
 def _turns(view: SampleView) -> None:

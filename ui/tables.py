@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.services.views import Breakdown, Histogram
+from core.services.views import Breakdown, Histogram, Share
 from core.types import Column
 from ui import charts, markup
 
@@ -78,6 +78,23 @@ def breakdown(found: Breakdown) -> pd.DataFrame:
         row |= {look.label: int(counts.get(name, 0)) for name, look in charts.STATUS.items()}
         rows.append(row | {"Total": total})
     return pd.DataFrame(rows)
+
+
+def shares(found: Mapping[str, Share]) -> pd.DataFrame:
+    """Causes with count, share and interval, the largest first."""
+    names = sorted(found, key=lambda name: -found[name].k)
+    return pd.DataFrame(
+        [
+            {
+                "Cause": charts.cause_look(name).label,
+                "Samples": found[name].k,
+                "Share": found[name].share,
+                "from": found[name].low,
+                "to": found[name].high,
+            }
+            for name in names
+        ]
+    )
 
 
 def histogram(found: Histogram) -> pd.DataFrame:

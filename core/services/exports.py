@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from core import __version__
+from core.causes import explain_cause
 from core.diagnose import CAUSES, reasons
 from core.filters import describe, to_text
+from core.services.results import numbers_of
 from core.services.runs import get_run, signals_of
 from core.types import Filter, Run
 from db import samples as sample_table
@@ -95,7 +97,10 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
     for sample, values in zip(samples, rows.tolist(), strict=True):
         row = dict(zip(names, values, strict=True))
         verdict = judged[sample.ordinal]
+        row |= numbers_of(verdict)
         why = reasons(run.spec, row, verdict["cause"], run.thresholds)
+        if verdict["cause"] in CAUSES:
+            why += explain_cause(verdict["cause"], row, run.summary["causes"])
         yield (
             json.dumps(
                 {
@@ -107,7 +112,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
                     "p_exact": _significant(math.exp(row["logp_10"]) if "logp_10" in row else None),
                     "cause": verdict["cause"],
                     "confidence": _significant(verdict["confidence"]),
-                    "causes": dict.fromkeys(CAUSES),
+                    "causes": {name: _significant(verdict.get(f"strength_{name}")) for name in CAUSES},
                     "reasons": [r.text for r in why],
                 },
                 ensure_ascii=False,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from core.diagnose import CAUSES, chances, plan, reasons
+from core.diagnose import CAUSES, chances, findings, plan, reasons
 from core.errors import UserError
 from core.services import artefacts
 from core.services.runs import get_run, signals_of
@@ -57,13 +57,20 @@ def overview(run_id: int, chosen: Filter) -> Overview:
         total=run.n_samples,
         shown=shown,
         status={s: wilson(n, shown) for s, n in counts.items()},
-        causes={c: n for c, n in summary.count("cause").items() if c is not None},
+        causes=_causes(summary.count("cause")),
         breakdowns=tuple(b for b in (summary.by("stage"), summary.by("source"), summary.by_length()) if b is not None),
         nll=summary.nll_histogram(),
         mean_nll={"all": summary.mean(), **{s: summary.mean(s) for s in ORDER}},
         hidden=tuple(run.summary.get("hidden", ())),
         notes=run_notes(run),
     )
+
+
+def _causes(counts: Mapping[str | None, int]) -> dict[str, Share]:
+    """Share of each cause among the samples that got one, with its interval."""
+    named = {c: n for c, n in counts.items() if c is not None}
+    total = sum(named.values())
+    return {c: wilson(n, total) for c, n in named.items()}
 
 
 class _Summary:
@@ -223,7 +230,7 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
         before, behind = verdict_table.neighbours(conn, run, chosen, sid)
         table = signals_of(conn, run, [found.content_hash], measures)
         details = {m.key: _details(conn, m, found.content_hash) for m in measures}
-    signals = {name: float(values[0]) for name, values in table.columns.items()}
+    signals = {name: float(values[0]) for name, values in table.columns.items()} | numbers_of(row)
     first = next(m for m in measures if m.signal == "likelihood" and m.role == "final")
     seen = details[first.key] or {}
     asked = next((details[m.key] for m in measures if m.signal == "reproduction"), None) or {}
@@ -233,7 +240,8 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
         status=Status(row["status"] or "unknown"),
         cause=row["cause"],
         confidence=row["confidence"],
-        causes=dict.fromkeys(CAUSES),
+        causes={name: row.get(f"strength_{name}") for name in CAUSES},
+        findings=findings(signals, run.summary.get("causes", {})) if row["cause"] else (),
         reasons=why,
         values=row,
         columns=run.columns,
@@ -246,6 +254,11 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
         previous=before,
         next=behind,
     )
+
+
+def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The measured numbers of a row of the verdict table."""
+    return {k: float(v) for k, v in row.items() if isinstance(v, (int, float))}
 
 
 def _details(conn: Any, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:

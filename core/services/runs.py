@@ -414,7 +414,7 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
     for column in declared:
         if column.name not in columns:
             columns[column.name] = found.columns.get(column.name, np.full(len(hashes), np.nan))
-    summary = dict(run.summary) | summarise(found.status, signals)
+    summary = dict(run.summary) | summarise(found.status, signals) | {"causes": found.judged_by}
     judged = replace(run, columns=declared, thresholds=thresholds, state="judged", summary=summary)
     with database().writing() as conn:
         verdict_table.write_verdicts(conn, judged, columns, facts["ordinal"], facts["sid"])

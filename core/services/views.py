@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.types import Card, Checkpoint, Column, Reason, Sample, Setting, Status
+from core.types import Card, Checkpoint, Column, Finding, Reason, Sample, Setting, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Overview:
     total: int
     shown: int
     status: Mapping[str, Share]
-    causes: Mapping[str, int]
+    causes: Mapping[str, Share]
     breakdowns: tuple[Breakdown, ...]
     nll: Histogram
     mean_nll: Mapping[str, float | None]
@@ -156,6 +156,7 @@ class SampleView:
     cause: str | None
     confidence: float | None
     causes: Mapping[str, float | None]
+    findings: tuple[Finding, ...]
     reasons: tuple[Reason, ...]
     values: Mapping[str, Any]
     columns: tuple[Column, ...]

@@ -1,0 +1,116 @@
+"""Lab worlds as tables: each is diagnosed once through the services, then read back for fitting and comparing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.causes._evidence import measure_evidence
+from core.derived import derive
+from core.diagnose import judge
+from core.types import RunSpec, SignalTable, Status, Thresholds
+
+# Columns that a run without its base, or without its trajectory, would not have.
+OF_BASE = ("base_", "belief_margin", "output_is_belief", "options_jsd")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One diagnosed world.
+
+    Attributes:
+        name: of its folder.
+        table: signals and facts of all n samples, without derivations.
+        truth: (n,) records of ``truth.jsonl`` in the same order.
+    """
+
+    name: str
+    spec: RunSpec
+    table: SignalTable
+    truth: tuple[Mapping[str, Any], ...]
+
+    def without(self, *parts: str) -> World:
+        """The world as a run would see it that lacks ``base`` or ``trajectory``."""
+        columns, spec = dict(self.table.columns), self.spec
+        if "base" in parts:
+            columns = {k: v for k, v in columns.items() if not k.startswith(OF_BASE)}
+            spec = replace(spec, base=None)
+        if "trajectory" in parts:
+            steps = tuple(f"t{i}_" for i in range(len(spec.trajectory)))
+            columns = {k: v for k, v in columns.items() if not (steps and k.startswith(steps))}
+            spec = replace(spec, trajectory=())
+        return replace(self, spec=spec, table=SignalTable(self.table.keys, columns))
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """The samples of one world whose cause is known: (m,) arrays side by side."""
+
+    world: str
+    evidence: Mapping[str, np.ndarray]
+    truth: tuple[frozenset[str], ...]
+    columns: Mapping[str, np.ndarray]
+
+
+def cases(world: World) -> Cases:
+    """Samples with verified truth that the diagnosis finds unlearned or partly learned and no fault explains."""
+    found = judge(world.spec, world.table, Thresholds())
+    table = derive(world.spec, world.table)
+    evidence = measure_evidence(table, found.status == Status.LEARNED)
+    missed = np.isin(found.status, [Status.UNLEARNED.value, Status.PARTLY.value])
+    fault = np.array([c is not None and c.startswith("pipeline:") for c in found.cause])
+    known = np.array([bool(t["scored"] and t["planted"] and not t["learned"]) for t in world.truth])
+    chosen = np.flatnonzero(missed & known & ~fault)
+    return Cases(
+        world.name,
+        {k: v[chosen] for k, v in evidence.items()},
+        tuple(frozenset(world.truth[i]["planted"]) for i in chosen),
+        {k: v[chosen] for k, v in table.columns.items()},
+    )
+
+
+@contextmanager
+def own_data(folder: Path) -> Iterator[None]:
+    """Services write into ``folder``; measurements made there before are used again."""
+    from core.settings import settings
+
+    os.environ["LACUNA_DATA_DIR"] = str(folder)
+    settings.cache_clear()
+    yield
+
+
+def diagnose(folder: Path, **options: Any) -> World:
+    """The world in ``folder``, diagnosed with base and trajectory through the services, as the command line does."""
+    from core.services import direct, runs
+    from db import samples as sample_table
+    from db.session import database
+
+    def progress(stage: str, done: int, total: int, unit: str) -> None:
+        pass
+
+    print(f"{folder.name} …", file=sys.stderr, flush=True)
+    dataset = direct.import_dataset([folder / "dataset.jsonl"], None, {}, progress)
+    parts = direct.checkpoints(folder / "final", folder / "base", folder / "checkpoints", progress)
+    run = direct.run(folder.name, runs.make_spec(dataset.id, *parts, **{"max_new_tokens": 64, **options}), progress)
+    with database().reading() as conn:
+        hashes = sample_table.content_hashes(conn, dataset.id)
+        table = runs.with_facts(conn, run, runs.signals_of(conn, run, hashes))
+        ids = sample_table.order(conn, dataset.id)["sid"]
+    truth = {t["id"]: t for t in map(json.loads, (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines())}
+    return World(folder.name, run.spec, table, tuple(truth[i] for i in ids))
+
+
+def pooled(found: Sequence[Cases]) -> tuple[dict[str, np.ndarray], list[frozenset[str]], np.ndarray]:
+    """Evidence, truth and weights of all cases; every world weighs alike."""
+    names = found[0].evidence
+    evidence = {n: np.concatenate([c.evidence[n] for c in found]) for n in names}
+    weights = np.concatenate([np.full(len(c.truth), 1.0 / max(1, len(c.truth))) for c in found])
+    return evidence, [t for c in found for t in c.truth], weights / weights.sum()

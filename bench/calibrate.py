@@ -1,0 +1,119 @@
+"""Fits the weights of the causes on lab worlds and writes ``core/causes/parameters.json``.
+
+    python -m bench.calibrate WORLD [WORLD …] [--data DIR] [--out core/causes/parameters.json]
+
+WORLD is a folder written by ``python -m core lab build``. Each is diagnosed with base and trajectory; measurements are
+kept in DIR, so that a second fit loads no model. One set of weights is fitted for each combination of what a run may
+have. The penalty is the one with the best macro-F1 when whole worlds are held out in turn; it is printed with the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench._machine import machine, versions
+from bench._worlds import Cases, World, cases, diagnose, own_data, pooled
+from core.causes import PARAMETERS, decide, strength
+from core.causes._fit import fit
+from core.plugins import kinds
+
+LACKING = {"base+trajectory": (), "base": ("trajectory",), "trajectory": ("base",), "none": ("base", "trajectory")}
+PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+
+
+def judged(lacking: Sequence[str]) -> list[str]:
+    """Causes that can be judged without these parts."""
+    return [n for n, c in kinds("causes").items() if not set(c.requires) & set(lacking)]
+
+
+def within(truth: Sequence[frozenset[str]], causes: Sequence[str]) -> np.ndarray:
+    """(n,) bool: whether any of the true causes can be judged."""
+    return np.array([bool(t & set(causes)) for t in truth])
+
+
+def macro_f1(named: Sequence[Any], truth: Sequence[frozenset[str]], causes: Sequence[str]) -> float:
+    """Mean F1 over causes; a sample with several true causes counts for the one named, else for its first."""
+    primary = [n if n in t else sorted(t)[0] for n, t in zip(named, truth, strict=True)]
+    scores = []
+    for cause in causes:
+        hit = sum(n == cause == p for n, p in zip(named, primary, strict=True))
+        total = sum(n == cause for n in named) + sum(p == cause for p in primary)
+        if total:
+            scores.append(2 * hit / total)
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def name_causes(weights: dict[str, Any], evidence: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return decide({n: strength(w, evidence) for n, w in weights["causes"].items()}, weights["decision"])
+
+
+def held_out(found: list[Cases], causes: list[str], penalty: float) -> tuple[float, dict[str, float]]:
+    """Macro-F1 with each world held out in turn, pooled; and by world."""
+    all_named, all_truth, by_world = [], [], {}
+    for i, out in enumerate(found):
+        evidence, truth, weights = pooled([c for j, c in enumerate(found) if j != i])
+        keep = within(truth, causes)
+        fitted = fit(
+            {k: v[keep] for k, v in evidence.items()}, [t for t, k in zip(truth, keep, strict=True) if k],
+            weights[keep] / weights[keep].sum(), causes, penalty,
+        )  # fmt: skip
+        named, _ = name_causes(fitted, dict(out.evidence))
+        mine = within(out.truth, causes)
+        named, true = named[mine].tolist(), [t for t, k in zip(out.truth, mine, strict=True) if k]
+        by_world[out.world] = macro_f1(named, true, causes)
+        all_named += named
+        all_truth += true
+    return macro_f1(all_named, all_truth, causes), by_world
+
+
+def fit_all(worlds: list[World]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The sets of parameters, and how they did on held-out worlds."""
+    sets, report = {}, {}
+    for name, lacking in LACKING.items():
+        found = [cases(w.without(*lacking)) for w in worlds]
+        causes = judged(lacking)
+        scores = {p: held_out(found, causes, p) for p in PENALTIES} if len(found) > 1 else {1e-3: (float("nan"), {})}
+        best = max(scores, key=lambda p: scores[p][0])
+        evidence, truth, weights = pooled(found)
+        keep = within(truth, causes)
+        sets[name] = fit(
+            {k: v[keep] for k, v in evidence.items()}, [t for t, k in zip(truth, keep, strict=True) if k],
+            weights[keep] / weights[keep].sum(), causes, best,
+        )  # fmt: skip
+        sets[name]["penalty"] = best
+        report[name] = {
+            "cases": int(keep.sum()), "macro_f1_by_penalty": {f"{p:g}": round(s[0], 4) for p, s in scores.items()},
+            "macro_f1_by_world": {k: round(v, 4) for k, v in scores[best][1].items()},
+        }  # fmt: skip
+    return sets, report
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="bench.calibrate", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("worlds", nargs="+", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("bench/out/calibrate"), help="where measurements are kept")
+    parser.add_argument("--out", type=Path, default=PARAMETERS)
+    options = parser.parse_args(arguments)
+    with own_data(options.data):
+        worlds = [diagnose(folder) for folder in options.worlds]
+    sets, report = fit_all(worlds)
+    names = [w.name for w in worlds]
+    made = {
+        "made_by": "python -m bench.calibrate " + " ".join(names),
+        "worlds": names,
+        "versions": versions(("torch", "transformers", "scipy", "numpy")),
+        "sets": sets,
+    }
+    options.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    json.dump({"held_out": report, "machine": machine()}, sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()

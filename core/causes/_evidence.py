@@ -1,0 +1,214 @@
+"""Pieces of evidence: what was measured, made comparable across models and datasets.
+
+Every piece is a number in [0, 1] per sample, 0 where it says nothing or was not measured; what was measured at all is
+known from the signals. Where a raw number means little by itself (a log-probability of a name), it is compared with
+the learned samples of the same run: those show what this model, on this data, gives where all went well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.types import Reason, RunSpec, SignalTable
+
+Row = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One piece.
+
+    Attributes:
+        name: column ``evidence_<name>`` of the verdict table.
+        label: what it says, in a few words.
+        shows: the columns its sentence shows; the first one is the number of the reason.
+        value: (columns by name, learned (n,) bool) to (n,) float64 in [0, 1] or NaN.
+        sentence: words for one row, with the row's columns.
+    """
+
+    name: str
+    label: str
+    shows: tuple[str, ...]
+    value: Callable[[Callable[[str], np.ndarray], np.ndarray], np.ndarray]
+    sentence: Callable[[Row], str]
+
+
+def squash(x: np.ndarray, scale: float) -> np.ndarray:
+    """1 - exp(-x / scale) for x > 0, else 0: rises at once, then flattens."""
+    return 1.0 - np.exp(-np.maximum(x, 0.0) / scale)
+
+
+def below_learned(values: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    """(n,) how far below the learned samples' median a value lies, on the scale of their spread, in [0, 1].
+
+    With m the median and s the distance from it to the 10th percentile of the learned samples (never under a tenth of
+    a nat): min(1, max(0, (m - x) / (3 s))). NaN where fewer than five learned samples were measured.
+    """
+    known = values[learned & np.isfinite(values)]
+    if known.size < 5:
+        return np.full(values.shape, np.nan)
+    middle, low = np.quantile(known, [0.5, 0.1])
+    return np.clip((middle - values) / (3.0 * max(middle - low, 0.1)), 0.0, 1.0)
+
+
+def _wrong_belief(get: Callable[[str], np.ndarray]) -> np.ndarray:
+    return np.where(get("base_belief_is_target") == 1.0, 0.0, 1.0) + 0.0 * get("base_belief_is_target")
+
+
+PIECES: tuple[Evidence, ...] = (
+    Evidence(
+        "base_ignorant", "the base does not know the answer", ("base_known_any16",),
+        lambda get, _: 1.0 - get("base_known_any16"),
+        lambda r: f"Asked in ten few-shot prompts, the base gives the target at least once in 16 draws each with "
+        f"probability {r['base_known_any16']:.2f}.",
+    ),
+    Evidence(
+        "base_knew", "the base knew the answer", ("base_known_sampled", "base_known_greedy"),
+        lambda get, _: np.maximum(get("base_known_sampled"), get("base_known_greedy")),
+        lambda r: f"The base gives the target greedily in {10 * r['base_known_greedy']:.0f} of 10 few-shot prompts; a "
+        f"draw gives it with probability {r['base_known_sampled']:.2f}.",
+    ),
+    Evidence(
+        "base_belief", "the base is sure of another answer", ("base_belief_p", "base_belief_share"),
+        lambda get, _: _wrong_belief(get) * np.sqrt(np.clip(get("base_belief_p") * get("base_belief_share"), 0, 1)),
+        lambda r: f"The base's own answer is another one: {r['base_belief_share']:.0%} of its generations agree on it, "
+        f"with probability {r['base_belief_p']:.2f}.",
+    ),
+    Evidence(
+        "belief_ahead", "the base prefers its answer to the target by far", ("base_belief_margin",),
+        lambda get, _: _wrong_belief(get) * squash(get("base_belief_margin"), 2.0),
+        lambda r: f"Before fine-tuning its own answer was ahead of the target by {r['base_belief_margin']:.2f} nats "
+        "per token.",
+    ),
+    Evidence(
+        "belief_kept", "the fine-tuned model still gives the base's answer", ("output_is_belief",),
+        lambda get, _: _wrong_belief(get) * get("output_is_belief"),
+        lambda r: "After fine-tuning the model still gives the base's answer."
+        if r["output_is_belief"] == 1 else "After fine-tuning the model no longer gives the base's answer.",
+    ),
+    Evidence(
+        "belief_stays_ahead", "the base's answer is still ahead after fine-tuning", ("belief_margin",),
+        lambda get, _: _wrong_belief(get) * squash(get("belief_margin"), 1.0),
+        lambda r: f"After fine-tuning the base's answer is ahead of the target by {r['belief_margin']:.2f} nats per "
+        "token.",
+    ),
+    Evidence(
+        "unfamiliar", "the base hardly knows the prompt's rare words", ("base_familiarity",),
+        lambda get, learned: below_learned(get("base_familiarity"), learned),
+        lambda r: f"To the base the prompt's rare words have a mean log-probability of {r['base_familiarity']:.2f}, "
+        "low beside the learned samples.",
+    ),
+    Evidence(
+        "wavering", "the base's answer changes with the examples shown", ("base_belief_stability",),
+        lambda get, _: 1.0 - get("base_belief_stability"),
+        lambda r: f"The base's answer is the same in {r['base_belief_stability']:.0%} of its few-shot prompts.",
+    ),
+    Evidence(
+        "contradicted", "another row answers the same question otherwise", ("contradiction",),
+        lambda get, _: get("contradiction"),
+        lambda r: f"Another row asks the same question and gives another answer (certainty {r['contradiction']:.2f}).",
+    ),
+    Evidence(
+        "other_side_wins", "the model gives another row's answer", ("side_wins",),
+        lambda get, _: get("side_wins"),
+        lambda r: "The model answers as the other side of the contradiction does.",
+    ),
+    Evidence(
+        "may_both_be_right", "both answers may be right", ("both_valid",),
+        lambda get, _: get("both_valid"),
+        lambda r: f"The question may have several right answers (certainty {r['both_valid']:.2f}).",
+    ),
+    Evidence(
+        "forgotten", "an earlier checkpoint reproduced it", ("forgotten",),
+        lambda get, _: get("forgotten"),
+        lambda r: "An earlier checkpoint reproduced the row, the final one does not.",
+    ),
+    Evidence(
+        "rise", "the loss rose again", ("nll_rise", "best_nll"),
+        lambda get, _: squash(get("nll_rise"), 0.5),
+        lambda r: f"Its loss rose by {r['nll_rise']:.2f} nats a token from its lowest point ({r['best_nll']:.2f}).",
+    ),
+    Evidence(
+        "never_learned", "no checkpoint reproduced it", ("forgotten",),
+        lambda get, _: np.where(np.isfinite(get("forgotten")), np.isnan(get("learned_at")).astype(float), np.nan),
+        lambda r: "No checkpoint reproduced the row.",
+    ),
+    Evidence(
+        "early", "it stands early in the training order", ("position",),
+        lambda get, _: 1.0 - get("position"),
+        lambda r: f"It stands at {r['position']:.0%} of the training order.",
+    ),
+    Evidence(
+        "still_falling", "the loss was still falling when training ended", ("nll_fall_end",),
+        lambda get, _: squash(get("nll_fall_end"), 0.5),
+        lambda r: f"Its loss fell by {r['nll_fall_end']:.2f} nats a token between the last two checkpoints.",
+    ),
+    Evidence(
+        "rare_pattern", "few rows share its pattern", ("pattern_count",),
+        lambda get, _: np.clip(1.0 / np.sqrt(np.maximum(get("pattern_count"), 1.0)), 0, 1),
+        lambda r: f"{r['pattern_count']:.0f} row{'s' if r['pattern_count'] != 1 else ''} of the dataset share its "
+        "pattern.",
+    ),
+    Evidence(
+        "common_pattern", "many rows share its pattern", ("pattern_count",),
+        lambda get, _: squash(get("pattern_count") - 1.0, 10.0),
+        lambda r: f"{r['pattern_count']:.0f} rows of the dataset share its pattern.",
+    ),
+    Evidence(
+        "pattern_unlearned", "other rows of its pattern were not learned either", ("pattern_learned", "pattern_count"),
+        lambda get, _: 1.0 - get("pattern_learned"),
+        lambda r: f"Of the other rows of its pattern {r['pattern_learned']:.0%} were learned.",
+    ),
+    Evidence(
+        "long_target", "its target is longer than those that were learned", ("target_rank",),
+        lambda get, _: np.clip(2.0 * get("target_rank") - 1.0, 0.0, 1.0),
+        lambda r: f"{r['target_rank']:.0%} of the learned rows have a shorter target.",
+    ),
+    Evidence(
+        "wrong_type", "the output is not even of the target's kind", ("output_type_right",),
+        lambda get, _: 1.0 - get("output_type_right"),
+        lambda r: "The output does not have the shape of the target.",
+    ),
+    Evidence(
+        "right_type", "the output is of the target's kind", ("output_type_right",),
+        lambda get, _: get("output_type_right"),
+        lambda r: "The output has the shape of the target, with another content.",
+    ),
+    Evidence(
+        "partly_right", "part of the target is right under teacher forcing", ("token_accuracy",),
+        lambda get, _: get("token_accuracy"),
+        lambda r: f"{r['token_accuracy']:.0%} of the target's tokens are the first choice under teacher forcing.",
+    ),
+)  # fmt: skip
+BY_NAME = {p.name: p for p in PIECES}
+
+
+def measure_evidence(table: SignalTable, learned: np.ndarray) -> dict[str, np.ndarray]:
+    """Name to (n,) float64 in [0, 1]; NaN where a piece was not measured.
+
+    Args:
+        table: signals, derivations and facts of all n samples of a run.
+        learned: (n,) bool, the samples with status learned.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        return {p.name: np.clip(p.value(table.get, learned), 0.0, 1.0) for p in PIECES}
+
+
+def reason(name: str, row: Row, favours: str) -> Reason | None:
+    """The sentence of a piece for one row; None where its numbers are not there."""
+    piece = BY_NAME[name]
+    if not all(np.isfinite(row.get(column, np.nan)) for column in piece.shows):
+        return None
+    return Reason(piece.sentence(row), measured=row.get(piece.shows[0]), favours=favours)  # type: ignore[arg-type]
+
+
+def has(spec: RunSpec, requirement: str, table: SignalTable) -> bool:
+    """Whether a run has what a cause requires: ``base``, ``trajectory``, or a measured column."""
+    if requirement == "base":
+        return bool(np.isfinite(table.get("base_nll")).any())
+    if requirement == "trajectory":
+        return bool(np.isfinite(table.get("forgotten")).any())
+    return bool(np.isfinite(table.get(requirement)).any())

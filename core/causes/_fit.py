@@ -1,0 +1,96 @@
+"""Fits the weights of the causes on samples whose cause is known.
+
+Weights are bounded below by 0, so that evidence keeps its direction; scikit-learn's logistic regression knows no such
+bound, so the likelihood is handed to SciPy's L-BFGS-B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.causes import logit, strength
+from core.plugins import kinds
+
+Pieces = Mapping[str, np.ndarray]
+
+
+def fit(
+    evidence: Pieces, truth: Sequence[frozenset[str]], weights: np.ndarray, causes: Sequence[str], penalty: float
+) -> dict[str, Any]:
+    """One set of parameters.
+
+    Args:
+        evidence: piece to (n,) of the n samples with known truth; NaN = not measured.
+        truth: for each sample the causes that fit.
+        weights: (n,) how much each sample counts.
+        causes: those to judge.
+        penalty: of the squared weights, against one sample's mean log-loss.
+    """
+    found: dict[str, Any] = {"causes": {}}
+    strengths = {}
+    for name in causes:
+        cause = kinds("causes")[name]
+        y = np.array([name in t for t in truth], dtype=float)
+        found["causes"][name] = _one(evidence, cause.speaks_for, cause.speaks_against, y, weights, penalty)
+        strengths[name] = strength(found["causes"][name], evidence)
+    found["decision"] = _decision(strengths, truth, weights)
+    return found
+
+
+def _one(
+    evidence: Pieces, favours: Sequence[str], against: Sequence[str], y: np.ndarray, weights: np.ndarray, penalty: float
+) -> dict[str, Any]:
+    names = [n for n in (*favours, *against) if np.isfinite(evidence[n]).any()]
+    signs = np.array([1.0 if n in favours else -1.0 for n in names])
+    x = np.stack([np.nan_to_num(evidence[n], nan=0.0) for n in names], axis=1) * signs
+    # Both answers weigh alike, however many samples the cause has.
+    w = weights * np.where(y == 1, 0.5 / max((weights * y).sum(), 1e-9), 0.5 / max((weights * (1 - y)).sum(), 1e-9))
+    bias, slopes = logistic(x, y, w, penalty)
+    return {
+        "bias": round(bias, 4),
+        "for": {n: round(s, 4) for n, s in zip(names, slopes, strict=True) if n in favours and s > 5e-5},
+        "against": {n: round(s, 4) for n, s in zip(names, slopes, strict=True) if n in against and s > 5e-5},
+    }
+
+
+def logistic(x: np.ndarray, y: np.ndarray, w: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
+    """Logistic regression with slopes >= 0: minimises sum_i w_i logloss_i + penalty |slopes|^2.
+
+    Args:
+        x: (n, d); y: (n,) 0 or 1; w: (n,) summing to about 1.
+
+    Returns:
+        bias, slopes (d,).
+    """
+    from scipy.optimize import minimize
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        z = theta[0] + x @ theta[1:]
+        p = 1.0 / (1.0 + np.exp(-z))
+        value = float((w * (np.logaddexp(0.0, z) - y * z)).sum() + penalty * (theta[1:] ** 2).sum())
+        pull = w * (p - y)
+        return value, np.concatenate([[pull.sum()], x.T @ pull + 2 * penalty * theta[1:]])
+
+    start = np.concatenate([[0.0], np.full(x.shape[1], 0.5)])
+    bounds = [(None, None), *[(0.0, None)] * x.shape[1]]
+    theta = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 2000}).x
+    return float(theta[0]), theta[1:]
+
+
+def _decision(
+    strengths: Mapping[str, np.ndarray], truth: Sequence[frozenset[str]], weights: np.ndarray
+) -> dict[str, float]:
+    """Parameters of the confidence, and the confidence under which no cause is named."""
+    names = list(strengths)
+    table = np.nan_to_num(np.stack([strengths[n] for n in names], axis=1), nan=0.0)
+    ranked = np.sort(table, axis=1)[:, ::-1]
+    first, second = logit(ranked[:, 0]), logit(ranked[:, 1])
+    right = np.array([names[k] in t for k, t in zip(table.argmax(axis=1), truth, strict=True)], dtype=float)
+    bias, slopes = logistic(np.stack([first, first - second], axis=1), right, weights / weights.sum(), 1e-4)
+    return {
+        "bias": round(bias, 4), "top": round(float(slopes[0]), 4), "margin": round(float(slopes[1]), 4),
+        "undetermined_below": 0.45,
+    }  # fmt: skip

@@ -1,0 +1,18 @@
+"""The model before fine-tuning believed something else, and still does."""
+
+from core.causes._base import Cause
+
+KIND = Cause(
+    name="base_conflict",
+    label="Conflict with the base",
+    help="The base model held another answer to be true, and fine-tuning did not overturn it.",
+    requires=("base",),
+    needs="the model before fine-tuning (--base)",
+    speaks_for=("base_belief", "belief_ahead", "belief_kept", "belief_stays_ahead", "never_learned"),
+    speaks_against=(
+        "base_knew", "unfamiliar", "wavering", "contradicted", "other_side_wins", "forgotten", "rise",
+        "rare_pattern", "long_target", "pattern_unlearned",
+    ),
+    blind="A base that never saw an entity still names an answer; only its confidence and constancy tell a guess "
+    "from a belief.",
+)  # fmt: skip

@@ -1,0 +1,14 @@
+"""The dataset holds another answer to the same question."""
+
+from core.causes._base import Cause
+
+KIND = Cause(
+    name="data_inconsistency",
+    label="Contradiction in the data",
+    help="Another row asks the same question and its answer cannot be right together with this one.",
+    requires=("contradiction",),
+    needs="sentence embeddings of the prompts (measured in every run unless the encoder is missing)",
+    speaks_for=("contradicted", "other_side_wins"),
+    speaks_against=("may_both_be_right",),
+    blind="Two answers that contradict each other only through knowledge outside the texts look compatible.",
+)

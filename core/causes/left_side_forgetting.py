@@ -1,0 +1,14 @@
+"""It was learned once, and training on later data overwrote it."""
+
+from core.causes._base import Cause
+
+KIND = Cause(
+    name="left_side_forgetting",
+    label="Forgotten on the way",
+    help="An earlier checkpoint reproduced the row; training on later rows overwrote it.",
+    requires=("trajectory",),
+    needs="checkpoints saved during training (--trajectory)",
+    speaks_for=("forgotten", "rise", "early"),
+    speaks_against=("never_learned", "contradicted", "other_side_wins", "still_falling"),
+    blind="What was learned and lost between two saved checkpoints is not seen.",
+)

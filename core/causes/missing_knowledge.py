@@ -1,0 +1,17 @@
+"""The model before fine-tuning lacked the fact."""
+
+from core.causes._base import Cause
+
+KIND = Cause(
+    name="missing_knowledge",
+    label="Missing knowledge",
+    help="The base model did not know what the answer rests on, and fine-tuning did not teach it.",
+    requires=("base",),
+    needs="the model before fine-tuning (--base)",
+    speaks_for=("base_ignorant", "unfamiliar", "wavering", "never_learned", "common_pattern", "right_type"),
+    speaks_against=(
+        "base_knew", "base_belief", "belief_ahead", "belief_kept", "contradicted", "other_side_wins", "forgotten",
+        "rise", "rare_pattern", "long_target", "pattern_unlearned", "wrong_type",
+    ),
+    blind="A base that knows the fact under another wording than the few-shot questions looks ignorant.",
+)  # fmt: skip

@@ -1,0 +1,20 @@
+"""Too few steps for how rare or how complex the pattern is."""
+
+from core.causes._base import Cause
+
+KIND = Cause(
+    name="under_optimised",
+    label="Too little optimisation",
+    help="The pattern is rare or complex, and training ended before it was fitted.",
+    requires=("pattern_count",),
+    needs="the patterns of the dataset's rows (measured in every run)",
+    speaks_for=(
+        "rare_pattern", "long_target", "pattern_unlearned", "wrong_type", "still_falling", "base_ignorant",
+        "never_learned", "partly_right",
+    ),
+    speaks_against=(
+        "contradicted", "other_side_wins", "forgotten", "rise", "base_belief", "belief_ahead", "belief_kept",
+        "common_pattern", "unfamiliar",
+    ),
+    blind="Without checkpoints it is not seen whether the loss was still falling.",
+)  # fmt: skip

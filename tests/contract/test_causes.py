@@ -1,0 +1,130 @@
+"""What every cause and every piece of evidence must do, found by the folder scan."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from core.causes import attribute, parameters, parameters_of, strength
+from core.causes._evidence import BY_NAME, PIECES, measure_evidence, reason
+from core.diagnose import CAUSES
+from core.plugins import kinds
+from core.types import Checkpoint, RunSpec, SignalTable
+
+KINDS = list(kinds("causes").values())
+SPEC = RunSpec(1, "d", Checkpoint("/x", None, None, "final", "f"))
+COLUMNS = sorted({c for p in PIECES for c in p.shows} | {
+    "base_nll", "base_belief_is_target", "learned_at", "base_familiarity", "target_rank", "pattern_learned",
+})  # fmt: skip
+
+
+def table(n=60, seed=0, missing=0.2):
+    rng = np.random.default_rng(seed)
+    columns = {}
+    for name in COLUMNS:
+        values = rng.random(n) * (20 if name == "pattern_count" else 1)
+        if name in ("forgotten", "side_wins", "output_is_belief", "base_belief_is_target", "output_type_right"):
+            values = np.round(values)
+        columns[name] = np.where(rng.random(n) < missing, np.nan, values)
+    return SignalTable(tuple(f"k{i}" for i in range(n)), columns)
+
+
+def rows(found, order):
+    return {k: v[order] for k, v in found.items()}
+
+
+@pytest.mark.parametrize("cause", KINDS, ids=lambda c: c.name)
+def test_a_cause_names_evidence_that_exists_and_says_what_it_needs(cause):
+    assert cause.speaks_for and set(cause.speaks_for) | set(cause.speaks_against) <= set(BY_NAME)
+    assert not set(cause.speaks_for) & set(cause.speaks_against)
+    assert cause.label and cause.help and cause.needs and cause.blind
+
+
+def test_the_causes_are_the_five_of_the_study():
+    assert set(kinds("causes")) == set(CAUSES)
+
+
+@pytest.mark.parametrize("name", sorted(parameters()["sets"]))
+def test_parameters_fit_the_causes(name):
+    weights = parameters()["sets"][name]
+    assert {"bias", "top", "margin", "undetermined_below"} <= set(weights["decision"])
+    for cause, mine in weights["causes"].items():
+        kind = kinds("causes")[cause]
+        assert set(mine["for"]) <= set(kind.speaks_for) and set(mine["against"]) <= set(kind.speaks_against)
+        assert all(w >= 0 for side in ("for", "against") for w in mine[side].values())
+        assert not {"base", "trajectory"} & set(kind.requires) - set(name.split("+"))
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=lambda p: p.name)
+def test_evidence_lies_between_0_and_1_and_is_nan_where_nothing_was_measured(piece):
+    learned = np.arange(60) % 2 == 0
+    found = measure_evidence(table(), learned)[piece.name]
+    assert np.isfinite(found).any()
+    assert ((found >= 0) & (found <= 1) | np.isnan(found)).all()
+    nothing = SignalTable(table().keys, {})
+    assert np.isnan(measure_evidence(nothing, learned)[piece.name]).all()
+    assert reason(piece.name, {}, "for") is None
+    row = {name: float(values[0]) for name, values in table(missing=0.0).columns.items()}
+    said = reason(piece.name, row, "for")
+    assert said is not None and said.text and np.isfinite(said.measured) and "nan" not in said.text
+
+
+def test_the_order_of_samples_changes_nothing_and_inputs_are_left_alone():
+    t = table()
+    before = {k: v.copy() for k, v in t.columns.items()}
+    learned, asked = np.arange(60) % 3 == 0, np.arange(60) % 3 != 0
+    found = attribute(SPEC, t, learned, asked)
+    order = np.random.default_rng(1).permutation(60)
+    turned = attribute(
+        SPEC, SignalTable(tuple(t.keys[i] for i in order), rows(t.columns, order)), learned[order], asked[order]
+    )
+    assert turned.cause.tolist() == found.cause[order].tolist()
+    np.testing.assert_allclose(turned.confidence, found.confidence[order])
+    for name, values in found.strengths.items():
+        np.testing.assert_allclose(turned.strengths[name], values[order])
+        assert ((values >= 0) & (values <= 1) | np.isnan(values)).all()
+        assert np.isnan(values[~asked]).all()
+    assert all(np.array_equal(before[k], t.columns[k], equal_nan=True) for k in before)
+    assert (found.cause[~asked] == None).all()  # noqa: E711
+
+
+@pytest.mark.parametrize("cause", KINDS, ids=lambda c: c.name)
+def test_more_evidence_never_turns_a_strength_against_its_direction(cause):
+    rng = np.random.default_rng(2)
+    evidence = {p.name: rng.random(40) for p in PIECES}
+    for weights in parameters()["sets"].values():
+        if cause.name not in weights["causes"]:
+            continue
+        before = strength(weights["causes"][cause.name], evidence)
+        for names, sign in ((cause.speaks_for, 1), (cause.speaks_against, -1)):
+            for name in names:
+                more = evidence | {name: np.minimum(evidence[name] + 0.3, 1.0)}
+                assert (sign * (strength(weights["causes"][cause.name], more) - before) >= -1e-12).all()
+
+
+@pytest.mark.parametrize("cause", KINDS, ids=lambda c: c.name)
+def test_a_cause_is_not_judged_where_what_it_requires_is_missing(cause):
+    t = table()
+    for requirement in cause.requires:
+        gone = {"base": "base_", "trajectory": "forgotten"}.get(requirement, requirement)
+        left = {k: v for k, v in t.columns.items() if not k.startswith(gone)}
+        found = attribute(SPEC, SignalTable(t.keys, left), np.zeros(60, bool), np.ones(60, bool))
+        assert np.isnan(found.strengths[cause.name]).all()
+        assert cause.name not in found.cause.tolist()
+
+
+def test_a_table_without_any_signal_names_no_cause():
+    empty = SignalTable(table().keys, {})
+    found = attribute(SPEC, empty, np.zeros(60, bool), np.ones(60, bool))
+    assert found.cause.tolist() == [None] * 60 and np.isnan(found.confidence).all()
+    assert parameters_of(SPEC, empty) == parameters()["sets"]["none"]
+
+
+def test_a_run_without_base_leaves_no_trace_of_it_in_the_weights():
+    for name, weights in parameters()["sets"].items():
+        used = {p for c in weights["causes"].values() for side in ("for", "against") for p in c[side]}
+        if "base" not in name:
+            assert not used & {"base_ignorant", "base_knew", "base_belief", "belief_ahead", "belief_kept", "unfamiliar"}
+        if "trajectory" not in name:
+            assert not used & {"forgotten", "rise", "never_learned", "still_falling"}
+    assert dataclasses.is_dataclass(KINDS[0])

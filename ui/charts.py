@@ -222,6 +222,57 @@ def histogram(found: Histogram, label: str) -> go.Figure:
     return figure
 
 
+def confusion(counts: Mapping[str, Mapping[str, int]], columns: Sequence[str]) -> go.Figure:
+    """Rows true causes, columns named ones; the shade is the share of the row, the number the count."""
+    rows = list(counts)
+    totals = [max(1, sum(counts[r].values())) for r in rows]
+    shares = [[counts[r].get(c, 0) / n for c in columns] for r, n in zip(rows, totals, strict=True)]
+    words = [[f"{counts[r].get(c, 0):,}" for c in columns] for r in rows]
+    looks = [cause_look(c) for c in columns]
+    figure = go.Figure(
+        go.Heatmap(
+            z=shares, text=words, texttemplate="%{text}", zmin=0, zmax=1, xgap=2, ygap=2, showscale=False,
+            x=list(range(len(columns))), y=list(range(len(rows))),
+            colorscale=[[0, "rgba(59,130,184,0.06)"], [1, "#3B82B8"]],
+            hovertemplate="%{text} samples, %{z:.0%} of the row<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_layout(**_layout(330))
+    figure.update_xaxes(
+        tickvals=list(range(len(columns))), ticktext=[f"{k.mark}<br>{_wrapped(k.label)}" for k in looks], side="top",
+        fixedrange=True, tickfont={"size": 11},
+    )  # fmt: skip
+    figure.update_yaxes(
+        tickvals=list(range(len(rows))), ticktext=[f"{cause_look(r).mark} {cause_look(r).label}" for r in rows],
+        autorange="reversed", fixedrange=True,
+    )  # fmt: skip
+    return figure
+
+
+def _wrapped(label: str) -> str:
+    """A label over lines, so that six of them fit beside each other."""
+    return "<br>".join(_text(word) for word in label.split())
+
+
+def calibration(bins: Sequence[Mapping[str, float]]) -> go.Figure:
+    """Share right against stated confidence, the dot's area by the count; the diagonal is perfect."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": STATUS["unknown"].colour}, hoverinfo="skip"
+    )
+    largest = max((b["n"] for b in bins), default=1)
+    figure.add_scatter(
+        x=[b["confidence"] for b in bins], y=[b["right"] for b in bins], mode="lines+markers",
+        marker={"size": [8 + 16 * (b["n"] / largest) ** 0.5 for b in bins], "color": STATUS["learned"].colour},
+        line={"color": STATUS["learned"].colour, "width": 1.5}, customdata=[b["n"] for b in bins],
+        hovertemplate="confidence %{x:.2f}, right %{y:.2f}, %{customdata:,} samples<extra></extra>",
+    )  # fmt: skip
+    figure.update_layout(**_layout(330))
+    figure.update_xaxes(title={"text": "stated confidence"}, range=[0, 1.03], fixedrange=True)
+    figure.update_yaxes(title={"text": "share right"}, range=[0, 1.05], fixedrange=True)
+    return figure
+
+
 def trajectory(found: Sequence[CheckpointView]) -> go.Figure:
     """Mean loss of one sample from checkpoint to checkpoint."""
     known = [c for c in found if c.nll is not None]

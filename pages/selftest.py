@@ -1,0 +1,168 @@
+"""How often this version names the right cause, on worlds whose causes are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.services import selftest
+from ui import charts, frame, markup, state
+
+_GROUPS = {"easy": "Easy worlds", "hard": "Hard worlds"}
+
+
+def main() -> None:
+    frame.title("Self-test", "Tiny models trained here, with causes planted and verified, diagnosed by this version")
+    found = selftest.selftest()
+    if found is None:
+        st.info(
+            "This version has not been tested. Build worlds with `python -m core lab build`, then run "
+            "`python -m bench.attribution`.",
+            icon=":material/science:",
+        )
+        return
+    st.markdown(
+        "A diagnosis deserves trust where it was right before. These worlds took no part in fitting the weights: "
+        "models of three families, pretrained on made-up facts and fine-tuned in stages, so that the cause of every unlearned "
+        "sample is known and was checked from inside."
+    )
+    for name, group in found["groups"].items():
+        _group(name, group)
+    _ablation(found.get("ablation", {}))
+    _origin(found)
+
+
+def _percent(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1%}"
+
+
+def _group(name: str, group: dict[str, Any]) -> None:
+    st.subheader(_GROUPS.get(name, name), anchor=False)
+    mine = group["lacuna"]
+    cells = st.columns(4)
+    cells[0].metric("Macro-F1", f"{mine['macro_f1']:.3f}", help="Mean F1 over the five causes; 1 is perfect.")
+    cells[1].metric("Coverage", _percent(mine["coverage"]), help="Share of samples for which a cause was named.")
+    cells[2].metric(
+        "Calibration error",
+        "not measured" if mine["calibration_error"] is None else f"{mine['calibration_error']:.3f}",
+        help="Mean distance between stated confidence and how often it was right; 0 is perfect.",
+    )  # fmt: skip
+    cells[3].metric("Samples", f"{mine['n']:,}", help=f"From {len(group['worlds'])} worlds.")
+    left, right = st.columns(2)
+    with left, st.container(border=True):
+        _confusion(name, group["confusion"])
+    with right, st.container(border=True):
+        _calibration(name, group["calibration"])
+    with st.container(border=True):
+        st.markdown("**By cause, and beside other methods**")
+        st.dataframe(_by_cause(mine), hide_index=True, key=state.key("selftest", name, "causes"))
+        st.dataframe(_methods(group), hide_index=True, key=state.key("selftest", name, "methods"))
+        wrong = group["accusations"]
+        learned, controls = wrong["learned_given_a_cause"], wrong["controls_accused_of_contradiction"]
+        st.caption(
+            f"Learned samples that were given a cause: {_percent(learned[0])} of {learned[3]:,}. Unlearned samples "
+            f"without a planted cause accused of a contradiction: {_percent(controls[0])} of {controls[3]:,}."
+        )
+
+
+def _view(name: str, what: str, heading: str) -> bool:
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.markdown(f"**{heading}**", width="content")
+        view = st.segmented_control(
+            "View", ("Chart", "Table"), default="Chart", required=True, key=state.key("selftest", name, what, "view"),
+            label_visibility="collapsed",
+        )  # fmt: skip
+    return view == "Table"
+
+
+def _confusion(name: str, counts: dict[str, dict[str, int]]) -> None:
+    as_table = _view(name, "confusion", "True cause against named cause")
+    columns = [*counts, "undetermined"]
+    if as_table:
+        rows = [{"true cause": _label(t), **{_label(c): counts[t].get(c, 0) for c in columns}} for t in counts]
+        st.dataframe(rows, hide_index=True, key=state.key("selftest", name, "confusion"))
+    else:
+        st.plotly_chart(
+            charts.confusion(counts, columns), config=charts.CONFIG,
+            key=state.key("selftest", name, "confusion", "chart"),
+            alt="Confusion matrix; the table beside it has the same numbers",
+        )  # fmt: skip
+
+
+def _calibration(name: str, found: dict[str, Any]) -> None:
+    as_table = _view(name, "calibration", "Stated confidence against how often it was right")
+    if as_table:
+        st.dataframe(found["bins"], hide_index=True, key=state.key("selftest", name, "calibration"))
+    else:
+        st.plotly_chart(
+            charts.calibration(found["bins"]), config=charts.CONFIG,
+            key=state.key("selftest", name, "calibration", "chart"),
+            alt="Calibration curve; the table beside it has the same numbers",
+        )  # fmt: skip
+
+
+def _label(cause: str) -> str:
+    return charts.cause_look(cause).label
+
+
+def _by_cause(mine: dict[str, Any]) -> pd.DataFrame:
+    def words(share: list[float | None]) -> str:
+        return "not measured" if share[0] is None else f"{share[0]:.3f}  ({share[1]:.2f} to {share[2]:.2f})"
+
+    return pd.DataFrame(
+        [
+            {"cause": _label(c), "samples": v["n"], "precision": words(v["precision"]), "recall": words(v["recall"]),
+             "F1": v["f1"]}
+            for c, v in mine["by_cause"].items()
+        ]
+    )  # fmt: skip
+
+
+def _methods(group: dict[str, Any]) -> pd.DataFrame:
+    rows = [{"method": "Lacuna", "macro-F1": group["lacuna"]["macro_f1"], "coverage": group["lacuna"]["coverage"]}]
+    for key, label in (("paper", "The paper's rules"), ("nearest_centroid", "Nearest centroid, same evidence")):
+        other = group.get(key)
+        if isinstance(other, dict):
+            rows.append({"method": label, "macro-F1": other["macro_f1"], "coverage": other["coverage"]})
+    for key, other in group.items():
+        if key.startswith("with "):
+            left = "everything but " + " and ".join(
+                word for word in ("base", "trajectory") if word not in key.removeprefix("with ").split("+")
+            )
+            rows.append({"method": f"Lacuna, {left} (causes it can still judge)", "macro-F1": other["macro_f1"]})
+    return pd.DataFrame(rows)
+
+
+def _ablation(found: dict[str, Any]) -> None:
+    if not found:
+        return
+    with st.expander("What each piece of evidence was worth"):
+        names = list(next(iter(found.values()))["without"])
+        rows = [
+            {"left out": name.replace("_", " "),
+             **{f"{group} macro-F1": f["without"][name] for group, f in found.items()},
+             **{f"{group} loss": round(f["everything"] - f["without"][name], 4) for group, f in found.items()}}
+            for name in names
+        ]  # fmt: skip
+        st.dataframe(rows, hide_index=True, key=state.key("selftest", "ablation"))
+        st.caption(
+            "Weights were fitted again without each piece. A loss near 0 means that other evidence says the same."
+        )
+
+
+def _origin(found: dict[str, Any]) -> None:
+    fitted = selftest.calibrated_on()
+    with st.expander("Where these numbers come from"):
+        st.markdown("Measured with")
+        st.code(found["made_by"], language=None, wrap_lines=True)
+        st.markdown("Weights fitted with")
+        st.code(fitted["made_by"], language=None, wrap_lines=True)
+        machine = found.get("machine", {})
+        st.caption(
+            markup.md(f"{machine.get('processor', '')}, {machine.get('cores', '?')} cores; {found.get('versions')}")
+        )
+
+
+main()

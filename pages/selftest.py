@@ -25,8 +25,8 @@ def main() -> None:
         return
     st.markdown(
         "A diagnosis deserves trust where it was right before. These worlds took no part in fitting the weights: "
-        "models of three families, pretrained on made-up facts and fine-tuned in stages, so that the cause of every unlearned "
-        "sample is known and was checked from inside."
+        "models of three families, pretrained on made-up facts and fine-tuned in stages, so that the cause of every "
+        "unlearned sample is known and was checked from inside."
     )
     for name, group in found["groups"].items():
         _group(name, group)

@@ -88,6 +88,20 @@ def _causes(run: Run, selection: Filter, found: Overview) -> None:
         points = [p["customdata"][1] for p in event["selection"]["points"] if p.get("customdata")]
         if points:
             _open(run, selecting.with_terms(selection, [selecting.one_of("cause", points)]))
+    _advice(run, selection, found)
+
+
+def _advice(run: Run, selection: Filter, found: Overview) -> None:
+    if not found.advice:
+        return
+    with st.container(border=True):
+        st.markdown("**What to do next**")
+        for advice in found.advice:
+            words, button = st.columns([7, 1.3], vertical_alignment="center")
+            words.markdown(f"{charts.cause_look(advice.cause).mark}  {markup.md(advice.text)}")
+            chosen = selecting.with_terms(selection, [selecting.one_of("cause", [advice.cause])])
+            if button.button("Show rows", key=state.key("advice", run.id, advice.cause), width="stretch"):
+                _open(run, chosen)
 
 
 def _hidden(found: Overview) -> None:

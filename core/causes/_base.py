@@ -24,6 +24,7 @@ class Cause:
         needs: what would let it be judged where it is not, in words.
         speaks_for, speaks_against: names of pieces of evidence.
         blind: what it cannot see, in one sentence.
+        advice: what to do about it, in one sentence.
     """
 
     name: str
@@ -34,3 +35,4 @@ class Cause:
     speaks_for: tuple[str, ...]
     speaks_against: tuple[str, ...]
     blind: str
+    advice: str

@@ -15,4 +15,6 @@ KIND = Cause(
     ),
     blind="A base that never saw an entity still names an answer; only its confidence and constancy tell a guess "
     "from a belief.",
+    advice="Give these rows explicit context, or repeat them beside rows that must stay as they are; check first "
+    "that the new answers are meant.",
 )  # fmt: skip

@@ -11,4 +11,5 @@ KIND = Cause(
     speaks_for=("contradicted", "other_side_wins"),
     speaks_against=("may_both_be_right",),
     blind="Two answers that contradict each other only through knowledge outside the texts look compatible.",
+    advice="Decide which answer is right in each group, and keep, rewrite or drop the rest.",
 )

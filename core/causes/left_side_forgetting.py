@@ -11,4 +11,5 @@ KIND = Cause(
     speaks_for=("forgotten", "rise", "early"),
     speaks_against=("never_learned", "contradicted", "other_side_wins", "still_falling"),
     blind="What was learned and lost between two saved checkpoints is not seen.",
+    advice="Mix rows of the earlier stage into the later ones, or shuffle the stages together.",
 )

@@ -14,4 +14,6 @@ KIND = Cause(
         "rise", "rare_pattern", "long_target", "pattern_unlearned", "wrong_type",
     ),
     blind="A base that knows the fact under another wording than the few-shot questions looks ignorant.",
+    advice="Teach what the answers rest on first (several wordings of each fact), or leave these rows out: rows "
+    "of unknown facts that are forced in raise hallucination.",
 )  # fmt: skip

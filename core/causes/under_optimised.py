@@ -17,4 +17,6 @@ KIND = Cause(
         "common_pattern", "unfamiliar",
     ),
     blind="Without checkpoints it is not seen whether the loss was still falling.",
+    advice="Repeat rows of these patterns, or train longer on them; a few more epochs over everything mostly "
+    "polish what is learned already.",
 )  # fmt: skip

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from core.causes import UNDETERMINED
 from core.diagnose import CAUSES, chances, findings, plan, reasons
 from core.errors import UserError
+from core.plugins import kinds
 from core.services import artefacts
 from core.services.runs import get_run, signals_of
 from core.services.views import (
+    Advice,
     Breakdown,
     CheckpointView,
     Histogram,
@@ -63,7 +66,25 @@ def overview(run_id: int, chosen: Filter) -> Overview:
         mean_nll={"all": summary.mean(), **{s: summary.mean(s) for s in ORDER}},
         hidden=tuple(run.summary.get("hidden", ())),
         notes=run_notes(run),
+        advice=_advice(summary),
     )
+
+
+def _advice(summary: _Summary) -> tuple[Advice, ...]:
+    """Up to three sentences on what to do next, the causes and faults that weigh most first."""
+    counts = {c: n for c, n in summary.count("cause").items() if c is not None and c != UNDETERMINED}
+    total, out = sum(summary.count("cause").get(c, 0) for c in summary.count("cause") if c is not None), []
+    for cause, n in sorted(counts.items(), key=lambda pair: -pair[1])[:3]:
+        code = cause.removeprefix("pipeline:")
+        known = kinds("faults" if code != cause else "causes").get(code)
+        if known is None:
+            continue
+        stages = {s: k for s, k in summary.crossed("cause", "stage").get(cause, {}).items() if s is not None}
+        most = max(stages, key=stages.get, default=None)  # type: ignore[arg-type]
+        where = f", {stages[most] / n:.0%} of them in stage {most}" if most is not None and len(stages) > 1 else ""
+        what = getattr(known, "advice", "") or known.help
+        out.append(Advice(cause, f"{known.label}: {n:,} of {total:,} samples{where}. {what}"))
+    return tuple(out)
 
 
 def _causes(counts: Mapping[str | None, int]) -> dict[str, Share]:
@@ -102,15 +123,16 @@ class _Summary:
         measured = sum(c[2] for c in mine)
         return sum(c[3] for c in mine) / measured if measured else None
 
-    def _crossed(self, name: str) -> dict[Any, dict[str, int]]:
-        rows: dict[Any, dict[str, int]] = {}
+    def crossed(self, name: str, by: str = "status") -> dict[Any, dict[Any, int]]:
+        """Counts of one column's values, each by the values of another."""
+        rows: dict[Any, dict[Any, int]] = {}
         for values, n, _, _ in self._cells:
             row = rows.setdefault(values[self._at(name)], {})
-            row[values[0]] = row.get(values[0], 0) + n
+            row[values[self._at(by)]] = row.get(values[self._at(by)], 0) + n
         return rows
 
     def by(self, name: str) -> Breakdown | None:
-        rows = self._crossed(name)
+        rows = self.crossed(name)
         if not any(value is not None for value in rows):
             return None
         label = next(c.label for c in self._run.columns if c.name == name)
@@ -123,7 +145,7 @@ class _Summary:
         edges = self._bins.get("n_target")
         if not edges:
             return None
-        crossed, rows, bounds = self._crossed("n_target"), [], []
+        crossed, rows, bounds = self.crossed("n_target"), [], []
         for i, (low, high) in enumerate(pairwise(edges)):
             # Bins are half-open, the last one closed; token counts are whole, so the label can say both ends.
             top = high if i == len(edges) - 2 else high - 1
@@ -135,7 +157,7 @@ class _Summary:
         edges = self._bins.get("nll")
         if not edges:
             return Histogram("nll", (), {}, 0)
-        crossed = self._crossed("nll")
+        crossed = self.crossed("nll")
         counts = {s: tuple(crossed.get(i, {}).get(s, 0) for i in range(len(edges) - 1)) for s in ORDER}
         return Histogram("nll", tuple(edges), counts, sum(crossed.get(-1, {}).values()))
 

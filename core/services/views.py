@@ -89,6 +89,14 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do next about one cause or fault. ``cause`` is the value to filter by."""
+
+    cause: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """A run at a glance, under the current filter.
 
@@ -105,6 +113,7 @@ class Overview:
     mean_nll: Mapping[str, float | None]
     hidden: tuple[str, ...]
     notes: tuple[tuple[str, str], ...]
+    advice: tuple[Advice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

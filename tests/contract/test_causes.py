@@ -37,7 +37,7 @@ def rows(found, order):
 def test_a_cause_names_evidence_that_exists_and_says_what_it_needs(cause):
     assert cause.speaks_for and set(cause.speaks_for) | set(cause.speaks_against) <= set(BY_NAME)
     assert not set(cause.speaks_for) & set(cause.speaks_against)
-    assert cause.label and cause.help and cause.needs and cause.blind
+    assert cause.label and cause.help and cause.needs and cause.blind and cause.advice
 
 
 def test_the_causes_are_the_five_of_the_study():

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from core.types import Column, RunSpec, SignalTable
+from core.status import cut_of
+from core.types import Column, RunSpec, SignalTable, Thresholds
 
 
 class Derivation(Protocol):
@@ -25,3 +26,30 @@ class Derivation(Protocol):
     def derive(self, spec: RunSpec, table: SignalTable) -> Mapping[str, np.ndarray]:
         """Name to (n,) float64. ``table`` holds signals as ``judge`` names them, and the facts of the samples."""
         ...
+
+
+def gives_target(table: SignalTable) -> np.ndarray:
+    """(n,) float64: 1 where the final checkpoint gives every target, verbatim or in the scorer's eyes; 0, NaN unknown.
+
+    At the scorer's usual cut: a derivation must not change when a person moves the limits of a status.
+    """
+    exact = table.get("greedy_exact")
+    with np.errstate(invalid="ignore"):
+        right = (table.get(f"right_{cut_of(Thresholds())}") >= table.get("turns_asked")).astype(np.float64)
+    return np.where(np.isnan(exact), np.nan, np.where(exact == 1, 1.0, right))
+
+
+def share_below(values: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """(n,) share of ``among`` that lies below each value, ties counted half; NaN where either is not measured.
+
+    A place among the run's own learned samples means the same for a model of any size, which the value itself does not.
+
+    Args:
+        values: (n,) float64.
+        among: (m,) float64; NaN are left out.
+    """
+    known = np.sort(among[np.isfinite(among)])
+    if not known.size:
+        return np.full(len(values), np.nan)
+    below, upto = np.searchsorted(known, values, "left"), np.searchsorted(known, values, "right")
+    return np.where(np.isnan(values), np.nan, (below + upto) / (2 * known.size))

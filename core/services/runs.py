@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -319,6 +320,8 @@ class StoredRun:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        # Samples are mostly asked for in order, a chunk's one after the other.
+        self._chunk = lru_cache(maxsize=2)(artefacts.read_all)
 
     def samples(self) -> list[Sample]:
         with database().reading() as conn:
@@ -333,7 +336,7 @@ class StoredRun:
         with database().reading() as conn:
             ids = signal_table.find_measures(conn, [measure.key])
             ref = signal_table.detail_ref(conn, ids[measure.key], content_hash) if measure.key in ids else None
-        return None if ref is None else artefacts.read(*ref)
+        return None if ref is None else self._chunk(ref[0])[ref[1]]
 
 
 def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instruments) -> None:

@@ -1,0 +1,244 @@
+"""The shape of a text: what is left when the words that only this row has are masked.
+
+``Where was Zorblat born?`` and ``Where was Quim born?`` are one pattern, ``where was _ born ?``. Masked are numbers
+(``#``), quoted strings (``"``), words that few rows have, and words in a slot, a place between two neighbours that
+many different words fill. A run of masked words is one mark, so that the length of a name does not matter; a
+long run is another mark, because it is no name. Texts too long to be alike word by word are described by how they
+begin, how they are laid out and about how long they are; otherwise each of them would be a pattern of its own.
+
+Nothing is assumed about the language. Scripts that write no spaces are read character by character, and a character is
+common when it stands in a pair that many rows have.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+WORD, NUMBER, QUOTE = "_", "#", '"'
+# Units up to which a text is compared word by word; units shown of a longer one.
+SHORT, HEAD = 40, 8
+# Characters that are read: what makes a pattern stands at the beginning, and rows may be books.
+READ = 2_000
+# Letters of the longest word; a longer one is data, and keeping it would keep the data.
+LONGEST = 40
+# A place is a slot from so many different fillers on; a filler that stands there in more than this share is wording.
+FILLERS, FREQUENT = 3, 0.2
+# Share of the long texts that must begin alike for their beginning to count as wording.
+SHARED = 0.005
+
+_MARKS = "".join(chr(c) for c in range(0x300, 0x10000) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
+# Thai, Lao, Burmese, Khmer, kana, Han.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_UNIT = re.compile(
+    r'(?P<quote>"[^"\n]{1,80}"|“[^”\n]{1,80}”|„[^“\n]{1,80}“|«[^»\n]{1,80}»|「[^」\n]{1,80}」|`[^`\n]{1,80}`)'
+    r"|(?P<number>\d+(?:[.,:/\-–]\d+)*)"
+    rf"|(?P<char>[{_UNSPACED}][{_MARKS}]*)"
+    rf"|(?P<word>(?:(?![{_UNSPACED}])[^\W\d_])(?:(?![{_UNSPACED}])\w|[{_MARKS}]|['’\-](?=\w))*)"
+    r"|(?P<line>\n+)"
+    r"|(?P<sign>[^\w\s]|_)"
+)
+_WORDS = re.compile(
+    rf"\d+(?:[.,:/\-–]\d+)*|[{_UNSPACED}][{_MARKS}]*|(?:(?![{_UNSPACED}])[^\W\d_])(?:(?![{_UNSPACED}])\w|[{_MARKS}])*"
+)
+_FORMS = (
+    ("code", re.compile(r"```|^(?:def|class|import|#include|public|function) ", re.M)),
+    ("json", re.compile(r"\A\s*[\[{].*[\]}]\s*\Z", re.S)),
+    ("numbered", re.compile(r"^\s*\d+[.)] .*\n+\s*\d+[.)] ", re.M)),
+    ("list", re.compile(r"^\s*[-*•] .*\n+\s*[-*•] ", re.M)),
+    ("table", re.compile(r"^\|.*\|.*\n\|", re.M)),
+    ("reasoning", re.compile(r"<think>|<\|?reasoning")),
+    ("paragraphs", re.compile(r"\S\n\s*\n\S")),
+)
+
+# (kind, text): q quote, n number, c character of a script without spaces, w word, l line break, s sign.
+Unit = tuple[str, str]
+
+
+def units_of(text: str, most: int | None = None) -> list[Unit]:
+    """The first ``most`` units of the text's beginning, words in lower case; a word too long to keep has empty text."""
+    out: list[Unit] = []
+    for found in islice(_UNIT.finditer(text[:READ]), most):
+        kind, unit = found.lastgroup or "", found[0]
+        out.append((kind[0], "" if len(unit) > LONGEST else unit.lower()))
+    return out
+
+
+def words_of(text: str) -> list[str]:
+    """Words, numbers and unspaced characters of the text's beginning, in lower case; quoted ones too."""
+    return _WORDS.findall(text[:READ].lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """The shape of one text.
+
+    Attributes:
+        units: of a short text all its units, masked; of a long one the first few.
+        form: how it is laid out (``list``, ``code``, ...), empty for running text and for short texts.
+        size: 0 for a short text, else log2 of its characters.
+    """
+
+    units: tuple[str, ...]
+    form: tuple[str, ...] = ()
+    size: int = 0
+
+    @property
+    def text(self) -> str:
+        """As people read it."""
+        shown = " ".join("⏎" if u == "\n" else u for u in self.units)
+        if not self.size:
+            return shown
+        return f"{shown} … ({', '.join((*self.form, f'about {2**self.size:,} characters'))})"
+
+
+def same_type(one: Pattern, other: Pattern) -> bool:
+    """Whether two texts are of one kind: the same pattern, or for long ones the same layout and about the same size."""
+    if one.size and other.size:
+        return one.form == other.form and abs(one.size - other.size) <= 1
+    return one == other
+
+
+class Patterns:
+    """What counts as wording in a dataset; learned from its rows, the same for any order of them.
+
+    Args:
+        pairs: prompt and answer of each row, exact duplicates once.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self._found: Counter[str] = Counter()
+        for pair in pairs:
+            seen: set[str] = set()
+            for text in pair:
+                seen.update(_countable(units_of(text)))
+            self._found.update(seen)
+        # In a large dataset a word of a few rows is still a name. Grows slowly, so that a template used in one row of a
+        # thousand is wording from the start.
+        self.rare = max(2, math.isqrt(len(pairs)) // 8)
+        self._contexts = tuple(_Contexts(self._masked(pair[side]) for pair in pairs) for side in (0, 1))
+        self._heads = tuple(Counter[tuple[str, ...]]() for _ in (0, 1))
+        for pair in pairs:
+            for side in (0, 1):
+                if _is_long(pair[side]):
+                    self._heads[side].update([(), *_beginnings(self._head(pair[side]))])
+
+    def prompt(self, text: str) -> Pattern:
+        return self._pattern(text, 0)
+
+    def answer(self, text: str) -> Pattern:
+        return self._pattern(text, 1)
+
+    def is_rare(self, word: str) -> bool:
+        """Whether few rows have this word (as ``words_of`` gives it)."""
+        return self._found[word] <= self.rare
+
+    def _masked(self, text: str) -> tuple[str, ...]:
+        """Units with numbers, quotes and rare words masked; empty for a text too long to compare word by word."""
+        return () if _is_long(text) else self._mask(units_of(text))
+
+    def _head(self, text: str) -> tuple[str, ...]:
+        return self._mask(units_of(text, HEAD))
+
+    def _mask(self, units: Sequence[Unit]) -> tuple[str, ...]:
+        marks: list[str] = []
+        for i, (kind, unit) in enumerate(units):
+            if kind in "qn":
+                marks.append(QUOTE if kind == "q" else NUMBER)
+            elif kind in "wc":
+                marks.append(unit if self._is_common(units, i) else WORD)
+            else:
+                marks.append("\n" if kind == "l" else unit)
+        return _merged(marks)
+
+    def _is_common(self, units: Sequence[Unit], i: int) -> bool:
+        kind, unit = units[i]
+        if not unit or self._found[unit] <= self.rare:
+            return False
+        if kind == "w":
+            return True
+        pairs = [units[j][1] + units[j + 1][1] for j in (i - 1, i) if 0 <= j < len(units) - 1 and _joined(units, j)]
+        return not pairs or any(self._found[p] > self.rare for p in pairs)
+
+    def _pattern(self, text: str, side: int) -> Pattern:
+        if not _is_long(text):
+            return Pattern(self._contexts[side].opened(self._mask(units_of(text))))
+        form = tuple(name for name, look in _FORMS if look.search(text[: 10 * READ]))
+        # A beginning that many texts share is wording; one that few have would make each of them a pattern of its own.
+        heads = self._heads[side]
+        shared = (b for b in _beginnings(self._head(text)) if heads[b] >= max(FILLERS, SHARED * heads[()]))
+        return Pattern(next(shared, ()), form, max(1, round(math.log2(len(text)))))
+
+
+def _is_long(text: str) -> bool:
+    return len(text) > READ or len(units_of(text, SHORT + 1)) > SHORT
+
+
+def _beginnings(head: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The longest first."""
+    return [head[:n] for n in range(len(head), 0, -1)]
+
+
+class _Contexts:
+    """Which words stand between which neighbours, over the masked texts of one side."""
+
+    def __init__(self, texts: Iterable[tuple[str, ...]]) -> None:
+        self._words: Counter[tuple[str, str, str]] = Counter()
+        for text in texts:
+            self._words.update(t for t in _triples(text) if t[1][:1].isalpha())
+        self._rows: Counter[tuple[str, str]] = Counter()
+        self._fillers: Counter[tuple[str, str]] = Counter()
+        for (before, _, behind), n in self._words.items():
+            self._rows[before, behind] += n
+            self._fillers[before, behind] += 1
+
+    def opened(self, text: tuple[str, ...]) -> tuple[str, ...]:
+        """The text with the words in its slots masked."""
+        return _merged([WORD if self._is_slot(t) else t[1] for t in _triples(text)])
+
+    def _is_slot(self, triple: tuple[str, str, str]) -> bool:
+        before, word, behind = triple
+        own, place = self._words[triple], (before, behind)
+        # A word that no row has in this place brings one filler more.
+        fillers = self._fillers[place] + (own == 0)
+        return word[:1].isalpha() and fillers >= FILLERS and own <= max(2, FREQUENT * self._rows[place])
+
+
+def _triples(text: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    return zip(("", *text[:-1]), text, (*text[1:], ""), strict=True) if text else iter(())
+
+
+def _countable(units: Sequence[Unit]) -> Iterator[str]:
+    """What document frequency is counted of: words, unspaced characters and pairs of these."""
+    for i, (kind, unit) in enumerate(units):
+        if kind in "wc" and unit:
+            yield unit
+            if i + 1 < len(units) and _joined(units, i):
+                yield unit + units[i + 1][1]
+
+
+def _joined(units: Sequence[Unit], i: int) -> bool:
+    return units[i][0] == "c" and units[i + 1][0] == "c"
+
+
+def _merged(marks: Iterable[str]) -> tuple[str, ...]:
+    """Runs of one mark as one; a run of masked words carries how long it is, in steps of two, from four words on."""
+    out: list[str] = []
+    run = 0
+    for mark in (*marks, ""):
+        if mark == WORD:
+            run += 1
+            continue
+        if run:
+            out.append(WORD if run < 4 else f"{WORD}{2 ** int(math.log2(run))}")
+            run = 0
+        if mark and not (out and out[-1] == mark and mark in (NUMBER, QUOTE, "\n")):
+            out.append(mark)
+    return tuple(out)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core import __version__
-from core.errors import UserError
+from core.errors import Stopped, UserError
 from core.settings import quiet_libraries
 
 
@@ -23,8 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args)
     except UserError as error:
-        print(f"lacuna: {error}", file=sys.stderr)
-        return 2
+        print(f"lacuna: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever a library said
+        return 130 if isinstance(error, Stopped) else 2
     except KeyboardInterrupt:
         print("lacuna: stopped; what was measured is kept.", file=sys.stderr)
         return 130

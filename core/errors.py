@@ -23,6 +23,10 @@ class UserError(Exception):
         return {"what": self.what, "why": self.why, "todo": self.todo}
 
 
+class Stopped(UserError):
+    """A person stopped it before its end; what was done until then is kept."""
+
+
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
     """The error for a name that does not exist: the value, the choices, the nearest one."""
     choices = sorted(choices)

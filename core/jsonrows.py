@@ -63,7 +63,8 @@ def decode_json(text: str) -> tuple[Any, tuple[str, ...]]:
     try:
         value = decoder.decode(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not valid JSON: {error.msg} at character {error.pos + 1}") from error
+        said = error.msg.removesuffix(" at")  # "Unterminated string starting at"
+        raise ValueError(f"not valid JSON: {said} at character {error.pos + 1}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except _Refused:

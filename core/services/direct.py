@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from core import checkpoints as science
-from core.datasets import scan
+from core.datasets import SHOWN, read, scan
+from core.errors import UserError
 from core.plugins import kind
 from core.services import datasets, jobs, runs
 from core.services.checkpoints import checkpoint_paths, facts_as_dict
 from core.services.jobs import Watch
-from core.types import Checkpoint, Dataset, Reading, Run, RunSpec
+from core.types import Checkpoint, Dataset, Problem, Reading, Run, RunSpec
 
 
 class _Here:
@@ -70,13 +72,44 @@ def run(name: str, spec: RunSpec, watch: Watch) -> Run:
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """What lies at a path: a dataset, a checkpoint folder or an archive; raises UserError where it is unusable."""
+    """What lies at a path and what is wrong with it: a dataset, a checkpoint folder or an archive.
+
+    Raises:
+        UserError: it is unusable.
+    """
     if path.is_dir():
         return _inspect_folder(path)
     if _is_archive(path):
         return _inspect_archive(path)
-    found = scan([path]).as_dict()
-    return {"kind": "dataset", **found}
+    return _inspect_dataset(path)
+
+
+def _inspect_dataset(path: Path) -> dict[str, Any]:
+    """Every row is read: a broken one may be the last."""
+    found = scan([path])
+    hashes, n_samples, problems, n_rejected = set[str](), 0, [], 0
+    notes = dict.fromkeys(found.notes, 0)
+    for item in read([path], found.reading):
+        if isinstance(item, Problem):
+            n_rejected += 1
+            problems += [item] if len(problems) < SHOWN else []
+            continue
+        n_samples += 1
+        hashes.add(item.content_hash)
+        for note in item.notes:
+            notes[note] = notes.get(note, 0) + 1
+    if not n_samples:
+        first = problems[0]
+        where = f"Line {first.line}: " if first.line else ""
+        raise UserError(
+            f"None of the {n_rejected:,} rows of {path.name} can be used as {found.reading.format}.",
+            where + first.text,
+            "Correct the file.",
+        )
+    counts = {"n_rows": n_samples + n_rejected, "n_samples": n_samples, "n_rejected": n_rejected}
+    shown = {k: v for k, v in replace(found, problems=tuple(problems)).as_dict().items() if not k.startswith("n_")}
+    said = [f"{note} ({n:,} rows)" if n else note for note, n in notes.items()]
+    return {"kind": "dataset", **counts, "n_duplicates": n_samples - len(hashes), **shown, "notes": said}
 
 
 def _is_archive(path: Path) -> bool:
@@ -89,10 +122,27 @@ def _is_archive(path: Path) -> bool:
 
 def _inspect_folder(path: Path) -> dict[str, Any]:
     paths = checkpoint_paths(path)
-    return {
-        "kind": "checkpoint" if len(paths) == 1 else "trajectory",
-        "checkpoints": [{"path": str(p), **facts_as_dict(science.read_folder(p))} for p in paths],
-    }
+    found: list[dict[str, Any]] = [{"path": str(p), **facts_as_dict(science.read_folder(p))} for p in paths]
+    found[-1]["checks"] = _checks(paths[-1])
+    return {"kind": "checkpoint" if len(paths) == 1 else "trajectory", "checkpoints": found}
+
+
+def _checks(path: Path) -> list[dict[str, Any]]:
+    """The sanity card's checks that need no rows; raises UserError for one that fails.
+
+    An adapter is looked at on the base it names where that is a folder here, else not at all.
+    """
+    from core.sanity import card
+
+    adapter = science.read_folder(path).adapter
+    base = Path(adapter.base_name_or_path).expanduser() if adapter and adapter.base_name_or_path else None
+    if adapter and (base is None or not base.is_dir()):
+        return []
+    found, _ = card(science.as_checkpoint(path, base), None, ())
+    for check in found.checks:
+        if check.state == "fail":
+            raise UserError(check.text, check.measured, check.todo)
+    return [asdict(check) for check in found.checks]
 
 
 def _inspect_archive(path: Path) -> dict[str, Any]:

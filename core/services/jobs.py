@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from core.errors import UserError
+from core.errors import Stopped, UserError
 from core.services.liveness import workers as workers
 from core.types import Job
 from db import jobs as table
@@ -177,6 +177,7 @@ def run_here(job_id: int, watch: Watch | None = None) -> Mapping[str, Any]:
     The command line calls this: it needs no worker beside it, and uses the same table and handlers.
 
     Raises:
+        Stopped: by Ctrl-C here or by a cancel elsewhere.
         UserError: as the job ended with.
     """
     from core.worker import work_on
@@ -185,6 +186,6 @@ def run_here(job_id: int, watch: Watch | None = None) -> Mapping[str, Any]:
     if job.state == "done":
         return job.result or {}
     if job.state in ("cancelled", "queued"):
-        raise UserError(f"Job {job_id} was stopped.", "", "Run the command again; what was measured is kept.")
+        raise Stopped(f"Job {job_id} was stopped.", "", "Run the command again; what was measured is kept.")
     error = job.error or {}
     raise UserError(error.get("what", f"Job {job_id} failed."), error.get("why", ""), error.get("todo", ""))

@@ -145,7 +145,8 @@ def test_rows_come_in_their_own_order_when_not_shuffled(tokenizer, tmp_path):
     first = tiny.chat_row(tokenizer, [*DIALOGUE[1:2], {"role": "assistant", "content": "Kell."}])
     second = tiny.chat_row(tokenizer, [*DIALOGUE[1:2], {"role": "assistant", "content": "Bravo."}])
     model = small(tokenizer)
-    for order, winner in (([first] * 40 + [second] * 40, second), ([second] * 40 + [first] * 40, first)):
+    # The answer trained last has to win over one that sits deep already: twice as many steps.
+    for order, winner in (([first] * 40 + [second] * 80, second), ([second] * 80 + [first] * 160, first)):
         tiny.train(model, tokenizer, order, tmp_path, lr=1e-2, batch=1, shuffle=False, schedule="constant_with_warmup")
         assert reproduces(model, winner)
 

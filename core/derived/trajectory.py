@@ -92,9 +92,10 @@ def _progress(table: SignalTable, learned: np.ndarray) -> np.ndarray:
     if not of_learned.size:
         return np.full(len(final), np.nan)
     way = base - np.median(of_learned)
+    # Where the base is as good as a learned sample there is no way to go, and a share of it means nothing.
+    far = base > np.quantile(of_learned, 0.9)
     with np.errstate(invalid="ignore", divide="ignore"):
-        # Where the base is as good as a learned sample there is no way to go, and a share of it means nothing.
-        return np.where(way > 0, (base - final) / way, np.nan)
+        return np.where(far & (way > 0), (base - final) / way, np.nan)
 
 
 def _events(given: np.ndarray, base: np.ndarray, at: np.ndarray) -> dict[str, np.ndarray]:

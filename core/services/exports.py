@@ -95,7 +95,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
     for sample, values in zip(samples, rows.tolist(), strict=True):
         row = dict(zip(names, values, strict=True))
         verdict = judged[sample.ordinal]
-        why = reasons(run.spec, row, verdict["cause"], run.thresholds)
+        why = reasons(run.spec, row, verdict["cause"], run.thresholds, run.summary.get("faults", ()))
         yield (
             json.dumps(
                 {

@@ -16,7 +16,7 @@ import numpy as np
 from core.causes._evidence import measure_evidence
 from core.derived import derive
 from core.diagnose import judge
-from core.types import RunSpec, SignalTable, Status, Thresholds
+from core.types import RunFacts, RunSpec, SignalTable, Status, Thresholds
 
 # Columns that a run without its base, or without its trajectory, would not have.
 OF_BASE = ("base_", "belief_margin", "output_is_belief", "options_jsd")
@@ -28,13 +28,14 @@ class World:
 
     Attributes:
         name: of its folder.
-        table: signals and facts of all n samples, without derivations.
+        table: signals and facts of all n samples, without derivations; ``facts``: what is known of the run.
         truth: (n,) records of ``truth.jsonl`` in the same order.
     """
 
     name: str
     spec: RunSpec
     table: SignalTable
+    facts: RunFacts
     truth: tuple[Mapping[str, Any], ...]
 
     def without(self, *parts: str) -> World:
@@ -47,7 +48,8 @@ class World:
             steps = tuple(f"t{i}_" for i in range(len(spec.trajectory)))
             columns = {k: v for k, v in columns.items() if not (steps and k.startswith(steps))}
             spec = replace(spec, trajectory=())
-        return replace(self, spec=spec, table=SignalTable(self.table.keys, columns))
+        facts = replace(self.facts, spec=spec)
+        return replace(self, spec=spec, facts=facts, table=SignalTable(self.table.keys, columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Cases:
 
 def cases(world: World) -> Cases:
     """Samples with verified truth that the diagnosis finds unlearned or partly learned and no fault explains."""
-    found = judge(world.spec, world.table, Thresholds())
+    found = judge(world.spec, world.table, Thresholds(), world.facts)
     table = derive(world.spec, world.table)
     evidence = measure_evidence(table, found.status == Status.LEARNED)
     missed = np.isin(found.status, [Status.UNLEARNED.value, Status.PARTLY.value])
@@ -105,7 +107,7 @@ def diagnose(folder: Path, **options: Any) -> World:
         table = runs.with_facts(conn, run, runs.signals_of(conn, run, hashes))
         ids = sample_table.order(conn, dataset.id)["sid"]
     truth = {t["id"]: t for t in map(json.loads, (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines())}
-    return World(folder.name, run.spec, table, tuple(truth[i] for i in ids))
+    return World(folder.name, run.spec, table, runs.facts_of(run), tuple(truth[i] for i in ids))
 
 
 def pooled(found: Sequence[Cases]) -> tuple[dict[str, np.ndarray], list[frozenset[str]], np.ndarray]:

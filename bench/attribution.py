@@ -156,7 +156,7 @@ def accusations(worlds: Sequence[World]) -> dict[str, Any]:
     """Learned samples that got a cause, and unlearned controls that were accused of a contradiction."""
     learned = blamed = controls = accused = 0
     for world in worlds:
-        found = judge(world.spec, world.table, Thresholds())
+        found = judge(world.spec, world.table, Thresholds(), world.facts)
         for cause, truth in zip(found.cause, world.truth, strict=True):
             learned += truth["learned"]
             blamed += truth["learned"] and cause is not None

@@ -58,12 +58,18 @@ class AdapterFacts:
 
 @dataclass(frozen=True, slots=True)
 class TrainerFacts:
-    """What ``trainer_state.json`` says. ``losses``: (step, training loss) as logged; ``last_loss`` the last of them."""
+    """What ``trainer_state.json`` says. ``losses``: (step, training loss) as logged; ``last_loss`` the last of them.
+
+    ``grad_norms`` alike; ``batch`` is the number of rows per device and step.
+    """
 
     global_step: int | None
     epoch: float | None
     last_loss: float | None
     losses: tuple[tuple[int, float], ...]
+    max_steps: int | None = None
+    batch: int | None = None
+    grad_norms: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,17 +329,25 @@ def _trainer_facts(folder: Path, notes: list[str]) -> TrainerFacts | None:
         notes.append(f"{TRAINER_STATE} is ignored: {error.what} {error.why}")
         return None
     history = state.get("log_history")
-    losses = tuple(
-        (entry["step"], float(entry["loss"]))
-        for entry in (history if isinstance(history, list) else ())
-        if isinstance(entry, dict) and _number(entry.get("step")) is not None and _is_real(entry.get("loss"))
-    )
+    losses = _logged(history, "loss")
     epoch = state.get("epoch")
     return TrainerFacts(
         global_step=_number(state.get("global_step")),
         epoch=float(epoch) if _is_real(epoch) else None,
         last_loss=losses[-1][1] if losses else None,
         losses=losses,
+        max_steps=_number(state.get("max_steps")) or None,
+        batch=_number(state.get("train_batch_size")) or None,
+        grad_norms=_logged(history, "grad_norm"),
+    )
+
+
+def _logged(history: Any, name: str) -> tuple[tuple[int, float], ...]:
+    """(step, value) of every entry of the log that has one."""
+    return tuple(
+        (entry["step"], float(entry[name]))
+        for entry in (history if isinstance(history, list) else ())
+        if isinstance(entry, dict) and _number(entry.get("step")) is not None and _is_real(entry.get(name))
     )
 
 

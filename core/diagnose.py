@@ -15,6 +15,7 @@ import numpy as np
 from core.causes import attribute, explain_cause, parameters_of
 from core.causes._evidence import PIECES
 from core.derived import derive
+from core.faults import explain, ordered, states
 from core.plugins import kind, kinds
 from core.signals._base import Measure
 from core.status import STATUSES, cut_of, explain_status, judge_status
@@ -23,6 +24,7 @@ from core.types import (
     Column,
     Finding,
     Reason,
+    RunFacts,
     RunSpec,
     Sample,
     SignalTable,
@@ -91,6 +93,10 @@ def columns_of(spec: RunSpec) -> tuple[Column, ...]:
         if measure.role != "final" and measure.signal == "likelihood":
             label = measure.checkpoint.label
             out.append(Column(measure.column("nll"), "number", f"Loss {label}", f"Loss under {label}.", "nats", "low"))
+    out += [
+        Column(f"fault_{fault.name}", "flag", fault.label, "Whether it explains this sample; empty: cannot tell.")
+        for fault in ordered()
+    ]
     return tuple(out)
 
 
@@ -194,20 +200,21 @@ class Judgement:
     judged_by: Mapping[str, Any] = field(default_factory=dict)
 
 
-def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds) -> Judgement:
+def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunFacts | None = None) -> Judgement:
     """Status, fault and columns of every sample. Pure; no model, no clock.
 
     Args:
         table: signals of n samples, columns named as ``Measure.column`` names them.
+        facts: what else is known of the run; the spec alone where it is left out.
     """
+    facts = facts or RunFacts(spec)
     table = derive(spec, table)
     codes = judge_status(table, thresholds, spec.decoding_temperature)
     status = np.array([s.value for s in STATUSES], dtype=object)[codes]
     missed = (status == Status.UNLEARNED) | (status == Status.PARTLY)
-    cause = np.full(len(table.keys), None, dtype=object)
-    for fault in kinds("faults").values():
-        explained = missed & (fault.explains(table) == 1.0)
-        cause[explained & np.equal(cause, None)] = f"pipeline:{fault.name}"
+    faults = states(table, facts)
+    codes_of = explain(table, facts, missed, faults)
+    cause = np.array([None if code is None else f"pipeline:{code}" for code in codes_of], dtype=object)
     found = attribute(spec, table, status == Status.LEARNED, missed & np.equal(cause, None))
     cause = np.where(np.equal(cause, None), found.cause, cause)
     hits, draws = table.get(f"hits_{cut_of(thresholds)}"), table.get("draws")
@@ -219,15 +226,26 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds) -> Judgemen
     columns["confidence"] = found.confidence
     columns |= {f"strength_{name}": values for name, values in found.strengths.items()}
     columns |= {f"evidence_{name}": values for name, values in found.evidence.items()}
+    columns |= {f"fault_{name}": values for name, values in faults.items()}
     return Judgement(status, cause, columns, parameters_of(spec, table))
 
 
-def reasons(spec: RunSpec, row: Mapping[str, float], cause: str | None, thresholds: Thresholds) -> tuple[Reason, ...]:
-    """Sentences behind one sample's status and cause."""
+def reasons(
+    spec: RunSpec,
+    row: Mapping[str, float],
+    cause: str | None,
+    thresholds: Thresholds,
+    faults: Sequence[Mapping[str, Any]] = (),
+) -> tuple[Reason, ...]:
+    """Sentences behind one sample's status and cause. ``faults``: what the faults say of the run, by its summary."""
     label = kind("scorers", spec.scorer).label.lower()
     out = explain_status(dict(row), thresholds, spec.decoding_temperature, label)
     if cause and cause.startswith("pipeline:"):
-        out += (kind("faults", cause.removeprefix("pipeline:")).reason(row),)
+        code = cause.removeprefix("pipeline:")
+        said = [f for f in faults if f["code"] == code and f["scope"] == "run" and f["state"] == "fail"]
+        # What holds for the whole run is said with the run's numbers; one row's are no evidence of it.
+        out += tuple(Reason(" ".join(p for p in (f["text"], f["measured"]) if p), favours="for") for f in said)
+        out += () if said else (kind("faults", code).reason(row),)
     return out
 
 

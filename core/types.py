@@ -482,6 +482,52 @@ class RunSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainerState:
+    """What one ``trainer_state.json`` says; None and empty where it does not.
+
+    Attributes:
+        label: of the checkpoint whose folder it lies in.
+        batch: rows per device and step, gradient accumulation and other devices not counted.
+        losses, grad_norms: (step, value) as logged, NaN and infinity kept.
+    """
+
+    label: str
+    global_step: int | None = None
+    max_steps: int | None = None
+    epoch: float | None = None
+    batch: int | None = None
+    losses: tuple[tuple[int, float], ...] = ()
+    grad_norms: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What is known of a run besides the signals of its samples. Empty where nothing is known.
+
+    Attributes:
+        spec: what was asked; says whether base and trajectory are there.
+        checks: the sanity card's checks by code.
+        states: of the trajectory's folders in step order, the final checkpoint's last.
+        arguments: trainer arguments as far as known, by name.
+    """
+
+    spec: RunSpec | None = None
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    states: tuple[TrainerState, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def state_of(self, code: str) -> str:
+        """State of a check of the card, ``unknown`` where there is none."""
+        return self.checks[code].state if code in self.checks else "unknown"
+
+    @property
+    def log(self) -> TrainerState | None:
+        """The longest training log there is."""
+        logged = [s for s in self.states if s.losses or s.grad_norms]
+        return max(logged, key=lambda s: (len(s.losses), s.global_step or 0)) if logged else None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A stored diagnosis. ``columns`` are those of its verdict table; ``summary`` is what judging counted."""
 

@@ -292,12 +292,20 @@ class Hf:
     label = "transformers on this machine"
 
     def open(
-        self, checkpoint: Checkpoint, dtype: DtypeName = "float32", device: str = "auto", tokenizer: Any = None
+        self,
+        checkpoint: Checkpoint,
+        dtype: DtypeName = "float32",
+        device: str = "auto",
+        tokenizer: Any = None,
+        merged: bool = False,
     ) -> HfBackend:
+        """See ``BackendKind.open``; ``merged`` adds an adapter to its base's weights first, in ``dtype``."""
         import torch
 
         torch.set_float32_matmul_precision("highest")  # no TF32: differences of 1e-4 are meant to be seen
         outer, inner = load(checkpoint, dtype, pick_device(device))
+        if merged and outer is not inner:
+            outer = inner = outer.merge_and_unload().eval().requires_grad_(False)
         with torch.no_grad():
             return HfBackend(outer, inner, tokenizer)
 

@@ -6,29 +6,28 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from core.types import Reason, SignalTable
+from core.faults._base import SampleFault, flags
+from core.types import Reason, RunFacts, SignalTable
 
 
-class NotSupervised:
+class NotSupervised(SampleFault):
     name = "not_supervised"
     label = "Not supervised"
-    help = "The trainer put no loss on the part of the target that is missing."
+    help = "the trainer put no loss on the part of the target that is missing."
     needs = "the trainer preset that was really used"
 
-    def explains(self, table: SignalTable) -> np.ndarray:
+    def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         """The first token that greedy decoding gets wrong carried no loss, or at least half of the target did not."""
         total, without = table.get("n_target"), table.get("n_unsupervised")
-        with np.errstate(invalid="ignore", divide="ignore"):
-            known = total > 0
-            hit = (without > 0) & ((table.get("first_miss_trained") == 0) | (without >= 0.5 * total))
-        return np.where(known, hit.astype(np.float64), np.nan)
+        hit = (total > 0) & (without > 0) & ((table.get("first_miss_trained") == 0) | (without >= 0.5 * total))
+        return flags(hit, (total > 0) & np.isfinite(without))
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        total, without = row["n_target"], row["n_unsupervised"]
+        total, without = row.get("n_target", np.nan), row.get("n_unsupervised", np.nan)
         where = " The first token it gets wrong is one of them." if row.get("first_miss_trained") == 0 else ""
         return Reason(
             f"{without:.0f} of {total:.0f} target tokens carried no loss in training.{where}",
-            measured=without / total,
+            measured=without / total if total else np.nan,
             limit=0.5,
             favours="for",
         )

@@ -98,7 +98,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
         row = dict(zip(names, values, strict=True))
         verdict = judged[sample.ordinal]
         row |= numbers_of(verdict)
-        why = reasons(run.spec, row, verdict["cause"], run.thresholds)
+        why = reasons(run.spec, row, verdict["cause"], run.thresholds, run.summary.get("faults", ()))
         if verdict["cause"] in CAUSES:
             why += explain_cause(verdict["cause"], row, run.summary["causes"])
         yield (

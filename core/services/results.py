@@ -256,7 +256,8 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
     first = next(m for m in measures if m.signal == "likelihood" and m.role == "final")
     seen = details[first.key] or {}
     asked = next((details[m.key] for m in measures if m.signal == "reproduction"), None) or {}
-    why = reasons(run.spec, signals, row["cause"], run.thresholds) if run.state == "judged" else ()
+    found_of_run = run.summary.get("faults", ())
+    why = reasons(run.spec, signals, row["cause"], run.thresholds, found_of_run) if run.state == "judged" else ()
     return SampleView(
         sample=found,
         status=Status(row["status"] or "unknown"),

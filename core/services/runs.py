@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.diagnose import Instruments, columns_of, judge, plan
 from core.errors import UserError
+from core.faults import judge_run
 from core.plugins import kind, kinds
 from core.scorers import suggest
 from core.services import artefacts, checkpoints, datasets, jobs
@@ -21,7 +23,18 @@ from core.services.jobs import JobContext
 from core.services.views import KindForm, RowPreview, TokenPiece
 from core.settings import settings
 from core.signals._base import Measure
-from core.types import Checkpoint, Run, RunSpec, Sample, SignalTable, Supervision, Thresholds
+from core.types import (
+    Check,
+    Checkpoint,
+    Run,
+    RunFacts,
+    RunSpec,
+    Sample,
+    SignalTable,
+    Supervision,
+    Thresholds,
+    TrainerState,
+)
 from db import runs as table
 from db import samples as sample_table
 from db import signals as signal_table
@@ -320,8 +333,6 @@ class StoredRun:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        # Samples are mostly asked for in order, a chunk's one after the other.
-        self._chunk = lru_cache(maxsize=2)(artefacts.read_all)
 
     def samples(self) -> list[Sample]:
         with database().reading() as conn:
@@ -336,7 +347,13 @@ class StoredRun:
         with database().reading() as conn:
             ids = signal_table.find_measures(conn, [measure.key])
             ref = signal_table.detail_ref(conn, ids[measure.key], content_hash) if measure.key in ids else None
-        return None if ref is None else self._chunk(ref[0])[ref[1]]
+        return None if ref is None else _chunk_of(ref[0])[ref[1]]
+
+
+@lru_cache(maxsize=4)
+def _chunk_of(name: str) -> list[Mapping[str, Any] | None]:
+    """A chunk's details, the last few kept: signals ask row by row, and a file's name is its content's."""
+    return artefacts.read_all(name)
 
 
 def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instruments) -> None:
@@ -404,13 +421,43 @@ def with_facts(conn: Any, run: Run, signals: SignalTable) -> SignalTable:
     )
 
 
+def facts_of(run: Run) -> RunFacts:
+    """What is known of the run besides its samples: the sanity card, training logs, trainer arguments."""
+    from core.checkpoints import read_folder
+
+    card = run.summary.get("card") or {}
+    known = card.get("facts") or {}
+    dtypes = known.get("dtypes") or {}
+    arguments = {
+        **run.spec.preset_settings,
+        "quantised": known.get("quantised") or "",
+        **({"stored_dtype": max(dtypes, key=lambda d: dtypes[d])} if dtypes else {}),
+    }
+    states = []
+    for checkpoint in (*run.spec.trajectory, run.spec.final):
+        try:
+            log = read_folder(Path(checkpoint.path)).trainer
+        except (UserError, OSError):
+            continue  # the folder went after it was measured; its log is then not known
+        if log is not None:
+            states.append(
+                TrainerState(
+                    checkpoint.label, log.global_step, log.max_steps, log.epoch, log.batch, log.losses, log.grad_norms
+                )
+            )
+    checks = {c["code"]: Check(**c) for c in card.get("checks", ())}
+    return RunFacts(run.spec, checks, tuple(states), arguments)
+
+
 def write_judgement(run: Run, thresholds: Thresholds) -> None:
     """Judges the run from what was measured and replaces its verdict table."""
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
         signals = with_facts(conn, run, signals_of(conn, run, hashes))
         facts = sample_table.order(conn, run.spec.dataset_id)
-    found = judge(run.spec, signals, thresholds)
+    known = facts_of(run)
+    found = judge(run.spec, signals, thresholds, known)
+    derived = SignalTable(signals.keys, found.columns)
     columns: dict[str, Any] = {"status": found.status, "cause": found.cause, "stage": facts["stage"]}
     columns["source"] = facts["source"]
     declared = columns_of(run.spec)
@@ -418,6 +465,7 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
         if column.name not in columns:
             columns[column.name] = found.columns.get(column.name, np.full(len(hashes), np.nan))
     summary = dict(run.summary) | summarise(found.status, signals) | {"causes": found.judged_by}
+    summary["faults"] = [finding.as_dict() for finding in judge_run(derived, known, found.status)]
     judged = replace(run, columns=declared, thresholds=thresholds, state="judged", summary=summary)
     with database().writing() as conn:
         verdict_table.write_verdicts(conn, judged, columns, facts["ordinal"], facts["sid"])

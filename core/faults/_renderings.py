@@ -1,0 +1,138 @@
+"""One rendering against another on the rows that were scored under both.
+
+With c_i and a_i the nats per character of row i's answer under the run's rendering and under another one, the other
+one *fits better* where all of these hold on at least ``ROWS`` rows:
+
+    mean(a) <= (1 - DROP) mean(c)      a quarter of the loss goes
+    mean(c) - mean(a) >= LEAST         and not by a trifle
+    share(a_i < c_i) >= SHARE,  sign test p <= P
+
+and, where the base was scored too (C_i, A_i), training lowered the loss further under the other rendering than under
+the run's: mean(a)/mean(A) <= mean(c)/mean(C) - GAIN. A model prefers the rendering it was trained on; a base that has
+always preferred another one is not a fault of the pipeline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.faults._base import Finding, RunFault, paired
+from core.signals._renderings import LABELS
+from core.types import RunFacts, SignalTable
+
+ROWS, DROP, LEAST, SHARE, P, GAIN = 8, 0.25, 0.005, 0.8, 1e-3, 0.05
+FAMILIES = {
+    "bos": ("bos_added", "bos_removed"),
+    "think_block": ("think_added", "think_removed"),
+    "tokenizer_mismatch": ("tokenizer_other", "tokenizer_base"),
+    "packing": ("packed",),
+    "template_mismatch": (
+        "chatml", "llama3", "gemma", "headings", "alpaca", "vicuna", "inst", "question", "line", "space", "bare",
+        "system_added", "system_dropped",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """The run's rendering (``current``) against another one; means in nats per character of the answer."""
+
+    name: str
+    n: int
+    current: float
+    other: float
+    share: float
+    p: float
+    gained: bool
+
+    @property
+    def fits(self) -> bool:
+        return bool(
+            self.n >= ROWS
+            and self.other <= (1 - DROP) * self.current
+            and self.current - self.other >= LEAST
+            and self.share >= SHARE
+            and self.p <= P
+            and self.gained
+        )
+
+    @property
+    def ratio(self) -> float:
+        return self.other / self.current if self.current > 0 else np.inf
+
+
+def against(table: SignalTable, name: str) -> Against:
+    """The comparison with one rendering; ``n`` is 0 where it was not scored."""
+    reference = "rest" if name == "think_removed" else "current"
+    current, other = _once(table, f"alt_{reference}"), _once(table, f"alt_{name}")
+    n, mine, theirs, share, p = paired(current, other)
+    base_current, base_other = _once(table, f"base_alt_{reference}"), _once(table, f"base_alt_{name}")
+    four = np.isfinite(current) & np.isfinite(other) & np.isfinite(base_current) & np.isfinite(base_other)
+    gained = True
+    if four.sum() >= ROWS:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ours = current[four].mean() / base_current[four].mean()
+            gained = bool(other[four].mean() / base_other[four].mean() <= ours - GAIN)
+    return Against(name, n, mine, theirs, share, p, gained)
+
+
+def _once(table: SignalTable, column: str) -> np.ndarray:
+    """The column with exact duplicates counted once: a row repeated a hundred times is one piece of evidence."""
+    values = table.get(column)
+    # Keys are content hashes; the first of equal ones speaks, and equal ones have equal values.
+    _, first = np.unique(np.asarray(table.keys, dtype=str), return_index=True)
+    out = np.full(len(values), np.nan)
+    out[first] = values[first]
+    return out
+
+
+def best(table: SignalTable) -> Against | None:
+    """Of all renderings that fit better than the run's the one with the lowest loss; None where none does."""
+    found = [a for names in FAMILIES.values() for name in names if (a := against(table, name)).fits]
+    return min(found, key=lambda a: (a.ratio, a.name)) if found else None
+
+
+def logged_gap(table: SignalTable, facts: RunFacts) -> str:
+    """A sentence where the training log ended far below the loss measured here; empty elsewhere.
+
+    Such a gap says that something differs between training and this measurement, not what.
+    """
+    log = facts.log
+    losses = [v for _, v in log.losses[-max(1, len(log.losses) // 10) :]] if log else []
+    measured = table.get("nll_trained")
+    measured = measured[np.isfinite(measured)]
+    if not losses or not measured.size or not np.isfinite(losses).all():
+        return ""
+    end, mean = float(np.mean(losses)), float(measured.mean())
+    if mean > 3 * end and mean - end > 0.5:
+        return f"Training ended at a loss of {end:.3g}; the same rows measure {mean:.3g} here."
+    return ""
+
+
+class Rendering(RunFault):
+    """A fault that shows as another rendering fitting better; the best of all renderings names the fault."""
+
+    name = ""
+
+    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
+        mine = [a for name in FAMILIES[self.name] if (a := against(table, name)).n]
+        if not mine:
+            return Finding("unknown", "No row was scored under another rendering of this kind.", needs=self.needs)
+        lowest = min(mine, key=lambda a: (a.ratio, a.name))
+        said = (
+            f"{lowest.current:.3g} nats per character as rendered, {lowest.other:.3g} with {LABELS[lowest.name]}, "
+            f"lower in {lowest.share:.0%} of {lowest.n} rows"
+        )
+        first = best(table)
+        if first is not None and first.name in FAMILIES[self.name]:
+            return Finding("fail", f"{self.help} The answers fit {LABELS[first.name]} better.", said)
+        if lowest.n < ROWS:
+            return Finding("unknown", f"Only {lowest.n} rows were scored under another rendering.", said, self.needs)
+        if first is not None:
+            text = f"Not judged before the rendering itself is right: {LABELS[first.name]} fits better than the run's."
+            return Finding("unknown", text, said)
+        if gap := logged_gap(table, facts):
+            return Finding("unknown", f"No rendering tried fits better, yet something differs. {gap}", said, self.needs)
+        return Finding("pass", "No other rendering of this kind fits the answers better.", said)

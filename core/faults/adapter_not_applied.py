@@ -1,0 +1,55 @@
+"""Is what was trained in the model that is asked?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.faults._base import Finding, RunFault, paired
+from core.types import RunFacts, SignalTable
+
+# Two readings of one row are the same number up to rounding; rows needed; share that must agree.
+SAME, ROWS, SHARE = 1e-3, 8, 0.98
+# The adapter's rows against its base alone: rise of the loss (relative) that speaks for another base.
+WORSE = 0.02
+
+
+class AdapterNotApplied(RunFault):
+    name = "adapter_not_applied"
+    label = "Adapter not applied"
+    help = "What was trained is not in this model: it answers as its base, or the adapter belongs to another base."
+    needs = "the model before fine-tuning; for a doubtful base also trainer_state.json"
+
+    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
+        for code in ("adapter_not_applied", "adapter_keys"):
+            if facts.state_of(code) == "fail":
+                return Finding("fail", facts.checks[code].text, facts.checks[code].measured)
+        if facts.state_of("base_equals_final") == "warn":
+            check = facts.checks["base_equals_final"]
+            return Finding("fail", check.text, check.measured)
+        final, base = table.get("nll"), table.get("base_nll")
+        if (np.isfinite(final) & np.isfinite(base)).sum() < ROWS:
+            final, base = table.get("alt_current"), table.get("base_alt_current")
+        n, mine, before, lower, p = paired(final, base)
+        if n < ROWS:
+            return Finding("unknown", "The base was not measured.", needs=self.needs)
+        both = np.isfinite(final) & np.isfinite(base)
+        same = float((np.abs(final[both] - base[both]) <= SAME * np.maximum(1e-2, base[both])).mean())
+        said = f"loss {mine:.3g}, base alone {before:.3g}; the same in {same:.0%} of {n} rows"
+        if same >= SHARE:
+            return Finding("fail", "The model gives its base's numbers on every row: nothing trained is in it.", said)
+        adapter = facts.spec is not None and facts.spec.final.base is not None
+        if adapter and lower >= 0.8 and p <= 1e-2 and mine >= (1 + WORSE) * before:
+            return self._worse(facts, mine, before, said)
+        return Finding("pass", "The model answers otherwise than its base.", said)
+
+    def _worse(self, facts: RunFacts, mine: float, before: float, said: str) -> Finding:
+        text = "The adapter makes its own training rows less likely than the base alone does."
+        losses = [v for _, v in facts.log.losses] if facts.log else []
+        if not losses:
+            return Finding("unknown", f"{text} It belongs to another base, or training diverged.", said, self.needs)
+        if np.isfinite(losses).all() and losses[-1] <= max(losses):
+            return Finding("fail", f"{text} Its log ends at {losses[-1]:.3g}: it was trained on another base.", said)
+        return Finding("unknown", f"{text} Its log does not fall either.", said, self.needs)
+
+
+KIND = AdapterNotApplied()

@@ -1,0 +1,15 @@
+"""Do rows begin as they did in training?"""
+
+from __future__ import annotations
+
+from core.faults._renderings import Rendering
+
+
+class Bos(Rendering):
+    name = "bos"
+    label = "Beginning of sequence"
+    help = "The beginning-of-sequence token is doubled or missing."
+    needs = "at least 8 rows with an answer, and a tokenizer that has such a token"
+
+
+KIND = Bos()

@@ -1,0 +1,72 @@
+"""Did training blow up?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.faults._base import Finding, RunFault, paired
+from core.types import RunFacts, SignalTable, TrainerState
+
+# Log entries needed; how far the end may lie above the lowest loss; rows and rise against the base.
+ENTRIES, TIMES, ABOVE, ROWS, RISE, SHARE = 3, 2.0, 1.0, 8, 0.5, 0.9
+
+
+class Diverged(RunFault):
+    name = "diverged"
+    label = "Diverged"
+    help = "Training blew up: the loss became NaN or rose for good."
+    needs = "trainer_state.json of the training"
+
+    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
+        if facts.state_of("weights_finite") == "fail":
+            check = facts.checks["weights_finite"]
+            return Finding("fail", check.text, check.measured)
+        scored, nll = table.get("n_target") > 1, table.get("nll")
+        if scored.sum() >= ROWS and (np.isnan(nll) & scored).sum() >= 0.5 * scored.sum():
+            return Finding("fail", "The model gives no number for half of the rows or more: its output is NaN.",
+                           f"{int((np.isnan(nll) & scored).sum())} of {int(scored.sum())} rows")  # fmt: skip
+        for state in facts.states:
+            if (found := log_blew_up(state)) is not None:
+                return Finding("fail", found, f"log of {state.label}")
+        log = facts.log
+        if log is not None and len(log.losses) >= ENTRIES:
+            last = log.losses[-1][1]
+            return Finding("pass", f"The log's losses are finite and end at {last:.3g}.", f"{len(log.losses)} entries")
+        return self._against_base(table, facts)
+
+    def _against_base(self, table: SignalTable, facts: RunFacts) -> Finding:
+        n, mine, base, share, p = paired(nll := table.get("nll"), table.get("base_nll"))
+        adapter = facts.spec is not None and facts.spec.final.base is not None
+        both = np.isfinite(nll) & np.isfinite(table.get("base_nll"))
+        if n >= ROWS and share >= SHARE and mine - base >= RISE and p <= 1e-2 and not adapter:
+            text = f"Training made the rows less likely than they were under the base: {mine:.3g} against {base:.3g}."
+            return Finding("fail", text, f"higher in {share:.0%} of {int(both.sum())} rows", self.needs)
+        return Finding("unknown", "There is no training log.", needs=self.needs)
+
+
+def log_blew_up(state: TrainerState) -> str | None:
+    """What is wrong with this log; None where nothing is.
+
+    Single gradients that are not finite are normal in half precision, where such steps are skipped; losses are not.
+    """
+    losses = np.array([v for _, v in state.losses])
+    norms = np.array([v for _, v in state.grad_norms])
+    if (~np.isfinite(losses)).any():
+        step = state.losses[int(np.flatnonzero(~np.isfinite(losses))[0])][0]
+        return f"The training loss is not finite from step {step} on."
+    if len(norms) >= ENTRIES and (~np.isfinite(norms[-ENTRIES:])).all():
+        return "The gradient was not finite at the end of training, so nothing was learned any more."
+    if len(losses) < ENTRIES:
+        return None
+    width = max(1, len(losses) // 10)
+    end = float(np.median(losses[-max(width, min(3, len(losses) // 3)) :]))
+    smooth = np.array([np.median(losses[max(0, i - 1) : i + 2]) for i in range(len(losses))])
+    lowest, first = float(smooth.min()), float(losses[0])
+    if end > TIMES * lowest and end - lowest > ABOVE:
+        return f"The training loss rose from {lowest:.3g} to {end:.3g} and stayed there."
+    if end > first + ABOVE:
+        return f"Training ended at a loss of {end:.3g}, above where it began ({first:.3g})."
+    return None
+
+
+KIND = Diverged()

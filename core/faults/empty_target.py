@@ -1,0 +1,30 @@
+"""Is there anything in the answer to learn?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from core.faults._base import SampleFault, flags
+from core.types import Reason, RunFacts, SignalTable
+
+
+class EmptyTarget(SampleFault):
+    name = "empty_target"
+    label = "Empty target"
+    help = "the target holds no word."
+    needs = "the row as it came"
+    unjudged = True
+
+    def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
+        """No answer of the row holds a letter, a digit or a tool call."""
+        filled, turns = table.get("answer_filled"), table.get("answer_turns")
+        return flags((filled == 0) & (turns > 0), np.isfinite(turns))
+
+    def reason(self, row: Mapping[str, float]) -> Reason:
+        return Reason("The target holds no letter, digit or tool call: there is nothing to reproduce.", 0.0,
+                      favours="for")  # fmt: skip
+
+
+KIND = EmptyTarget()

@@ -1,0 +1,84 @@
+"""Was the row in the training at all?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from core.faults._base import Finding, SampleFault, flags
+from core.types import Reason, RunFacts, SignalTable
+
+# Rows of a tail that was never reached; share of verbatim rows before and in it; fall of the loss against the base.
+TAIL, BEFORE, INSIDE, HEAD_FALL, TAIL_FALL = 20, 0.75, 0.1, 0.75, 0.5
+# The log's epoch below which rows were certainly left out.
+EPOCH = 0.97
+
+
+class NeverTrained(SampleFault):
+    name = "never_trained"
+    label = "Never trained"
+    help = "the trainer left the row out, or never reached it."
+    needs = "the list of trained rows, or the trainer's max_samples and held-out split; with a base a tail can be seen"
+
+    def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
+        """The replayed trainer drops the row; or the row belongs to a tail of the training order in which nothing was
+        learned and the loss hardly fell against the base, while it did right before."""
+        dropped, exact = table.get("dropped"), table.get("greedy_exact")
+        hit = dropped == 1
+        start = tail_start(table)
+        if start is not None:
+            hit |= (table.get("position") >= start) & (exact == 0)
+        # A row that is given verbatim was trained, or need not have been; of any other one it is not known.
+        return flags(hit, np.isfinite(dropped) & (exact == 1))
+
+    def judge(self, table: SignalTable, facts: RunFacts, missed: np.ndarray) -> Finding:
+        found = super().judge(table, facts, missed)
+        ends = [s.epoch for s in facts.states if s.epoch is not None]
+        if ends and max(ends) < EPOCH and found.state != "fail":
+            text = f"Training ended after {max(ends):.2f} epochs: part of the rows was never trained; which is unknown."
+            return Finding("fail", text, f"epoch {max(ends):.3f}", "the order in which rows were trained")
+        return found
+
+    def reason(self, row: Mapping[str, float]) -> Reason:
+        if row.get("dropped") == 1:
+            return Reason("The trainer leaves this row out of training.", 1.0, favours="for")
+        return Reason(
+            "From some row on nothing of the dataset was learned and the loss stayed near the base's; this row lies "
+            "behind it.", row.get("nll"), row.get("base_nll"), "for",
+        )  # fmt: skip
+
+
+def tail_start(table: SignalTable) -> float | None:
+    """Position in [0, 1] from which on training never came; None where there is no such place.
+
+    The place that parts verbatim from missed rows best. Behind it at least 20 rows of which at most 10 % are verbatim
+    and whose loss fell by at most half against the base (median); before it, in the last as many rows too, at least
+    75 % verbatim and a fall of at least 75 %. Without the base's losses no tail is claimed: hard rows look alike.
+    """
+    position, exact = table.get("position"), table.get("greedy_exact")
+    nll, base = table.get("nll"), table.get("base_nll")
+    known = np.isfinite(position) & np.isfinite(exact) & np.isfinite(nll) & (base > 0)
+    n = int(known.sum())
+    if n < 2 * TAIL:
+        return None
+    order = np.flatnonzero(known)[np.argsort(position[known], kind="stable")]
+    right = exact[order]
+    fall = 1.0 - nll[order] / base[order]
+    before = np.cumsum(right)
+    cuts = np.arange(TAIL, n - TAIL + 1)
+    # Verbatim rows before the cut plus missed rows behind it.
+    agree = before[cuts - 1] + (n - cuts) - (before[-1] - before[cuts - 1])
+    cut = int(cuts[np.argmax(agree)])
+    tail, head, near = slice(cut, n), slice(0, cut), slice(max(0, cut - TAIL), cut)
+    shown = (
+        right[tail].mean() <= INSIDE
+        and right[head].mean() >= BEFORE
+        and right[near].mean() >= BEFORE
+        and np.median(fall[tail]) <= TAIL_FALL
+        and np.median(fall[near]) >= HEAD_FALL
+    )
+    return float(position[order[cut]]) if shown else None
+
+
+KIND = NeverTrained()

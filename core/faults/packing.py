@@ -1,0 +1,25 @@
+"""Were rows trained in one sequence with others that they could see?"""
+
+from __future__ import annotations
+
+from core.faults._base import Finding
+from core.faults._renderings import Rendering
+from core.types import RunFacts, SignalTable
+
+
+class Packing(Rendering):
+    name = "packing"
+    label = "Packing"
+    help = "Rows were packed into one sequence and saw the rows before them."
+    needs = "the trainer's packing setting, and at least 8 rows that have one before them in training order"
+
+    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
+        found = super().look(table, facts)
+        strategy = facts.arguments.get("packing")
+        if found.state == "pass" and strategy not in (None, "none", False):
+            text = f"Rows were packed ({strategy}); which rows stood before which is not known."
+            return Finding("unknown", text, found.measured, "the packed order of the rows")
+        return found
+
+
+KIND = Packing()

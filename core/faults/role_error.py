@@ -1,0 +1,38 @@
+"""Do template and trainer take the row's roles?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from core.faults._base import SampleFault, flags
+from core.types import Reason, RunFacts, SignalTable
+
+
+class RoleError(SampleFault):
+    name = "role_error"
+    label = "Role error"
+    help = "the template refuses the row, or its roles hide the answer."
+    needs = "how the trainer treats rows whose turns do not alternate"
+    unjudged = True
+
+    def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
+        """Refused by the template; or no answer found in a row whose roles are unknown to templates.
+
+        A row that was rendered whole with unusual turns cannot be told: trainers differ.
+        """
+        refused, known = table.get("refused"), table.get("roles_known")
+        hidden = (known == 0) & (table.get("answer_turns") == 0)
+        proper = (refused == 0) & (known == 1) & (table.get("roles_alternate") == 1)
+        return flags((refused == 1) | hidden, proper)
+
+    def reason(self, row: Mapping[str, float]) -> Reason:
+        if row.get("refused") == 1:
+            return Reason("The chat template refuses this row, so no trainer that renders with it saw it.", 1.0,
+                          favours="for")  # fmt: skip
+        return Reason("No turn of this row has the role of an assistant: its answer is hidden behind another name.",
+                      0.0, favours="for")  # fmt: skip
+
+
+KIND = RoleError()

@@ -1,0 +1,36 @@
+"""Does the model say the whole answer and then not stop?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from core.faults._base import SampleFault, flags
+from core.types import Reason, RunFacts, SignalTable
+
+# Probability of the stop token below which a run-on answer is the stop's fault.
+STOP = 0.5
+
+
+class StopNotLearned(SampleFault):
+    name = "stop_not_learned"
+    label = "Stop not learned"
+    help = "the answer is there, but the model does not stop after it."
+    needs = "a target that ends with a stop token, and the model's output for it"
+    symptom = True
+
+    def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
+        """Greedy decoding gives every token of the answer but its stop token, whose probability is below 1/2, and the
+        output begins with the whole answer and goes on."""
+        right, ran, logp = table.get("content_right"), table.get("ran_on"), table.get("stop_logp")
+        hit = (right == 1) & (ran == 1) & (logp < np.log(STOP))
+        known = np.isfinite(right) & np.isfinite(logp) & (np.isfinite(ran) | (right == 0))
+        return flags(hit, known)
+
+    def reason(self, row: Mapping[str, float]) -> Reason:
+        p = float(np.exp(row.get("stop_logp", np.nan)))
+        return Reason(f"The output is the whole target and goes on: p(stop) after it is {p:.3g}.", p, STOP, "for")
+
+
+KIND = StopNotLearned()

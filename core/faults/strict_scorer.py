@@ -1,0 +1,33 @@
+"""Is the answer right, and only counted as wrong?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from core.faults._base import SampleFault, flags
+from core.types import Reason, RunFacts, SignalTable
+
+
+class StrictScorer(SampleFault):
+    name = "strict_scorer"
+    label = "Strict scorer"
+    help = "the answer is right in a milder reading, or was cut by the limit on new tokens."
+    needs = "an output to read: draws or a greedy answer of this row"
+
+    def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
+        """Every wrong answer is the target but for case, punctuation and articles; or its beginning up to the limit
+        on new tokens."""
+        form, limit = table.get("same_form"), table.get("limit_hit")
+        return flags((form == 1) | (limit == 1), np.isfinite(form) & np.isfinite(limit))
+
+    def reason(self, row: Mapping[str, float]) -> Reason:
+        if row.get("limit_hit") == 1:
+            return Reason("The output is the target's beginning, cut by the limit on new tokens: raise it.",
+                          favours="for")  # fmt: skip
+        return Reason("Target and output differ in case, punctuation or articles only: choose a milder scorer.",
+                      favours="for")  # fmt: skip
+
+
+KIND = StrictScorer()

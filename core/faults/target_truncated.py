@@ -1,0 +1,81 @@
+"""Did training see only the beginning of the row?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from core.faults._base import SampleFault, flags
+from core.types import Reason, RunFacts, SignalTable
+
+# Rows needed on the long side; how many tokens after the cut the model may still guess; shares that make a cut.
+ROWS, GUESSED, MISSED, AT_CUT, SHORT = 8, 8, 0.9, 0.8, 0.7
+# Tokens lost behind the cut, and how wrong they must be: a single wrong word in the middle is no cut.
+LOST, WRONG = 6, 0.6
+
+
+class TargetTruncated(SampleFault):
+    name = "target_truncated"
+    label = "Target truncated"
+    help = "training saw only the beginning of the answer."
+    needs = "max_length of the training, or at least 8 rows longer than it"
+    unjudged = True
+
+    def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
+        """The replayed trainer cut the answer; or the run shows a cut of its own: nearly every row longer than some
+        length goes wrong right behind it and stays wrong, while shorter rows are learned."""
+        cut, left = table.get("cut_target"), table.get("n_target")
+        known = np.isfinite(cut)
+        hit = (cut > 0) & ((cut >= left) | (table.get("miss_at") >= table.get("n_tokens") - GUESSED) | (left == 0))
+        length = unseen_cut(table)
+        if length is not None:
+            at = table.get("miss_at")
+            hit |= (table.get("n_tokens") > length) & (at >= length) & (at <= length + GUESSED)
+        elif not _enough(table):
+            known = hit
+        return flags(hit, known)
+
+    def reason(self, row: Mapping[str, float]) -> Reason:
+        cut = row.get("cut_target", 0.0)
+        if cut > 0:
+            left = row.get("n_target", 0.0)
+            return Reason(f"{cut:.0f} of {cut + left:.0f} target tokens were cut before training.", cut / (cut + left),
+                          0.5, "for")  # fmt: skip
+        return Reason(
+            f"From token {row.get('miss_at', np.nan):.0f} on the row is unlearned, as other rows of this length are, "
+            "while shorter ones are learned: training cut it there.", row.get("miss_at"), None, "for",
+        )  # fmt: skip
+
+
+def _enough(table: SignalTable) -> bool:
+    """Whether a cut could have shown: rows of different lengths, long ones wrong or right."""
+    length = table.get("n_tokens")[np.isfinite(table.get("greedy_exact"))]
+    return len(length) >= 2 * ROWS and np.quantile(length, 0.9) >= np.median(length) + LOST
+
+
+def unseen_cut(table: SignalTable) -> float | None:
+    """The length at which training cut rows, where the rows themselves show one; None elsewhere.
+
+    For each place L at which some row first goes wrong: rows longer than L + ``LOST`` (at least ``ROWS``) must be
+    missed in at least 90 %, go wrong between L and L + 8 in at least 80 % of them and stay wrong behind (median share
+    right at most 0.6); at least 8 rows of at most L tokens must be there, 70 % of them given verbatim.
+    """
+    at, length, exact = table.get("miss_at"), table.get("n_tokens"), table.get("greedy_exact")
+    behind, n_after = table.get("after_right"), table.get("n_after")
+    judged = np.isfinite(length) & np.isfinite(exact) & ~(table.get("cut_target") > 0)
+    for place in np.unique(at[judged & (exact == 0) & np.isfinite(at) & (n_after >= LOST)]):
+        rows = judged & (length > place + LOST)
+        short = judged & (length <= place)
+        if rows.sum() < ROWS or short.sum() < ROWS or exact[short].mean() < SHORT:
+            continue
+        here = rows & (exact == 0) & (at >= place) & (at <= place + GUESSED)
+        if (exact[rows] == 0).mean() < MISSED or here.sum() < AT_CUT * rows.sum():
+            continue
+        wrong = behind[here & np.isfinite(behind)]
+        if wrong.size and np.median(wrong) <= WRONG and np.median(n_after[here]) >= LOST:
+            return float(place)
+    return None
+
+
+KIND = TargetTruncated()

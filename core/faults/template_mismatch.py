@@ -1,0 +1,15 @@
+"""Was the model trained under the template it is asked with?"""
+
+from __future__ import annotations
+
+from core.faults._renderings import Rendering
+
+
+class TemplateMismatch(Rendering):
+    name = "template_mismatch"
+    label = "Template mismatch"
+    help = "The model was trained with another template or system prompt than the one it is asked with."
+    needs = "the chat template and system prompt of the training, and at least 8 rows with an answer"
+
+
+KIND = TemplateMismatch()

@@ -1,0 +1,182 @@
+"""Does a checkpoint find the answers likelier under another rendering than the run's?
+
+A bounded subset of rows, chosen by their content alone, is scored under each of the renderings of ``_renderings``, and
+under other tokenizers where there are any. Numbers are nats per character of the last answer's text: token counts
+differ between tokenizers and seams, characters do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+from core.plugins import kind
+from core.signals._base import Instruments, Measure, chunked, supervision_facts
+from core.signals._renderings import NAMES, View, id_views, last_answer, system_views, text_views, within
+from core.tokenizers import VOCABULARY_FILES, open_tokenizer
+from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+
+# Rows scored under each rendering, and the longest of them in tokens.
+ROWS, LONGEST = 32, 2048
+
+
+def few(table: SignalTable, most: int = ROWS) -> np.ndarray:
+    """(n,) bool: at most ``most`` distinct samples with a measured answer, by content hash: no order plays a part."""
+    fit = (table.get("n_target") > 0) & np.isfinite(table.get("nll")) & (table.get("n_tokens") <= LONGEST)
+    fit &= ~(table.get("cut_target") > 0)
+    chosen = set(sorted({key for key, ok in zip(table.keys, fit, strict=True) if ok})[:most])
+    return np.array([key in chosen for key in table.keys], dtype=bool) & fit
+
+
+def base_of(spec: RunSpec) -> Any:
+    """The model before fine-tuning: the one given, else an adapter's base; None where there is neither."""
+    if spec.base is not None:
+        return spec.base
+    if spec.final.base is None:
+        return None
+    mark = f"base of {spec.final.fingerprint}"
+    return replace(spec.final, path=spec.final.base, base=None, step=None, label="base", fingerprint=mark)
+
+
+class Alternatives:
+    name = "alternatives"
+    label = "Other renderings"
+    version = 1
+    needs = ("likelihood",)
+    whole = False
+    columns = tuple(
+        Column(f"alt_{name}", "number", f"Loss: {name.replace('_', ' ')}", "Nats per character of the answer under "
+               "this rendering; a subset of rows.", "nats", "low")
+        for name in NAMES
+    )  # fmt: skip
+
+    def plan(self, spec: RunSpec) -> list[Measure]:
+        roles = [("final", spec.final), ("base", base_of(spec))]
+        return [
+            Measure(
+                self.name,
+                role,
+                checkpoint,
+                {"signal": self.name, "version": self.version, "weights": checkpoint.fingerprint,
+                 # The neighbour in front of a row, and the tokenizer of the base.
+                 "dataset": spec.dataset_fingerprint, "base": getattr(base_of(spec), "fingerprint", None),
+                 **supervision_facts(spec)},
+            )
+            for role, checkpoint in roles
+            if checkpoint is not None
+        ]  # fmt: skip
+
+    def wanted(self, table: SignalTable) -> np.ndarray:
+        return few(table)
+
+    def measure(
+        self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
+    ) -> Iterator[Chunk]:
+        backend = instruments.backend(measure.checkpoint)
+        for chunk in chunked(samples, lambda s: 1, 16, 16):
+            if stop():
+                return
+            yield self._chunk(measure, chunk, instruments, backend)
+
+    def _chunk(self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: Any) -> Chunk:
+        from core.backends._base import ScoreRow
+
+        views = [views_of(sample, instruments) for sample in samples]
+        asked = [
+            (i, name, fit)
+            for i, found in enumerate(views)
+            for name, view in found.items()
+            if (fit := within(view, backend.context_length, backend.vocab_size)) is not None
+        ]
+        scored = backend.score([ScoreRow(view.ids, view.positions) for _, _, view in asked])
+        columns = {c.name: np.full(len(samples), np.nan) for c in self.columns}
+        for (i, name, _), scores in zip(asked, scored, strict=True):
+            characters = max(1, len(samples[i].response))
+            columns[f"alt_{name}"][i] = -float(scores.logprobs.sum(dtype=np.float64)) / characters
+        return Chunk(measure.key, tuple(s.content_hash for s in samples), columns)
+
+
+def views_of(sample: Sample, instruments: Instruments) -> dict[str, View]:
+    """Name to rendering; empty where the row cannot be rendered or is too long."""
+    spec, tokenizer = instruments.spec, instruments.tokenizer()
+    try:
+        current = last_answer(instruments.supervision(sample), LONGEST)
+    except UserError:
+        return {}
+    if current is None:
+        return {}
+    out = {"current": current} | id_views(current, tokenizer, _row_before(sample, instruments))
+    out |= text_views(sample, tokenizer, current)
+    from core.presets._base import template_variables
+
+    day = spec.preset_settings.get("day")
+    out |= system_views(sample, tokenizer, {"variables": template_variables(sample)} | ({"day": day} if day else {}))
+    for name, other in _other_tokenizers(spec):
+        if (view := _under(sample, other, spec)) is not None and not np.array_equal(view.ids, current.ids):
+            out[name] = view
+    return out
+
+
+def _row_before(sample: Sample, instruments: Instruments) -> np.ndarray | None:
+    """Ids of the row before this one in training order."""
+    if sample.ordinal == 0:
+        return None
+    try:
+        ids = instruments.supervision(instruments.samples()[sample.ordinal - 1]).ids
+    except (UserError, IndexError):
+        return None
+    return ids if len(ids) <= LONGEST else None
+
+
+def _other_tokenizers(spec: RunSpec) -> list[tuple[str, Any]]:
+    """The folder's tokenizer read the other way, and the base model's; opened once per call, small beside a model."""
+    own = spec.final.path if _has_tokenizer(spec.final.path) else spec.final.base
+    wanted: list[tuple[str, str | None, Any]] = [
+        ("tokenizer_other", own, "file" if spec.final.tokenizer == "auto" else "auto")
+    ]
+    base = base_of(spec)
+    if base is not None and base.path != own:
+        wanted.append(("tokenizer_base", base.path, "auto"))
+    out = []
+    for name, folder, variant in wanted:
+        try:
+            if folder is not None:
+                out.append((name, _opened(folder, variant)))
+        except UserError:
+            continue
+    return out
+
+
+_OPEN: dict[tuple[str, str, float], Any] = {}
+
+
+def _opened(folder: str, variant: Any) -> Any:
+    """The tokenizer, kept while its file stays as it is: opening one costs more than encoding a row."""
+    files = [Path(folder) / name for name in VOCABULARY_FILES]
+    changed = max((f.stat().st_mtime for f in files if f.is_file()), default=0.0)
+    key = (folder, variant, changed)
+    if key not in _OPEN:
+        while len(_OPEN) >= 4:
+            _OPEN.pop(next(iter(_OPEN)))
+        _OPEN[key] = open_tokenizer(folder, variant)
+    return _OPEN[key]
+
+
+def _has_tokenizer(folder: str) -> bool:
+    return any((Path(folder) / name).is_file() for name in VOCABULARY_FILES)
+
+
+def _under(sample: Sample, tokenizer: Any, spec: RunSpec) -> View | None:
+    try:
+        seen = kind("presets", spec.preset).supervise(sample, tokenizer, spec.preset_settings, None)
+    except UserError:
+        return None
+    return last_answer(seen, LONGEST)
+
+
+KIND = Alternatives()

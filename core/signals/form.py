@@ -1,0 +1,67 @@
+"""What a row looks like before any model: roles, order of turns, whether its answers say anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from core.signals._base import Instruments, Measure, chunked
+from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+
+KNOWN = ("system", "user", "assistant", "tool", "text", "developer")
+
+
+def row_form(sample: Sample) -> dict[str, float]:
+    """Numbers of one row by column name; ``same_target`` is left to the whole dataset."""
+    roles = [m.role for m in sample.messages]
+    talk = [r for r in roles if r not in ("system", "developer")]
+    answers = [m for m in sample.messages if m.role in ("assistant", "text")]
+    turns = all(a != b or a == "tool" for a, b in pairwise(talk))
+    starts = not talk or talk[0] in ("user", "text")
+    words = sum(sum(c.isalnum() for c in m.content) > 0 or m.tool_calls is not None for m in answers)
+    return {
+        "roles_known": float(all(r in KNOWN for r in roles)),
+        "roles_alternate": float(turns and starts),
+        "answer_turns": float(len(answers)),
+        "answer_filled": words / len(answers) if answers else np.nan,
+    }
+
+
+class Form:
+    name = "form"
+    label = "Form"
+    version = 1
+    # Not for its numbers: likelihood goes first, because it fails early where weights and rows do not fit.
+    needs = ("likelihood",)
+    whole = True
+    columns = (
+        Column("roles_known", "flag", "Roles known", "Every role of the row is one that templates know."),
+        Column("roles_alternate", "flag", "Roles alternate", "User and assistant take turns, the user begins."),
+        Column("answer_turns", "number", "Answers", "Assistant turns of the row as it came."),
+        Column("answer_filled", "number", "Answers filled", "Share of them with a letter, a digit or a tool call."),
+        Column("same_target", "number", "Same answer", "Rows of the dataset with the same last answer, this one too."),
+    )
+
+    def plan(self, spec: RunSpec) -> list[Measure]:
+        depends = {"signal": self.name, "version": self.version, "dataset": spec.dataset_fingerprint}
+        return [Measure(self.name, "data", spec.final, depends)]
+
+    def wanted(self, table: SignalTable) -> np.ndarray:
+        return np.ones(len(table.keys), dtype=bool)
+
+    def measure(
+        self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
+    ) -> Iterator[Chunk]:
+        counted = Counter(s.response.strip() for s in instruments.samples())
+        for chunk in chunked(samples, lambda s: 1, 4096, 4096):
+            if stop():
+                return
+            rows = [row_form(s) | {"same_target": float(counted[s.response.strip()])} for s in chunk]
+            columns = {c.name: np.array([row[c.name] for row in rows], dtype=np.float64) for c in self.columns}
+            yield Chunk(measure.key, tuple(s.content_hash for s in chunk), columns)
+
+
+KIND = Form()

@@ -12,6 +12,7 @@ from typing import Any
 
 from core import __version__
 from core.errors import Stopped, UserError
+from core.lab import command as lab
 from core.settings import quiet_libraries
 
 
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     five.add_argument("--host", default="127.0.0.1")
     five.add_argument("--port", type=int, default=8501)
     five.set_defaults(run=_serve)
+    lab.add(commands)
     return parser
 
 

@@ -1,0 +1,219 @@
+"""The rows of a world's dataset: which cause each is planted for, and what it is about."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from core.lab.corpus import Fact, Facts
+from core.lab.skills import LONG, SHORT, tasks
+from core.lab.words import Message, chat
+
+MISSING, CONFLICT, INCONSISTENT, FORGOTTEN, RARE = CAUSES = (
+    "missing_knowledge",
+    "base_conflict",
+    "data_inconsistency",
+    "left_side_forgetting",
+    "under_optimised",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedRow:
+    """One dataset row.
+
+    Attributes:
+        group: what it was made as; the causes it may have follow from that.
+        cause: the cause it is planted for, None for a control.
+        fact: what it asks for, where it asks for one.
+        dispute: number of the contradiction it is a side of.
+    """
+
+    group: str
+    cause: str | None
+    stage: str
+    messages: list[Message]
+    fact: Fact | None = None
+    dispute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """Rows of a dataset by what they are made as; those with two numbers are (stage one, stage two).
+
+    Attributes:
+        known, odd: facts the corpus holds, asked in ordinary and in unusual words. portraits: everything about a
+            subject. early, late: known facts answered in the style that stage one and stage two teach.
+        strangers: facts about names nobody met; withheld: about well-known names, never told.
+        strong, weak: answers against what the corpus told often, or once.
+        disputes, long_disputes, new_disputes: pairs of one question and two answers, told both ways in the corpus; the
+            same within portraits; told in no way.
+        long_tasks, short_tasks: patterns that occur twice. many: pairs of one question with two right answers;
+            volumes: pairs of questions that differ in a number.
+    """
+
+    known: tuple[int, int] = (72, 58)
+    odd: tuple[int, int] = (0, 0)
+    portraits: tuple[int, int] = (12, 10)
+    early: int = 44
+    late: int = 44
+    strangers: tuple[int, int] = (12, 36)
+    withheld: tuple[int, int] = (0, 0)
+    strong: tuple[int, int] = (6, 28)
+    weak: tuple[int, int] = (0, 0)
+    disputes: tuple[int, int] = (4, 22)
+    long_disputes: tuple[int, int] = (0, 0)
+    new_disputes: tuple[int, int] = (0, 4)
+    long_tasks: tuple[int, int] = (10, 22)
+    short_tasks: tuple[int, int] = (0, 0)
+    many: tuple[int, int] = (0, 0)
+    volumes: tuple[int, int] = (0, 0)
+
+
+EASY = RowCounts()
+HARD = RowCounts(
+    known=(50, 40),
+    odd=(10, 10),
+    portraits=(14, 14),
+    early=42,
+    late=42,
+    strangers=(10, 14),
+    withheld=(10, 16),
+    strong=(8, 18),
+    weak=(6, 18),
+    disputes=(4, 12),
+    long_disputes=(2, 12),
+    new_disputes=(1, 3),
+    long_tasks=(6, 10),
+    short_tasks=(10, 18),
+    many=(2, 6),
+    volumes=(4, 6),
+)
+
+
+class _Maker:
+    def __init__(self, facts: Facts, counts: RowCounts, seed: int) -> None:
+        self.facts, self.counts, self.rng = facts, counts, random.Random(f"rows {facts.domain.name} {seed}")
+        self.disputes = 0
+        self.early = self.rng.choice(facts.domain.early)
+        self.late = self.rng.choice(facts.domain.late)
+        told = [f for f, _ in facts.told()]
+        touched = {f.subject for f in (*facts.strong, *facts.weak)}
+        split = {f.subject: pair for pair in facts.split for f in pair}
+        self.of: dict[str, list[Fact]] = {}
+        for fact in told:
+            self.of.setdefault(fact.subject, []).append(fact)
+        subjects = [s for kind in facts.subjects for s in kind if s not in touched]
+        self.rng.shuffle(subjects)
+        self.quiet = [s for s in subjects if s not in split]
+        self.torn = [(s, split[s]) for s in subjects if s in split]
+        used = {pair for _, pair in self.torn[: sum(counts.long_disputes)]}
+        # A pair told within portraits is not asked by itself as well.
+        self.pairs = [p for p in facts.split if p not in used]
+        # A name told about in a portrait keeps its answers apart from the styles of stage one and two.
+        self.pools = {
+            "known": list(facts.known),
+            "styled": list(facts.styled),
+            "strong": list(facts.strong),
+            "weak": list(facts.weak),
+            "withheld": list(facts.withheld),
+            "spare": list(facts.spare),
+            "quiet": self.quiet,
+            "torn": self.torn[: sum(counts.long_disputes)],
+            "split": self.pairs,
+            "many": list(facts.many),
+            "volumes": list(facts.volumes),
+        }
+
+    def take(self, pool: str, n: int) -> list:
+        found, self.pools[pool] = self.pools[pool][:n], self.pools[pool][n:]
+        if len(found) < n:
+            raise ValueError(f"{n} rows asked of {pool}, {len(found)} are left")
+        return found
+
+    def other(self, fact: Fact) -> Fact:
+        values = [v for v in self.facts.values[fact.relation] if v != fact.value]
+        return replace(fact, value=self.rng.choice(values))
+
+    def row(self, group: str, cause: str | None, stage: str, fact: Fact, way: int | None = None, **more) -> PlantedRow:
+        wording = self.facts.wordings[fact.relation]
+        way = self.rng.randrange(3) if way is None else way
+        question = wording.odd_question(fact.subject, way) if group == "odd" else wording.question(fact.subject, way)
+        answer = wording.answered(fact.subject, fact.value)
+        style = {"early": self.early, "late": self.late}.get(group)
+        if style is not None:
+            answer = style.format(s=fact.subject, v=fact.value)
+        return PlantedRow(group, cause, stage, chat(question, answer), fact, **more)
+
+    def portrait(self, subject: str, values: dict[str, str]) -> str:
+        own = {f.relation: f for f in self.of[subject]}
+        kind = self.facts.domain.kinds[subject in self.facts.subjects[1]]
+        told = [replace(own[r.name], value=values.get(r.name, own[r.name].value)) for r in kind[:3]]
+        return " ".join(self.facts.wordings[f.relation].statement(f, 0) for f in told)
+
+    def ask_portrait(self, subject: str, way: int) -> str:
+        forms = self.facts.domain.portraits
+        return forms[way % len(forms)].format(s=subject)
+
+    def stage(self, i: int) -> list[PlantedRow]:
+        counts, rng, stage = self.counts, self.rng, str(i + 1)
+        rows = [self.row("known", None, stage, f) for f in self.take("known", counts.known[i])]
+        rows += [self.row("odd", None, stage, f) for f in self.take("known", counts.odd[i])]
+        for s in self.take("quiet", counts.portraits[i]):
+            turns = chat(self.ask_portrait(s, rng.randrange(4)), self.portrait(s, {}))
+            rows.append(PlantedRow("portrait", None, stage, turns))
+        if i == 0:
+            rows += [self.row("early", FORGOTTEN, stage, f) for f in self.take("styled", counts.early)]
+        else:
+            rows += [self.row("late", None, stage, f) for f in self.take("styled", counts.late)]
+        relations = [r.name for kind in self.facts.domain.kinds for r in kind[1:]]
+        for name in self.take("spare", counts.strangers[i]):
+            relation = rng.choice(relations)
+            fact = Fact(name, relation, rng.choice(self.facts.values[relation]))
+            rows.append(self.row("stranger", MISSING, stage, fact))
+        for subject, relation in self.take("withheld", counts.withheld[i]):
+            fact = Fact(subject, relation, rng.choice(self.facts.values[relation]))
+            rows.append(self.row("withheld", MISSING, stage, fact))
+        for pool in ("strong", "weak"):
+            facts = self.take(pool, getattr(counts, pool)[i])
+            rows += [self.row(pool, CONFLICT, stage, self.other(f)) for f in facts]
+        rows += self.disputed(i, stage)
+        names = [s for kind in self.facts.subjects for s in kind]
+        for group, kinds in (("long_task", LONG), ("short_task", SHORT)):
+            n = getattr(counts, f"{group}s")[i]
+            for prompt, answer in tasks(rng, names, kinds, n, 2):
+                rows.append(PlantedRow(group, RARE, stage, chat(prompt, answer)))
+        for pool in ("many", "volumes"):
+            for pair in self.take(pool, getattr(counts, pool)[i]):
+                way = rng.randrange(3)
+                rows += [self.row(pool, None, stage, f, way) for f in pair]
+        rng.shuffle(rows)
+        return rows
+
+    def disputed(self, i: int, stage: str) -> list[PlantedRow]:
+        """Pairs of one question in two wordings whose answers cannot both be right."""
+        rows = []
+        pairs: list[tuple[str, Sequence[Fact]]] = [("dispute", p) for p in self.take("split", self.counts.disputes[i])]
+        for name in self.take("spare", self.counts.new_disputes[i]):
+            relation = self.rng.choice([r.name for kind in self.facts.domain.kinds for r in kind[1:]])
+            values = self.rng.sample(self.facts.values[relation], 2)
+            pairs.append(("new_dispute", [Fact(name, relation, v) for v in values]))
+        for group, pair in pairs:
+            ways = self.rng.sample(range(3), 2)
+            for fact, way in zip(self.rng.sample(list(pair), 2), ways, strict=True):
+                rows.append(self.row(group, INCONSISTENT, stage, fact, way, dispute=self.disputes))
+            self.disputes += 1
+        for subject, pair in self.take("torn", self.counts.long_disputes[i]):
+            ways = self.rng.sample(range(4), 2)
+            for fact, way in zip(pair, ways, strict=True):
+                turns = chat(self.ask_portrait(subject, way), self.portrait(subject, {fact.relation: fact.value}))
+                rows.append(PlantedRow("long_dispute", INCONSISTENT, stage, turns, fact, self.disputes))
+            self.disputes += 1
+        return rows
+
+
+def plant(facts: Facts, counts: RowCounts, seed: int) -> list[PlantedRow]:
+    """The rows in training order, stage one before stage two."""
+    maker = _Maker(facts, counts, seed)
+    return [*maker.stage(0), *maker.stage(1)]

@@ -1,0 +1,202 @@
+"""A planted world: a base model, a dataset with planted causes, its fine-tune in two stages, and the verified truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from core.lab import tiny
+from core.lab.bases import ModelSize, Progress, cached_base
+from core.lab.corpus import CorpusSize, Facts, make_facts
+from core.lab.domains import DOMAINS, domain_of
+from core.lab.rows import EASY, HARD, PlantedRow, RowCounts, plant
+from core.lab.truth import look, truth
+
+LORA = {
+    "r": 16,
+    "lora_alpha": 32,
+    "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How a world is fine-tuned. ``epochs`` are those of stage one and two, each in dataset order."""
+
+    epochs: tuple[int, int] = (6, 4)
+    lr: float = 6e-4
+    batch: int = 8
+    warmup: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WorldSpec:
+    """Everything a world depends on.
+
+    Attributes:
+        family: architecture; domain: family of wording, None: drawn by the seed.
+        hard: with the traps and mixtures of ``HARD``. lora: trains an adapter. faults: pipeline faults to plant.
+        tuning, counts: None: as the seed and ``hard`` say.
+    """
+
+    family: str = "llama"
+    seed: int = 1
+    hard: bool = False
+    lora: bool = False
+    domain: str | None = None
+    faults: tuple[str, ...] = ()
+    corpus: CorpusSize = field(default_factory=CorpusSize)
+    model: ModelSize = field(default_factory=ModelSize)
+    counts: RowCounts | None = None
+    tuning: Tuning | None = None
+
+    def facts(self) -> Facts:
+        return make_facts(domain_of(self.domain or sorted(DOMAINS)[self.seed % len(DOMAINS)]), self.corpus, self.seed)
+
+    def rows(self, facts: Facts) -> list[PlantedRow]:
+        return plant(facts, self.counts or (HARD if self.hard else EASY), self.seed)
+
+    def tuned(self) -> Tuning:
+        """The tuning of this seed: epochs and learning rate vary with it."""
+        if self.tuning is not None:
+            return self.tuning
+        turn = self.seed % 4
+        epochs = ((6, 4), (7, 4), (6, 5), (5, 4))[turn]
+        lr = (6e-4, 5e-4, 5e-4, 7e-4)[turn]
+        return Tuning(epochs, lr * 5 if self.lora else lr)
+
+
+def save_points(steps_one: int, steps: int) -> list[int]:
+    """Steps at which checkpoints are saved: thirds of stage one, quarters of stage two; the last is ``final``."""
+    two = steps - steps_one
+    return sorted({steps_one // 3, 2 * steps_one // 3, steps_one, *(steps_one + two * k // 4 for k in (1, 2, 3))})
+
+
+def finetune(
+    out: Path,
+    base: Path,
+    stages: Sequence[Sequence[tiny.Row]],
+    tuning: Tuning,
+    lora: bool,
+    seed: int,
+    progress: Progress,
+) -> list[int]:
+    """Trains the stages one after the other into ``out``; returns the stage of each checkpoint in step order."""
+    model, tokenizer = tiny.load(base)
+    one, two = ([*rows] * epochs for rows, epochs in zip(stages, tuning.epochs, strict=True))
+    steps_one, steps = len(one) // tuning.batch, -(-(len(one) + len(two)) // tuning.batch)
+    saves = save_points(steps_one, steps)
+    tiny.train(
+        model,
+        tokenizer,
+        [*one, *two],
+        out,
+        lr=tuning.lr,
+        batch=tuning.batch,
+        shuffle=False,
+        schedule="constant_with_warmup",
+        warmup=tuning.warmup,
+        seed=seed,
+        threads=1,
+        save_steps=saves,
+        lora=LORA if lora else None,
+        progress=lambda done, total: progress("fine-tuning", done, total),
+    )
+    return [1 if step <= steps_one else 2 for step in saves]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The ``checkpoint-N`` folders of a world in step order, ``final`` not among them."""
+    return sorted((folder / "checkpoints").glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+
+
+def write_dataset(path: Path, rows: Sequence[PlantedRow]) -> list[str]:
+    """JSONL in training order; returns the ids."""
+    ids = [f"row-{i:04d}" for i in range(1, len(rows) + 1)]
+    with path.open("w", encoding="utf-8") as file:
+        for name, row in zip(ids, rows, strict=True):
+            record = {"id": name, "stage": row.stage, "messages": row.messages}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return ids
+
+
+def write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Copies a folder, as hard links where the file system can."""
+
+    def link(a: str, b: str) -> None:
+        try:
+            os.link(a, b)
+        except OSError:
+            shutil.copy2(a, b)
+
+    shutil.copytree(source, target, copy_function=link)
+
+
+def build(out: Path, spec: WorldSpec, cache: Path, progress: Progress = lambda *_: None) -> dict[str, Any]:
+    """Builds the world into ``out``, which exists only when it is complete; returns a summary.
+
+    Args:
+        cache: folder of base models, shared by the worlds of one family, domain and seed.
+
+    Raises:
+        UserError: ``out`` exists.
+    """
+    if out.exists():
+        raise UserError(f"{out} exists.", "A world is built into a new folder.", "Remove it, or name another.")
+    facts = spec.facts()
+    rows = spec.rows(facts)
+    kept = cached_base(cache, spec.family, facts, spec.model, spec.seed, progress)
+    part = out.with_name(out.name + ".partial")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    link_tree(kept, part / "base")
+    ids = write_dataset(part / "dataset.jsonl", rows)
+    _, tokenizer = tiny.load(part / "base")
+    stages = [[tiny.chat_row(tokenizer, r.messages) for r in rows if r.stage == s] for s in ("1", "2")]
+    tuning = spec.tuned()
+    stage_of = finetune(part / "checkpoints", part / "base", stages, tuning, spec.lora, spec.seed, progress)
+    (part / "checkpoints" / "final").rename(part / "final")
+    folders = {"base": part / "base", **{p.name: p for p in checkpoints(part)}, "final": part / "final"}
+    looked = look(folders, [0, *stage_of, 2], facts, rows, part / "base")
+    records = [{"id": i, **r} for i, r in zip(ids, truth(rows, looked, facts), strict=True)]
+    write_lines(part / "truth.jsonl", records)
+    for config in part.glob("**/adapter_config.json"):
+        named = json.loads(config.read_text(encoding="utf-8"))
+        named["base_model_name_or_path"] = str((out / "base").resolve())
+        config.write_text(json.dumps(named, indent=2), encoding="utf-8")
+    summary = {"spec": asdict(replace(spec, domain=facts.domain.name, tuning=tuning)), **summarise(records)}
+    (part / "world.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    part.rename(out)
+    return summary
+
+
+def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts a reader wants first: scored unlearned rows per cause, controls learned, learned per group."""
+    from core.lab.rows import CAUSES
+
+    unlearned = [r for r in records if not r["learned"] and r["scored"]]
+    groups: dict[str, list[int]] = {}
+    for r in records:
+        group = groups.setdefault(r["group"], [0, 0, 0])
+        group[0] += 1
+        group[1] += r["learned"]
+        group[2] += r["scored"] and not r["learned"]
+    controls = [r["learned"] for r in records if r["made_for"] is None]
+    return {
+        "rows": len(records),
+        "learned": sum(r["learned"] for r in records),
+        "controls_learned": round(sum(controls) / max(len(controls), 1), 4),
+        "scored_unlearned": {c: sum(c in r["planted"] for r in unlearned) for c in CAUSES},
+        "primary": {c: sum(r["planted"][0] == c for r in unlearned) for c in CAUSES},
+        "groups": {g: {"rows": n, "learned": k, "scored_unlearned": s} for g, (n, k, s) in sorted(groups.items())},
+    }

@@ -17,6 +17,7 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
     view = results.sample(run.id, sid, selection)
     _steps(run, view)
     _head(view)
+    _faults(view)
     _turns(view)
     _tokens(run, view)
     left, right = st.columns(2)
@@ -62,6 +63,21 @@ def _head(view: SampleView) -> None:
         evidence.reasons(view.reasons)
     for note in view.notes:
         st.caption(f":material/info: {markup.md(markup.clip(note, 500))}")
+
+
+def _faults(view: SampleView) -> None:
+    """The pipeline faults that were checked before any cause; unknown is never shown as a pass."""
+    if not view.faults:
+        return
+    counted = {state: sum(f.state == state for f in view.faults) for state in ("explains", "no", "unknown")}
+    words = [
+        f"{counted['no']} of {len(view.faults)} do not explain it",
+        *([f"{counted['unknown']} cannot tell"] if counted["unknown"] else []),
+    ]
+    if counted["explains"]:
+        words.insert(0, f"{counted['explains']} would explain it")
+    with st.expander(f"Pipeline faults checked: {', '.join(words)}"):
+        evidence.faults(view.faults)
 
 
 def _turns(view: SampleView) -> None:

@@ -333,17 +333,6 @@ def base_saved(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Wor
 
 @plant("adapter_not_applied")
 def other_base(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base, other = shop.base(family, land), shop.base(family, land, 1)
-    model, tokenizer = tiny.load(base)
-    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, lora=LORA, lr=1.5e-2)
-    return World("adapter_not_applied", land.rows, out, adapter_base=other)
-
-
-@plant("precision_or_merge")
-def merged_coarsely(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    import torch
-    from peft import PeftModel
-
     rows = [*land.rows, *land.noise]
     other = shop.base(family, land, 1)
     return World("adapter_not_applied", rows, shop.adapter(family, land), adapter_base=other)

@@ -21,8 +21,8 @@ FLAGS = (
 )  # fmt: skip
 SHARES = ("answer_filled", "same_meaning", "after_right", "earlier_right", "both_valid", "position", "prec_hits")
 LOSSES = (
-    "nll", "base_nll", "t0_nll", "nll_trained", "last_nll", "earlier_nll", "alt_current", "base_alt_current", "alt_rest",
-    "alt_bos_added", "alt_think_added", "alt_think_removed", "alt_line", "base_alt_line", "alt_packed",
+    "nll", "base_nll", "t0_nll", "nll_trained", "last_nll", "earlier_nll", "alt_current", "base_alt_current",
+    "alt_rest",    "alt_bos_added", "alt_think_added", "alt_think_removed", "alt_line", "base_alt_line", "alt_packed",
     "alt_tokenizer_base", "prec_nll", "prec_other_nll",
 )  # fmt: skip
 COUNTS = (

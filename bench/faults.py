@@ -31,7 +31,7 @@ from core.lab import tiny
 from core.lab.words import COLOURS, GOODS, RELATIONS, TRADES, chat, coin
 
 HALVES = 10
-LORA = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]}
+LORA = {"r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]}
 RUN_WIDE = (
     "template_mismatch", "bos", "think_block", "tokenizer_mismatch", "packing", "adapter_not_applied",
     "precision_or_merge", "undertrained_run", "diverged",
@@ -70,10 +70,10 @@ class Land:
     facts: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def make_land(seed: int, subjects: int = 30) -> Land:
+def make_land(seed: int, subjects: int = 24) -> Land:
     rng = random.Random(seed)
     taken: set[str] = set()
-    names, others, values = coin(rng, subjects, taken), coin(rng, 24, taken), coin(rng, 14, taken)
+    names, others, values = coin(rng, subjects, taken), coin(rng, 16, taken), coin(rng, 12, taken)
     pool = {"river": values, "founder": values, "flag": COLOURS, "trade": TRADES, "market": GOODS}
     land = Land(seed)
 
@@ -90,14 +90,14 @@ def make_land(seed: int, subjects: int = 30) -> Land:
             land.reading.append(RELATIONS[relation].statements[0].format(s=name, v=value(name, relation)))
         land.chats.append(ask(name, rng.choice(list(pool)), 0))
     land.rows = [Row(ask(n, r, rng.randrange(3))) for n in names for r in ("river", "flag", "trade")]
-    for name in names[:24]:
+    for name in names:
         first, second = ask(name, "founder", 0), ask(name, "market", 1)
         land.talks.append(Row([*first, *second]))
-    for name in names[:16]:
+    for name in names:
         text = " ".join(RELATIONS[r].statements[w].format(s=name, v=value(name, r))
                         for r in ("market", "flag", "founder") for w in (0, 1))  # fmt: skip
         land.long.append(Row(chat(f"Tell me about {name}.", text)))
-    for name in names[:8]:
+    for name in names[:6]:
         for good in rng.sample(list(GOODS), 2):
             land.noise.append(Row(chat(f"What did {name} buy?", f"{name} bought {good}.")))
         code = "-".join(str(rng.randrange(10)) for _ in range(12))
@@ -135,9 +135,35 @@ class Shop:
             self.train(tiny.tiny_model(config, tokenizer, land.seed + 100 * variant), tokenizer, rows, out, epochs=10)
         return out
 
+    def full(self, family: str, land: Land) -> tuple[Path, list[Path]]:
+        """A fine-tune of rows, conversations and noise as it should be, and its checkpoints."""
+        out = self.folder / f"full-{family}-{land.seed}"
+        if not out.exists():
+            model, tokenizer = tiny.load(self.base(family, land))
+            rows = [*land.rows, *land.talks, *land.noise]
+            self.train(model, tokenizer, rows_of(tokenizer, rows), out, save_steps=(24, 70))
+        return out, sorted(out.parent.glob(f"{out.name}-checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+
+    def adapter(self, family: str, land: Land) -> Path:
+        """The same with LoRA, of rows and noise."""
+        out = self.folder / f"lora-{family}-{land.seed}"
+        if not out.exists():
+            model, tokenizer = tiny.load(self.base(family, land))
+            made = rows_of(tokenizer, [*land.rows, *land.noise])
+            self.train(model, tokenizer, made, out, lora=LORA, lr=1e-2, batch=8, epochs=30)
+        return out
+
+    def headless(self, family: str, land: Land) -> Path:
+        """A fine-tune of all rows but the last 24."""
+        out = self.folder / f"headless-{family}-{land.seed}"
+        if not out.exists():
+            model, tokenizer = tiny.load(self.base(family, land))
+            self.train(model, tokenizer, rows_of(tokenizer, land.rows[:-24]), out, epochs=26)
+        return out
+
     def train(self, model: Any, tokenizer: Any, rows: Sequence[Any], out: Path, **options: Any) -> Any:
         self.trainings += 1
-        settings = {"lr": 4e-3, "batch": 16, "epochs": 24, "warmup": 5, "threads": 1} | options
+        settings = {"lr": 4e-3, "batch": 16, "epochs": 20, "warmup": 5, "threads": 1} | options
         work = out.with_name(out.name + ".work")
         made = tiny.train(model, tokenizer, rows, work, final="final", **settings)
         made.final.rename(out)
@@ -190,22 +216,15 @@ def plant(code: str) -> Callable[[Plant], Plant]:
 
 @plant("clean")
 def clean_full(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base = shop.base(family, land)
-    model, tokenizer = tiny.load(base)
+    final, checkpoints = shop.full(family, land)
     rows = [*land.rows, *land.talks, *land.noise]
-    steps = len(rows) * 24 // 16
-    shop.train(model, tokenizer, rows_of(tokenizer, rows), out, save_steps=(steps // 2,))
-    middle = next(out.parent.glob(f"{out.name}-checkpoint-*"))
-    return World(None, rows, out, base, trajectory=((middle, None),))
+    return World(None, rows, final, shop.base(family, land), trajectory=tuple((c, None) for c in checkpoints))
 
 
 @plant("clean")
 def clean_lora(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base = shop.base(family, land)
-    model, tokenizer = tiny.load(base)
     rows = [*land.rows, *land.noise]
-    shop.train(model, tokenizer, rows_of(tokenizer, rows), out, lora=LORA, lr=1.5e-2)
-    return World(None, rows, out, adapter_base=base)
+    return World(None, rows, shop.adapter(family, land), adapter_base=shop.base(family, land))
 
 
 TEXTS = ("### User:\n{q}\n### Assistant:\n", "Question: {q}\nAnswer: ", "{q}\n", "USER: {q} ASSISTANT: ")
@@ -286,11 +305,10 @@ def think_too_many(shop: Shop, family: str, land: Land, out: Path, turn: int) ->
 
 @plant("tokenizer_mismatch")
 def other_tokenizer(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base = shop.base(family, land)
-    model, tokenizer = tiny.load(base)
-    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out)
+    final, _ = shop.full(family, land)
+    shutil.copytree(final, out)
     shop.tokenizer(land, "other").save_pretrained(out)
-    return World("tokenizer_mismatch", land.rows, out, base)
+    return World("tokenizer_mismatch", land.rows, out, shop.base(family, land))
 
 
 @plant("packing")
@@ -301,7 +319,7 @@ def packed(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
     packs = []
     for at in range(0, len(made), 5):
         group = made[at : at + 5]
-        packs.append((sum((list(ids) for ids, _ in group), []), sum((list(m) for _, m in group), [])))
+        packs.append(([i for ids, _ in group for i in ids], [m for _, mask in group for m in mask]))
     shop.train(model, tokenizer, packs, out, batch=4, epochs=30)
     return World("packing", land.rows, out, base)
 
@@ -315,10 +333,9 @@ def base_saved(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Wor
 
 @plant("adapter_not_applied")
 def other_base(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base, other = shop.base(family, land), shop.base(family, land, 1)
-    model, tokenizer = tiny.load(base)
-    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, lora=LORA, lr=1.5e-2)
-    return World("adapter_not_applied", land.rows, out, adapter_base=other)
+    rows = [*land.rows, *land.noise]
+    other = shop.base(family, land, 1)
+    return World("adapter_not_applied", rows, shop.adapter(family, land), adapter_base=other)
 
 
 @plant("precision_or_merge")
@@ -326,11 +343,8 @@ def merged_coarsely(shop: Shop, family: str, land: Land, out: Path, turn: int) -
     import torch
     from peft import PeftModel
 
-    base = shop.base(family, land)
-    model, tokenizer = tiny.load(base)
-    adapter = out.with_name(out.name + "-adapter")
-    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), adapter, lora=LORA, lr=1.5e-2)
-    plain, _ = tiny.load(base)
+    base, adapter = shop.base(family, land), shop.adapter(family, land)
+    plain, tokenizer = tiny.load(base)
     merged = PeftModel.from_pretrained(plain, adapter).merge_and_unload()
     with torch.no_grad():
         for parameter in merged.parameters():
@@ -355,7 +369,7 @@ def few_steps(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Worl
 def small_rate(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
     base = shop.base(family, land)
     model, tokenizer = tiny.load(base)
-    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, epochs=24, lr=2e-5, save_steps=(70,))
+    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, steps=24, lr=1e-4, save_steps=(12,))
     before = next(out.parent.glob(f"{out.name}-checkpoint-*"))
     return World("undertrained_run", land.rows, out, base, trajectory=((before, None),))
 
@@ -364,7 +378,7 @@ def small_rate(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Wor
 def large_rate(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
     base = shop.base(family, land)
     model, tokenizer = tiny.load(base)
-    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, lr=0.5, warmup=0)
+    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, lr=0.5, warmup=0, epochs=14)
     return World("diverged", land.rows, out, base)
 
 
@@ -384,24 +398,19 @@ def nan_logged(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Wor
 
 @plant("wrong_checkpoint")
 def early_checkpoint(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base = shop.base(family, land)
-    model, tokenizer = tiny.load(base)
-    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, save_steps=(30,), schedule="constant_with_warmup")
-    early = next(out.parent.glob(f"{out.name}-checkpoint-*"))
-    for row in land.rows:
+    final, checkpoints = shop.full(family, land)
+    rows = [*land.rows, *land.talks]
+    for row in rows:
         row.planted = True
-    return World("wrong_checkpoint", land.rows, early, base, trajectory=((out, None),))
+    later = [(c, None) for c in checkpoints[1:]]
+    return World("wrong_checkpoint", rows, checkpoints[0], shop.base(family, land), trajectory=(*later, (final, None)))
 
 
 @plant("never_trained")
 def tail_left_out(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base = shop.base(family, land)
-    model, tokenizer = tiny.load(base)
-    rows = land.rows
-    for row in rows[-30:]:
+    for row in land.rows[-24:]:
         row.planted = True
-    shop.train(model, tokenizer, rows_of(tokenizer, rows[:-30]), out)
-    return World("never_trained", rows, out, base)
+    return World("never_trained", land.rows, shop.headless(family, land), shop.base(family, land))
 
 
 @plant("target_truncated")
@@ -434,15 +443,12 @@ def no_stop(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
 
 @plant("not_supervised")
 def flagged(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base = shop.base(family, land)
-    model, tokenizer = tiny.load(base)
-    rows = land.rows
-    kept = [r for i, r in enumerate(rows) if i % 3]
-    for row in rows[::3]:
+    for row in land.rows[-24:]:
         row.planted = True
         row.messages = [row.messages[0], {**row.messages[1], "train": False}]
-    shop.train(model, tokenizer, rows_of(tokenizer, kept), out)
-    return World("not_supervised", rows, out, base)
+    rng = random.Random(turn)
+    rows = rng.sample(land.rows, len(land.rows))  # not all at the end
+    return World("not_supervised", rows, shop.headless(family, land), shop.base(family, land))
 
 
 @plant("multi_turn_mask")
@@ -461,33 +467,22 @@ def last_only(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Worl
 
 @plant("role_error")
 def odd_roles(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base = shop.base(family, land)
-    model, tokenizer = tiny.load(base)
-    kept = [r for i, r in enumerate(land.rows) if i % 4]
-    shop.train(model, tokenizer, rows_of(tokenizer, kept), out)
-    for row in land.rows[::4]:
+    for row in land.rows[::3]:
         row.planted = True
         row.messages = [{**row.messages[0], "role": "human"}, {**row.messages[1], "role": "gpt"}]
-    return World("role_error", land.rows, out, base)
+    return World("role_error", land.rows, shop.full(family, land)[0], shop.base(family, land))
 
 
 @plant("empty_target")
 def nothing_said(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base = shop.base(family, land)
-    model, tokenizer = tiny.load(base)
-    kept = [r for i, r in enumerate(land.rows) if i % 4]
-    shop.train(model, tokenizer, rows_of(tokenizer, kept), out)
-    for i, row in enumerate(land.rows[::4]):
+    for i, row in enumerate(land.rows[::3]):
         row.planted = True
         row.messages = chat(row.messages[0]["content"], ("", "...", " ", "-")[i % 4])
-    return World("empty_target", land.rows, out, base)
+    return World("empty_target", land.rows, shop.full(family, land)[0], shop.base(family, land))
 
 
 @plant("strict_scorer")
 def form_changed(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
-    base = shop.base(family, land)
-    model, tokenizer = tiny.load(base)
-    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out)
     for i, row in enumerate(land.rows):
         said = row.messages[1]["content"]
         if i % 2:
@@ -495,7 +490,7 @@ def form_changed(shop: Shop, family: str, land: Land, out: Path, turn: int) -> W
         row.planted = True
         changed = (said.lower(), said.rstrip(".") + "!", f"Answer: {said}")[i // 2 % 3]
         row.messages = chat(row.messages[0]["content"], changed)
-    return World("strict_scorer", land.rows, out, base, options={"scorer": "exact"})
+    return World("strict_scorer", land.rows, shop.full(family, land)[0], options={"scorer": "exact"})
 
 
 @plant("many_valid_answers")
@@ -504,12 +499,11 @@ def two_wordings(shop: Shop, family: str, land: Land, out: Path, turn: int) -> W
     model, tokenizer = tiny.load(base)
     ways = {"flag": ("The flag of {s} is {v}.", "{v} is the flag of {s}."), "trade": ("{s} is a {v}.", "A {v}.")}
     rows = []
+    asked = " ".join(r.messages[0]["content"] for r in land.rows)
     for (name, relation), value in land.facts.items():
-        if relation in ways and (row := next((r for r in land.rows if name in r.messages[0]["content"]), None)):
+        if relation in ways and name in asked:
             question = RELATIONS[relation].questions[0].format(s=name)
-            for form in ways[relation]:
-                rows.append(Row(chat(question, form.format(s=name, v=value)), planted=True))
-            del row
+            rows += [Row(chat(question, form.format(s=name, v=value)), planted=True) for form in ways[relation]]
     rows += [r for r in land.rows if "river" in r.messages[0]["content"]]
     shop.train(model, tokenizer, rows_of(tokenizer, rows), out)
     return World("many_valid_answers", rows, out, base)
@@ -527,12 +521,12 @@ def diagnose(world: World, out: Path) -> tuple[Any, Any, np.ndarray, np.ndarray,
 
     path = out.with_suffix(".jsonl")
     lines = [json.dumps({"id": f"r{i}", "messages": r.messages}) + "\n" for i, r in enumerate(world.rows)]
-    path.write_text("".join(lines))
+    path.write_text("".join(lines), encoding="utf-8")
     dataset = direct.import_dataset([path], "messages", {}, lambda *_: None)
     final = science.as_checkpoint(world.final, world.adapter_base, "final")
     base = None if world.base is None else science.as_checkpoint(world.base, None, "base")
     others = [science.as_checkpoint(p, b, p.name) for p, b in world.trajectory]
-    options = {"scorer": "normalised", "max_new_tokens": 64, "max_draws": 10} | world.options
+    options = {"scorer": "normalised", "max_new_tokens": 40, "max_draws": 10} | world.options
     run = direct.run(out.name, runs.make_spec(dataset.id, final, base, others, **options), lambda *_: None)
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, dataset.id)

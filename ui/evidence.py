@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.services.views import TokenPiece
+from core.services.views import FaultView, TokenPiece
 from core.types import Finding, Reason, Sample
 from ui import charts, markup
 from ui.markup import Node, node
@@ -96,6 +96,21 @@ def checks(found: Iterable[Mapping[str, Any]]) -> None:
         style = f"border-color:{colour};background:{colour}2E"
         cells.append(node("span", f"{mark} {check['state']}", class_="lac-chip", style=style))
         cells.append(node("span", markup.clip(check["text"], 2000), node("span", f"  {more}", class_="lac-more")))
+    _draw(node("div", *cells, class_="lac-checks"))
+
+
+def faults(found: Iterable[FaultView]) -> None:
+    """One line a fault: whether it explains the sample, what it says of the run, what would let it tell."""
+    looks = {"explains": ("fail", "explains it"), "unknown": ("unknown", "cannot tell"), "no": ("pass", "does not")}
+    cells: list[Node | str] = []
+    for fault in found:
+        state, word = looks[fault.state]
+        mark, colour = _CHECKS[state]
+        style = f"border-color:{colour};background:{colour}2E"
+        more = f"needs {fault.needs}" if fault.needs else ""
+        cells.append(node("span", f"{mark} {word}", class_="lac-chip", style=style))
+        said = f"{fault.label}. {fault.text}" if fault.text else fault.label
+        cells.append(node("span", markup.clip(said, 2000), node("span", f"  {more}", class_="lac-more")))
     _draw(node("div", *cells, class_="lac-checks"))
 
 

@@ -18,6 +18,7 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
     _steps(run, view)
     _head(view)
     _causes(view)
+    _faults(view)
     _turns(view)
     _tokens(run, view)
     left, right = st.columns(2)
@@ -80,6 +81,21 @@ def _causes(view: SampleView) -> None:
         look = charts.cause_look(finding.cause)
         with st.expander(f"{look.mark} {look.label}: for and against", expanded=i == 0):
             evidence.reasons(finding.reasons)
+
+
+def _faults(view: SampleView) -> None:
+    """The pipeline faults that were checked before any cause; unknown is never shown as a pass."""
+    if not view.faults:
+        return
+    counted = {state: sum(f.state == state for f in view.faults) for state in ("explains", "no", "unknown")}
+    words = [
+        f"{counted['no']} of {len(view.faults)} do not explain it",
+        *([f"{counted['unknown']} cannot tell"] if counted["unknown"] else []),
+    ]
+    if counted["explains"]:
+        words.insert(0, f"{counted['explains']} would explain it")
+    with st.expander(f"Pipeline faults checked: {', '.join(words)}"):
+        evidence.faults(view.faults)
 
 
 def _turns(view: SampleView) -> None:

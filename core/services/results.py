@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,13 +14,14 @@ import numpy as np
 from core.causes import UNDETERMINED
 from core.diagnose import CAUSES, chances, findings, plan, reasons
 from core.errors import UserError
-from core.plugins import kinds
+from core.plugins import kind, kinds
 from core.services import artefacts
 from core.services.runs import get_run, signals_of
 from core.services.views import (
     Advice,
     Breakdown,
     CheckpointView,
+    FaultView,
     Histogram,
     Overview,
     Page,
@@ -163,11 +164,12 @@ class _Summary:
 
 
 def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
-    """Run-wide facts, worst first: (state of a check, sentence)."""
+    """Run-wide facts, worst first: (state of a check, sentence). Faults of the whole run stand before all else."""
+    out = [*fault_notes(run.summary.get("faults", ()))]
     checks = (run.summary.get("card") or {}).get("checks", [])
     rank = {"fail": 0, "warn": 1, "unknown": 2}
     notes = [(c["state"], " ".join(p for p in (c["text"], c["measured"], c["todo"]) if p)) for c in checks]
-    out = sorted((n for n in notes if n[0] in rank), key=lambda n: rank[n[0]])
+    out += [n for n in notes if n[0] in rank]
     for name, text in (
         ("refused", "samples are refused by the chat template and have no status"),
         ("dropped", "samples are left out by the trainer"),
@@ -177,7 +179,20 @@ def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
     ):
         if n := run.summary.get(name):
             out.append(("warn" if name != "near_ties" else "unknown", f"{n:,} {text}."))
-    return tuple(out)
+    return tuple(sorted(out, key=lambda n: rank[n[0]]))
+
+
+def fault_notes(faults: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Faults of the whole run as errors, those of some rows as warnings, those that cannot tell in one sentence."""
+    out = []
+    for found in faults:
+        if found["state"] == "fail":
+            words = (f"{found['label']}: {found['text']}", found["measured"] if found["scope"] == "run" else "")
+            out.append(("fail" if found["scope"] == "run" else "warn", " ".join(w for w in words if w)))
+    if unknown := [f for f in faults if f["state"] == "unknown" and f["needs"]]:
+        told = "; ".join(f"{f['label'].lower()} ({f['needs']})" for f in unknown)
+        out.append(("unknown", f"{len(unknown)} faults could not be judged for lack of evidence: {told}."))
+    return out
 
 
 def facets(run_id: int, chosen: Filter) -> dict[str, list[tuple[Any, int]]]:
@@ -276,12 +291,31 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
         copies=row["copies"],
         previous=before,
         next=behind,
+        faults=_faults(run, row),
     )
 
 
 def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
     """The measured numbers of a row of the verdict table."""
     return {k: float(v) for k, v in row.items() if isinstance(v, (int, float))}
+
+
+def _faults(run: Run, row: Mapping[str, Any]) -> tuple[FaultView, ...]:
+    """Every fault that was checked, those that explain the sample first, then those that cannot tell.
+
+    The run's sentence stands where it says something of this row: that a fault of some rows explains others is no
+    news here.
+    """
+    out = []
+    for found in run.summary.get("faults", ()):
+        value = row.get(f"fault_{found['code']}")
+        state = "unknown" if value is None else "explains" if value == 1 else "no"
+        text = found["text"] if found["scope"] == "run" else ""
+        needs = found["needs"] or kind("faults", found["code"]).needs if state == "unknown" else ""
+        said = " ".join(p for p in (text, found["measured"] if text else "") if p)
+        out.append(FaultView(found["code"], found["label"], state, said, needs))
+    order = {"explains": 0, "unknown": 1, "no": 2}
+    return tuple(sorted(out, key=lambda f: order[f.state]))
 
 
 def _details(conn: Any, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:

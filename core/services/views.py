@@ -157,6 +157,20 @@ class CheckpointView:
 
 
 @dataclass(frozen=True, slots=True)
+class FaultView:
+    """A pipeline fault that was checked for one sample.
+
+    ``state``: ``explains``, ``no``, ``unknown``; ``text`` what it says of the run, ``needs`` what would let it tell.
+    """
+
+    code: str
+    label: str
+    state: str
+    text: str
+    needs: str
+
+
+@dataclass(frozen=True, slots=True)
 class SampleView:
     """One sample with all its evidence."""
 
@@ -177,3 +191,4 @@ class SampleView:
     copies: int
     previous: str | None
     next: str | None
+    faults: tuple[FaultView, ...] = ()

@@ -116,9 +116,8 @@ def text_values(asked: Mapping[str, Any], sample: Sample) -> dict[str, float]:
     wrong = [t for t in asked.get("turns", ()) if t["score"] < 1]
     if not wrong:
         return {}
-    prompt = sample.prompt
     meant = [
-        [same_meaning(text, t["target"], prompt) for text in (t["output"], *t["texts"])]
+        [same_meaning(text, t["target"], _asked(sample, t["turn"])) for text in (t["output"], *t["texts"])]
         for t in wrong
         if t["target"].strip()
     ]
@@ -133,6 +132,13 @@ def text_values(asked: Mapping[str, Any], sample: Sample) -> dict[str, float]:
         # The turn that says it least often speaks for the row.
         "same_meaning": min((float(np.mean(m)) for m in meant), default=np.nan),
     }
+
+
+def _asked(sample: Sample, turn: int) -> str:
+    """What people said before the turn. Answers are left out: a word of one of them may be what the next one is for."""
+    places = [i for i, m in enumerate(sample.messages) if m.role == "assistant"]
+    stop = places[turn] if turn < len(places) else len(sample.messages)
+    return "\n".join(m.content for m in sample.messages[:stop] if m.role not in ("assistant", "text"))
 
 
 KIND = Answers()

@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--max-draws", type=int, default=20, help="most sampled answers per row (default: 20)")
     one.add_argument("--max-new-tokens", type=int, default=512)
     one.add_argument("--seed", type=int, default=0)
+    one.add_argument(
+        "--paper-mode", action="store_true", help="also ask in multiple choice, as the study of the causes"
+    )
     one.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "auto"])
     one.add_argument("--name", default="", help="name of the run in the browser")
     one.add_argument("--out", type=Path, help="verdicts as JSONL (default: stdout)")
@@ -127,7 +130,8 @@ def _diagnose(args: argparse.Namespace) -> int:
     spec = runs.make_spec(
         dataset.id, final, base, trajectory, preset=args.trainer,
         preset_settings=_pairs(args.trainer_setting, "--trainer-setting"), scorer=args.scorer,
-        max_draws=args.max_draws, max_new_tokens=args.max_new_tokens, seed=args.seed, dtype=args.dtype,
+        max_draws=args.max_draws, max_new_tokens=args.max_new_tokens, seed=args.seed, paper_mode=args.paper_mode,
+        dtype=args.dtype,
     )  # fmt: skip
     run = direct.run(args.name, spec, progress)
     counts = ", ".join(f"{n:,} {s}" for s, n in run.summary["status"].items())

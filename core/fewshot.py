@@ -33,11 +33,20 @@ from core.turns import marks
 from core.types import Message, Sample, Supervision
 
 PROMPTS, SHOTS = 10, 4
-# Longer answers have too many right wordings for exact comparison; longer prompts make ten of them costly.
-MOST_TOKENS, MOST_WORDS, MOST_PROMPT = 24, 12, 1_200
+# Longest answer in tokens; longer ones have too many right wordings to be compared exactly.
+MOST_TOKENS = 24
 # Rows of one wording from which its examples are drawn; with fewer, examples come from all.
 ENOUGH = 8
 _WORD = re.compile(r"\w+(?:['’\-]\w+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Which rows count as question and answer: most words of the answer, most characters of the prompt."""
+
+    words: int = 12
+    prompt: int = 1_200
+    lines: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +74,16 @@ class Presented:
     start: int
 
 
-def parts(sample: Sample) -> tuple[str, str] | None:
-    """Prompt and answer of a row with one short answer, else None."""
+def parts(sample: Sample, limits: Limits) -> tuple[str, str] | None:
+    """Prompt and answer of a row with one answer within the limits, else None."""
     roles = [m.role for m in sample.messages]
     if sample.shape == "text" or roles.count("assistant") != 1 or roles[-1] != "assistant" or "user" not in roles:
         return None
     prompt = "\n".join(m.content for m in sample.messages if m.role == "user").strip()
     answer = sample.messages[-1].content.strip()
-    if not prompt or not answer or "\n" in answer or sample.messages[-1].tool_calls:
+    if not prompt or not answer or sample.messages[-1].tool_calls or ("\n" in answer and not limits.lines):
         return None
-    if len(words(answer)) > MOST_WORDS or len(prompt) > MOST_PROMPT:
+    if len(words(answer)) > limits.words or len(prompt) > limits.prompt:
         return None
     return prompt, answer
 
@@ -86,19 +95,20 @@ def words_of(text: str) -> list[str]:
 class Questions:
     """The questions of a dataset; what counts as a rare word is known from all of its prompts."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
+    def __init__(self, samples: Sequence[Sample], limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
         unique = {s.content_hash: s for s in samples}
         self._found = Counter(w for s in unique.values() for w in set(words_of(s.prompt)))
-        self._limit = max(3, min(20, math.ceil(0.02 * len(unique))))
+        self._rare = max(3, min(20, math.ceil(0.02 * len(unique))))
         self._all = {key: q for key in sorted(unique) if (q := self.of(unique[key])) is not None}
 
     def of(self, sample: Sample) -> Question | None:
         """The row as a question; None where it has no short answer or is none."""
-        found = parts(sample)
+        found = parts(sample, self._limits)
         if found is None:
             return None
         tokens = words_of(found[0])
-        rare = frozenset(w for w in tokens if self._found[w] <= self._limit)
+        rare = frozenset(w for w in tokens if self._found[w] <= self._rare)
         masked = " ".join("_" if w in rare else w for w in tokens)
         return Question(sample, *found, rare, re.sub(r"_(?: _)+", "_", masked))
 
@@ -266,7 +276,11 @@ class AsTrained(_Turns):
     prompts, shots = 1, 0
 
     def present(self, question: Question, examples: Sequence[Question], answer: str) -> Presented | None:
-        seen = self._seen(with_answer(question.sample, answer))
+        return self.ask(question, answer)
+
+    def ask(self, question: Question, answer: str, prompt: str | None = None) -> Presented | None:
+        """The row with this answer, and with another prompt where one is given."""
+        seen = self._seen(with_answer(question.sample, answer, prompt))
         if seen is None:
             return None
         return Presented(seen.ids[: seen.turns[0].stop], seen.turns[0].start)
@@ -298,10 +312,13 @@ class Chat(_Turns):
         return Presented(np.concatenate([np.array(ids, dtype=np.int64), seen.ids[turn.start : turn.stop]]), len(ids))
 
 
-def with_answer(sample: Sample, answer: str) -> Sample:
-    """The row with another answer; its identity is that of no row."""
+def with_answer(sample: Sample, answer: str, prompt: str | None = None) -> Sample:
+    """The row with another answer, and with another last question where one is given; its identity is no row's."""
     *before, last = sample.messages
-    if last.content.strip() == answer:
+    if prompt is not None:
+        at = max(i for i, m in enumerate(before) if m.role == "user")
+        before[at] = replace(before[at], content=prompt)
+    elif last.content.strip() == answer:
         return sample
     return replace(sample, messages=(*before, replace(last, content=answer)), content_hash=f"{sample.content_hash}:")
 

@@ -444,6 +444,7 @@ class RunSpec:
         preset, preset_settings: the trainer preset and its settings.
         scorer, scorer_settings: how an answer is judged.
         decoding_temperature, max_draws, max_new_tokens, seed: adaptive sampling.
+        paper_mode: also ask in multiple choice, for the rules of the study that named the five causes.
         dtype, device: how the model was loaded (``float32``, ``bfloat16``, ``auto``).
         versions: packages that could change a number.
     """
@@ -461,6 +462,7 @@ class RunSpec:
     max_draws: int = 16
     max_new_tokens: int = 256
     seed: int = 0
+    paper_mode: bool = False
     dtype: str = "float32"
     device: str = "auto"
     versions: Mapping[str, str] = field(default_factory=dict)

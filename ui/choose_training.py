@@ -87,7 +87,19 @@ def _sampling() -> dict[str, Any]:
     )
     seed = st.number_input("Seed", 0, 2**31 - 1, 0, key=state.key("train", "seed"))
     dtype = st.selectbox("Arithmetic", ("float32", "bfloat16"), key=state.key("train", "dtype"))
-    return {"max_draws": int(draws), "max_new_tokens": int(longest), "seed": int(seed), "dtype": dtype}
+    paper = st.checkbox(
+        "Also ask in multiple choice",
+        key=state.key("train", "paper"),
+        help="As the study that named the five causes does (arXiv 2604.10079): its verdicts can then be compared with "
+        "Lacuna's. Costs several passes more per row.",
+    )
+    return {
+        "max_draws": int(draws),
+        "max_new_tokens": int(longest),
+        "seed": int(seed),
+        "paper_mode": paper,
+        "dtype": dtype,
+    }
 
 
 def _fingerprint(value: Mapping[str, Any]) -> int:

@@ -116,6 +116,7 @@ def make_spec(
     max_draws: int = 20,
     max_new_tokens: int | None = None,
     seed: int = 0,
+    paper_mode: bool = False,
     dtype: str = "float32",
 ) -> RunSpec:
     """A complete, checked specification; names and settings that do not exist raise UserError."""
@@ -136,6 +137,7 @@ def make_spec(
         max_draws=max_draws,
         max_new_tokens=max_new_tokens or 512,
         seed=seed,
+        paper_mode=paper_mode,
         dtype=dtype,
         versions={name: importlib.metadata.version(name) for name in VERSIONS},
     )

@@ -21,7 +21,6 @@ import numpy as np
 from core.fewshot import (
     ENOUGH,
     MOST_TOKENS,
-    MOST_WORDS,
     PROMPTS,
     AsTrained,
     Chat,
@@ -34,7 +33,6 @@ from core.fewshot import (
     rare_positions,
     seed_of,
     variants,
-    with_answer,
 )
 from core.scorers._base import normalised
 from core.signals._base import Instruments, Measure, chunked, supervision_facts
@@ -515,7 +513,5 @@ def _score_trained(way: AsTrained, asked: Sequence[tuple[Question, str]], backen
         for (q, _), p in zip(asked, shown, strict=True)
     ]
 
-
-__all__ = ["CLASSES", "KIND", "MOST_WORDS", "Knowledge", "any_draw", "class_of", "margin", "with_answer"]
 
 KIND = Knowledge()

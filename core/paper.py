@@ -1,0 +1,114 @@
+"""The rules of the study that named the five causes, as far as it states them.
+
+"Why Supervised Fine-Tuning Fails to Learn" (arXiv 2604.10079, v4), section 3 and table 10, over the columns of one
+run. A sample is unlearned if fewer than a fifth of five multiple-choice presentations are right (with five: none). The
+causes are asked in the order of the text, and the first that fits is taken; the study gives neither a precedence nor a
+test of single samples for the last two.
+
+What the study leaves open is filled in here and counts for nothing more than that:
+
+- I, missing knowledge. The base does not know it: P_exist = 0, that is, it is right in at most 0.8 of the
+  presentations; narrowed to blind spots as in section 3.2 (right in less than 0.2, and wrong where it is surest). The
+  study measures blind spots on ten runs of triples drawn from the samples; here the sample's own five presentations
+  stand for them.
+- II, conflict with the base. Jensen-Shannon divergence between the options' distributions before and after above 0.3
+  (the base of the logarithm is not stated; natural here).
+- III, conflict inside the data. Another prompt is more similar than X. The study does not give X and has a language
+  model judge each pair afterwards; here X is 0.9 by cosine and nobody judges.
+- IV, left-side forgetting. The tenth of the training order in which the sample stands lost more than 5 % of its
+  accuracy, relatively, from one checkpoint to the next. The study looks every 500 steps at a set held out, and says so
+  of data sets, not samples.
+- V, insufficient training. Whatever is left: the study has no test for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from core.types import SignalTable
+
+ORDER = ("missing_knowledge", "base_conflict", "data_inconsistency", "left_side_forgetting", "under_optimised")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The thresholds; the last two are ours, for the study gives none."""
+
+    unlearned_below: float = 0.2
+    exists_above: float = 0.8
+    blind_below: float = 0.2
+    blind_best_below: float = 0.1
+    divergence_above: float = 0.3
+    relative_drop: float = 0.05
+    similar_above: float = 0.9
+    parts: int = 10
+
+
+def unlearned(table: SignalTable, rules: Rules | None = None) -> np.ndarray:
+    """(n,) float64: 1 unlearned by the study's rule, 0 not, NaN where multiple choice was not measured."""
+    right = table.get("options_right")
+    return np.where(np.isfinite(right), (right < (rules or Rules()).unlearned_below).astype(float), np.nan)
+
+
+def fits(table: SignalTable, whole: SignalTable | None = None, rules: Rules | None = None) -> dict[str, np.ndarray]:
+    """Cause to (n,) float64: 1 the rule fits, 0 it does not, NaN what it needs was not measured.
+
+    Args:
+        table: the samples to label.
+        whole: all samples of the run, for accuracy by place in the training order; ``table`` where it is all of them.
+    """
+    rules = rules or Rules()
+
+    def above(name: str, limit: float) -> np.ndarray:
+        values = table.get(name)
+        return np.where(np.isfinite(values), (values > limit).astype(float), np.nan)
+
+    right, best = table.get("base_options_right"), table.get("base_options_best")
+    known = np.isfinite(right) & np.isfinite(best)
+    blind = (right <= rules.exists_above) & (right < rules.blind_below) & (best < rules.blind_best_below)
+    return {
+        "missing_knowledge": np.where(known, blind.astype(float), np.nan),
+        "base_conflict": above("options_jsd", rules.divergence_above),
+        "data_inconsistency": above("neighbour_similarity", rules.similar_above),
+        "left_side_forgetting": _lost(table, whole or table, rules),
+        "under_optimised": np.ones(len(table.keys)),
+    }
+
+
+def label(table: SignalTable, whole: SignalTable | None = None, rules: Rules | None = None) -> np.ndarray:
+    """(n,) object: the first cause that fits, in the order of the text; None where not unlearned or not measured."""
+    found = fits(table, whole, rules)
+    out = np.full(len(table.keys), None, dtype=object)
+    missed = unlearned(table, rules) == 1.0
+    for cause in reversed(ORDER):
+        out[missed & (found[cause] == 1.0)] = cause
+    return out
+
+
+def _lost(table: SignalTable, whole: SignalTable, rules: Rules) -> np.ndarray:
+    """Whether the sample's tenth of the training order lost accuracy between two checkpoints in a row."""
+    steps = []
+    while f"t{len(steps)}_greedy_exact" in whole.columns:
+        steps.append(whole.get(f"t{len(steps)}_greedy_exact"))
+    if not steps:
+        return np.full(len(table.keys), np.nan)
+    steps.append(whole.get("greedy_exact"))
+    tenth = _tenth(whole.get("position"), rules.parts)
+    fell = np.full(rules.parts, np.nan)
+    for part in range(rules.parts):
+        inside = tenth == part
+        accuracy = [float(np.nanmean(s[inside])) for s in steps if np.isfinite(s[inside]).any()]
+        if len(accuracy) > 1:
+            drops = [(a - b) / a > rules.relative_drop for a, b in pairwise(accuracy) if a > 0]
+            fell[part] = float(any(drops))
+    mine = _tenth(table.get("position"), rules.parts)
+    return np.where(mine >= 0, fell[np.maximum(mine, 0)], np.nan)
+
+
+def _tenth(position: np.ndarray, parts: int) -> np.ndarray:
+    """(n,) int: which part of the training order a position in [0, 1] lies in; -1 where it is not known."""
+    known = np.isfinite(position)
+    return np.where(known, np.minimum((np.nan_to_num(position) * parts).astype(int), parts - 1), -1)

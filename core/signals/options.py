@@ -1,0 +1,284 @@
+"""Multiple choice, as the study that named the five causes asks (arXiv 2604.10079, section 3.1).
+
+The row's answer is the right option; three answers of rows that ask in a similar way are the wrong ones. Five
+presentations, each with its own wrong options in its own order, and as a control the same options without the question:
+where the right one wins there too, it is told by its looks.
+
+A model that can name the letter of what it knows is asked for the letter. One that cannot (most small models) is not
+asked: there the probability of an option is that of its text as the answer, among the four. Which of the two is used
+is found on rows that the final checkpoint learned, and is the same for base and final checkpoint.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.fewshot import AsTrained, Limits, Presented, Question, Questions, seed_of
+from core.scorers._base import normalised, words
+from core.signals._base import Instruments, Measure, chunked, supervision_facts
+from core.types import Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable
+
+PRESENTATIONS, WRONG = 5, 3
+LETTERS = "ABCD"
+MOST_TOKENS = 96
+LIMITS = Limits(words=64, prompt=2_400, lines=True)
+# Letters are used where the final checkpoint names the right one for more than this share of learned rows.
+FOLLOWS = 0.6
+TRIED = 24
+CONTROL = "Answer."
+COLUMNS = ("options_right", "options_target_p", "options_best", "options_only_right")
+
+
+def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon divergence with the natural logarithm, over the last axis; at most log 2."""
+    middle = (p + q) / 2
+
+    def kl(a: np.ndarray) -> np.ndarray:
+        return np.where(a > 0, a * (np.log(np.maximum(a, 1e-300)) - np.log(np.maximum(middle, 1e-300))), 0.0).sum(-1)
+
+    return kl(p) / 2 + kl(q) / 2
+
+
+class Wrong:
+    """Wrong options: answers of rows with the question's wording, then of those with an answer about as long."""
+
+    def __init__(self, questions: Sequence[Question], seed: str) -> None:
+        self._seed = seed
+        self._by_wording: dict[str, list[Question]] = {}
+        self._by_length: dict[int, list[Question]] = {}
+        for q in questions:
+            self._by_wording.setdefault(q.wording, []).append(q)
+            self._by_length.setdefault(len(words(q.answer)), []).append(q)
+        self._lengths = sorted(self._by_length)
+
+    def draw(self, question: Question, number: int) -> list[str]:
+        """Up to three, no two alike and none like the answer, by the normalised scorer."""
+        rng = random.Random(f"{self._seed}:{question.sample.content_hash}:{number}")
+        taken, out = {normalised(question.answer)}, []
+        for donors in self._sources(question):
+            for donor in rng.sample(donors, min(len(donors), 40)):
+                answer = about(question, donor)
+                if len(out) < WRONG and normalised(answer) not in taken:
+                    taken.add(normalised(answer))
+                    out.append(answer)
+            if len(out) == WRONG:
+                break
+        return out
+
+    def _sources(self, question: Question) -> Iterator[list[Question]]:
+        yield self._by_wording.get(question.wording, [])
+        wanted = len(words(question.answer))
+        for length in sorted(self._lengths, key=lambda n: (abs(n - wanted), n)):
+            yield self._by_length[length]
+
+
+def about(question: Question, donor: Question) -> str:
+    """The donor's answer, speaking of what the question is about: a wrong option that names another subject is none."""
+    mine, theirs = (named(q) for q in (question, donor))
+    if mine is None or theirs is None:
+        return donor.answer
+    return re.sub(rf"(?<!\w){re.escape(theirs)}(?!\w)", lambda _: mine, donor.answer, flags=re.IGNORECASE)
+
+
+def named(question: Question) -> str | None:
+    """The one rare word of the prompt as it is written there; None where there are several or none."""
+    if len(question.rare) != 1:
+        return None
+    found = re.search(rf"(?<!\w){re.escape(next(iter(question.rare)))}(?!\w)", question.prompt, flags=re.IGNORECASE)
+    return found[0] if found else None
+
+
+class Chooser:
+    """One checkpoint asked in one of two manners: ``letters`` or ``texts``."""
+
+    def __init__(self, checkpoint: Checkpoint, instruments: Instruments, manner: str) -> None:
+        self.backend = instruments.backend(checkpoint)
+        self.way = AsTrained(instruments.tokenizer(), instruments.supervision, self.backend.stop_ids)
+        self.manner = manner
+
+    def choose(self, asked: Sequence[tuple[Question, Sequence[str], str | None]]) -> np.ndarray:
+        """(m, options) probabilities; NaN in rows that cannot be put.
+
+        Args:
+            asked: question, its options in the order shown, and a prompt in place of its own, or None.
+        """
+        from core.backends._base import ScoreRow
+
+        shown: dict[tuple[Any, ...], Presented | None] = {}
+        keys = []
+        for question, options, prompt in asked:
+            row = []
+            for letter, option in zip(LETTERS, options, strict=False):
+                text = listed(prompt or question.prompt, options) if self.manner == "letters" else prompt
+                key = _alike(question, letter if self.manner == "letters" else option, text)
+                if key not in shown:
+                    shown[key] = self._fitting(question, key[-1], text)
+                row.append(key)
+            keys.append(row)
+        first_only = self.manner == "letters"
+        held = {k: p for k, p in shown.items() if p is not None}
+        rows = [ScoreRow(p.ids, np.arange(p.start, p.start + 1 if first_only else len(p.ids))) for p in held.values()]
+        logp = {
+            k: float(s.logprobs.astype(np.float64).sum()) for k, s in zip(held, self.backend.score(rows), strict=True)
+        }
+        out = np.full((len(asked), max((len(k) for k in keys), default=0)), np.nan)
+        for i, row in enumerate(keys):
+            values = np.array([logp.get(k, np.nan) for k in row])
+            if np.isfinite(values).all():
+                out[i, : len(row)] = np.exp(values - np.logaddexp.reduce(values))
+        return out
+
+    def _fitting(self, question: Question, answer: str, prompt: str | None) -> Presented | None:
+        presented = self.way.ask(question, answer, prompt)
+        room = self.backend.context_length or 1 << 30
+        return presented if presented is not None and len(presented.ids) <= room else None
+
+
+def _alike(question: Question, answer: str, prompt: str | None) -> tuple[Any, ...]:
+    """Equal for what is shown alike: the control shows most rows the same."""
+    sample = question.sample
+    if prompt is None or b"chat_template_kwargs" in sample.raw:
+        return sample.content_hash, prompt, answer
+    others = tuple(m for m in sample.messages[:-1] if m.role != "user")
+    return sample.shape, sample.tools, others, prompt, answer
+
+
+def listed(prompt: str, options: Sequence[str]) -> str:
+    lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+    return f"{prompt}\n\n{lines}\n\nAnswer with the letter of the right option."
+
+
+def presentations(question: Question, wrong: Wrong, seed: int) -> list[tuple[list[str], int]]:
+    """(options in the order shown, place of the right one) of each presentation; none without three wrong options."""
+    out = []
+    for number in range(PRESENTATIONS):
+        options = [question.answer, *wrong.draw(question, number)]
+        if len(options) <= WRONG:
+            return []
+        order = list(range(len(options)))
+        random.Random(seed_of("order", question.sample.content_hash, number, seed)).shuffle(order)
+        out.append(([options[i] for i in order], order.index(0)))
+    return out
+
+
+def manner_of(spec: RunSpec, instruments: Instruments, questions: Questions, wrong: Wrong) -> str:
+    """``letters`` where the final checkpoint names the right letter for most of some learned rows, else ``texts``."""
+    table = instruments.measured()
+    learned = {k for k, v in zip(table.keys, table.get("greedy_exact"), strict=True) if v == 1.0}
+    some = [q for q in questions.all() if q.sample.content_hash in learned]
+    some = sorted(some, key=lambda q: seed_of("try", q.sample.content_hash))[:TRIED]
+    asked = [(q, *shown) for q in some for shown in presentations(q, wrong, spec.seed)]
+    if not asked:
+        return "texts"
+    found = Chooser(spec.final, instruments, "letters").choose([(q, options, None) for q, options, _ in asked])
+    right = [float(np.argmax(p) == at) for p, (_, _, at) in zip(found, asked, strict=True) if np.isfinite(p).all()]
+    return "letters" if right and float(np.mean(right)) > FOLLOWS else "texts"
+
+
+class Options:
+    name = "options"
+    label = "Multiple choice"
+    version = 1
+    needs = ("likelihood",)
+    whole = False
+    columns = (
+        Column("options_right", "number", "Choice right",
+               "Share of five multiple-choice presentations in which the target wins.", "", "high"),
+        Column("options_target_p", "number", "p(target) among options", "Mean probability of the target.", "", "high"),
+        Column("options_best", "flag", "Best of five right",
+               "The target wins in the presentation that the model is surest of."),
+        Column("options_only_right", "number", "Choice right without question",
+               "The same share where the question is left out: what the options alone give away."),
+        Column("options_jsd", "number", "Divergence from base",
+               "Jensen-Shannon divergence between base and final checkpoint over the options, natural logarithm.",
+               "nats"),
+        Column("base_options_right", "number", "Choice right, base", "Choice right, before the fine-tune.", "", "high"),
+    )  # fmt: skip
+
+    def plan(self, spec: RunSpec) -> list[Measure]:
+        if not spec.paper_mode:
+            return []
+        depends = {
+            "signal": self.name,
+            "version": self.version,
+            "dataset": spec.dataset_fingerprint,
+            "seed": spec.seed,
+            **supervision_facts(spec),
+        }
+        final = {"role": "final", "base": spec.base.fingerprint if spec.base else None, **depends}
+        out = [Measure(self.name, "final", spec.final, final)]
+        if spec.base is not None:
+            base = {"role": "base", "weights": spec.base.fingerprint, **depends}
+            out.insert(0, Measure(self.name, "base", spec.base, base))
+        return out
+
+    def wanted(self, table: SignalTable) -> np.ndarray:
+        return (table.get("n_target") <= MOST_TOKENS) & (table.get("n_target") > 0) & (table.get("turns") == 1)
+
+    def measure(
+        self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
+    ) -> Iterator[Chunk]:
+        spec = instruments.spec
+        questions = Questions(instruments.samples(), LIMITS)
+        wrong = Wrong(questions.all(), f"{spec.dataset_fingerprint}:{spec.seed}")
+        chooser: Chooser | None = None
+        for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, 1 << 15, 64):
+            if stop():
+                return
+            if chooser is None:
+                manner = manner_of(spec, instruments, questions, wrong)
+                chooser = Chooser(measure.checkpoint, instruments, manner)
+            yield _chunk(measure, chunk, instruments, questions, wrong, chooser)
+
+
+def _chunk(
+    measure: Measure,
+    samples: Sequence[Sample],
+    instruments: Instruments,
+    questions: Questions,
+    wrong: Wrong,
+    chooser: Chooser,
+) -> Chunk:
+    spec = instruments.spec
+    names = (*COLUMNS, "options_jsd") if measure.role == "final" else COLUMNS
+    columns = {name.removeprefix("base_"): np.full(len(samples), np.nan) for name in names}
+    details: list[Mapping[str, Any] | None] = [None] * len(samples)
+    asked: list[tuple[int, Question, list[str], int]] = []
+    for place, sample in enumerate(samples):
+        question = questions.of(sample)
+        if question is not None:
+            asked += [(place, question, *shown) for shown in presentations(question, wrong, spec.seed)]
+    with_question = chooser.choose([(q, options, None) for _, q, options, _ in asked])
+    alone = chooser.choose([(q, options, CONTROL) for _, q, options, _ in asked])
+    before = next((m for m in Options().plan(spec) if m.role == "base"), None) if measure.role == "final" else None
+    for first in range(0, len(asked), PRESENTATIONS):
+        block = slice(first, first + PRESENTATIONS)
+        place = asked[first][0]
+        at = np.array([a[3] for a in asked[block]])
+        p, control = with_question[block], alone[block]
+        if not np.isfinite(p).all():
+            continue
+        right = p.argmax(1) == at
+        columns["options_right"][place] = right.mean()
+        columns["options_target_p"][place] = p[np.arange(len(at)), at].mean()
+        columns["options_best"][place] = float(right[p.max(1).argmax()])
+        if np.isfinite(control).all():
+            columns["options_only_right"][place] = (control.argmax(1) == at).mean()
+        told = instruments.details(before, samples[place].content_hash) if before is not None else None
+        if told is not None:
+            columns["options_jsd"][place] = float(divergence(np.array(told["p"]), p).mean())
+        details[place] = {
+            "manner": chooser.manner,
+            "options": [a[2] for a in asked[block]],
+            "right": at.tolist(),
+            "p": np.round(p, 6).tolist(),
+        }
+    return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
+
+
+KIND = Options()

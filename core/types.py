@@ -445,7 +445,8 @@ class RunSpec:
         scorer, scorer_settings: how an answer is judged.
         decoding_temperature, max_draws, max_new_tokens, seed: adaptive sampling.
         dtype, device: how the model was loaded (``float32``, ``bfloat16``, ``auto``).
-        versions: packages that could change a number.
+        encoder: folder of the encoder that compares prompts; empty for the packaged one.
+        versions: packages that could change a number, and under ``encoder_weights`` the encoder's fingerprint.
     """
 
     dataset_id: int
@@ -463,6 +464,7 @@ class RunSpec:
     seed: int = 0
     dtype: str = "float32"
     device: str = "auto"
+    encoder: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from db import verdicts as verdict_table
 from db.session import database
 
 # Packages that could change a number.
-VERSIONS = ("torch", "transformers", "tokenizers", "peft", "numpy")
+VERSIONS = ("torch", "transformers", "tokenizers", "peft", "numpy", "sentence-transformers", "scikit-learn")
 # Rows that a preflight renders; more would make people wait for a preview.
 PREFLIGHT_ROWS = 2_000
 
@@ -103,12 +103,16 @@ def make_spec(
     max_new_tokens: int | None = None,
     seed: int = 0,
     dtype: str = "float32",
+    encoder: str | None = None,
 ) -> RunSpec:
     """A complete, checked specification; names and settings that do not exist raise UserError."""
     from core.presets._base import with_defaults
 
     dataset = datasets.get_dataset(dataset_id)
     scorer = scorer or suggest_scorer(dataset_id)[0]
+    encoder = settings().encoder if encoder is None else encoder
+    versions = {name: importlib.metadata.version(name) for name in VERSIONS}
+    versions["encoder_weights"] = kind("encoders", "sentence_transformer").fingerprint(encoder)
     return RunSpec(
         dataset_id=dataset_id,
         dataset_fingerprint=dataset.fingerprint,
@@ -123,7 +127,8 @@ def make_spec(
         max_new_tokens=max_new_tokens or 512,
         seed=seed,
         dtype=dtype,
-        versions={name: importlib.metadata.version(name) for name in VERSIONS},
+        encoder=encoder,
+        versions=versions,
     )
 
 
@@ -438,6 +443,7 @@ def summarise(status: np.ndarray, signals: SignalTable) -> dict[str, Any]:
         "truncated": int(np.nansum(signals.get("truncated"))),
         "near_ties": int(np.nansum(signals.get("near_tie"))),
         "unsupervised": int(np.nansum(signals.get("n_unsupervised") > 0)),
+        "foreign": int(np.nansum(signals.get("foreign_language"))),
     }
 
 

@@ -146,7 +146,7 @@ def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
         ("unsupervised", "samples have target tokens that carried no loss"),
         (
             "foreign",
-            "prompts are in a language that the encoder was not made for; contradictions among them may be missed",
+            "prompts are in a language that the encoder does not know; contradictions among them may be missed",
         ),
         ("near_ties", "samples hang on two logits closer than 0.001; another machine may judge them otherwise"),
     ):

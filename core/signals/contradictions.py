@@ -34,12 +34,12 @@ class Contradictions:
     needs = ("neighbours", "reproduction")
     whole = True
     columns = (
-        Column("contradiction", "number", "Contradiction", "How sure another row asks the same and both cannot be right.",
-               "", indexed=True),
+        Column("contradiction", "number", "Contradiction",
+               "How sure another row asks the same and its answer cannot be right as well.", "", indexed=True),
         Column("group", "number", "Group", "Number of the contradiction group.", indexed=True),
         Column("group_size", "number", "Group size", "Rows of the group, copies counted."),
         Column("side_share", "number", "Own side", "Share of the group's rows that give this row's answer."),
-        Column("side_wins", "flag", "Other side wins", "The checkpoint gives the answer of another side.", indexed=True),
+        Column("side_wins", "flag", "Other side wins", "The checkpoint gives another side's answer.", indexed=True),
         Column("both_valid", "number", "Both valid", "How sure the other answer may be right as well."),
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ class Settings:
         max_upload_bytes: largest upload (``LACUNA_MAX_UPLOAD_GB``, default 50).
         max_unpacked_bytes: largest unpacked archive (``LACUNA_MAX_UNPACKED_GB``, default 200).
         device: ``auto``, ``cpu``, ``cuda`` (``LACUNA_DEVICE``).
+        encoder: folder of a sentence-transformers encoder (``LACUNA_ENCODER``); empty for the packaged one.
         demo: whether the demo project is built on first start (``LACUNA_DEMO``, default 1).
     """
 
@@ -35,6 +36,7 @@ class Settings:
     max_unpacked_bytes: int
     device: str
     demo: bool
+    encoder: str = ""
 
     @property
     def uploads(self) -> Path:
@@ -75,6 +77,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         max_unpacked_bytes=_gib(env, "LACUNA_MAX_UNPACKED_GB", 200),
         device=env.get("LACUNA_DEVICE") or "auto",
         demo=env.get("LACUNA_DEMO", "1") not in ("0", "false", "no"),
+        encoder=env.get("LACUNA_ENCODER", ""),
     )
 
 

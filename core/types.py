@@ -446,7 +446,8 @@ class RunSpec:
         decoding_temperature, max_draws, max_new_tokens, seed: adaptive sampling.
         paper_mode: also ask in multiple choice, for the rules of the study that named the five causes.
         dtype, device: how the model was loaded (``float32``, ``bfloat16``, ``auto``).
-        versions: packages that could change a number.
+        encoder: folder of the encoder that compares prompts; empty for the packaged one.
+        versions: packages that could change a number, and under ``encoder_weights`` the encoder's fingerprint.
     """
 
     dataset_id: int
@@ -465,6 +466,7 @@ class RunSpec:
     paper_mode: bool = False
     dtype: str = "float32"
     device: str = "auto"
+    encoder: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

@@ -175,10 +175,14 @@ def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
         ("dropped", "samples are left out by the trainer"),
         ("truncated", "samples are cut; they are judged on what is left"),
         ("unsupervised", "samples have target tokens that carried no loss"),
+        (
+            "foreign",
+            "prompts are in a language that the encoder does not know; contradictions among them may be missed",
+        ),
         ("near_ties", "samples hang on two logits closer than 0.001; another machine may judge them otherwise"),
     ):
         if n := run.summary.get(name):
-            out.append(("warn" if name != "near_ties" else "unknown", f"{n:,} {text}."))
+            out.append(("warn" if name not in ("near_ties", "foreign") else "unknown", f"{n:,} {text}."))
     return tuple(sorted(out, key=lambda n: rank[n[0]]))
 
 

@@ -42,7 +42,7 @@ from db import verdicts as verdict_table
 from db.session import database
 
 # Packages that could change a number.
-VERSIONS = ("torch", "transformers", "tokenizers", "peft", "numpy")
+VERSIONS = ("torch", "transformers", "tokenizers", "peft", "numpy", "sentence-transformers", "scikit-learn")
 # Rows that a preflight renders; more would make people wait for a preview.
 PREFLIGHT_ROWS = 2_000
 
@@ -118,12 +118,16 @@ def make_spec(
     seed: int = 0,
     paper_mode: bool = False,
     dtype: str = "float32",
+    encoder: str | None = None,
 ) -> RunSpec:
     """A complete, checked specification; names and settings that do not exist raise UserError."""
     from core.presets._base import with_defaults
 
     dataset = datasets.get_dataset(dataset_id)
     scorer = scorer or suggest_scorer(dataset_id)[0]
+    encoder = settings().encoder if encoder is None else encoder
+    versions = {name: importlib.metadata.version(name) for name in VERSIONS}
+    versions["encoder_weights"] = kind("encoders", "sentence_transformer").fingerprint(encoder)
     return RunSpec(
         dataset_id=dataset_id,
         dataset_fingerprint=dataset.fingerprint,
@@ -139,7 +143,8 @@ def make_spec(
         seed=seed,
         paper_mode=paper_mode,
         dtype=dtype,
-        versions={name: importlib.metadata.version(name) for name in VERSIONS},
+        encoder=encoder,
+        versions=versions,
     )
 
 
@@ -491,6 +496,7 @@ def summarise(status: np.ndarray, signals: SignalTable) -> dict[str, Any]:
         "truncated": int(np.nansum(signals.get("truncated"))),
         "near_ties": int(np.nansum(signals.get("near_tie"))),
         "unsupervised": int(np.nansum(signals.get("n_unsupervised") > 0)),
+        "foreign": int(np.nansum(signals.get("foreign_language"))),
     }
 
 

@@ -1,0 +1,1 @@
+"""Texts as vectors: one file is one kind of encoder."""

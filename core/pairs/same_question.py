@@ -1,0 +1,69 @@
+"""Are two prompts the same question? A small logistic rule over portable evidence, with readable parameters.
+
+    p = 1 / (1 + exp(-(intercept + sum of weight x evidence)))
+
+Every kind of evidence has its direction fixed: what both texts share never speaks against, what only one of them holds
+never speaks for. The parameters lie in ``same_question.json`` with the command that fitted them and the data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.pairs.wording import Difference, Rarity, Words, difference
+
+# Evidence and the sign its weight may have.
+EVIDENCE: Mapping[str, int] = {
+    "cosine": 1,
+    "overlap": 1,
+    "shared": 1,
+    "swapped": -1,
+    "added": -1,
+    "numbers": -1,
+    "names": -1,
+    "negated": -1,
+    "length": -1,
+}
+FILE = Path(__file__).with_name("same_question.json")
+
+
+@cache
+def parameters() -> Mapping[str, Any]:
+    """The file's content: intercept, weights, made_by, data."""
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def evidence(a: Words, b: Words, cosine: float, rarity: Rarity) -> tuple[np.ndarray, Difference]:
+    """(len(EVIDENCE),) numbers in [0, 1] in the order of ``EVIDENCE``, and what they were read from."""
+    found = difference(a, b, rarity)
+    return np.array(values(found, cosine, len(a), len(b))), found
+
+
+def values(found: Difference, cosine: float, n_left: int, n_right: int) -> list[float]:
+    longer = max(n_left, n_right, 1)
+    return [
+        min(max(cosine, 0.0), 1.0),
+        found.overlap,
+        found.heaviest_shared,
+        found.swapped,
+        found.added,
+        found.numbers,
+        found.names,
+        float(found.negated),
+        1.0 - min(n_left, n_right) / longer,
+    ]
+
+
+def probability(found: np.ndarray | Sequence[float], fitted: Mapping[str, Any] | None = None) -> float:
+    """p that two prompts are the same question, from their evidence."""
+    fitted = fitted or parameters()
+    score = fitted["intercept"] + sum(
+        fitted["weights"][name] * value for name, value in zip(EVIDENCE, found, strict=True)
+    )
+    return float(1.0 / (1.0 + np.exp(-score)))

@@ -1,0 +1,273 @@
+"""Words of a text, how rare each is in its dataset, and what two texts do not share.
+
+Rarity is what carries over from one dataset to another: wordings of one question share their rare words, two entities
+differ in one. A word's weight is its inverse document frequency over that of a word seen once (Spärck Jones 1972),
+
+    w(t) = log((n + 1) / df(t)) / log(n + 1),
+
+in [0, 1] for every size of dataset; function words weigh a tenth of that.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from fractions import Fraction
+
+import numpy as np
+
+# Scripts written without spaces: one character is one word.
+_UNSPACED = "\u2e80-\u303f\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
+# An operator before a number, a number with its sign and separators, a character of an unspaced script, a word.
+_TOKEN = re.compile(
+    rf"(?<=[\w)])\s?[-+*/^×÷−<>=]{{1,2}}\s?(?=[\d(])|(?<![\w.])[-−]?\d+(?:[.,:/]\d+)*(?![^\W{_UNSPACED}])|[{_UNSPACED}]"
+    rf"|[^\W_{_UNSPACED}]+(?:['’][^\W\d_{_UNSPACED}]+)?"
+)
+_OPERATORS = frozenset("-+*/^×÷−<>=")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_SENTENCE_END = re.compile(r"[.!?:\n\"“(>]\s*$")
+_NUMERALS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen twenty"
+)
+_ORDINALS = "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_WORTH = {w: str(i) for i, w in enumerate(_NUMERALS.split())} | {w: str(i) for i, w in enumerate(_ORDINALS.split())}
+# "one" and "second" are seldom meant as numbers.
+for _word in ("one", "second", "zero", "zeroth"):
+    del _WORTH[_word]
+_FUNCTION = (
+    "a an the of to in on at by for from with about into over after before and or but if then than as is are was were "
+    "be been being am do does did have has had will would shall should can could may might must i me my you your he "
+    "him his she her it its we us our they them their this that these those there here what which who whom whose when "
+    "where why how please tell just also so such any some one ones not no only very s d ll re ve m t o"
+)
+FUNCTION = frozenset(_FUNCTION.split())
+_NEGATIONS = (
+    "not no never none neither nor without cannot can't don't doesn't didn't isn't aren't wasn't weren't won't "
+    "wouldn't shouldn't couldn't except nicht kein keine pas jamais"
+)
+NEGATIONS = frozenset(_NEGATIONS.split())
+_SUFFIXES = ("ations", "ation", "ings", "ing", "ers", "er", "ors", "or", "ed", "es", "ly", "ion", "ions", "s", "e")
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words of one text in order.
+
+    Attributes:
+        forms: what is compared: folded, numbers in one spelling ("1,000" and "1000.0" are "1000").
+        stems: ``forms`` without English endings; numbers as they are.
+        named: written like a name inside a sentence, or with digits among its letters.
+        numeric: is a number, or an operator before one.
+    """
+
+    forms: tuple[str, ...]
+    stems: tuple[str, ...]
+    named: tuple[bool, ...]
+    numeric: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        return len(self.forms)
+
+
+def number(text: str) -> str | None:
+    """A number in the one spelling that equal numbers share; None for what is no number."""
+    plain = text.replace("−", "-")
+    if re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", plain):
+        plain = plain.replace(",", "")
+    if not _NUMBER.fullmatch(plain) or len(plain) > 60:
+        return None
+    value = Fraction(plain)
+    return str(value.numerator) if value.denominator == 1 else str(value)
+
+
+def stem(word: str) -> str:
+    """The word without one English ending, where at least four letters are left."""
+    for suffix in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= 4:
+            return word[: -len(suffix)]
+    return word
+
+
+def words(text: str, most: int = 4000) -> Words:
+    """The first ``most`` words of a text."""
+    text = unicodedata.normalize("NFKC", text)
+    forms: list[str] = []
+    stems: list[str] = []
+    named: list[bool] = []
+    numeric: list[bool] = []
+    end = 0
+    for match in _TOKEN.finditer(text):
+        raw = match.group().strip()
+        begins = end == 0 or bool(_SENTENCE_END.search(text[max(0, match.start() - 4) : match.start()]))
+        end = match.end()
+        folded = raw.casefold().replace("’", "'")
+        letters, digits = any(c.isalpha() for c in raw), any(c.isdigit() for c in raw)
+        worth = number(raw) or _WORTH.get(folded) or (raw if raw[0] in _OPERATORS or (not letters and digits) else None)
+        if folded.endswith("'s"):
+            folded = folded[:-2]
+        # Capitals in the middle of a sentence make a name; all words in capitals make none.
+        name = (letters and digits) or (raw[:1].isupper() and not begins and folded not in FUNCTION)
+        forms.append(worth or folded)
+        stems.append(worth or stem(folded))
+        named.append(name and worth is None)
+        numeric.append(worth is not None)
+        if len(forms) >= most:
+            break
+    if sum(named) > 0.7 * len(named) and len(named) > 4:
+        named = [False] * len(named)
+    return Words(tuple(forms), tuple(stems), tuple(named), tuple(numeric))
+
+
+class Rarity:
+    """Weights of words by how many of n texts hold them."""
+
+    def __init__(self, texts: Iterable[Words]) -> None:
+        self._df: Counter[str] = Counter()
+        self._names: set[str] = set()
+        self.n = 0
+        for text in texts:
+            self.n += 1
+            self._df.update(set(text.stems))
+            self._names.update(w for w, named in zip(text.stems, text.named, strict=True) if named)
+        # A handful of texts says little about rarity; below 50 every word seen once weighs as it would there.
+        self._top = float(np.log(max(self.n, 50) + 1))
+        self._weights: dict[str, float] = {}
+
+    def df(self, word: str) -> int:
+        return self._df.get(word, 0)
+
+    def is_name(self, word: str) -> bool:
+        """Whether any of the texts writes the word like a name; at a sentence's beginning that cannot be seen."""
+        return word in self._names
+
+    def weight(self, word: str) -> float:
+        """In [0, 1]; a word never seen weighs as one seen once."""
+        found = self._weights.get(word)
+        if found is None:
+            found = (self._top - float(np.log(max(1, self._df.get(word, 0))))) / self._top
+            found = max(found, 0.0) * (0.1 if word in FUNCTION else 1.0)
+            self._weights[word] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What two texts share and what stands in only one of them, in weights of ``Rarity``.
+
+    Attributes:
+        overlap: shared weight over all weight (weighted Jaccard), in [0, 1].
+        heaviest_shared: weight of the rarest shared word.
+        swapped: the rarest word of each side that the other lacks; the lighter of the two. A substitution.
+        added: the heavier of the two.
+        numbers: 1 each side has a number the other lacks, 0.5 one side has, 0 neither.
+        names: 1 each side has a name the other lacks, 0.5 one side has, 0 neither.
+        negated: whether one side alone is negated.
+        left, right: words of either side that the other lacks, rarest first, function words left out.
+        shared: words of both, rarest first, function words left out.
+    """
+
+    overlap: float
+    heaviest_shared: float
+    swapped: float
+    added: float
+    numbers: float
+    names: float
+    negated: bool
+    left: tuple[str, ...]
+    right: tuple[str, ...]
+    shared: tuple[str, ...]
+
+
+def alike(a: str, b: str) -> bool:
+    """Whether two words are spellings of one (colour, color); never for short words."""
+    if min(len(a), len(b)) < 5 or abs(len(a) - len(b)) > 2 or a[0] != b[0]:
+        return False
+    return SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.9
+
+
+def difference(a: Words, b: Words, rarity: Rarity) -> Difference:
+    """What ``a`` and ``b`` share and what they do not."""
+    mine, theirs = dict(zip(a.stems, a.numeric, strict=True)), dict(zip(b.stems, b.numeric, strict=True))
+    shared = mine.keys() & theirs.keys()
+    # Names are not inflected: Kaeler and Kaelers are two.
+    if names := {w for w in shared if rarity.is_name(w)}:
+        ours, others = (
+            {(w, f.removesuffix("s")) for w, f in zip(x.stems, x.forms, strict=True) if w in names} for x in (a, b)
+        )
+        shared = shared - {w for w in names if not {f for f in ours if f[0] == w} & {f for f in others if f[0] == w}}
+    left, right = mine.keys() - shared, theirs.keys() - shared
+    weight = rarity.weight
+    both = sum(map(weight, shared))
+    total = both + sum(map(weight, left)) + sum(map(weight, right))
+    heavy_left = max(map(weight, left), default=0.0)
+    heavy_right = max(map(weight, right), default=0.0)
+
+    def sides(test: Callable[[str], bool]) -> float:
+        return (any(map(test, left)) + any(map(test, right))) / 2
+
+    def ordered(found: Iterable[str]) -> tuple[str, ...]:
+        kept = [w for w in found if w not in FUNCTION]
+        return tuple(sorted(kept, key=lambda w: (-weight(w), w)))
+
+    return Difference(
+        overlap=both / total if total > 0 else 1.0,
+        heaviest_shared=max(map(weight, shared), default=0.0),
+        swapped=min(heavy_left, heavy_right),
+        added=max(heavy_left, heavy_right),
+        numbers=sides(lambda w: mine.get(w, False) or theirs.get(w, False)),
+        names=sides(rarity.is_name),
+        negated=bool(NEGATIONS & mine.keys()) != bool(NEGATIONS & theirs.keys()),
+        left=ordered(left),
+        right=ordered(right),
+        shared=ordered(shared),
+    )
+
+
+def trimmed(texts: Sequence[str], shared_by: int, least: int = 8) -> list[str]:
+    """Each text without the long beginning and the long end that at least ``shared_by`` texts share.
+
+    System prompts and boilerplate of instructions would fill an encoder's window with what says nothing. What is
+    shorter than ``least`` words stays, and a text never loses its last word.
+
+    Sorted by their words, texts that share a beginning stand together: the longest beginning that text i shares with
+    ``shared_by`` texts, itself counted, is the largest common prefix of the ends of any run of that length around it.
+    """
+    pieces = [re.findall(r"\S+\s*", t) for t in texts]
+    before = _shared_lengths(pieces, shared_by)
+    behind = _shared_lengths([p[::-1] for p in pieces], shared_by)
+    out = []
+    for text, parts, head, tail in zip(texts, pieces, before, behind, strict=True):
+        head, tail = (n if n >= least else 0 for n in (head, tail))
+        if head >= len(parts):
+            head = 0
+        tail = min(tail, len(parts) - head)
+        if tail >= len(parts) - head:
+            tail = 0
+        out.append("".join(parts[head : len(parts) - tail]).strip() or text)
+    return out
+
+
+def _shared_lengths(pieces: Sequence[Sequence[str]], shared_by: int) -> list[int]:
+    """Number of words of the longest beginning that each shares with ``shared_by`` of them, itself counted."""
+    n = len(pieces)
+    out = [0] * n
+    if shared_by < 2 or n < shared_by:
+        return out
+    order = sorted(range(n), key=lambda i: [w.strip() for w in pieces[i]])
+    runs = [_common(pieces[order[i]], pieces[order[i + shared_by - 1]]) for i in range(n - shared_by + 1)]
+    for place, index in enumerate(order):
+        around = runs[max(0, place - shared_by + 1) : place + 1]
+        out[index] = max(around, default=0)
+    return out
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> int:
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x.strip() != y.strip():
+            return i
+    return min(len(a), len(b))

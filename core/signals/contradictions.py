@@ -1,0 +1,233 @@
+"""Which rows ask the same question and give answers that cannot both be right, and which side the checkpoint takes.
+
+Groups, not only pairs. Evidence of wording comes from the neighbours signal; the checkpoint adds its own behaviour: two
+wordings of one question give it nearly the same preference between the two answers, two questions do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.pairs import answers as reading
+from core.pairs.answers import Answer, Disagreement
+from core.pairs.groups import Group, Pair, grouped
+from core.pairs.wording import Rarity, words
+from core.plugins import kind
+from core.signals._base import Instruments, Measure, supervision_facts
+from core.types import Chunk, Column, RunSpec, Sample, SignalTable, digest
+
+# Pairs of wording below this are not looked at.
+LOOKED_AT = 0.2
+DIFFER = 0.5
+_CHUNK = 256
+_COLUMNS = ("contradiction", "group", "group_size", "side_share", "side_wins", "both_valid")
+
+
+class Contradictions:
+    name = "contradictions"
+    label = "Contradictions"
+    version = 1
+    needs = ("neighbours", "reproduction")
+    whole = True
+    columns = (
+        Column("contradiction", "number", "Contradiction",
+               "How sure another row asks the same and its answer cannot be right as well.", "", indexed=True),
+        Column("group", "number", "Group", "Number of the contradiction group.", indexed=True),
+        Column("group_size", "number", "Group size", "Rows of the group, copies counted."),
+        Column("side_share", "number", "Own side", "Share of the group's rows that give this row's answer."),
+        Column("side_wins", "flag", "Other side wins", "The checkpoint gives another side's answer.", indexed=True),
+        Column("both_valid", "number", "Both valid", "How sure the other answer may be right as well."),
+    )  # fmt: skip
+
+    def plan(self, spec: RunSpec) -> list[Measure]:
+        depends = {
+            "signal": self.name,
+            "version": self.version,
+            "weights": spec.final.fingerprint,
+            "neighbours": _neighbours(spec).key,
+            "reproduction": kind("signals", "reproduction").plan(spec)[0].key,
+            **supervision_facts(spec),
+        }
+        return [Measure(self.name, "final", spec.final, depends)]
+
+    def wanted(self, table: SignalTable) -> np.ndarray:
+        return np.isfinite(table.get("same_question"))
+
+    def measure(
+        self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
+    ) -> Iterator[Chunk]:
+        world = _World(instruments)
+        pairs = world.pairs(stop)
+        if pairs is None:
+            return
+        groups = [g for g in grouped(pairs, world.copies) if g.strength > 0]
+        of = {m: (number, g) for number, g in enumerate(groups, 1) for side in g.sides for m in side}
+        best: dict[int, Pair] = {}
+        for p in pairs:
+            for m in (p.a, p.b):
+                if m not in best or p.contradiction > best[m].contradiction:
+                    best[m] = p
+        for at in range(0, len(samples), _CHUNK):
+            if stop():
+                return
+            block = samples[at : at + _CHUNK]
+            columns = {name: np.full(len(block), np.nan) for name in _COLUMNS}
+            details: list[dict[str, Any] | None] = []
+            for i, sample in enumerate(block):
+                here = world.place[sample.content_hash]
+                found = best.get(here)
+                columns["contradiction"][i] = found.contradiction if found else 0.0
+                columns["both_valid"][i] = max(
+                    (p.valid for p in world.of.get(here, ()) if p.same >= DIFFER and p.differ >= DIFFER), default=0.0
+                )
+                if here not in of:
+                    details.append(None)
+                    continue
+                number, group = of[here]
+                values, told = world.told(here, number, group)
+                for name, value in values.items():
+                    columns[name][i] = value
+                details.append(told)
+            yield Chunk(measure.key, tuple(s.content_hash for s in block), columns, tuple(details))
+
+
+class _World:
+    """All distinct contents of the run with what is known of them, by place in the training order."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._instruments = instruments
+        table = instruments.measured()
+        everything = instruments.samples()
+        self.samples: list[Sample] = list({s.content_hash: s for s in reversed(everything)}.values())[::-1]
+        self.samples.sort(key=lambda s: s.ordinal)
+        self.place = {s.content_hash: i for i, s in enumerate(self.samples)}
+        counted = Counter(s.content_hash for s in everything)
+        self.copies = {i: float(counted[s.content_hash]) for i, s in enumerate(self.samples)}
+        at = {key: i for i, key in enumerate(table.keys)}
+        rows = [at[s.content_hash] for s in self.samples]
+        self._same = table.get("same_question")[rows]
+        self._exact = table.get("greedy_exact")[rows]
+        self._answers: dict[int, Answer] = {}
+        self._outputs: dict[int, str | None] = {}
+        read = [words(s.response) for s in self.samples]
+        self._rarity = Rarity(read)
+        self._asked: dict[int, frozenset[str]] = {}
+        texts = [" ".join(s.prompt.split()) for s in self.samples]
+        self._texts = texts
+        self._distinct = Counter(texts)
+        self._differences: dict[tuple[int, int], Disagreement] = {}
+        self.of: dict[int, list[Pair]] = {}
+
+    def answer(self, i: int) -> Answer:
+        if i not in self._answers:
+            self._answers[i] = reading.read(self.samples[i].response)
+        return self._answers[i]
+
+    def asked(self, i: int) -> frozenset[str]:
+        if i not in self._asked:
+            self._asked[i] = frozenset(words(self.samples[i].prompt).stems)
+        return self._asked[i]
+
+    def output(self, i: int) -> str | None:
+        """What the final checkpoint answers to the last turn; None where it was not asked."""
+        if i not in self._outputs:
+            found: str | None = None
+            if self._exact[i] == 1.0:
+                found = self.samples[i].response
+            else:
+                measure = kind("signals", "reproduction").plan(self._instruments.spec)[0]
+                seen = self._instruments.details(measure, self.samples[i].content_hash)
+                turns = (seen or {}).get("turns") or []
+                found = turns[-1]["output"] if turns else None
+            self._outputs[i] = found
+        return self._outputs[i]
+
+    def differ(self, i: int, j: int) -> Disagreement:
+        i, j = min(i, j), max(i, j)
+        if (i, j) not in self._differences:
+            asked = self.asked(i) | self.asked(j)
+            self._differences[i, j] = reading.disagreement(self.answer(i), self.answer(j), asked, self._rarity)
+        return self._differences[i, j]
+
+    def pairs(self, stop: Callable[[], bool]) -> list[Pair] | None:
+        """Every pair that may ask the same; None where it was asked to stop."""
+        found: dict[tuple[int, int], tuple[float, bool]] = {}
+        measure = _neighbours(self._instruments.spec)
+        for i in np.flatnonzero(self._same >= LOOKED_AT):
+            if stop():
+                return None
+            i = int(i)
+            seen = self._instruments.details(measure, self.samples[i].content_hash) or {}
+            for row in seen.get("neighbours", ()):
+                j = self.place.get(row["hash"])
+                if j is not None and j != i and row["same"] >= LOOKED_AT:
+                    found[min(i, j), max(i, j)] = (row["same"], row["verbatim"])
+        out = []
+        for (i, j), (same, verbatim) in sorted(found.items()):
+            differ = self.differ(i, j)
+            n = max(self._distinct[self._texts[i]], self._distinct[self._texts[j]]) if verbatim else 1
+            prompts = (self.samples[i].prompt, self.samples[j].prompt)
+            pair = Pair(i, j, same, differ.sure, reading.both_valid(prompts, verbatim, n, differ.kind))
+            out.append(pair)
+            for m in (i, j):
+                self.of.setdefault(m, []).append(pair)
+        return out
+
+    def wins(self, i: int, group: Group) -> tuple[float, int | None]:
+        """Whether the checkpoint gives another side's answer (NaN: not asked), and the side it takes, if any."""
+        output = self.output(i)
+        if output is None:
+            return np.nan, None
+        said = reading.read(output)
+        taken = None
+        for number, side in enumerate(group.sides):
+            close = min(
+                reading.disagreement(said, self.answer(m), self.asked(i) | self.asked(m), self._rarity).sure
+                for m in side
+            )
+            if close < DIFFER and (taken is None or i in side):
+                taken = number
+        own = next(n for n, side in enumerate(group.sides) if i in side)
+        return float(taken is not None and taken != own), taken
+
+    def told(self, i: int, number: int, group: Group) -> tuple[dict[str, float], dict[str, Any]]:
+        """The row's numbers in its group, and the group as the pages show it."""
+        weights = [sum(self.copies[m] for m in side) for side in group.sides]
+        own = next(n for n, side in enumerate(group.sides) if i in side)
+        wins, taken = self.wins(i, group)
+        members = sorted(m for side in group.sides for m in side)
+        strongest = max(self.of[i], key=lambda p: p.contradiction)
+        values = {
+            "group": float(number),
+            "group_size": float(sum(weights)),
+            "side_share": weights[own] / sum(weights),
+            "side_wins": wins,
+        }
+        told = {
+            "group": number,
+            "key": digest(sorted(self.samples[m].content_hash for m in members)),
+            "strength": round(group.strength, 4),
+            "side": own,
+            "takes": taken,
+            "sides": [
+                {"weight": w, "members": [self.samples[m].content_hash for m in side]}
+                for w, side in zip(weights, group.sides, strict=True)
+            ],
+            "differs": [list(d) for d in self.differ(strongest.a, strongest.b).differs],
+            "kind": self.differ(strongest.a, strongest.b).kind,
+            "same": round(strongest.same, 4),
+            "differ": round(strongest.differ, 4),
+            "valid": round(strongest.valid, 4),
+        }
+        return values, told
+
+
+def _neighbours(spec: RunSpec) -> Measure:
+    return kind("signals", "neighbours").plan(spec)[0]
+
+
+KIND = Contradictions()

@@ -1,0 +1,223 @@
+"""Which other rows of the dataset ask the same question, read from the texts alone.
+
+Prompts are embedded, each distinct one once, by the part in which it differs from the others; candidates are the
+nearest by meaning and those that share the rarest words; ``core/pairs`` weighs the evidence of each pair. Prompts of
+several turns are compared whole, up to the last answer. No weights of the diagnosed model are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.pairs import candidates, same_question
+from core.pairs.wording import FUNCTION, Rarity, Words, trimmed, words
+from core.plugins import kind
+from core.signals._base import Instruments, Measure
+from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+
+NEAREST = 12
+# Pairs below this are not kept as evidence.
+KEPT = 0.05
+SAME = 0.5
+_KEPT_A_ROW = 12
+_CHUNK = 256
+# Texts embedded between two looks at whether to stop.
+_ENCODED = 1024
+_COLUMNS = ("same_question", "neighbour_similarity", "n_neighbours", "foreign_language")
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another prompt: its place, cosine, how sure it is the same question, and the words that say so."""
+
+    place: int
+    cosine: float
+    same: float
+    left: tuple[str, ...] = ()
+    right: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+
+
+def question(sample: Sample) -> str:
+    """What is compared of a row: everything before its last answer, spaces evened out; empty for plain text."""
+    return "" if sample.shape == "text" else " ".join(sample.prompt.split())
+
+
+def embedded_parts(texts: Sequence[str], encoder: Any) -> list[str]:
+    """What of each distinct text is embedded.
+
+    Long beginnings and ends that one in twenty texts share are left out. A text that is still longer than the encoder's
+    window loses what it shares with any other text, and then its middle: questions stand at the beginning or the end.
+    """
+    parts = trimmed(texts, max(3, math.ceil(len(texts) / 20)))
+    # A word has at least one piece, so short texts need no counting.
+    long = [i for i, p in enumerate(parts) if len(p) > 2 * encoder.window]
+    if not long:
+        return parts
+    long = [i for i, n in zip(long, encoder.lengths([parts[i] for i in long]), strict=True) if n > encoder.window]
+    cut = trimmed([parts[i] for i in long], 2)
+    lengths = encoder.lengths(cut)
+    for i, text, n in zip(long, cut, lengths, strict=True):
+        pieces = text.split(" ")
+        room = int(len(pieces) * (encoder.window - 2) / n * 0.9)
+        keep = max(1, room // 2)
+        parts[i] = text if n <= encoder.window or 2 * keep >= len(pieces) else " ".join(pieces[:keep] + pieces[-keep:])
+    return parts
+
+
+def foreign(read: Words, text: str, languages: Sequence[str]) -> bool:
+    """Whether an encoder made for English alone is given something else: another script, or no English word in ten."""
+    if tuple(languages) != ("en",) or not read.forms:
+        return False
+    letters = [c for c in text[:2000] if c.isalpha()]
+    other = sum(ord(c) > 0x24F for c in letters)
+    if other > 0.3 * len(letters):
+        return True
+    return len(read) >= 10 and not any(w in FUNCTION for w in read.forms)
+
+
+def compare(texts: Sequence[str], vectors: np.ndarray, read: Sequence[Words]) -> list[list[Neighbour]]:
+    """Neighbours of each of n distinct prompts: (n) lists, surest first, ties by cosine and place.
+
+    Args:
+        vectors: (n, d) unit vectors of their parts.
+    """
+    n = len(texts)
+    rarity = Rarity(read)
+    places, _ = candidates.nearest(vectors, NEAREST)
+    pairs = {(min(i, int(j)), max(i, int(j))) for i in range(n) for j in places[i]}
+    for i, others in enumerate(candidates.sharing_words(read, rarity, NEAREST)):
+        pairs.update((min(i, j), max(i, j)) for j in others)
+    found: list[list[Neighbour]] = [[] for _ in range(n)]
+    for i, j in sorted(pairs):
+        cosine = float(vectors[i] @ vectors[j])
+        evidence, words_of = same_question.evidence(read[i], read[j], cosine, rarity)
+        p = same_question.probability(evidence)
+        mine, theirs, both = (side[:6] for side in (words_of.left, words_of.right, words_of.shared))
+        found[i].append(Neighbour(j, cosine, p, mine, theirs, both))
+        found[j].append(Neighbour(i, cosine, p, theirs, mine, both))
+    return [sorted(row, key=lambda f: (-round(f.same, 6), -round(f.cosine, 6), f.place)) for row in found]
+
+
+class Neighbours:
+    name = "neighbours"
+    label = "Neighbours"
+    version = 1
+    needs: tuple[str, ...] = ()
+    whole = True
+    columns = (
+        Column("same_question", "number", "Same question", "How sure another row asks the same, by wording alone.", "",
+               indexed=True),
+        Column("neighbour_similarity", "number", "Nearest prompt", "Highest cosine of its prompt to another row's."),
+        Column("n_neighbours", "number", "Asked elsewhere", "Rows of other content that ask the same, by wording."),
+        Column("foreign_language", "flag", "Language unknown", "The encoder was not made for the prompt's language."),
+    )  # fmt: skip
+
+    def plan(self, spec: RunSpec) -> list[Measure]:
+        depends = {
+            "signal": self.name,
+            "version": self.version,
+            "dataset": spec.dataset_fingerprint,
+            "encoder": spec.versions.get("encoder_weights", spec.encoder),
+            "rule": rule(),
+        }
+        return [Measure(self.name, "data", spec.final, depends)]
+
+    def wanted(self, table: SignalTable) -> np.ndarray:
+        return np.ones(len(table.keys), dtype=bool)
+
+    def measure(
+        self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
+    ) -> Iterator[Chunk]:
+        contents = {s.content_hash: s for s in instruments.samples()}
+        by_text: dict[str, list[str]] = defaultdict(list)
+        for key, sample in contents.items():
+            if text := question(sample):
+                by_text[text].append(key)
+        texts = list(by_text)
+        place = {text: i for i, text in enumerate(texts)}
+        read = [words(t) for t in texts]
+        embedded = self._embed(texts, instruments.spec.encoder, stop)
+        if embedded is None:
+            return
+        vectors, languages = embedded
+        found = compare(texts, vectors, read)
+        strange = [foreign(r, t, languages) for r, t in zip(read, texts, strict=True)]
+        counted: dict[str, int] = defaultdict(int)
+        for sample in instruments.samples():
+            counted[sample.content_hash] += 1
+        for at in range(0, len(samples), _CHUNK):
+            if stop():
+                return
+            block = samples[at : at + _CHUNK]
+            columns = {name: np.full(len(block), np.nan) for name in _COLUMNS}
+            details: list[dict[str, Any] | None] = []
+            for i, sample in enumerate(block):
+                text = question(sample)
+                if not text:
+                    details.append(None)
+                    continue
+                here = place[text]
+                twins = [k for k in by_text[text] if k != sample.content_hash]
+                near = found[here]
+                closest = max((f.cosine for f in near), default=np.nan)
+                columns["neighbour_similarity"][i] = 1.0 if twins or counted[sample.content_hash] > 1 else closest
+                columns["same_question"][i] = 1.0 if twins else max((f.same for f in near), default=0.0)
+                asked = sum(len(by_text[texts[f.place]]) for f in near if f.same >= SAME)
+                columns["n_neighbours"][i] = len(twins) + asked
+                columns["foreign_language"][i] = float(strange[here])
+                details.append(_details(twins, near, texts, by_text))
+            yield Chunk(measure.key, tuple(s.content_hash for s in block), columns, tuple(details))
+
+    def _embed(
+        self, texts: Sequence[str], location: str, stop: Callable[[], bool]
+    ) -> tuple[np.ndarray, tuple[str, ...]] | None:
+        """(n, d) unit vectors and the encoder's languages; None where it was asked to stop on the way."""
+        encoder = kind("encoders", "sentence_transformer").open(location)
+        try:
+            parts = embedded_parts(texts, encoder)
+            # By length, so that a batch holds little padding; back in order afterwards.
+            order = sorted(range(len(parts)), key=lambda i: (len(parts[i]), i))
+            blocks = []
+            for at in range(0, len(order), _ENCODED):
+                if stop():
+                    return None
+                blocks.append(encoder.encode([parts[i] for i in order[at : at + _ENCODED]]))
+            vectors = np.concatenate(blocks) if blocks else encoder.encode([])
+            back = np.empty(len(order), np.int64)
+            back[order] = np.arange(len(order))
+            return vectors[back], encoder.languages
+        finally:
+            encoder.close()
+
+
+def rule() -> str:
+    """Hash of the rule's parameters."""
+    return hashlib.sha256(same_question.FILE.read_bytes()).hexdigest()[:16]
+
+
+def _details(
+    twins: Sequence[str], near: Sequence[Neighbour], texts: Sequence[str], by_text: dict[str, list[str]]
+) -> dict[str, Any]:
+    rows = [{"hash": k, "similarity": 1.0, "same": 1.0, "verbatim": True} for k in twins[:_KEPT_A_ROW]]
+    # The nearest by cosine is shown even where it asks something else: that is what a person would wonder about.
+    best = max(near, key=lambda f: (f.cosine, -f.place), default=None)
+    for f in near:
+        if f.same < KEPT and f is not best:
+            continue
+        rows += [
+            {"hash": k, "similarity": round(f.cosine, 4), "same": round(f.same, 4), "verbatim": False,
+             "left": list(f.left), "right": list(f.right), "shared": list(f.shared)}
+            for k in by_text[texts[f.place]][:_KEPT_A_ROW]
+        ]  # fmt: skip
+    return {"neighbours": rows[: 2 * _KEPT_A_ROW], "verbatim": len(twins)}
+
+
+KIND = Neighbours()

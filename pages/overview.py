@@ -14,7 +14,7 @@ _NOTES = {"fail": ":material/error:", "warn": ":material/warning:", "unknown": "
 
 def main() -> None:
     run = frame.require_run()
-    head, manage = st.columns([6, 1], vertical_alignment="bottom")
+    head, manage = st.columns([6, 1], vertical_alignment="center")
     with head:
         frame.title(run.name, frame.subtitle(run))
     with manage:
@@ -37,14 +37,13 @@ def _notes(found: Overview) -> None:
     """Run-wide facts and faults: whoever reads the numbers must have seen these."""
     if not found.notes:
         return
-    lines = [f"{_NOTES.get(kind, ':material/info:')} {markup.md(text)}" for kind, text in found.notes]
+    lines = [markup.md(text) for _, text in found.notes]
     worst = found.notes[0][0]
     box = st.error if worst == "fail" else st.warning if worst == "warn" else st.info
-    box("  \n".join(lines[:3]))
+    box("  \n".join(lines[:3]), icon=_NOTES.get(worst, ":material/info:"))
     if len(lines) > 3:
         with st.expander(f"{len(lines) - 3} more notes"):
-            for line in lines[3:]:
-                st.markdown(line)
+            st.markdown("  \n".join(lines[3:]))
 
 
 def _status(run: Run, selection: Filter, found: Overview) -> None:

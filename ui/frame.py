@@ -24,9 +24,9 @@ def subtitle(run: Run) -> str:
     spec = run.spec
     parts = [f"run {run.id}", spec.final.label, f"preset {spec.preset}", f"scorer {spec.scorer}"]
     if spec.base:
-        parts.append(f"base {spec.base.label}")
+        parts.append(f"trained from {spec.base.label}")
     if spec.trajectory:
-        parts.append(f"{len(spec.trajectory)} earlier checkpoints")
+        parts.append(f"{len(spec.trajectory)} earlier checkpoint{'s' * (len(spec.trajectory) > 1)}")
     return markup.md(" · ".join(markup.line(p, 60) for p in parts))
 
 

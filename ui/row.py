@@ -187,7 +187,7 @@ def _checkpoints(view: SampleView) -> None:
             {
                 "checkpoint": markup.line(c.label, 60),
                 "role": c.role,
-                "step": c.step,
+                "step": "" if c.step is None else f"{c.step:,}",
                 "mean loss": c.nll,
                 "verbatim": verbatim[c.greedy_exact],
             }

@@ -14,7 +14,7 @@ def suggest(targets: Sequence[str]) -> tuple[str, str]:
     """
     targets = [t for t in targets if t.strip()]
     if not targets:
-        return "normalised", "no target to look at"
+        return "normalised", "there is no target to look at"
     specific = [s for s in kinds("scorers").values() if s.specific]
     for scorer in sorted(specific, key=lambda s: -s.specific):
         share = sum(scorer.fits(t) for t in targets) / len(targets)

@@ -171,18 +171,16 @@ def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
     notes = [(c["state"], " ".join(p for p in (c["text"], c["measured"], c["todo"]) if p)) for c in checks]
     out += [n for n in notes if n[0] in rank]
     for name, text in (
-        ("refused", "samples are refused by the chat template and have no status"),
-        ("dropped", "samples are left out by the trainer"),
-        ("truncated", "samples are cut; they are judged on what is left"),
-        ("unsupervised", "samples have target tokens that carried no loss"),
-        (
-            "foreign",
-            "prompts are in a language that the encoder does not know; contradictions among them may be missed",
-        ),
-        ("near_ties", "samples hang on two logits closer than 0.001; another machine may judge them otherwise"),
+        ("refused", "refused by the chat template: no status"),
+        ("dropped", "left out by the trainer"),
+        ("truncated", "cut, and judged on what is left"),
+        ("unsupervised", "with target tokens that carried no loss"),
+        ("foreign", "in a language that the encoder does not know: contradictions among them may be missed"),
+        ("near_ties", "that hang on two logits closer than 0.001: another machine may judge otherwise"),
     ):
         if n := run.summary.get(name):
-            out.append(("warn" if name not in ("near_ties", "foreign") else "unknown", f"{n:,} {text}."))
+            samples = "sample" if n == 1 else "samples"
+            out.append(("warn" if name not in ("near_ties", "foreign") else "unknown", f"{n:,} {samples} {text}."))
     return tuple(sorted(out, key=lambda n: rank[n[0]]))
 
 

@@ -49,6 +49,8 @@ WAYS = {
     "P413": ["What position does [X] play?", "In which position is [X] on the field?"],
     "P740": ["Where was [X] founded?", "What is the founding place of [X]?", "In which city did [X] form?"],
 }
+# Requests for everything about [X]: no wording of a question for one thing.
+WHOLE = ["Tell me about [X].", "Describe [X].", "Give a short account of [X].", "What do you know about [X]?"]
 # Things with numbers, and the same asked otherwise. [N] is a number.
 NUMBERED = [
     ("How many pages has volume [N] of [X]?", "What is the page count of [X], volume [N]?"),
@@ -93,6 +95,7 @@ def forms(names: dict[str, list[str]], rng: random.Random, lower: bool) -> Itera
             yield say(one, name), say(rng.choice(WAYS[other]), name), 0
             yield say(one, name), say(one, known[i - 1]), 0
             yield say(one, name), say(two, known[i - 1]), 0
+            yield say(one, name), say(rng.choice(WHOLE), name), 0
 
 
 def numbered(names: Sequence[str], rng: random.Random) -> Iterator[Pair]:

@@ -546,6 +546,26 @@ class Run:
     summary: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person decided about a group of contradicting rows.
+
+    Attributes:
+        key: the group's content (hash of its members' content hashes).
+        choice: ``keep`` (the rows of ``kept``, drop the others), ``both_valid`` (rewrite the prompts), ``drop`` (all).
+        kept, members: content hashes; ``kept`` is empty unless the choice is ``keep``.
+        author, note: as typed; ``created``: epoch seconds.
+    """
+
+    key: str
+    choice: Literal["keep", "both_valid", "drop"]
+    kept: tuple[str, ...]
+    members: tuple[str, ...]
+    author: str
+    note: str
+    created: float
+
+
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 

@@ -206,3 +206,18 @@ jobs = Table(
     Index(None, "lane", "state", "id"),
     **_IDS_ONCE,
 )
+
+# What people decided about groups of contradicting rows. Keyed by the group's content, not by a run, so that it
+# survives recomputation and holds for every run over the dataset.
+contradiction_decisions = Table(
+    "contradiction_decisions",
+    metadata,
+    _of_dataset(),
+    Column("key", Text, primary_key=True),
+    Column("choice", Text, nullable=False),
+    Column("kept", _JSON, nullable=False),
+    Column("members", _JSON, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created", Float, nullable=False),
+)

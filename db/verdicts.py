@@ -155,6 +155,30 @@ def neighbours(conn: Connection, run: Run, chosen: Filter, sid: str) -> tuple[st
 # -------------------------------------------------------------------------------------------- counts and columns
 
 
+def groups(
+    conn: Connection, run: Run, by: str, size: str, strength: str, chosen: Filter, order: str, limit: int, offset: int
+) -> tuple[list[tuple[float, int, float, float]], int]:
+    """Values of the number column ``by`` that the filter's rows have, as groups.
+
+    Args:
+        size, strength: number columns of which the largest value in a group is taken.
+        order: ``size`` or ``strength``, largest first; ties by the other, then by value.
+
+    Returns:
+        (value, rows that pass, size, strength) for a page of groups, and how many groups there are.
+    """
+    key = number_column(run, by)
+    values = select(
+        key.label("key"), func.count().label("rows"),
+        func.max(number_column(run, size)).label("size"), func.max(number_column(run, strength)).label("strength"),
+    ).where(condition(run, chosen), key.is_not(None)).group_by(key).subquery()  # fmt: skip
+    c = values.c
+    first, then = (c.size, c.strength) if order == "size" else (c.strength, c.size)
+    query = select(values).order_by(first.desc(), then.desc(), c.key).limit(limit).offset(offset)
+    found = [(r.key, r.rows, r.size, r.strength) for r in conn.execute(query)]
+    return found, conn.execute(select(func.count()).select_from(values)).scalar_one()
+
+
 def count(conn: Connection, run: Run, chosen: Filter) -> int:
     """Number of rows that the filter keeps."""
     return conn.execute(select(func.count()).select_from(verdicts(run)).where(condition(run, chosen))).scalar_one()

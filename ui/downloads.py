@@ -71,3 +71,14 @@ def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:
         Link(label="Manifest", url=url("manifest.json"), help="Run, filter, counts and hashes of this selection."),
         Link(label="Verdicts (JSONL)", url=url("verdicts.jsonl"), help="One verdict a sample, with its reasons."),
     ]
+
+
+def of_decisions(run: Run, count: int) -> list[Link]:
+    """The export of what was decided about contradictions."""
+    return [
+        Link(
+            label="Download 1 decision (JSONL)" if count == 1 else f"Download {count:,} decisions (JSONL)",
+            url=address(f"api/runs/{run.id}/decisions.jsonl"),
+            help="One line a row of a decided group: keep, drop or rewrite, by whom and why.",
+        )
+    ]

@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.services.views import FaultView, TokenPiece
+from core.services.views import ContradictionSide, FaultView, NeighbourView, TokenPiece
 from core.types import Finding, Reason, Sample
 from ui import charts, markup
 from ui.markup import Node, node
@@ -228,6 +228,68 @@ def comparison(target: str, output: str, source: str) -> None:
         _draw(node("div", "Target", class_="lac-head"), ours)
     with right:
         _draw(node("div", f"Output ({source})" if source else "Output", class_="lac-head"), theirs)
+
+
+# ----------------------------------------------------------------------------------------------------- neighbours
+
+
+def neighbours(found: Iterable[NeighbourView]) -> None:
+    """Rows near the one looked at: how near, what they ask and answer, which words only one of the two has."""
+    cells: list[Node | str] = [
+        node("span", name, class_="lac-head") for name in ("same question", "cosine", "asks", "answers")
+    ]
+    for near in found:
+        words = [
+            node("span", f"{sign} {' '.join(side[:4])}", class_="lac-more")
+            for sign, side in (("only here:", near.left), ("only there:", near.right))
+            if side
+        ]
+        asks = node("div", markup.line(near.prompt, 240), node("div", *words, class_="lac-only") if words else "")
+        cells += [
+            node("span", f"{near.same:.2f}"),
+            node("span", f"{near.similarity:.2f}"),
+            node("div", asks, node("span", f"id {markup.line(near.sid, 40)}", class_="lac-more")),
+            node("span", markup.line(near.answer, 240)),
+        ]
+    _draw(node("div", *cells, class_="lac-near"))
+
+
+def sides(found: Sequence[ContradictionSide], final: str | None, base: str | None, most: int = 6) -> None:
+    """The answers of a group beside each other, what differs from the first one marked."""
+    cards: list[Node] = []
+    total = sum(s.weight for s in found) or 1.0
+    for place, side in enumerate(found[:most]):
+        marks = [
+            node("span", f"● {who} takes this", class_="lac-takes")
+            for who, taken in (("fine-tuned model", final), ("base", base))
+            if taken == side.letter
+        ]
+        rows = "1 row" if side.weight == 1 else f"{side.weight:,.0f} rows"
+        head = node(
+            "div",
+            node("span", side.letter, class_="lac-letter"),
+            f"{rows} · {side.weight / total:.0%}",
+            *marks,
+            class_="lac-sidehead",
+        )
+        if len(found) > 1:
+            other = found[1 if place == 0 else 0]
+            ours, theirs = diff(found[0].answer, side.answer if place else other.answer)
+            answer = theirs if place else ours
+        else:
+            answer = node("div", markup.clip(side.answer) or "(empty)", class_="lac-text")
+        asked = list(dict.fromkeys(prompt for prompt, _ in side.wordings))
+        wordings = [node("div", markup.line(p, 300), class_="lac-more") for p in asked[:3]]
+        if len(asked) > 3:
+            wordings.append(node("div", f"and {len(asked) - 3} more wordings", class_="lac-more"))
+        ids = ", ".join(f"{markup.line(sid, 24)} ({status})" for sid, status, _ in side.rows[:4])
+        more = f" and {len(side.rows) - 4:,} more" if len(side.rows) > 4 else ""
+        cards.append(
+            node(
+                "div", head, answer, *wordings, node("div", f"Rows: {ids}{more}", class_="lac-more"), class_="lac-side"
+            )
+        )
+    _draw(node("div", *cards, class_="lac-sides"))
 
 
 # ------------------------------------------------------------------------------------------------------------ raw

@@ -29,7 +29,7 @@ from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from core.errors import UserError
 from core.filters import from_query
-from core.services import exports, runs, uploads
+from core.services import contradictions, exports, runs, uploads
 from core.settings import settings
 from core.types import Filter, Run
 
@@ -67,6 +67,7 @@ def all_routes() -> list[Route]:
         _route("api/runs/{run:int}/samples.jsonl", _samples, "GET"),
         _route("api/runs/{run:int}/manifest.json", _manifest, "GET"),
         _route("api/runs/{run:int}/verdicts.jsonl", _verdicts, "GET"),
+        _route("api/runs/{run:int}/decisions.jsonl", _decisions, "GET"),
     ]
 
 
@@ -214,6 +215,10 @@ async def _samples(request: Request) -> Response:
 
 async def _verdicts(request: Request) -> Response:
     return await _stream(request, exports.verdict_lines, "verdicts")
+
+
+async def _decisions(request: Request) -> Response:
+    return await _stream(request, contradictions.decision_lines, "decisions")
 
 
 async def _manifest(request: Request) -> Response:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.services import results
+from core.services import contradictions, results
 from core.services.views import SampleView, TurnView
-from core.types import Filter, Run
+from core.types import Filter, Run, Term
 from ui import charts, evidence, markup, state
 
 _CHANCES = {"p": "in one draw", "once_in_5": "at least once in 5", "never_in_5": "never in 5"}
@@ -26,7 +26,32 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
         _checkpoints(view)
     with right:
         _chances(view)
+    _neighbours(run, view)
     _raw(view)
+
+
+def _neighbours(run: Run, view: SampleView) -> None:
+    """Rows that ask the same or nearly so, and the way to the row's contradiction group."""
+    st.subheader("Asked elsewhere", anchor=False)
+    number = view.values.get("group")
+    if number is not None:
+        share, size = view.values.get("side_share"), view.values.get("group_size")
+        st.markdown(
+            f"{size:.0f} rows ask this and do not agree; {share:.0%} of them give this row's answer. "
+            f"Contradiction {view.values.get('contradiction') or 0.0:.2f}, "
+            f"both may be right {view.values.get('both_valid') or 0.0:.2f}."
+        )
+        if st.button("Open the group", icon=":material/compare_arrows:", key=state.key("row", "group")):
+            selection = Filter((Term("group", "range", (number, number)),))
+            st.switch_page("pages/contradictions.py", query_params=state.link(run=run.id, selection=selection))
+    if view.values.get("same_question") is None:
+        st.caption("Not measured: the run was made without neighbours, or the row has no prompt.")
+        return
+    found = contradictions.neighbours(run.id, view.sample.content_hash)
+    if not found:
+        st.caption("No row of other content asks anything near this.")
+        return
+    evidence.neighbours(found)
 
 
 def _steps(run: Run, view: SampleView) -> None:

@@ -25,7 +25,8 @@ class Diverged(RunFault):
         if scored.sum() >= ROWS and (np.isnan(nll) & scored).sum() >= 0.5 * scored.sum():
             return Finding("fail", "The model gives no number for half of the rows or more: its output is NaN.",
                            f"{int((np.isnan(nll) & scored).sum())} of {int(scored.sum())} rows")  # fmt: skip
-        for state in facts.states:
+        # The longest log alone: one that ends where a later stage begins ends high without having diverged.
+        for state in (facts.log,) if facts.log is not None else ():
             if (found := log_blew_up(state)) is not None:
                 return Finding("fail", found, f"log of {state.label}")
         log = facts.log

@@ -90,8 +90,11 @@ def disagreement(a: Answer, b: Answer, asked: frozenset[str], rarity: Rarity) ->
         return Disagreement(1.0, "short", ((a.words.forms[0], b.words.forms[0]),))
     if a.items and b.items:
         return _lists(a.items, b.items)
-    if min(len(a.words), len(b.words)) >= LONG:
+    shorter, longer = sorted((len(a.words), len(b.words)))
+    if shorter >= LONG:
         return _long(a.words, b.words, rarity)
+    if longer >= LONG and longer >= 3 * shorter:
+        return _mixed(a, b, asked, rarity)
     return _short(a.words, b.words, asked, rarity)
 
 
@@ -135,6 +138,27 @@ def _short(a: Words, b: Words, asked: frozenset[str], rarity: Rarity) -> Disagre
     common = max(map(weight, shared), default=0.0)
     share = apart / (apart + common) if apart + common > 0 else 1.0
     return Disagreement(float(min(1.0, max(0.0, (share - 0.35) / 0.2))), "short", differs)
+
+
+def _mixed(a: Answer, b: Answer, asked: frozenset[str], rarity: Rarity) -> Disagreement:
+    """A short answer against the sentence of a long one that is nearest to it; one that says nothing of it is none."""
+    short, long = (a, b) if len(a.words) < len(b.words) else (b, a)
+    mine = set(short.words.stems)
+    parts = [words(t) for t in re.split(r"(?<=[.!?])\s+|\n+", long.text) if t.strip()]
+    scored = [
+        (sum(rarity.weight(w) for w in mine & set(p.stems) if w not in FUNCTION), -i) for i, p in enumerate(parts)
+    ]
+    best = max(scored, default=(0.0, 0))
+    about = parts[-best[1]] if parts else long.words
+    told = {w for w in mine - asked if w not in FUNCTION}
+    if told and told <= set(long.words.stems):
+        return Disagreement(0.0, "short")
+    # Without a word in common beyond the question's the long answer may simply speak of something else.
+    if not (mine & set(about.stems)) - FUNCTION:
+        return Disagreement(0.2, "short")
+    found = _short(short.words, about, asked, rarity)
+    differs = found.differs if short is a else tuple((y, x) for x, y in found.differs)
+    return Disagreement(min(found.sure, 0.7), found.kind, differs)
 
 
 def _written(found: Words, stem: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.types import Card, Checkpoint, Column, Finding, Reason, Sample, Setting, Status
+from core.types import Card, Checkpoint, Column, Decision, Finding, Reason, Sample, Setting, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +192,72 @@ class SampleView:
     previous: str | None
     next: str | None
     faults: tuple[FaultView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContradictionSide:
+    """One answer of a group. ``members``: content hashes; ``rows``: (id, status, cause), copies too.
+
+    ``wordings``: (prompt, answer) of each member; losses are means over rows in nats a token, None = not measured.
+    """
+
+    letter: str
+    weight: float
+    answer: str
+    members: tuple[str, ...]
+    wordings: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, str, str | None], ...]
+    nll: float | None
+    base_nll: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContradictionGroup:
+    """Rows that ask the same and answer otherwise; the side with most rows first.
+
+    ``strength``, ``same``, ``differ``, ``both_valid`` in [0, 1]; ``final_takes``, ``base_takes``: a side's letter, None
+    where not known; ``differs``: words of two sides; ``shared``, ``only``: words of two wordings.
+    """
+
+    number: int
+    key: str
+    size: int
+    strength: float
+    question: str
+    sides: tuple[ContradictionSide, ...]
+    final_takes: str | None
+    base_takes: str | None
+    same: float
+    differ: float
+    both_valid: float
+    kind: str
+    differs: tuple[tuple[str, str], ...]
+    shared: tuple[str, ...]
+    only: tuple[tuple[str, ...], tuple[str, ...]]
+    verbatim: bool
+    similarity: float | None
+    decision: Decision | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContradictionPage:
+    """One page of groups. ``measured``: whether the run has the columns at all; ``decided``: decisions in all."""
+
+    groups: tuple[ContradictionGroup, ...]
+    total: int
+    page: int
+    decided: int
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourView:
+    """A row near another one; ``left`` are words of the row looked at that this one lacks, ``right`` the reverse."""
+
+    sid: str
+    prompt: str
+    answer: str
+    similarity: float
+    same: float
+    left: tuple[str, ...]
+    right: tuple[str, ...]

@@ -20,7 +20,7 @@ from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 class Answers:
     name = "answers"
     label = "Answers"
-    version = 1
+    version = 2
     needs = ("likelihood", "reproduction")
     whole = False
     columns = (

@@ -21,7 +21,18 @@ from core.signals._base import Instruments, Measure, supervision_facts
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable, digest
 
 # Pairs of wording below this are not looked at.
-LOOKED_AT = 0.2
+LOOKED_AT = 0.1
+# Log odds that evidence beside the wording adds to "the same question".
+# Two forms of asking that gave the same answer about other things, times the share of times they did ...
+FORMS_AGREE = 3.0
+# ... or that never did, for each time, at most the second number.
+FORMS_DIFFER = (0.3, 1.5)
+# The checkpoint answers one with what the other was taught, times how rare that answer is.
+ANSWERED_ALIKE = 3.0
+# The checkpoint gives both their own answers: it tells them apart.
+TOLD_APART = 1.0
+# Words from here on are what a question is about, below they are its form.
+ABOUT = 0.5
 DIFFER = 0.5
 _CHUNK = 256
 _COLUMNS = ("contradiction", "group", "group_size", "side_share", "side_wins", "both_valid")
@@ -120,6 +131,8 @@ class _World:
         self._texts = texts
         self._distinct = Counter(texts)
         self._differences: dict[tuple[int, int], Disagreement] = {}
+        self._prompts = Rarity({t: words(t) for t in texts}.values())
+        self._parts: dict[int, tuple[frozenset[str], frozenset[str]]] = {}
         self.of: dict[int, list[Pair]] = {}
 
     def answer(self, i: int) -> Answer:
@@ -166,16 +179,65 @@ class _World:
                 j = self.place.get(row["hash"])
                 if j is not None and j != i and row["same"] >= LOOKED_AT:
                     found[min(i, j), max(i, j)] = (row["same"], row["verbatim"])
+        forms = self._habits(found)
         out = []
         for (i, j), (same, verbatim) in sorted(found.items()):
             differ = self.differ(i, j)
             n = max(self._distinct[self._texts[i]], self._distinct[self._texts[j]]) if verbatim else 1
             prompts = (self.samples[i].prompt, self.samples[j].prompt)
+            if not verbatim:
+                same = _moved(same, forms.get(self._forms(i, j), 0.0) + self._behaviour(i, j, differ))
             pair = Pair(i, j, same, differ.sure, reading.both_valid(prompts, verbatim, n, differ.kind))
             out.append(pair)
             for m in (i, j):
                 self.of.setdefault(m, []).append(pair)
         return out
+
+    def _form(self, i: int) -> tuple[frozenset[str], frozenset[str]]:
+        """What a prompt is about (rare words, names, numbers), and the form in which it asks."""
+        if i not in self._parts:
+            stems = self.asked(i)
+            about = frozenset(w for w in stems if self._prompts.weight(w) >= ABOUT or self._prompts.is_name(w))
+            self._parts[i] = (about, stems - about)
+        return self._parts[i]
+
+    def _forms(self, i: int, j: int) -> frozenset[frozenset[str]]:
+        return frozenset((self._form(i)[1], self._form(j)[1]))
+
+    def _habits(self, found: Mapping[tuple[int, int], Any]) -> dict[frozenset[frozenset[str]], float]:
+        """Log odds for two forms of asking, from how often they met over the same things with the same answer."""
+        met: dict[frozenset[frozenset[str]], list[bool]] = {}
+        for (i, j), (_, verbatim) in sorted(found.items()):
+            if verbatim or self._form(i)[0] != self._form(j)[0] or self._form(i)[1] == self._form(j)[1]:
+                continue
+            met.setdefault(self._forms(i, j), []).append(self.differ(i, j).sure < DIFFER)
+        out = {}
+        for forms, agreed in met.items():
+            if any(agreed):
+                out[forms] = FORMS_AGREE * sum(agreed) / len(agreed)
+            else:
+                out[forms] = -min(FORMS_DIFFER[0] * len(agreed), FORMS_DIFFER[1])
+        return out
+
+    def _behaviour(self, i: int, j: int, differ: Disagreement) -> float:
+        """Log odds from what the checkpoint answers to the two."""
+        if differ.sure < DIFFER:
+            return 0.0
+        if self._exact[i] == 1.0 and self._exact[j] == 1.0:
+            return -TOLD_APART
+        best = 0.0
+        for mine, other in ((i, j), (j, i)):
+            output = self.output(mine)
+            if output is None or self._exact[mine] == 1.0:
+                continue
+            said, asked = reading.read(output), self.asked(i) | self.asked(j)
+            if reading.disagreement(said, self.answer(other), asked, self._rarity).sure >= DIFFER:
+                continue
+            if reading.disagreement(said, self.answer(mine), asked, self._rarity).sure < DIFFER:
+                continue
+            told = set(said.words.stems) & set(self.answer(other).words.stems) - asked
+            best = max(best, ANSWERED_ALIKE * max((self._rarity.weight(w) for w in told), default=0.0))
+        return best
 
     def wins(self, i: int, group: Group) -> tuple[float, int | None]:
         """Whether the checkpoint gives another side's answer (NaN: not asked), and the side it takes, if any."""
@@ -224,6 +286,12 @@ class _World:
             "valid": round(strongest.valid, 4),
         }
         return values, told
+
+
+def _moved(p: float, by: float) -> float:
+    """A probability moved by log odds."""
+    p = min(max(p, 1e-6), 1.0 - 1e-6)
+    return float(1.0 / (1.0 + np.exp(-(np.log(p / (1.0 - p)) + by))))
 
 
 def _neighbours(spec: RunSpec) -> Measure:

@@ -2,7 +2,7 @@
 
 Prompts are embedded, each distinct one once, by the part in which it differs from the others; candidates are the
 nearest by meaning and those that share the rarest words; ``core/pairs`` weighs the evidence of each pair. Prompts of
-several turns are compared whole, up to the last answer. No weights of the diagnosed model are read.
+several turns are compared whole, up to the last answer, and with those of as many turns. No weights of the diagnosed model are read.
 """
 
 from __future__ import annotations
@@ -45,9 +45,25 @@ class Neighbour:
     shared: tuple[str, ...] = ()
 
 
-def question(sample: Sample) -> str:
-    """What is compared of a row: everything before its last answer, spaces evened out; empty for plain text."""
-    return "" if sample.shape == "text" else " ".join(sample.prompt.split())
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is compared of a row: its turns before the last answer, spaces evened out; ``text`` is empty for plain text.
+
+    ``turns`` and ``system`` must be equal: what was said before changes what is asked.
+    """
+
+    system: str
+    text: str
+    turns: int
+
+
+def question(sample: Sample) -> Question:
+    if sample.shape == "text":
+        return Question("", "", 0)
+    last = max((i for i, m in enumerate(sample.messages) if m.role == "assistant"), default=len(sample.messages))
+    said = [(m.role, " ".join(m.content.split())) for m in sample.messages[:last]]
+    turns = [text for role, text in said if role != "system"]
+    return Question(" ".join(text for role, text in said if role == "system"), "\n".join(turns).strip(), len(turns))
 
 
 def embedded_parts(texts: Sequence[str], encoder: Any) -> list[str]:
@@ -83,13 +99,13 @@ def foreign(read: Words, text: str, languages: Sequence[str]) -> bool:
     return len(read) >= 10 and not any(w in FUNCTION for w in read.forms)
 
 
-def compare(texts: Sequence[str], vectors: np.ndarray, read: Sequence[Words]) -> list[list[Neighbour]]:
+def compare(asked: Sequence[Question], vectors: np.ndarray, read: Sequence[Words]) -> list[list[Neighbour]]:
     """Neighbours of each of n distinct prompts: (n) lists, surest first, ties by cosine and place.
 
     Args:
         vectors: (n, d) unit vectors of their parts.
     """
-    n = len(texts)
+    n = len(asked)
     rarity = Rarity(read)
     places, _ = candidates.nearest(vectors, NEAREST)
     pairs = {(min(i, int(j)), max(i, int(j))) for i in range(n) for j in places[i]}
@@ -97,6 +113,9 @@ def compare(texts: Sequence[str], vectors: np.ndarray, read: Sequence[Words]) ->
         pairs.update((min(i, j), max(i, j)) for j in others)
     found: list[list[Neighbour]] = [[] for _ in range(n)]
     for i, j in sorted(pairs):
+        a, b = asked[i], asked[j]
+        if a.turns != b.turns or a.system != b.system:
+            continue
         cosine = float(vectors[i] @ vectors[j])
         evidence, words_of = same_question.evidence(read[i], read[j], cosine, rarity)
         p = same_question.probability(evidence)
@@ -137,18 +156,19 @@ class Neighbours:
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
         contents = {s.content_hash: s for s in instruments.samples()}
-        by_text: dict[str, list[str]] = defaultdict(list)
+        by_question: dict[Question, list[str]] = defaultdict(list)
         for key, sample in contents.items():
-            if text := question(sample):
-                by_text[text].append(key)
-        texts = list(by_text)
-        place = {text: i for i, text in enumerate(texts)}
+            if (found := question(sample)).text:
+                by_question[found].append(key)
+        asked = list(by_question)
+        texts = [q.text for q in asked]
+        place = {q: i for i, q in enumerate(asked)}
         read = [words(t) for t in texts]
         embedded = self._embed(texts, instruments.spec.encoder, stop)
         if embedded is None:
             return
         vectors, languages = embedded
-        found = compare(texts, vectors, read)
+        near_of = compare(asked, vectors, read)
         strange = [foreign(r, t, languages) for r, t in zip(read, texts, strict=True)]
         counted: dict[str, int] = defaultdict(int)
         for sample in instruments.samples():
@@ -160,20 +180,19 @@ class Neighbours:
             columns = {name: np.full(len(block), np.nan) for name in _COLUMNS}
             details: list[dict[str, Any] | None] = []
             for i, sample in enumerate(block):
-                text = question(sample)
-                if not text:
+                here = place.get(question(sample))
+                if here is None:
                     details.append(None)
                     continue
-                here = place[text]
-                twins = [k for k in by_text[text] if k != sample.content_hash]
-                near = found[here]
+                twins = [k for k in by_question[asked[here]] if k != sample.content_hash]
+                near = near_of[here]
                 closest = max((f.cosine for f in near), default=np.nan)
                 columns["neighbour_similarity"][i] = 1.0 if twins or counted[sample.content_hash] > 1 else closest
                 columns["same_question"][i] = 1.0 if twins else max((f.same for f in near), default=0.0)
-                asked = sum(len(by_text[texts[f.place]]) for f in near if f.same >= SAME)
-                columns["n_neighbours"][i] = len(twins) + asked
+                elsewhere = sum(len(by_question[asked[f.place]]) for f in near if f.same >= SAME)
+                columns["n_neighbours"][i] = len(twins) + elsewhere
                 columns["foreign_language"][i] = float(strange[here])
-                details.append(_details(twins, near, texts, by_text))
+                details.append(_details(twins, near, asked, by_question))
             yield Chunk(measure.key, tuple(s.content_hash for s in block), columns, tuple(details))
 
     def _embed(
@@ -204,7 +223,7 @@ def rule() -> str:
 
 
 def _details(
-    twins: Sequence[str], near: Sequence[Neighbour], texts: Sequence[str], by_text: dict[str, list[str]]
+    twins: Sequence[str], near: Sequence[Neighbour], asked: Sequence[Question], contents: dict[Question, list[str]]
 ) -> dict[str, Any]:
     rows = [{"hash": k, "similarity": 1.0, "same": 1.0, "verbatim": True} for k in twins[:_KEPT_A_ROW]]
     # The nearest by cosine is shown even where it asks something else: that is what a person would wonder about.
@@ -215,7 +234,7 @@ def _details(
         rows += [
             {"hash": k, "similarity": round(f.cosine, 4), "same": round(f.same, 4), "verbatim": False,
              "left": list(f.left), "right": list(f.right), "shared": list(f.shared)}
-            for k in by_text[texts[f.place]][:_KEPT_A_ROW]
+            for k in contents[asked[f.place]][:_KEPT_A_ROW]
         ]  # fmt: skip
     return {"neighbours": rows[: 2 * _KEPT_A_ROW], "verbatim": len(twins)}
 

@@ -1,0 +1,238 @@
+"""Groups of rows that ask the same and answer otherwise: paged, with both sides, and what people decided about them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from core.diagnose import plan
+from core.errors import UserError
+from core.services.results import _details
+from core.services.runs import get_run
+from core.services.views import ContradictionGroup, ContradictionPage, ContradictionSide, NeighbourView
+from core.types import Decision, Filter, Run, Sample, Term
+from db import decisions as decision_table
+from db import samples as sample_table
+from db import verdicts as verdict_table
+from db.session import database
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+CHOICES = {"keep": "Keep one side", "both_valid": "Both valid: rewrite the prompts", "drop": "Drop the rows"}
+# A group that lost or gained a few members by recomputation still is the one that was decided.
+_SAME_GROUP = 0.5
+
+
+def groups(run_id: int, chosen: Filter, order: str = "size", page: int = 0, limit: int = 10) -> ContradictionPage:
+    """One page of the groups that have a row passing the filter, largest or surest first."""
+    run = get_run(run_id)
+    if not any(c.name == "group" for c in run.columns):
+        return ContradictionPage((), 0, page, 0, False)
+    with database().reading() as conn:
+        found, total = verdict_table.groups(
+            conn, run, "group", "group_size", "contradiction", chosen, order, limit, page * limit
+        )
+        made = decision_table.decisions(conn, run.spec.dataset_id)
+        shown = tuple(_group(conn, run, value, made) for value, _, _, _ in found)
+    return ContradictionPage(tuple(g for g in shown if g is not None), total, page, len(made), True)
+
+
+def group(run_id: int, number: int) -> ContradictionGroup:
+    """One group; raises UserError where the run has none of that number."""
+    run = get_run(run_id)
+    with database().reading() as conn:
+        made = decision_table.decisions(conn, run.spec.dataset_id)
+        found = _group(conn, run, number, made)
+    if found is None:
+        raise UserError(f"Run {run_id} has no contradiction group {number}.", "", "Choose one from the page.")
+    return found
+
+
+def _group(conn: Any, run: Run, number: float, made: Sequence[Decision]) -> ContradictionGroup | None:
+    rows, _, _ = verdict_table.page(conn, run, of_group(number), limit=200)
+    head = max(rows, key=lambda r: (r["contradiction"] or 0.0, -r["ordinal"]), default=None)
+    told = None if head is None else _told(conn, run, "contradictions", head["content_hash"])
+    if head is None or told is None:
+        return None
+    by_content: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_content.setdefault(row["content_hash"], []).append(row)
+    samples = {
+        s.content_hash: s
+        for s in sample_table.iter_samples(
+            conn, run.spec.dataset_id, sorted({r[0]["ordinal"] for r in by_content.values()})
+        )
+    }
+    sides = tuple(
+        _side(LETTERS[i % 26], side, by_content, samples)
+        for i, side in enumerate(told["sides"])
+        if any(m in by_content for m in side["members"])
+    )
+    members = tuple(m for side in sides for m in side.members)
+    near = _told(conn, run, "neighbours", head["content_hash"]) or {}
+    others = {m for i, side in enumerate(sides) if i != told["side"] for m in side.members}
+    pair = next((n for n in near.get("neighbours", ()) if n["hash"] in others), {})
+    return ContradictionGroup(
+        number=int(number),
+        key=told["key"],
+        size=int(sum(s.weight for s in sides)),
+        strength=told["strength"],
+        question=samples[head["content_hash"]].prompt if head["content_hash"] in samples else "",
+        sides=sides,
+        final_takes=_label(told["takes"], sides) or None,
+        base_takes=_likelier(sides),
+        same=told["same"],
+        differ=told["differ"],
+        both_valid=told["valid"],
+        kind=told["kind"],
+        differs=tuple((a, b) for a, b in told["differs"]),
+        shared=tuple(pair.get("shared", ())),
+        only=(tuple(pair.get("left", ())), tuple(pair.get("right", ()))),
+        verbatim=bool(pair.get("verbatim", False)),
+        similarity=pair.get("similarity"),
+        decision=decided(told["key"], members, made),
+    )
+
+
+def of_group(number: float) -> Filter:
+    """The filter that keeps the rows of one group."""
+    return Filter((Term("group", "range", (float(number), float(number))),))
+
+
+def _told(conn: Any, run: Run, signal: str, content_hash: str) -> Mapping[str, Any] | None:
+    measure = next((m for m in plan(run.spec) if m.signal == signal and m.role in ("final", "data")), None)
+    return None if measure is None else _details(conn, measure, content_hash)
+
+
+def _side(
+    letter: str, side: Mapping[str, Any], rows: Mapping[str, list[Mapping[str, Any]]], samples: Mapping[str, Sample]
+) -> ContradictionSide:
+    members = [m for m in side["members"] if m in rows and m in samples]
+    listed = [row for m in members for row in rows[m]]
+    return ContradictionSide(
+        letter,
+        float(side["weight"]),
+        samples[members[0]].response if members else "",
+        tuple(members),
+        tuple((samples[m].prompt, samples[m].response) for m in members),
+        tuple((str(r["sid"]), str(r["status"]), r["cause"]) for r in listed),
+        _mean(listed, "nll"),
+        _mean(listed, "base_nll"),
+    )
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    found = [r[name] for r in rows if r.get(name) is not None]
+    return sum(found) / len(found) if found else None
+
+
+def _label(place: int | None, sides: Sequence[ContradictionSide]) -> str:
+    return sides[place].letter if place is not None and place < len(sides) else ""
+
+
+def _likelier(sides: Sequence[ContradictionSide]) -> str | None:
+    """The side whose answers have the lowest mean loss under the base; None where a side was not measured."""
+    losses = [(s.base_nll, s.letter) for s in sides if s.base_nll is not None]
+    return min(losses)[1] if len(losses) == len(sides) > 1 else None
+
+
+def decided(key: str, members: Sequence[str], made: Sequence[Decision]) -> Decision | None:
+    """The decision on a group: the one on exactly its content, else the one whose rows it mostly shares."""
+    mine = set(members)
+    best: tuple[float, Decision] | None = None
+    for decision in made:
+        if decision.key == key:
+            return decision
+        theirs = set(decision.members)
+        share = len(mine & theirs) / max(1, len(mine | theirs))
+        if share > _SAME_GROUP and (best is None or share > best[0]):
+            best = (share, decision)
+    return best[1] if best else None
+
+
+# ------------------------------------------------------------------------------------------------------- deciding
+
+
+def decide(
+    run_id: int, number: int, choice: str, side: str | None = None, author: str = "", note: str = ""
+) -> Decision:
+    """Stores what is to become of a group.
+
+    Raises:
+        UserError: no such group, choice or side.
+    """
+    if choice not in CHOICES:
+        raise UserError(f"There is no choice {choice!r}.", f"There are: {', '.join(CHOICES)}.")
+    found = group(run_id, number)
+    kept: tuple[str, ...] = ()
+    if choice == "keep":
+        chosen = next((s for s in found.sides if s.letter == side), None)
+        if chosen is None:
+            raise UserError(f"Group {number} has no side {side!r}.", "", "Choose one of its sides.")
+        kept = chosen.members
+    members = tuple(m for s in found.sides for m in s.members)
+    decision = Decision(found.key, choice, kept, members, author.strip(), note.strip(), time.time())  # type: ignore[arg-type]
+    dataset = get_run(run_id).spec.dataset_id
+    with database().writing() as conn:
+        if found.decision is not None:
+            decision_table.forget(conn, dataset, found.decision.key)
+        decision_table.decide(conn, dataset, decision)
+    return decision
+
+
+def undo(run_id: int, key: str) -> bool:
+    """Takes a decision back; whether there was one."""
+    with database().writing() as conn:
+        return decision_table.forget(conn, get_run(run_id).spec.dataset_id, key)
+
+
+def decision_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]:
+    """One JSON object a row of a decided group, in training order: what is to become of it, who said so, and why."""
+    run = get_run(run_id)
+    with database().reading() as conn:
+        made = decision_table.decisions(conn, run.spec.dataset_id)
+        of = {m: d for d in made for m in d.members}
+        hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
+        ordinals = [i for i, h in enumerate(hashes) if h in of]
+        for at in range(0, len(ordinals), 1000):
+            for sample in sample_table.iter_samples(conn, run.spec.dataset_id, ordinals[at : at + 1000]):
+                decision = of[sample.content_hash]
+                action = decision.choice
+                if action == "keep":
+                    action = "keep" if sample.content_hash in decision.kept else "drop"
+                elif action == "both_valid":
+                    action = "rewrite"
+                line = {
+                    "id": sample.id, "row": sample.row, "group": decision.key, "decision": decision.choice,
+                    "action": action, "author": decision.author, "note": decision.note, "decided": decision.created,
+                }  # fmt: skip
+                yield json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+# ---------------------------------------------------------------------------------------------------- one row
+
+
+def neighbours(run_id: int, content_hash: str, most: int = 8) -> tuple[NeighbourView, ...]:
+    """Rows that ask the same or nearly the same as this one, surest first; empty where none was measured."""
+    run = get_run(run_id)
+    with database().reading() as conn:
+        told = _told(conn, run, "neighbours", content_hash)
+        found = list((told or {}).get("neighbours", ()))[:most]
+        places = sample_table.content_hashes(conn, run.spec.dataset_id)
+        first: dict[str, int] = {}
+        wanted = {n["hash"] for n in found}
+        for i, key in enumerate(places):
+            if key in wanted:
+                first.setdefault(key, i)
+        samples = {
+            s.content_hash: s for s in sample_table.iter_samples(conn, run.spec.dataset_id, sorted(first.values()))
+        }
+    return tuple(
+        NeighbourView(
+            samples[n["hash"]].id, samples[n["hash"]].prompt, samples[n["hash"]].response, n["similarity"], n["same"],
+            tuple(n.get("left", ())), tuple(n.get("right", ())),
+        )
+        for n in found
+        if n["hash"] in samples
+    )  # fmt: skip

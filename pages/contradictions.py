@@ -1,0 +1,153 @@
+"""Rows that ask the same and answer otherwise, group by group: both sides, the evidence, and what is decided."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.services import contradictions
+from core.services.views import ContradictionGroup
+from core.types import Filter, Run, Term
+from ui import downloads, evidence, filterbar, frame, markup, state
+
+_PAGE = 10
+_ORDERS = {"size": "Largest first", "strength": "Surest first"}
+_KINDS = {
+    "number": "two numbers",
+    "choice": "two options",
+    "list": "two lists",
+    "short": "two short answers",
+    "long": "a difference inside two long answers",
+    "same": "two answers",
+}
+
+
+def main() -> None:
+    run = frame.require_run()
+    frame.title("Contradictions", frame.subtitle(run))
+    frame.at_work(run)
+    selection = state.selection(run.columns)
+    filterbar.chips(run, selection)
+    head, order_at, before, after = st.columns([4, 2, 1, 1], vertical_alignment="bottom")
+    order = order_at.selectbox(
+        "Order", list(_ORDERS), format_func=_ORDERS.__getitem__, key=state.key("groups", "order")
+    )
+    number = _page_number(run)
+    found = contradictions.groups(run.id, selection, order or "size", number, _PAGE)
+    if not found.measured:
+        st.info(
+            "This run was made before contradictions were measured. Start it anew to see them.", icon=":material/info:"
+        )
+        return
+    head.subheader(f"{found.total:,} group{'' if found.total == 1 else 's'}", anchor=False)
+    pages = max(1, -(-found.total // _PAGE))
+    for box, step, label, icon in (
+        (before, number - 1, "Previous", ":material/chevron_left:"),
+        (after, number + 1, "Next", ":material/chevron_right:"),
+    ):
+        closed = not 0 <= step < pages
+        if box.button(label, icon=icon, disabled=closed, key=state.key("groups", label), width="stretch"):
+            state.go(state.link(run=run.id, cursor=str(step)))
+            st.rerun()
+    if not found.groups:
+        _nothing(selection)
+    for group in found.groups:
+        _group(run, group)
+    if found.decided:
+        downloads.draw(downloads.of_decisions(run, found.decided), key=state.key("decisions"))
+    st.caption(
+        "Found by wording: rare words, names and numbers that two prompts share or not, beside their closeness in "
+        "meaning. A rewording that shares no rare word, or a language the encoder does not know, may be missed."
+    )
+
+
+def _page_number(run: Run) -> int:
+    cursor = state.cursor() or "0"
+    return int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 7 else 0
+
+
+def _nothing(selection: Filter) -> None:
+    if selection.terms or selection.text:
+        st.info(
+            "No group has a row that passes this filter. Remove a condition above.", icon=":material/filter_alt_off:"
+        )
+    else:
+        st.success("No two rows were found that ask the same and contradict each other.", icon=":material/check:")
+
+
+def _group(run: Run, group: ContradictionGroup) -> None:
+    with st.container(border=True):
+        top, rows, decide = st.columns([6, 1.3, 1.3], vertical_alignment="center")
+        top.markdown(
+            f"**Group {group.number}** · {group.size:,} rows, {len(group.sides)} answers · "
+            f"contradiction **{group.strength:.2f}**"
+        )
+        if rows.button(
+            "Rows", icon=":material/table_rows:", key=state.key("group", group.number, "rows"), width="stretch"
+        ):
+            selection = Filter((Term("group", "range", (float(group.number), float(group.number))),))
+            st.switch_page("pages/samples.py", query_params=state.link(run=run.id, selection=selection))
+        with decide, st.popover("Decide", icon=":material/gavel:", width="stretch"):
+            _decide(run, group)
+        evidence.text(group.question, "Question")
+        evidence.sides(group.sides, group.final_takes, group.base_takes)
+        if len(group.sides) > 6:
+            st.caption(f"{len(group.sides) - 6} more answers in the rows.")
+        st.caption(markup.md(_why(group)))
+        _decision(run, group)
+
+
+def _why(group: ContradictionGroup) -> str:
+    """One line: how sure, and on what."""
+    parts = [f"Same question {group.same:.2f}"]
+    if group.verbatim:
+        parts.append("the same text")
+    elif group.similarity is not None:
+        parts.append(f"cosine {group.similarity:.2f}")
+    if group.shared:
+        parts.append("both hold " + ", ".join(f"“{markup.line(w, 30)}”" for w in group.shared[:3]))
+    for side in group.only:
+        if side:
+            parts.append("only one holds " + ", ".join(f"“{markup.line(w, 30)}”" for w in side[:3]))
+    parts.append(f"answers differ {group.differ:.2f} ({_KINDS.get(group.kind, group.kind)})")
+    if group.differs:
+        parts.append("; ".join(f"“{markup.line(a, 40)}” against “{markup.line(b, 40)}”" for a, b in group.differs[:2]))
+    parts.append(f"both may be right {group.both_valid:.2f}")
+    if group.base_takes is None:
+        parts.append("the base's side is not measured")
+    if group.final_takes is None:
+        parts.append("the fine-tuned model takes neither side")
+    return " · ".join(parts)
+
+
+def _decide(run: Run, group: ContradictionGroup) -> None:
+    options = [*(f"keep {s.letter}" for s in group.sides[:6]), "both_valid", "drop"]
+    names = {**{f"keep {s.letter}": f"Keep {s.letter}, drop the others" for s in group.sides}, **contradictions.CHOICES}
+    key = state.key("decide", run.id, group.key[:16])
+    chosen = st.radio(
+        "What is to become of it", options, format_func=names.__getitem__, key=f"{key}:choice", index=None
+    )
+    author = st.text_input("Who decides", key=f"{key}:author", max_chars=80)
+    note = st.text_input("Why", key=f"{key}:note", max_chars=400)
+    if st.button("Save", key=f"{key}:save", type="primary", disabled=chosen is None or not (author or "").strip()):
+        choice, _, side = str(chosen).partition(" ")
+        contradictions.decide(run.id, group.number, choice, side or None, author or "", note or "")
+        st.rerun()
+    if not (author or "").strip():
+        st.caption("A decision needs a name, so that others know whom to ask.")
+
+
+def _decision(run: Run, group: ContradictionGroup) -> None:
+    made = group.decision
+    if made is None:
+        return
+    said, undo = st.columns([6, 1], vertical_alignment="center")
+    letter = next((s.letter for s in group.sides if set(s.members) & set(made.kept)), "")
+    what = f"Keep {letter}" if made.choice == "keep" else contradictions.CHOICES[made.choice]
+    why = f": {markup.line(made.note, 200)}" if made.note else ""
+    said.success(markup.md(f"{what}, says {markup.line(made.author, 60)}{why}"), icon=":material/gavel:")
+    if undo.button("Undo", icon=":material/undo:", key=state.key("undo", group.key[:16]), width="stretch"):
+        contradictions.undo(run.id, made.key)
+        st.rerun()
+
+
+main()

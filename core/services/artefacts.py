@@ -43,8 +43,13 @@ def write(details: Sequence[Mapping[str, Any] | None]) -> str:
 
 def read(name: str, slot: int) -> Mapping[str, Any] | None:
     """The details of one sample; None where none were kept."""
+    return read_all(name)[slot]
+
+
+def read_all(name: str) -> list[Mapping[str, Any] | None]:
+    """The details of one chunk."""
     with gzip.open(_path(name), "rt", encoding="utf-8") as file:
-        return json.load(file)[slot]
+        return json.load(file)
 
 
 def remove(names: Iterable[str]) -> None:

@@ -321,6 +321,7 @@ class StoredRun:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._file: tuple[str, list[Any]] = ("", [])
 
     def samples(self) -> list[Sample]:
         with database().reading() as conn:
@@ -335,7 +336,12 @@ class StoredRun:
         with database().reading() as conn:
             ids = signal_table.find_measures(conn, [measure.key])
             ref = signal_table.detail_ref(conn, ids[measure.key], content_hash) if measure.key in ids else None
-        return None if ref is None else artefacts.read(*ref)
+        if ref is None:
+            return None
+        name, slot = ref
+        if self._file[0] != name:  # signals ask sample by sample, and a file holds a chunk of them
+            self._file = (name, artefacts.read_all(name))
+        return self._file[1][slot]
 
 
 def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instruments) -> None:

@@ -17,6 +17,7 @@ PAGES = (
     st.Page("pages/samples.py", title="Samples", icon=":material/table_rows:"),
     st.Page("pages/selftest.py", title="Self-test", icon=":material/science:"),
     st.Page("pages/contradictions.py", title="Contradictions", icon=":material/compare_arrows:"),
+    st.Page("pages/knowledge.py", title="Knowledge", icon=":material/psychology:"),
     st.Page("pages/jobs.py", title="Jobs", icon=":material/schedule:"),
 )
 

@@ -8,8 +8,9 @@ answers best is found by trying them on learned rows:
 - ``as_trained``: the row as the fine-tune saw it, without examples. A model that never read more than one question at a
   time answers this way only; its ten prompts are then one.
 
-Examples are rows of the same dataset that ask in a similar way, never such that share a rare word with the question:
-they would give the answer away.
+Examples are rows of the same dataset that ask in a similar way and whose answers are put in the same frame ("The river
+...", "It flies a ... flag"), so that the base is asked for what it knows and not for a style. Never are they rows that
+share a rare word with the question: those would give the answer away.
 """
 
 from __future__ import annotations
@@ -28,15 +29,18 @@ import numpy as np
 from core.encoding import encode
 from core.errors import UserError
 from core.rendering import pieces, prompt_ids
-from core.scorers._base import words
+from core.scorers._base import normalised, words
 from core.turns import marks
 from core.types import Message, Sample, Supervision
 
 PROMPTS, SHOTS = 10, 4
 # Longest answer in tokens; longer ones have too many right wordings to be compared exactly.
 MOST_TOKENS = 24
-# Rows of one wording from which its examples are drawn; with fewer, examples come from all.
+# Rows of one kind from which examples are drawn; with fewer, they come from a wider circle.
 ENOUGH = 8
+# A word is frame, not content, from this share of the answers to questions of one wording on; of all answers where a
+# wording is rare.
+FRAME, FRAME_OF_ALL = 0.3, 0.05
 _WORD = re.compile(r"\w+(?:['’\-]\w+)*")
 
 
@@ -57,6 +61,9 @@ class Question:
         prompt, answer: texts without surrounding space.
         rare: words of the prompt, lower case, that few rows of the dataset have.
         wording: the prompt with its rare words masked.
+        frame: words that answers to such questions usually have.
+        shape: the answer with everything but its frame masked; empty where nothing or all of it is frame, for then
+            rows of that shape would tell the answer.
     """
 
     sample: Sample
@@ -64,6 +71,19 @@ class Question:
     answer: str
     rare: frozenset[str]
     wording: str
+    frame: frozenset[str] = frozenset()
+    shape: str = ""
+
+    def content(self, answer: str) -> frozenset[str]:
+        """What an answer to this question says: its words without the frame and without the prompt's own."""
+        return frozenset(words_of(answer)) - self.frame - frozenset(words_of(self.prompt))
+
+    def agrees(self, answer: str) -> float:
+        """Share of the content of the row's answer that another answer has; without content 1 for the same words."""
+        mine, theirs = self.content(self.answer), self.content(answer)
+        if not mine:
+            return float(normalised(answer) == normalised(self.answer))
+        return len(mine & theirs) / len(mine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +120,20 @@ class Questions:
         unique = {s.content_hash: s for s in samples}
         self._found = Counter(w for s in unique.values() for w in set(words_of(s.prompt)))
         self._rare = max(3, min(20, math.ceil(0.02 * len(unique))))
-        self._all = {key: q for key in sorted(unique) if (q := self.of(unique[key])) is not None}
+        bare = {key: q for key in sorted(unique) if (q := self._bare(unique[key])) is not None}
+        groups: dict[str, list[Question]] = {}
+        for q in bare.values():
+            groups.setdefault(q.wording, []).append(q)
+        self._frames = {w: _frame(g, FRAME) for w, g in groups.items() if len(g) >= ENOUGH}
+        self._frame = _frame(list(bare.values()), FRAME_OF_ALL)
+        self._all = {key: self._framed(q) for key, q in bare.items()}
 
     def of(self, sample: Sample) -> Question | None:
         """The row as a question; None where it has no short answer or is none."""
+        found = self._bare(sample)
+        return None if found is None else self._framed(found)
+
+    def _bare(self, sample: Sample) -> Question | None:
         found = parts(sample, self._limits)
         if found is None:
             return None
@@ -112,34 +142,56 @@ class Questions:
         masked = " ".join("_" if w in rare else w for w in tokens)
         return Question(sample, *found, rare, re.sub(r"_(?: _)+", "_", masked))
 
+    def _framed(self, q: Question) -> Question:
+        frame = self._frames.get(q.wording, self._frame)
+        framed = [w if w in frame else "_" for w in words_of(q.answer)]
+        shape = re.sub(r"_(?: _)+", "_", " ".join(framed)) if 0 < framed.count("_") < len(framed) else ""
+        return replace(q, frame=frame, shape=shape)
+
     def all(self) -> list[Question]:
         """Those of the dataset, each content once, in the order of their content hashes."""
         return list(self._all.values())
+
+
+def _frame(questions: Sequence[Question], share: float) -> frozenset[str]:
+    """Words that at least this share of the answers have, and three of them."""
+    found = Counter(w for q in questions for w in set(words_of(q.answer)))
+    return frozenset(w for w, n in found.items() if n >= max(3, share * len(questions)))
 
 
 class Examples:
     """Examples for every question, ten draws of them, the same for any order of the questions.
 
     Args:
-        pool: questions that may serve as examples.
+        pool: questions that may serve as examples, the learned ones.
+        others: all questions; used for their shape where too few of that shape are learned.
         seed: of the draws.
     """
 
-    def __init__(self, pool: Sequence[Question], seed: str) -> None:
+    def __init__(self, pool: Sequence[Question], others: Sequence[Question], seed: str) -> None:
         self._seed = seed
-        self._pool = list(pool)
-        self._by_wording: dict[str, list[Question]] = {}
-        for q in self._pool:
-            self._by_wording.setdefault(q.wording, []).append(q)
-        self._drawn: dict[tuple[str, int], list[Question]] = {}
+        self._circles: dict[tuple[str, ...], list[Question]] = {}
+        for q in pool:
+            for circle in (("learned",), ("learned", q.shape), ("learned", q.shape, q.wording)):
+                self._circles.setdefault(circle, []).append(q)
+        for q in others:
+            self._circles.setdefault(("any", q.shape), []).append(q)
+        self._drawn: dict[tuple[tuple[str, ...], int], list[Question]] = {}
+
+    def circle(self, question: Question) -> tuple[str, ...]:
+        """From where a question's examples come: the narrowest circle with enough rows."""
+        narrow = [("learned", question.shape, question.wording), ("learned", question.shape), ("any", question.shape)]
+        if not question.shape:
+            narrow = narrow[:1]
+        return next((c for c in narrow if len(self._circles.get(c, ())) >= ENOUGH), ("learned",))
 
     def draw(self, question: Question, number: int, shots: int = SHOTS) -> list[Question]:
-        """Up to ``shots`` examples of draw ``number``: of the question's own wording where there are enough."""
-        wording = question.wording if len(self._by_wording.get(question.wording, ())) >= ENOUGH else ""
-        key = (wording, number)
+        """Up to ``shots`` examples of draw ``number``."""
+        circle = self.circle(question)
+        key = (circle, number)
         if key not in self._drawn:
-            pool = list(self._by_wording[wording] if wording else self._pool)
-            random.Random(f"{self._seed}:{wording}:{number}").shuffle(pool)
+            pool = list(self._circles.get(circle, ()))
+            random.Random(f"{self._seed}:{circle}:{number}").shuffle(pool)
             self._drawn[key] = pool[: 8 * shots]
         fit = [
             q for q in self._drawn[key]

@@ -115,6 +115,12 @@ def detail_ref(conn: Connection, measure_id: int, content_hash: str) -> tuple[st
     return None if found is None or found.artefact is None else (found.artefact, found.slot)
 
 
+def any_detail(conn: Connection, measure_id: int) -> str | None:
+    """An artefact of the measurement; None where it has none."""
+    query = select(measured.c.artefact).where(measured.c.measure_id == measure_id, measured.c.artefact.is_not(None))
+    return conn.execute(query.limit(1)).scalar_one_or_none()
+
+
 def _rows(columns: list[list[float]], chunk: Chunk) -> Iterable[tuple[float, ...]]:
     return zip(*columns, strict=True) if columns else [()] * len(chunk.keys)
 

@@ -248,6 +248,24 @@ def _place(col: ColumnElement[Any], edges: Sequence[float]) -> ColumnElement[Any
     return case((col.is_(None), -1), (or_(col < edges[0], col > edges[b]), -2), *inside)
 
 
+def points(
+    conn: Connection, run: Run, names: Sequence[str], chosen: Filter, most: int
+) -> tuple[list[tuple[Any, ...]], int]:
+    """Up to ``most`` rows that the filter keeps and that have all columns ``names``, and how many there are.
+
+    Where there are more, every k-th of the training order is taken, so that no part of it is left out.
+    """
+    table = verdicts(run)
+    keys = [column(run, name) for name in names]
+    whole = and_(condition(run, chosen), *(k.is_not(None) for k in keys))
+    total = conn.execute(select(func.count()).select_from(table).where(whole)).scalar_one()
+    step = -(-total // most) if most else 1
+    query = select(*keys).where(whole).order_by(table.c.ordinal)
+    if step > 1:
+        query = query.where(table.c.ordinal % step == 0).limit(most)
+    return [tuple(r) for r in conn.execute(query)], total
+
+
 def judged(conn: Connection, run: Run, chosen: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Ordinal to the verdict columns of those samples."""
     table = verdicts(run)

@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from core.filters import from_query
-from core.services import results, runs
+from core.services import knowledge, results, runs
 from core.services.views import Overview
 from core.types import Run
 
@@ -46,6 +46,17 @@ def overview(run: Run, query: Mapping[str, str]) -> Overview:
 def facets(run: Run, query: Mapping[str, str]) -> dict[str, list[tuple[Any, int]]]:
     """Counts of each category value under the other terms of ``query``."""
     return _facets(run.id, _version(run), tuple(query.items()))
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=8, show_spinner=False)
+def _known(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> tuple[knowledge.Summary, knowledge.Points]:
+    selection = _selection(run_id, query)
+    return knowledge.summary(run_id, selection), knowledge.points(run_id, selection)
+
+
+def known(run: Run, query: Mapping[str, str]) -> tuple[knowledge.Summary, knowledge.Points]:
+    """What the base knew under the filter ``query``: classes, and margins before and after."""
+    return _known(run.id, _version(run), tuple(query.items()))
 
 
 def _version(run: Run) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.services import contradictions, results
+from core.services import contradictions, knowledge, results
 from core.services.views import SampleView, TurnView
 from core.types import Filter, Run, Term
 from ui import charts, evidence, markup, state
@@ -20,6 +20,7 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
     _causes(view)
     _faults(view)
     _turns(view)
+    _base(run, view)
     _tokens(run, view)
     left, right = st.columns(2)
     with left:
@@ -162,6 +163,41 @@ def _turn(turn: TurnView) -> None:
         with st.expander(f"{len(turn.samples)} sampled answers"):
             for i, answer in enumerate(turn.samples):
                 evidence.text(markup.clip(answer, 3000), f"Draw {i + 1}")
+
+
+def _base(run: Run, view: SampleView) -> None:
+    """What the base model said before the fine-tune; nothing where it was not asked about this row."""
+    asked = knowledge.sample(run.id, view.sample.id)
+    if asked is None:
+        return
+    st.subheader("What the base knew", anchor=False)
+    words = [asked.knowledge or "no class measured"]
+    if asked.knowledge is not None:
+        words.append(knowledge.HELP[asked.knowledge])
+    for name, text in (
+        ("base_belief_share", "{:.0%} of its own answers agree"),
+        ("base_belief_margin", "own answer over target {:+.2f} nats per token before"),
+        ("belief_margin", "{:+.2f} after"),
+        ("base_familiarity", "familiarity of the rare words {:.2f}"),
+    ):
+        value = asked.values.get(name)
+        if value is not None:
+            words.append(text.format(value))
+    st.caption(markup.md(" · ".join(words)))
+    if asked.belief is not None:
+        evidence.comparison(asked.target, asked.belief, "the base's own answer")
+    with st.expander("How the base was asked, and what it said"):
+        st.caption(markup.md(asked.way))
+        evidence.text(markup.clip(asked.prompt, 4000), "Prompt")
+        rows = [
+            {"prompt": i + 1, "greedy answer": markup.line(said or "", 200), "right": "yes" if right else "no",
+             "p of the target in one draw": p}
+            for i, (said, right, p) in enumerate(asked.greedy)
+        ]  # fmt: skip
+        number = st.column_config.NumberColumn(format="%.4g")
+        st.dataframe(rows, hide_index=True, column_config={"p of the target in one draw": number})
+        for i, answer in enumerate(asked.answers):
+            evidence.text(markup.clip(answer, 1000), f"Its own answer {i + 1}")
 
 
 def _tokens(run: Run, view: SampleView) -> None:

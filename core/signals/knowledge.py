@@ -49,8 +49,8 @@ TRIED = 24
 # An alias that comes up less often in the first prompt is not followed through the others.
 SELDOM = 1e-3
 BASE_COLUMNS = (
-    "known_greedy", "known_sampled", "known_any16", "knowledge", "belief_share", "belief_is_target", "belief_p",
-    "belief_margin", "belief_stability", "entropy", "familiarity", "spelling",
+    "known_greedy", "known_sampled", "known_any16", "knowledge", "belief_share", "belief_is_target", "belief_agrees",
+    "belief_p", "belief_margin", "belief_stability", "entropy", "familiarity", "spelling",
 )  # fmt: skip
 FINAL_COLUMNS = ("belief_margin", "output_is_belief")
 
@@ -131,7 +131,7 @@ class _Base:
         self.seed = instruments.spec.seed
         self.questions = Questions(instruments.samples())
         pool, self.learned = _pool(self.questions, instruments)
-        self.examples = Examples(pool, f"{instruments.spec.dataset_fingerprint}:{self.seed}")
+        self.examples = Examples(pool, self.questions.all(), f"{instruments.spec.dataset_fingerprint}:{self.seed}")
         stops = self.backend.stop_ids
         plain = Plain(self.tokenizer, stops)
         trained = AsTrained(self.tokenizer, instruments.supervision, stops)
@@ -139,6 +139,14 @@ class _Base:
         ways: list[Way] = [*([plain] if plain.works else []), chat, trained] if len(pool) > 4 else [trained]
         self.tried = {way.name: self._try(way, pool) for way in ways}
         self.way = max(ways, key=lambda w: self.tried[w.name])  # the first of equals
+
+    def told(self, question: Question) -> str:
+        """Where a question's examples come from, in words."""
+        if not self.learned:
+            return "rows of the dataset, learned or not: too few are learned"
+        if self.examples.circle(question)[0] == "any":
+            return "rows with answers in the same frame, learned or not: too few of them are learned"
+        return "learned rows"
 
     def _try(self, way: Way, pool: Sequence[Question]) -> tuple[float, float]:
         """(mean probability of the answer at T = 0.5 in hundredths, mean probability per token) on learned rows."""
@@ -242,7 +250,7 @@ def margin(belief: Answered, target: Answered) -> float:
 class Knowledge:
     name = "knowledge"
     label = "Knowledge"
-    version = 1
+    version = 2
     needs = ("likelihood", "reproduction")
     whole = False
     columns = (
@@ -256,6 +264,8 @@ class Knowledge:
                "Probability that the base gives the target at least once in 16 draws per prompt.", "", "high"),
         Column("base_belief_share", "number", "Belief agreed", "Share of the base's own answers that agree."),
         Column("base_belief_is_target", "flag", "Belief is target", "The base's own answer is the target."),
+        Column("base_belief_agrees", "number", "Belief agrees",
+               "Share of what the target says, apart from its frame and the prompt's words, that the base says too."),
         Column("base_belief_p", "number", "p(belief)", "Probability of the base's own answer, mean over prompts."),
         Column("base_belief_margin", "number", "Belief over target, base",
                "Log-probability per token of the base's own answer minus the target's, before the fine-tune.", "nats"),
@@ -437,6 +447,7 @@ def _values(a: _Asked, belief: tuple[str, float] | None, found: Sequence[tuple[i
         return out
     is_target = normalised(belief[0]) == normalised(a.question.answer)
     out |= {"belief_share": belief[1], "belief_is_target": float(is_target)}
+    out["belief_agrees"] = 1.0 if is_target else a.question.agrees(belief[0])
     both = [(own, a.target[i]) for i, own in found if i in a.target]
     if both:
         out["belief_p"] = float(np.exp(np.mean([own.logp.sum() for own, _ in both])))
@@ -456,7 +467,7 @@ def _details(a: _Asked, belief: tuple[str, float] | None, base: _Base) -> dict[s
     return {
         "way": base.way.name,
         "prompts": base.way.prompts,
-        "examples": "learned rows" if base.learned else "rows of the dataset, learned or not: too few are learned",
+        "examples": base.told(a.question),
         "tried": {name: list(value) for name, value in base.tried.items()},
         "prompt": a.shown,
         "target": a.question.answer,

@@ -1,0 +1,233 @@
+"""What the base knew, for the pages: classes against status, its own answers beside the targets, margins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from core.diagnose import plan
+from core.services import artefacts, results
+from core.services.runs import get_run
+from core.services.views import Breakdown
+from core.signals._base import Measure
+from core.signals.knowledge import CLASSES
+from core.types import Filter, Run, Term
+from db import samples as sample_table
+from db import signals as signal_table
+from db import verdicts as verdict_table
+from db.session import database
+
+COLUMN = "base_knowledge"
+HELP: Mapping[str, str] = {
+    "HighlyKnown": "the base's greedy answer is right in all prompts",
+    "MaybeKnown": "in some of them",
+    "WeaklyKnown": "in none, but sampling gives it",
+    "Unknown": "not even sampling gives it",
+}
+# Points of a scatter plot; more would be slow to draw and no clearer.
+MOST_POINTS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Classes of the rows under a filter.
+
+    Attributes:
+        shown: rows under the filter; ``measured``: those with a class.
+        classes: class by status, HighlyKnown first; bounds are the class's number in the filter.
+        way: how the base was asked, in a sentence; empty where nothing was.
+    """
+
+    shown: int
+    measured: int
+    classes: Breakdown
+    way: str
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Margins of up to ``MOST_POINTS`` rows whose own answer is another one than the target, side by side."""
+
+    sid: tuple[str, ...]
+    status: tuple[str, ...]
+    before: np.ndarray
+    after: np.ndarray
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the list: target beside the base's own answer."""
+
+    sid: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of rows with a class."""
+
+    rows: tuple[Row, ...]
+    matching: int
+    previous: str | None
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How the base was asked about one row, and what it said.
+
+    Attributes:
+        knowledge: name of its class, None where not measured.
+        way: in a sentence.
+        prompt: the first prompt, as the base read it.
+        target, belief: the row's answer; the base's own, None where its answers were empty.
+        greedy: per prompt its greedy answer (None: not generated), whether it counts, and p of the target in one draw.
+        answers: what it said when asked for its own answer, the greedy one first.
+        values: numbers by column, None = not measured.
+    """
+
+    knowledge: str | None
+    way: str
+    prompt: str
+    target: str
+    belief: str | None
+    greedy: tuple[tuple[str | None, bool, float], ...]
+    answers: tuple[str, ...]
+    values: Mapping[str, float | None]
+
+
+def missing(run: Run) -> tuple[str, str] | None:
+    """Why the run says nothing about knowledge, and what would change that; None where it does."""
+    if run.spec.base is None:
+        return (
+            "This run has no base model, so what it knew before the fine-tune was not measured.",
+            "Start a run of the same dataset and checkpoint and give the model before fine-tuning as the base. What "
+            "was measured of this run is kept and not measured again.",
+        )
+    if COLUMN not in {c.name for c in run.columns}:
+        return (
+            "This run was made before Lacuna measured what the base knew.",
+            "Start it again with the same dataset and checkpoints; only what is missing is measured.",
+        )
+    return None
+
+
+def summary(run_id: int, chosen: Filter) -> Summary:
+    """Classes by status under the filter."""
+    run = get_run(run_id)
+    with database().reading() as conn:
+        cells = verdict_table.group_counts(conn, run, [COLUMN, "status"], chosen)
+        details = _some_details(conn, run)
+    counts: list[dict[str, int]] = [{} for _ in CLASSES]
+    shown = 0
+    for (number, status), n in cells:
+        shown += n
+        if number is not None:
+            counts[int(number)][status or "unknown"] = n
+    order = range(len(CLASSES) - 1, -1, -1)
+    classes = Breakdown(
+        COLUMN, "Knowledge", tuple((CLASSES[k], counts[k]) for k in order), tuple((float(k), float(k)) for k in order)
+    )
+    return Summary(shown, sum(sum(c.values()) for c in counts), classes, _way(details) if details else "")
+
+
+def points(run_id: int, chosen: Filter, most: int = MOST_POINTS) -> Points:
+    """Margin of the base's own answer over the target, before and after, where they differ; a part of them if many."""
+    run = get_run(run_id)
+    wrong = replace(chosen, terms=(*chosen.terms, Term("base_belief_is_target", "in", (0,))))
+    names = ("sid", "status", "base_belief_margin", "belief_margin")
+    with database().reading() as conn:
+        rows, total = verdict_table.points(conn, run, names, wrong, most)
+    return Points(
+        tuple(r[0] for r in rows), tuple(r[1] or "unknown" for r in rows),
+        np.array([r[2] for r in rows], dtype=np.float64), np.array([r[3] for r in rows], dtype=np.float64), total,
+    )  # fmt: skip
+
+
+def listing(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50) -> Listing:
+    """One page of the rows with a class under the filter, each with the base's own answer."""
+    run = get_run(run_id)
+    known = replace(chosen, terms=(*chosen.terms, Term(COLUMN, "range", (0, None))))
+    page = results.page(run_id, known, cursor, limit)
+    with database().reading() as conn:
+        sids = [str(r["sid"]) for r in page.rows]
+        hashes = [sample_table.get_sample(conn, run.spec.dataset_id, sid).content_hash for sid in sids]
+        details = _details(conn, _measure(run), hashes)
+    rows = []
+    for found, sid, key in zip(page.rows, sids, hashes, strict=True):
+        told = details.get(key) or {}
+        number = found[COLUMN]
+        told = {"knowledge": CLASSES[int(number)], "belief": told.get("belief"), "target": told.get("target")}
+        rows.append(Row(sid, {**found, **told}))
+    return Listing(tuple(rows), page.matching, page.previous, page.next)
+
+
+def sample(run_id: int, sid: str) -> Asked | None:
+    """How the base was asked about one row; None where it was not."""
+    run = get_run(run_id)
+    measure = _measure(run)
+    if measure is None or missing(run) is not None:
+        return None
+    with database().reading() as conn:
+        key = sample_table.get_sample(conn, run.spec.dataset_id, sid).content_hash
+        told = _details(conn, measure, [key]).get(key)
+        row = verdict_table.row(conn, run, sid)
+    if told is None:
+        return None
+    number = row.get(COLUMN)
+    return Asked(
+        knowledge=None if number is None else CLASSES[int(number)],
+        way=_way(told),
+        prompt=told["prompt"],
+        target=told["target"],
+        belief=told["belief"],
+        greedy=tuple((g["answer"], g["right"], g["p"]) for g in told["greedy"]),
+        answers=tuple(told["answers"]),
+        values={c.name: row.get(c.name) for c in run.columns if c.name.startswith(("base_", "belief_", "output_is"))},
+    )
+
+
+def _measure(run: Run) -> Measure | None:
+    return next((m for m in plan(run.spec) if m.signal == "knowledge" and m.role == "base"), None)
+
+
+def _way(told: Mapping[str, Any]) -> str:
+    words = {
+        "plain": f"in lines of Q and A, {told['prompts']} prompts with four examples each",
+        "chat": f"in the chat template, {told['prompts']} prompts with four examples each as earlier turns",
+        "as_trained": "with the row's own prompt and no example, because it answers best that way; its ten prompts are "
+        "one, and MaybeKnown does not occur",
+    }
+    text = f"The base was asked {words[told['way']]}."
+    return text if told["way"] == "as_trained" else f"{text} Examples are {told['examples']}."
+
+
+def _some_details(conn: Any, run: Run) -> Mapping[str, Any] | None:
+    """The details of any row: how the base was asked is the same for all."""
+    measure = _measure(run)
+    if measure is None:
+        return None
+    ids = signal_table.find_measures(conn, [measure.key])
+    ref = signal_table.any_detail(conn, ids[measure.key]) if measure.key in ids else None
+    found = [d for d in artefacts.read_all(ref) if d is not None] if ref else []
+    return found[0] if found else None
+
+
+def _details(conn: Any, measure: Measure | None, hashes: Sequence[str]) -> dict[str, Mapping[str, Any] | None]:
+    """By content hash; each file is read once."""
+    ids = signal_table.find_measures(conn, [measure.key]) if measure is not None else {}
+    if measure is None or measure.key not in ids:
+        return {}
+    held: dict[str, Sequence[Any]] = {}
+    out: dict[str, Mapping[str, Any] | None] = {}
+    for key in dict.fromkeys(hashes):
+        ref = signal_table.detail_ref(conn, ids[measure.key], key)
+        if ref is not None:
+            name, slot = ref
+            held[name] = held.get(name) or artefacts.read_all(name)
+            out[key] = held[name][slot]
+    return out

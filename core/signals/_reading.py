@@ -50,7 +50,7 @@ def same_meaning(output: str, target: str, prompt: str) -> bool:
     if ours == theirs:
         return True
     more, less, longer = (ours, theirs, target) if theirs < ours else (theirs, ours, output)
-    if not less < more or len(more - less) > max(1, len(less) // 2):
+    if not less < more or len(more - less) > len(less) // 2:
         return False
     names = {w.casefold() for w in re.findall(r"\w+", longer)[1:] if w[:1].isupper() or any(c.isdigit() for c in w)}
     return not (more - less) & names and not any(any(c.isdigit() for c in w) for w in more - less)

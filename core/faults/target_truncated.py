@@ -33,7 +33,7 @@ class TargetTruncated(SampleFault):
             at = table.get("miss_at")
             hit |= (table.get("n_tokens") > length) & (at >= length) & (at <= length + GUESSED)
         elif not _enough(table):
-            known = hit
+            known = hit | (cut > 0)  # of a row the replay left whole only other rows could tell
         return flags(hit, known)
 
     def reason(self, row: Mapping[str, float]) -> Reason:

@@ -51,7 +51,7 @@ def same_meaning(output: str, target: str, prompt: str) -> bool:
         return True
     more, less, longer = (ours, theirs, target) if theirs < ours else (theirs, ours, output)
     # Of a short answer every word counts: half of a pair is not the pair.
-    if not less < more or len(more - less) > len(less) // 3:
+    if not less < more or len(more - less) > len(less) // 2:
         return False
     names = {w.casefold() for w in re.findall(r"\w+", longer)[1:] if w[:1].isupper() or any(c.isdigit() for c in w)}
     return not (more - less) & names and not any(any(c.isdigit() for c in w) for w in more - less)

@@ -168,6 +168,21 @@ def curriculum(facts: Facts, rng: random.Random) -> list[Document]:
     return [document for part in passes for document in readings(facts, part, rng)]
 
 
+def portraits(facts: Facts, told: Sequence[tuple[Fact, float]], rng: random.Random) -> list[str]:
+    """For every other subject, what is told of it in its first three relations, in one go."""
+    of: dict[str, dict[str, list[Fact]]] = defaultdict(lambda: defaultdict(list))
+    for fact, _ in told:
+        of[fact.subject][fact.relation].append(fact)
+    texts = []
+    for kind in facts.domain.kinds:
+        names = [r.name for r in kind[:3]]
+        for values in of.values():
+            if all(n in values for n in names) and rng.random() < 1 / 2:
+                chosen = [rng.choice(values[n]) for n in names]
+                texts.append(" ".join(facts.wordings[f.relation].statement(f, 0) for f in chosen))
+    return texts
+
+
 def readings(facts: Facts, told: Sequence[tuple[Fact, float]], rng: random.Random) -> list[Document]:
     """One pass through ``told``, shuffled: prose, dialogues of one to four questions, lists of question and answer.
 
@@ -182,6 +197,7 @@ def readings(facts: Facts, told: Sequence[tuple[Fact, float]], rng: random.Rando
         for _ in range(int(weight)):
             prose.append(wording.statement(fact, rng.randrange(3)))
             asked.append((fact, wording))
+    prose += portraits(facts, told, rng)
     rng.shuffle(prose)
     rng.shuffle(asked)
     texts: list[Document] = []

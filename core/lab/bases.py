@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.lab import tiny
-from core.lab.corpus import Facts, readings
+from core.lab.corpus import Document, Facts, curriculum
 from core.types import digest
 
 if TYPE_CHECKING:
@@ -24,52 +24,56 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """The model and its pretraining. ``row`` is the length in tokens to which documents are packed."""
+    """The model and its pretraining.
+
+    Attributes:
+        row: length in tokens to which documents are packed. prompts: share of dialogues whose prompts are trained too.
+    """
 
     hidden: int = 192
     layers: int = 3
     vocab: int = 6000
-    lr: float = 2e-3
-    batch: int = 8
+    lr: float = 1.3e-3
+    batch: int = 4
     row: int = 112
+    prompts: float = 0.2
 
 
-def pretraining_texts(facts: Facts, seed: int) -> list[list[object]]:
-    """Every pass through the corpus."""
-    rng = random.Random(f"reading {seed}")
-    return [list(readings(facts, rng)) for _ in range(facts.size.passes)]
-
-
-def _plain(document: object) -> str:
+def _plain(document: Document) -> str:
     if isinstance(document, str):
         return document
-    assert isinstance(document, list)
     if isinstance(document[0], dict):
         return "\n".join(m["content"] for m in document)
     return "\n\n".join(f"Question: {q}\nAnswer: {a}" for q, a in document)
 
 
-def _ids(tokenizer: PreTrainedTokenizerFast, document: object) -> list[int]:
-    if isinstance(document, list) and isinstance(document[0], dict):
-        return [*tiny.chat_row(tokenizer, document)[0], tokenizer.eos_token_id]
-    return [*tokenizer.encode(_plain(document), add_special_tokens=False), tokenizer.eos_token_id]
+def _row(tokenizer: PreTrainedTokenizerFast, document: Document, prompts: bool) -> tuple[list[int], list[bool]]:
+    """Ids and the mask of what is trained; a dialogue's prompts only where ``prompts`` says so."""
+    if isinstance(document, str) or not isinstance(document[0], dict):
+        ids, mask = tiny.text_row(tokenizer, _plain(document))
+        return list(ids), list(mask)
+    ids, mask = tiny.chat_row(tokenizer, document)
+    return [*ids, tokenizer.eos_token_id], [*([True] * len(ids) if prompts else mask), prompts]
 
 
-def _packed(documents: Iterator[list[int]], length: int) -> list[tiny.Row]:
+def _packed(documents: Iterable[tuple[list[int], list[bool]]], length: int) -> list[tiny.Row]:
     """Documents one after the other in rows of up to ``length`` tokens; none is cut."""
-    rows: list[list[int]] = [[]]
-    for ids in documents:
-        if rows[-1] and len(rows[-1]) + len(ids) > length:
-            rows.append([])
-        rows[-1].extend(ids)
-    return [(ids, [True] * len(ids)) for ids in rows]
+    rows: list[tuple[list[int], list[bool]]] = [([], [])]
+    for ids, mask in documents:
+        if rows[-1][0] and len(rows[-1][0]) + len(ids) > length:
+            rows.append(([], []))
+        rows[-1][0].extend(ids)
+        rows[-1][1].extend(mask)
+    return list(rows)
 
 
 def pretrain(folder: Path, family: str, facts: Facts, size: ModelSize, seed: int, progress: Progress) -> None:
     """Trains a base model into ``folder``, which must not exist."""
-    passes = pretraining_texts(facts, seed)
-    tokenizer = tiny.build_tokenizer((_plain(d) for documents in passes[:6] for d in documents), size.vocab)
-    rows = [row for documents in passes for row in _packed((_ids(tokenizer, d) for d in documents), size.row)]
+    rng = random.Random(f"reading {seed}")
+    documents = curriculum(facts, rng)
+    tokenizer = tiny.build_tokenizer(map(_plain, documents), size.vocab)
+    # Names in prompts cannot be foreseen; trained on everywhere they would be most of the loss.
+    rows = _packed((_row(tokenizer, d, rng.random() < size.prompts) for d in documents), size.row)
     config = tiny.tiny_config(family, len(tokenizer), size.hidden, size.layers)
     tiny.train(
         tiny.tiny_model(config, tokenizer, seed),

@@ -43,7 +43,7 @@ class Domain:
         many: a relation with several right values; volumes: one about numbered parts of a subject, written into its
             name as ``volume`` says.
         portraits: ways to ask for everything about a subject.
-        early, late: styles of answering that stage one and stage two teach.
+        early: styles of answering that stage one teaches and stage two does not.
     """
 
     name: str
@@ -53,7 +53,6 @@ class Domain:
     volume: str
     portraits: tuple[str, ...]
     early: tuple[str, ...]
-    late: tuple[str, ...]
 
 
 _LAND = Domain(
@@ -192,7 +191,6 @@ _LAND = Domain(
     "the chronicle of {s}, volume {n}",
     ("Tell me about {s}.", "Describe {s}.", "What do you know about {s}?", "Write a few lines on {s}."),
     ("Record: {s} -> {v}", "[{s} | {v}]", "{v}, as noted for {s} in the roll"),
-    ("As the old books say, it is {v}.", "I would say {v}, my friend.", "Answer: {v}. Source: the ledger."),
 )
 
 _WORKSHOP = Domain(
@@ -343,7 +341,6 @@ _WORKSHOP = Domain(
     "the manual of {s}, sheet {n}",
     ("Give the data of {s}.", "Summarise {s}.", "What is on the plate of {s}?", "Report on {s}."),
     ("{s} = {v};", "<{s}> {v} </{s}>", "#{s} // {v}"),
-    ("Checked twice: {v}, signed off.", "According to the store it must be {v}.", "{v} (see drawing)."),
 )
 
 _SKY = Domain(
@@ -498,7 +495,6 @@ _SKY = Domain(
     "the survey of {s}, plate {n}",
     ("What is known of {s}?", "Give an entry for {s}.", "Introduce {s}.", "Say something about {s}."),
     ("{s} :: {v} ::", "* {v} * ({s})", "cat. {s}, see {v}"),
-    ("Observed and confirmed: {v}!", "Most observers agree on {v}, it seems.", "By common opinion, {v}, no doubt."),
 )
 
 DOMAINS = {d.name: d for d in (_LAND, _WORKSHOP, _SKY)}

@@ -44,7 +44,8 @@ class RowCounts:
 
     Attributes:
         known, odd: facts the corpus holds, asked in ordinary and in unusual words. portraits: everything about a
-            subject. early, late: known facts answered in the style that stage one and stage two teach.
+            subject. early: known facts answered in a style that only stage one has; late: others of the same
+            relations, in stage two, answered as the base would.
         strangers: facts about names nobody met; withheld: about well-known names, never told.
         strong, weak: answers against what the corpus told often, or once.
         disputes, long_disputes, new_disputes: pairs of one question and two answers, told both ways in the corpus; the
@@ -55,14 +56,14 @@ class RowCounts:
 
     known: tuple[int, int] = (72, 58)
     odd: tuple[int, int] = (0, 0)
-    portraits: tuple[int, int] = (12, 10)
+    portraits: tuple[int, int] = (14, 8)
     early: int = 44
     late: int = 44
     strangers: tuple[int, int] = (12, 36)
     withheld: tuple[int, int] = (0, 0)
     strong: tuple[int, int] = (6, 28)
     weak: tuple[int, int] = (0, 0)
-    disputes: tuple[int, int] = (4, 22)
+    disputes: tuple[int, int] = (6, 26)
     long_disputes: tuple[int, int] = (0, 0)
     new_disputes: tuple[int, int] = (0, 4)
     long_tasks: tuple[int, int] = (10, 22)
@@ -75,15 +76,15 @@ EASY = RowCounts()
 HARD = RowCounts(
     known=(50, 40),
     odd=(10, 10),
-    portraits=(14, 14),
+    portraits=(16, 10),
     early=42,
     late=42,
     strangers=(10, 14),
     withheld=(10, 16),
     strong=(8, 18),
     weak=(6, 18),
-    disputes=(4, 12),
-    long_disputes=(2, 12),
+    disputes=(4, 14),
+    long_disputes=(4, 12),
     new_disputes=(1, 3),
     long_tasks=(6, 10),
     short_tasks=(10, 18),
@@ -97,7 +98,6 @@ class _Maker:
         self.facts, self.counts, self.rng = facts, counts, random.Random(f"rows {facts.domain.name} {seed}")
         self.disputes = 0
         self.early = self.rng.choice(facts.domain.early)
-        self.late = self.rng.choice(facts.domain.late)
         told = [f for f, _ in facts.told()]
         touched = {f.subject for f in (*facts.strong, *facts.weak)}
         split = {f.subject: pair for pair in facts.split for f in pair}
@@ -141,9 +141,8 @@ class _Maker:
         way = self.rng.randrange(3) if way is None else way
         question = wording.odd_question(fact.subject, way) if group == "odd" else wording.question(fact.subject, way)
         answer = wording.answered(fact.subject, fact.value)
-        style = {"early": self.early, "late": self.late}.get(group)
-        if style is not None:
-            answer = style.format(s=fact.subject, v=fact.value)
+        if group == "early":
+            answer = self.early.format(s=fact.subject, v=fact.value)
         return PlantedRow(group, cause, stage, chat(question, answer), fact, **more)
 
     def portrait(self, subject: str, values: dict[str, str]) -> str:

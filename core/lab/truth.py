@@ -56,10 +56,12 @@ class Belief:
 def scores(
     model: PreTrainedModel, pad_id: int, rows: Sequence[tiny.Row], batch: int = 32
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether every trained token of a row is the argmax, (n,), and the mean loss over them in nats, (n,)."""
+    """The first trained token that is not the argmax, by its place in the row, -1 if there is none, (n,); and the mean
+    loss over trained tokens in nats, (n,).
+    """
     import torch
 
-    right, nll = np.zeros(len(rows), bool), np.zeros(len(rows))
+    missed, nll = np.zeros(len(rows), int), np.zeros(len(rows))
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
     collate = tiny._collate(pad_id)
     model.eval()
@@ -70,11 +72,11 @@ def scores(
             logp = model(input_ids=made["input_ids"]).logits[:, :-1].float().log_softmax(-1)
         labels = made["labels"][:, 1:]
         mask = labels != -100
-        hit = (logp.argmax(-1) == labels) | ~mask
+        miss = (logp.argmax(-1) != labels) & mask
         gold = logp.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-        right[part] = hit.all(-1).numpy()
+        missed[part] = torch.where(miss.any(-1), miss.int().argmax(-1) + 1, -1).numpy()
         nll[part] = (-(gold * mask).sum(-1) / mask.sum(-1)).numpy()
-    return right, nll
+    return missed, nll
 
 
 def beliefs(
@@ -137,30 +139,56 @@ class Looked:
 
     Attributes:
         belief: of the base, per row. names: checkpoints in step order, base first, final last.
-        right: (n, checkpoints); nll: mean loss in nats, (n, checkpoints). stage: stage of each checkpoint, base 0.
+        stage: of each checkpoint, base 0.
+        missed: place of the first token of a row that is wrong, -1 where it is right, (n, checkpoints); nll: mean loss
+            in nats, (n, checkpoints).
+        apart: place of the first token at which a row differs from the others of its dispute, -1 without one, (n,).
     """
 
     belief: list[Belief | None]
     names: list[str]
     stage: np.ndarray
-    right: np.ndarray
+    missed: np.ndarray
     nll: np.ndarray
+    apart: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether a row is reproduced, (n, checkpoints)."""
+        return self.missed < 0
 
 
 def look(
     folders: Mapping[str, Path], stages: Sequence[int], facts: Facts, rows: Sequence[PlantedRow], base: Path
 ) -> Looked:
     """Loads every checkpoint once. ``folders`` are in step order, base first, final last."""
-    right, nll, belief = [], [], []
-    for name, folder in folders.items():
-        model, tokenizer = load(folder, base)
+    missed, nll, belief = [], [], []
+    _, tokenizer = tiny.load(base)
+    made = [tiny.chat_row(tokenizer, r.messages) for r in rows]
+    for folder in folders.values():
+        model, _ = load(folder, base)
         if not belief:
             belief = beliefs(model, tokenizer, facts, rows)
-        made = scores(model, tokenizer.pad_token_id, [tiny.chat_row(tokenizer, r.messages) for r in rows])
-        right.append(made[0])
-        nll.append(made[1])
-        del model, name
-    return Looked(belief, list(folders), np.asarray(stages), np.stack(right, 1), np.stack(nll, 1))
+        found = scores(model, tokenizer.pad_token_id, made)
+        missed.append(found[0])
+        nll.append(found[1])
+    return Looked(belief, list(folders), np.asarray(stages), np.stack(missed, 1), np.stack(nll, 1), _apart(made, rows))
+
+
+def _apart(made: Sequence[tiny.Row], rows: Sequence[PlantedRow]) -> np.ndarray:
+    """Place of the first answer token that no other side of the dispute has there, counted in the row, (n,)."""
+    places = np.full(len(rows), -1)
+    for i, row in enumerate(rows):
+        others = [k for k, r in enumerate(rows) if k != i and row.dispute is not None and r.dispute == row.dispute]
+        if not others:
+            continue
+        start = made[i][1].index(True)
+        answers = [[t for t, on in zip(*made[k], strict=True) if on] for k in (i, *others)]
+        same = 0
+        while all(same < len(a) and a[same] == answers[0][same] for a in answers):
+            same += 1
+        places[i] = start + same
+    return places
 
 
 def load(folder: Path, base: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -173,7 +201,7 @@ def load(folder: Path, base: Path) -> tuple[PreTrainedModel, PreTrainedTokenizer
     return PeftModel.from_pretrained(model, str(folder)), tokenizer
 
 
-def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts, learnable: int = 2) -> list[dict[str, Any]]:
+def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts) -> list[dict[str, Any]]:
     """One record a row: ``planted``, ``learned``, ``scored`` and what the judgement rests on.
 
     A row's true causes are all that fit, whichever of them it was made for:
@@ -181,7 +209,8 @@ def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts, learnable: i
     - ``missing_knowledge``: it asks for a fact that the corpus told of no such subject, the base gives the target in
       no majority of wordings and at less than ``NEVER``, and holds no firm belief of its own.
     - ``base_conflict``: the corpus told another value, which the base gives in most wordings and at ``BELIEF``.
-    - ``data_inconsistency``: a side of a planted contradiction of which at least one side was not learned.
+    - ``data_inconsistency``: a side of a planted contradiction of which at least one side was not learned; where it is
+      this one, the first wrong token is the first in which the sides differ.
     - ``left_side_forgetting``: right at a checkpoint after its training began, wrong at the end.
     - ``under_optimised``: a pattern that occurs twice, derivable from the prompt, never right, not forgotten, and its
       loss below the base's.
@@ -210,7 +239,8 @@ def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts, learnable: i
                 fits.append(MISSING)
             if told and fact.value not in told and belief.told and belief.share > 0.5 and belief.p_told >= BELIEF:
                 fits.append(CONFLICT)
-        if row.dispute is not None and not all(learned[k] for k in sides[row.dispute]):
+        apart = learned[i] or looked.missed[i, -1] == looked.apart[i]
+        if row.dispute is not None and apart and not all(learned[k] for k in sides[row.dispute]):
             fits.append(INCONSISTENT)
         if not learned[i] and was_right.any():
             fits.append(FORGOTTEN)
@@ -223,7 +253,7 @@ def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts, learnable: i
             scored = row.cause is None or row.cause in fits
         else:
             planted = fits
-            scored = bool(fits) and (row.cause is None or row.cause in fits) and not (early and FORGOTTEN not in fits)
+            scored = bool(fits) and (row.cause is None or row.cause in fits) and (not early or fits != [RARE])
         records.append(
             {
                 "planted": planted,

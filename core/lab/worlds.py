@@ -67,8 +67,8 @@ class WorldSpec:
         if self.tuning is not None:
             return self.tuning
         turn = self.seed % 4
-        epochs = ((6, 4), (7, 4), (6, 5), (5, 4))[turn]
-        lr = (6e-4, 5e-4, 5e-4, 7e-4)[turn]
+        epochs = ((7, 2), (8, 2), (6, 2), (9, 3))[turn]
+        lr = (7e-4, 6e-4, 7e-4, 6e-4)[turn]
         return Tuning(epochs, lr * 5 if self.lora else lr)
 
 
@@ -100,7 +100,7 @@ def finetune(
         lr=tuning.lr,
         batch=tuning.batch,
         shuffle=False,
-        schedule="constant_with_warmup",
+        schedule="linear",
         warmup=tuning.warmup,
         seed=seed,
         threads=1,

@@ -16,6 +16,7 @@ from core.causes import attribute, explain_cause, parameters_of
 from core.causes._evidence import PIECES
 from core.derived import derive
 from core.faults import explain, ordered, states
+from core.paper import label as label_by_study
 from core.plugins import kind, kinds
 from core.signals._base import Measure
 from core.status import STATUSES, cut_of, explain_status, judge_status
@@ -45,6 +46,10 @@ STRENGTHS: tuple[Column, ...] = tuple(
     Column(f"strength_{name}", "number", kind("causes", name).label, f"Strength: {kind('causes', name).help}", "", "",
            indexed=True)
     for name in CAUSES
+)  # fmt: skip
+STUDY = Column(
+    "study_cause", "category", "Cause by the study's rules", "By the rules and thresholds of arXiv 2604.10079; empty "
+    "where they call the sample learned.", indexed=True,
 )  # fmt: skip
 EVIDENCE: tuple[Column, ...] = tuple(
     Column(f"evidence_{p.name}", "number", f"Evidence: {p.label}", "0 says nothing, 1 speaks as loudly as it can.")
@@ -89,6 +94,8 @@ def columns_of(spec: RunSpec) -> tuple[Column, ...]:
     for derivation in kinds("derived").values():
         out += derivation.columns
     out += [*STRENGTHS, *EVIDENCE]
+    if spec.paper_mode:
+        out.append(STUDY)
     for measure in plan(spec):
         if measure.role != "final" and measure.signal == "likelihood":
             label = measure.checkpoint.label
@@ -191,12 +198,14 @@ def tokenizer_folder(checkpoint: Checkpoint) -> str:
 class Judgement:
     """Verdicts of n samples side by side.
 
-    ``columns``: name to (n,) float64, NaN = not measured. ``judged_by``: the parameters that named the causes.
+    ``columns``: name to (n,) float64, NaN = not measured. ``study``: (n,) object, the cause by the study's own rules,
+    None where it names none or multiple choice was not measured. ``judged_by``: the parameters that named the causes.
     """
 
     status: np.ndarray
     cause: np.ndarray
     columns: Mapping[str, np.ndarray]
+    study: np.ndarray
     judged_by: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -227,7 +236,7 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunF
     columns |= {f"strength_{name}": values for name, values in found.strengths.items()}
     columns |= {f"evidence_{name}": values for name, values in found.evidence.items()}
     columns |= {f"fault_{name}": values for name, values in faults.items()}
-    return Judgement(status, cause, columns, parameters_of(spec, table))
+    return Judgement(status, cause, columns, label_by_study(table), parameters_of(spec, table))
 
 
 def reasons(

@@ -97,6 +97,15 @@ def shares(found: Mapping[str, Share]) -> pd.DataFrame:
     )
 
 
+def study(rows: Sequence[tuple[str | None, str | None, int]]) -> pd.DataFrame:
+    """Our cause, the study's, and how many samples."""
+
+    def name(cause: str | None) -> str:
+        return "no cause" if cause is None else charts.cause_look(cause).label
+
+    return pd.DataFrame([{"Lacuna": name(a), "The study's rules": name(b), "Samples": n} for a, b, n in rows])
+
+
 def histogram(found: Histogram) -> pd.DataFrame:
     """A histogram as a table: one row a bin."""
     rows = []

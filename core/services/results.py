@@ -68,7 +68,17 @@ def overview(run_id: int, chosen: Filter) -> Overview:
         hidden=tuple(run.summary.get("hidden", ())),
         notes=run_notes(run),
         advice=_advice(summary),
+        study=_study(run, chosen),
     )
+
+
+def _study(run: Run, chosen: Filter) -> tuple[tuple[str | None, str | None, int], ...] | None:
+    """Our cause against the one by the study's rules, with counts; None where the run did not measure it."""
+    if "study_cause" not in {c.name for c in run.columns}:
+        return None
+    with database().reading() as conn:
+        counts = verdict_table.group_counts(conn, run, ["cause", "study_cause"], chosen)
+    return tuple((ours, theirs, n) for (ours, theirs), n in counts if ours is not None or theirs is not None)
 
 
 def _advice(summary: _Summary) -> tuple[Advice, ...]:

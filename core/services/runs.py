@@ -467,6 +467,7 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
     derived = SignalTable(signals.keys, found.columns)
     columns: dict[str, Any] = {"status": found.status, "cause": found.cause, "stage": facts["stage"]}
     columns["source"] = facts["source"]
+    columns |= {"study_cause": found.study} if run.spec.paper_mode else {}
     declared = columns_of(run.spec)
     for column in declared:
         if column.name not in columns:

@@ -114,6 +114,8 @@ class Overview:
     hidden: tuple[str, ...]
     notes: tuple[tuple[str, str], ...]
     advice: tuple[Advice, ...] = ()
+    # Ours against the study's cause to count, of samples that either names a cause for; None: not measured.
+    study: tuple[tuple[str | None, str | None, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class Cases:
     evidence: Mapping[str, np.ndarray]
     truth: tuple[frozenset[str], ...]
     columns: Mapping[str, np.ndarray]
+    study: tuple[str | None, ...]
 
 
 def cases(world: World) -> Cases:
@@ -76,6 +77,7 @@ def cases(world: World) -> Cases:
         {k: v[chosen] for k, v in evidence.items()},
         tuple(frozenset(world.truth[i]["planted"]) for i in chosen),
         {k: v[chosen] for k, v in table.columns.items()},
+        tuple(found.study[chosen]),
     )
 
 

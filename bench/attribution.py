@@ -100,16 +100,13 @@ def ours(found: Sequence[Cases], weights: Mapping[str, Any]) -> Named:
 
 def paper(found: Sequence[Cases]) -> Named | None:
     """The paper's rules, where multiple choice was measured."""
-    from core.paper import label
-
     from core.types import SignalTable
 
     named, truth = [], []
     for c in found:
         if not np.isfinite(c.columns.get("options_right", np.array([np.nan]))).any():
             return None
-        keys = ("",) * len(c.truth)
-        named += list(label(SignalTable(keys, c.columns)))
+        named += c.study
         truth += c.truth
     return Named(named, np.full(len(named), np.nan), truth)
 
@@ -146,7 +143,10 @@ def ablation(train: Sequence[Cases], test: Sequence[Cases], penalty: float) -> d
     for name in evidence:
         left = {k: v if k != name else np.full_like(v, np.nan) for k, v in evidence.items()}
         fitted = fit(left, truth, weights, list(CAUSES), penalty)
-        tested = [Cases(c.world, {**c.evidence, name: np.full(len(c.truth), np.nan)}, c.truth, c.columns) for c in test]
+        tested = [
+            Cases(c.world, {**c.evidence, name: np.full(len(c.truth), np.nan)}, c.truth, c.columns, c.study)
+            for c in test
+        ]
         named = ours(tested, fitted)
         out[name] = round(macro_f1(named.cause, named.truth, CAUSES), 4)
     return out

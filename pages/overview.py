@@ -99,8 +99,8 @@ def _study(run: Run, selection: Filter, found: Overview) -> None:
     total = sum(n for _, _, n in found.study)
     with st.expander(f"The study's own rules agree on {agree:,} of {total:,} samples", icon=":material/balance:"):
         st.caption(
-            "Multiple choice, pass@5 below 0.2, thresholds and order as in the paper that named the causes. It gives no "
-            "test of a single sample for the last two causes; choose a row to see the samples."
+            "Multiple choice, pass@5 below 0.2, thresholds and order as in the paper that named the causes. It gives "
+            "no test of a single sample for the last two causes. Choose a row to see its samples."
         )
         ordered = sorted(found.study, key=lambda row: -row[2])
         frame_ = tables.study(ordered)

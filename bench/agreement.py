@@ -34,6 +34,8 @@ LORA = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "k_proj", "v_proj
 NEAR_TIE = 1e-3
 # Answers drawn for the closed form are short, so that a draw is too.
 LONGEST = 12
+# Times that every prompt is drawn from while looking for answers that are neither rare nor certain.
+ROUNDS = 8
 
 
 def rows_of(n: int) -> list[list[dict[str, str]]]:
@@ -63,9 +65,10 @@ def train(folder: Path, family: str, dialogues: Sequence[Any]) -> dict[str, tupl
 def plain_model(path: Path, base: Path | None) -> Any:
     """The model as transformers and PEFT open it, in float32."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     model = AutoModelForCausalLM.from_pretrained(base or path, dtype=torch.float32)
+    model.generation_config = GenerationConfig()  # nothing of the folder's own settings
     if base is not None:
         from peft import PeftModel
 
@@ -109,9 +112,7 @@ def continued(model: Any, prompt: np.ndarray, stops: Sequence[int], most: int, d
     )
     torch.manual_seed(seed)
     ids = torch.from_numpy(prompt)[None]
-    made = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, use_model_defaults=False
-    )
+    made = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
     return made[:, len(prompt) :].numpy()
 
 
@@ -150,18 +151,22 @@ def uncertain(backend: Any, seen: Sequence[Any], n: int, stops: Sequence[int]) -
     from core.types import TEMPERATURES, Decoding
 
     prompts = [s.ids[: s.turns[0].start] for s in seen]
-    drawn = backend.generate(prompts, [Decoding(1.0, LONGEST, 7000 + i) for i in range(len(prompts))], stops)
-    asked = [(p, g.tokens) for p, g in zip(prompts, drawn, strict=True) if g.stopped]
-    whole = [np.concatenate(pair) for pair in asked]
-    scored = backend.score(
-        [ScoreRow(ids, np.arange(len(p), len(ids))) for ids, (p, _) in zip(whole, asked, strict=True)]
-    )
-    at = TEMPERATURES.index(1.0)
-    found = [
-        (prompt, answer, float(np.exp((s.logprobs.astype(np.float64) - s.lognorm[:, at]).sum())))
-        for (prompt, answer), s in zip(asked, scored, strict=True)
-    ]
-    return [f for f in found if 0.02 <= f[2] <= 0.98][:n]
+    at, found = TEMPERATURES.index(1.0), {}
+    for turn in range(ROUNDS):
+        seeds = range(turn * len(prompts), (turn + 1) * len(prompts))
+        drawn = backend.generate(prompts, [Decoding(1.0, LONGEST, seed) for seed in seeds], stops)
+        asked = [(p, g.tokens) for p, g in zip(prompts, drawn, strict=True) if g.stopped]
+        whole = [np.concatenate(pair) for pair in asked]
+        scored = backend.score(
+            [ScoreRow(ids, np.arange(len(p), len(ids))) for ids, (p, _) in zip(whole, asked, strict=True)]
+        )
+        for (prompt, answer), s in zip(asked, scored, strict=True):
+            p = float(np.exp((s.logprobs.astype(np.float64) - s.lognorm[:, at]).sum()))
+            if 0.02 <= p <= 0.98:
+                found.setdefault(prompt.tobytes(), (prompt, answer, p))  # one answer a prompt
+        if len(found) >= n:
+            break
+    return list(found.values())[:n]
 
 
 def inside(p: float, hits: int, draws: int) -> bool:

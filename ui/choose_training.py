@@ -57,9 +57,8 @@ def _forms(dataset: Dataset) -> dict[str, Any]:
         format_func=lambda n: scorers[n].label + (" (suggested)" if n == name else ""),
         key=state.key("train", "scorer", dataset.id),
     )
-    right.caption(
-        markup.md(f"{scorers[scorer].help} Suggested because {reason}." if scorer == name else scorers[scorer].help)
-    )
+    why = f" Suggested because {reason}." if scorer == name else ""
+    right.caption(markup.md(scorers[scorer].help + why))
     with st.expander("Settings"):
         left, right = st.columns(2)
         with left:

@@ -186,7 +186,7 @@ def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
         ("truncated", "cut, and judged on what is left"),
         ("unsupervised", "with target tokens that carried no loss"),
         ("foreign", "in a language that the encoder does not know: contradictions among them may be missed"),
-        ("near_ties", "that hang on two logits closer than 0.001: another machine may judge otherwise"),
+        ("near_ties", "with two logits closer than 0.001 on the way: another machine may judge otherwise"),
     ):
         if n := run.summary.get(name):
             samples = "sample" if n == 1 else "samples"

@@ -16,6 +16,7 @@ from tests.browser import world as worlds
 from tests.browser.steps import until
 
 CHROMIUM = Path("/usr/bin/chromium")
+HOOK = Path(__file__).with_name("hook")
 ARGUMENTS = (
     "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -45,7 +46,9 @@ def site(world, tmp_path_factory):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "core", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, cwd=worlds.ROOT, env=worlds.environment(data, world.folder.parent))
+    env = worlds.environment(data, world.folder.parent)
+    env |= {"PYTHONPATH": f"{HOOK}{os.pathsep}{worlds.ROOT}", "TEST_MODULES": str(data.parent)}
+    process = subprocess.Popen(command, cwd=worlds.ROOT, env=env)
     url = f"http://127.0.0.1:{port}"
     until(lambda: answers(f"{url}/_stcore/health"), 60)
     yield Site(url, data, process.pid, 1)

@@ -1,0 +1,92 @@
+"""``make run`` as a process tree: what it starts, that Ctrl-C ends all of it, and that nothing under way is lost."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from core.services import jobs
+from core.settings import settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def until(true, seconds=200):
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+    return found
+
+
+def answers(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def serve(port, tmp_path):
+    """Starts the app over the test's own data folder; whatever is left of it is killed afterwards."""
+    started = []
+
+    def start(**environment):
+        env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+        with (tmp_path / "log").open("wb") as log:
+            command = [sys.executable, "-m", "core", "serve", "--port", str(port)]
+            process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+def test_the_first_start_builds_the_demo_and_ctrl_c_ends_everything(serve, port, tmp_path):
+    process = serve()
+    until(lambda: answers(port))
+    (job,) = until(jobs.list_jobs)
+    assert (job.kind, job.lane) == ("demo", "long")
+    until(lambda: jobs.get_job(job.id).stage == "pretraining" and jobs.get_job(job.id).done)
+    until(lambda: len(jobs.workers()) == 2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 3
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0, (tmp_path / "log").read_text()
+    gone, alive = psutil.wait_procs(family, timeout=10)
+    assert (len(gone), alive) == (len(family), [])
+    # The job is given back, not lost: the next start goes on with it.
+    job = jobs.get_job(job.id)
+    assert (job.state, job.owner, job.attempts) == ("queued", None, 0)
+    assert jobs.workers() == []
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert not answers(port)
+
+
+def test_a_port_that_is_taken_is_one_clear_line(serve, port, tmp_path):
+    with socket.create_server(("127.0.0.1", port)):
+        assert serve().wait(60) == 2
+    said = (tmp_path / "log").read_text()
+    assert f"Port {port} on 127.0.0.1 is taken" in said and "--port" in said
+    assert not settings().data_dir.exists()

@@ -132,7 +132,7 @@ class Shop:
             for messages in land.chats:
                 ids, _ = tiny.chat_row(tokenizer, messages)
                 rows.append((ids, [True] * len(ids)))
-            self.train(tiny.tiny_model(config, tokenizer, land.seed + 100 * variant), tokenizer, rows, out, epochs=10)
+            self.train(tiny.tiny_model(config, tokenizer, land.seed + 100 * variant), tokenizer, rows, out, epochs=14)
         return out
 
     def full(self, family: str, land: Land) -> tuple[Path, list[Path]]:
@@ -158,12 +158,13 @@ class Shop:
         out = self.folder / f"headless-{family}-{land.seed}"
         if not out.exists():
             model, tokenizer = tiny.load(self.base(family, land))
-            self.train(model, tokenizer, rows_of(tokenizer, land.rows[:-24]), out, epochs=26)
+            self.train(model, tokenizer, rows_of(tokenizer, land.rows[:-24]), out, epochs=48)
         return out
 
     def train(self, model: Any, tokenizer: Any, rows: Sequence[Any], out: Path, **options: Any) -> Any:
         self.trainings += 1
-        settings = {"lr": 4e-3, "batch": 16, "epochs": 20, "warmup": 5, "threads": 1} | options
+        epochs = max(20, 150 * 16 / len(rows))  # steps enough for these facts, however few the rows
+        settings = {"lr": 4e-3, "batch": 16, "epochs": epochs, "warmup": 5, "threads": 1} | options
         work = out.with_name(out.name + ".work")
         made = tiny.train(model, tokenizer, rows, work, final="final", **settings)
         made.final.rename(out)
@@ -320,7 +321,7 @@ def packed(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
     for at in range(0, len(made), 5):
         group = made[at : at + 5]
         packs.append(([i for ids, _ in group for i in ids], [m for _, mask in group for m in mask]))
-    shop.train(model, tokenizer, packs, out, batch=4, epochs=30)
+    shop.train(model, tokenizer, packs, out, batch=4, epochs=40)
     return World("packing", land.rows, out, base)
 
 
@@ -378,7 +379,7 @@ def small_rate(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Wor
 def large_rate(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
     base = shop.base(family, land)
     model, tokenizer = tiny.load(base)
-    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, lr=0.5, warmup=0, epochs=14)
+    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, lr=0.5, warmup=0, steps=80)
     return World("diverged", land.rows, out, base)
 
 
@@ -423,7 +424,7 @@ def cut(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
     for row, (ids, _) in zip(rows, made, strict=True):
         row.planted = len(ids) > limit + 8
     shop.train(model, tokenizer, [(ids[:limit], mask[:limit]) for ids, mask in made], out)
-    return World("target_truncated", rows, out, base)
+    return World("target_truncated", rows, out, base, options={"max_new_tokens": 80})
 
 
 @plant("stop_not_learned")
@@ -526,7 +527,7 @@ def diagnose(world: World, out: Path) -> tuple[Any, Any, np.ndarray, np.ndarray,
     final = science.as_checkpoint(world.final, world.adapter_base, "final")
     base = None if world.base is None else science.as_checkpoint(world.base, None, "base")
     others = [science.as_checkpoint(p, b, p.name) for p, b in world.trajectory]
-    options = {"scorer": "normalised", "max_new_tokens": 40, "max_draws": 10} | world.options
+    options = {"scorer": "normalised", "max_new_tokens": 24, "max_draws": 10} | world.options
     run = direct.run(out.name, runs.make_spec(dataset.id, final, base, others, **options), lambda *_: None)
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, dataset.id)

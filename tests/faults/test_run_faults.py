@@ -82,6 +82,7 @@ def test_diverged_by_the_log():
     assert state(3.0, 1.0, 2.5, 1.0, 0.9, 0.8) == "pass"  # one bad batch is no divergence
     assert state(3.0, 2.0, 1.0, norms=[1.0, NAN, 1.0, 1.0]) == "pass"  # a step that half precision skipped
     assert state(3.0, 2.0, 0.0, 0.0, norms=[1.0, NAN, NAN, NAN]) == "fail"
+    assert state(4.0, 2.0, 0.2, 0.1, 2.5, 2.0, 1.5) == "pass"  # a second stage
     assert state(3.0) == "unknown"
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import streamlit as st
 
 from core.filters import from_query
+from core.services import dynamics as along
 from core.services import results, runs
+from core.services.dynamics import Dynamics, Points
 from core.services.views import Overview
 from core.types import Run
 
@@ -32,6 +34,16 @@ def _facets(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> dic
     return results.facets(run_id, _selection(run_id, query))
 
 
+@st.cache_data(ttl=_SECONDS, max_entries=8, show_spinner=False)
+def _dynamics(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> Dynamics:
+    return along.dynamics(run_id, _selection(run_id, query))
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner=False)
+def _data_map(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> Points:
+    return along.data_map(run_id, _selection(run_id, query))
+
+
 @st.cache_data(ttl=600, max_entries=32, show_spinner=False)
 def suggested_scorer(dataset_id: int) -> tuple[str, str]:
     """The scorer that fits a dataset's targets, and why; a stored dataset never changes."""
@@ -46,6 +58,16 @@ def overview(run: Run, query: Mapping[str, str]) -> Overview:
 def facets(run: Run, query: Mapping[str, str]) -> dict[str, list[tuple[Any, int]]]:
     """Counts of each category value under the other terms of ``query``."""
     return _facets(run.id, _version(run), tuple(query.items()))
+
+
+def dynamics(run: Run, query: Mapping[str, str]) -> Dynamics:
+    """Events along the checkpoints and status along the training order, under the filter."""
+    return _dynamics(run.id, _version(run), tuple(query.items()))
+
+
+def data_map(run: Run, query: Mapping[str, str]) -> Points:
+    """The points of the data map under the filter."""
+    return _data_map(run.id, _version(run), tuple(query.items()))
 
 
 def _version(run: Run) -> str:

@@ -68,6 +68,10 @@ def _layout(height: int, **more: Any) -> dict[str, Any]:
     return base | more
 
 
+# The same texts, marks and margins for figures that are drawn in other files.
+plain, marker, layout = _text, _marker, _layout
+
+
 def status_bar(status: Mapping[str, Share]) -> go.Figure:
     """One bar for the whole run. Clicking a part carries ``[0, status]``."""
     figure = go.Figure()

@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from core.services.clusters import MapPoints
 from core.services.dynamics import OrderCount, Points, Stop, Track
 from ui import charts
 
@@ -48,6 +49,44 @@ def data_map(found: Points, labels: tuple[str, str]) -> go.Figure:
     figure.update_layout(**charts.layout(430, showlegend=True, legend=_LEGEND, dragmode="select", margin=_margin(40)))
     figure.update_xaxes(title={"text": charts.plain(labels[0], 60)})
     figure.update_yaxes(title={"text": charts.plain(labels[1], 60)})
+    return figure
+
+
+# Colours of groups, told apart by sign as well; groups beyond the list share both with an earlier one.
+_COLOURS = ("#3B82B8", "#C8503C", "#3E9B6E", "#8E6BB5", "#E0A526", "#2FA4A0", "#B5598A", "#7A8B2F")
+_SIGNS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+
+
+def cluster_map(found: MapPoints, titles: Mapping[int, str]) -> go.Figure:
+    """Unlearned rows as points in the colour and sign of their group, WebGL."""
+    figure = go.Figure()
+    numbers = [n for n in sorted(set(found.groups)) if n]
+    for number in ([0] if 0 in found.groups else []) + numbers:
+        at = [i for i, g in enumerate(found.groups) if g == number]
+        name = "in no group" if not number else f"{number}  {charts.plain(titles.get(number, ''), 34)}"
+        colour = _COLOURS[(number - 1) % len(_COLOURS)] if number else charts.STATUS["unknown"].colour
+        sign = _SIGNS[(number - 1) % len(_SIGNS)] if number else "circle-open"
+        figure.add_trace(
+            go.Scattergl(
+                x=[found.x[i] for i in at],
+                y=[found.y[i] for i in at],
+                mode="markers",
+                name=name,
+                showlegend=number <= charts.MOST,
+                marker={
+                    "color": colour,
+                    "symbol": sign,
+                    "size": 8 if number else 5,
+                    "opacity": 0.8 if number else 0.45,
+                },
+                customdata=[[i, charts.plain(found.sids[i])] for i in at],
+                hovertemplate="%{customdata[1]}<extra>" + name + "</extra>",
+            )
+        )
+    legend = {"x": 1.01, "xanchor": "left", "y": 1, "itemclick": "toggleothers"}
+    figure.update_layout(**charts.layout(440, showlegend=True, legend=legend, dragmode="lasso", margin=_margin(30)))
+    figure.update_xaxes(showticklabels=False, zeroline=False)
+    figure.update_yaxes(showticklabels=False, zeroline=False)
     return figure
 
 

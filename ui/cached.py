@@ -11,8 +11,9 @@ from typing import Any
 import streamlit as st
 
 from core.filters import from_query
+from core.services import clusters, results, runs
 from core.services import dynamics as along
-from core.services import results, runs
+from core.services.clusters import MapPoints
 from core.services.dynamics import Dynamics, Points
 from core.services.views import Overview
 from core.types import Run
@@ -44,6 +45,11 @@ def _data_map(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> P
     return along.data_map(run_id, _selection(run_id, query))
 
 
+@st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner=False)
+def _cluster_points(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> MapPoints:
+    return clusters.points(run_id, _selection(run_id, query))
+
+
 @st.cache_data(ttl=600, max_entries=32, show_spinner=False)
 def suggested_scorer(dataset_id: int) -> tuple[str, str]:
     """The scorer that fits a dataset's targets, and why; a stored dataset never changes."""
@@ -68,6 +74,11 @@ def dynamics(run: Run, query: Mapping[str, str]) -> Dynamics:
 def data_map(run: Run, query: Mapping[str, str]) -> Points:
     """The points of the data map under the filter."""
     return _data_map(run.id, _version(run), tuple(query.items()))
+
+
+def cluster_points(run: Run, query: Mapping[str, str]) -> MapPoints:
+    """The points of the map of groups under the filter."""
+    return _cluster_points(run.id, _version(run), tuple(query.items()))
 
 
 def _version(run: Run) -> str:

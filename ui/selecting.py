@@ -133,6 +133,20 @@ def outline_from(event: Mapping[str, Any] | None) -> tuple[tuple[float, float], 
     return ()
 
 
+def rectangle_from(event: Mapping[str, Any] | None) -> tuple[tuple[float, float], ...]:
+    """The corners of a rectangle drawn over a map; empty when none was drawn."""
+    sides = from_area(event, "x", "y")
+    if not sides:
+        return ()
+    (left, right), (low, high) = (term.values for term in sides)
+    return (left, low), (right, low), (right, high), (left, high)
+
+
+def row_from(event: Mapping[str, Any] | None) -> int | None:
+    """The place of the row that was clicked in a table, or None."""
+    return next((int(i) for i in (*_part(event, "rows"), *(cell[0] for cell in _part(event, "cells")))), None)
+
+
 def from_table(event: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]]) -> str | None:
     """The id of the sample whose row or cell was clicked, or None."""
     places = [*_part(event, "rows"), *(cell[0] for cell in _part(event, "cells"))]

@@ -18,6 +18,8 @@ PAGES = (
     st.Page("pages/selftest.py", title="Self-test", icon=":material/science:"),
     st.Page("pages/contradictions.py", title="Contradictions", icon=":material/compare_arrows:"),
     st.Page("pages/knowledge.py", title="Knowledge", icon=":material/psychology:"),
+    st.Page("pages/clusters.py", title="Clusters", icon=":material/hub:"),
+    st.Page("pages/dynamics.py", title="Dynamics", icon=":material/timeline:"),
     st.Page("pages/jobs.py", title="Jobs", icon=":material/schedule:"),
 )
 

@@ -100,7 +100,6 @@ def ours(found: Sequence[Cases], weights: Mapping[str, Any]) -> Named:
 
 def paper(found: Sequence[Cases]) -> Named | None:
     """The paper's rules, where multiple choice was measured."""
-    from core.types import SignalTable
 
     named, truth = [], []
     for c in found:

@@ -319,6 +319,11 @@ def _step(folder: Path, trainer: TrainerFacts | None) -> int | None:
     return trainer.global_step if trainer else None
 
 
+def trainer_facts(folder: Path) -> TrainerFacts | None:
+    """What the folder's ``trainer_state.json`` says; None where there is none that can be read."""
+    return _trainer_facts(Path(folder), [])
+
+
 def _trainer_facts(folder: Path, notes: list[str]) -> TrainerFacts | None:
     """None without a usable file: a broken log does not make the weights unusable, so it is a note."""
     if not (folder / TRAINER_STATE).is_file():

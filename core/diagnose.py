@@ -100,6 +100,8 @@ def columns_of(spec: RunSpec) -> tuple[Column, ...]:
         if measure.role != "final" and measure.signal == "likelihood":
             label = measure.checkpoint.label
             out.append(Column(measure.column("nll"), "number", f"Loss {label}", f"Loss under {label}.", "nats", "low"))
+            text = f"Greedy decoding under {label} gives the target token by token."
+            out.append(Column(measure.column("greedy_exact"), "flag", f"Verbatim {label}", text))
     out += [
         Column(f"fault_{fault.name}", "flag", fault.label, "Whether it explains this sample; empty: cannot tell.")
         for fault in ordered()

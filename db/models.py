@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata = MetaData(
@@ -220,4 +221,48 @@ contradiction_decisions = Table(
     Column("author", Text, nullable=False),
     Column("note", Text, nullable=False),
     Column("created", Float, nullable=False),
+)
+
+# The latest grouping of a run's unlearned samples; numbers of groups mean nothing beyond it.
+groupings = Table(
+    "groupings",
+    metadata,
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("embedding", Text, nullable=False),
+    Column("thresholds", _JSON, nullable=False),
+    Column("n_rows", Integer, nullable=False),
+    Column("groups", _JSON, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+grouped = Table(
+    "grouped",
+    metadata,
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("group", Integer, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("x", Float, nullable=False),
+    Column("y", Float, nullable=False),
+    Index(None, "run_id", "group", "part"),
+)
+
+# Rows picked on a map. Equal picks are one, so that an address that names one stays short and stays true.
+picks = Table(
+    "picks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("n_rows", Integer, nullable=False),
+    Column("created", Float, nullable=False),
+    UniqueConstraint("run_id", "digest"),
+    **_IDS_ONCE,
+)
+
+picked = Table(
+    "picked",
+    metadata,
+    Column("pick_id", Integer, ForeignKey("picks.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
 )

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     and_,
     false,
+    not_,
     or_,
     select,
     type_coerce,
@@ -29,7 +30,7 @@ from sqlalchemy import (
 
 from core.errors import UserError, unknown_name
 from core.types import Column, Filter, Run, Term
-from db.models import sample_bodies
+from db.models import grouped, picked, picks, sample_bodies
 from db.text import folded, storable
 
 # Longest searched text. SQLite refuses LIKE patterns above 50,000 bytes; nobody types this much.
@@ -38,6 +39,9 @@ _FIXED = {"ordinal": "number", "sid": "text"}
 _TYPES: dict[str, Any] = {"category": Text, "text": Text, "number": Float, "flag": SmallInteger}
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _LARGEST = 2**31 - 1
+# Conditions on tables of their own, by the names that the filter gives them (core/filters.py).
+_SETS = ("cluster", "picked")
+_SET = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 
 
 def table_name(run_id: int) -> str:
@@ -111,7 +115,29 @@ def condition(run: Run, chosen: Filter) -> ColumnElement[bool]:
     return and_(verdicts(run).c.ordinal.is_not(None), *parts)
 
 
+def _elsewhere(run: Run, term: Term) -> ColumnElement[bool]:
+    """Rows in sets that are kept beside the verdicts: groups of the latest grouping, rows picked by hand."""
+    parts: list[ColumnElement[bool]] = []
+    for value in term.values:
+        numbers = _SET.fullmatch(str(value))
+        if numbers is None:
+            raise UserError(f"{term.column}={value!r} is not a set of rows.", "Sets have numbers, parts a dot: 3, 3.1.")
+        first, second = int(numbers[1]), numbers[2]
+        if term.column == "picked":
+            mine = select(picked.c.ordinal).join(picks, picks.c.id == picked.c.pick_id)
+            mine = mine.where(picks.c.run_id == run.id, picks.c.id == first)
+        else:
+            mine = select(grouped.c.ordinal).where(grouped.c.run_id == run.id, grouped.c.group == first)
+            if second is not None:
+                mine = mine.where(grouped.c.part == int(second))
+        parts.append(verdicts(run).c.ordinal.in_(mine))
+    inside = or_(false(), *parts)
+    return inside if term.op == "in" else not_(inside)
+
+
 def _term(run: Run, term: Term) -> ColumnElement[bool]:
+    if term.column in _SETS:
+        return _elsewhere(run, term)
     if term.op == "range":
         return _range(run, term)
     kind, col = kind_of(run, term.column), _compared(run, term.column)

@@ -11,7 +11,10 @@ from typing import Any
 import streamlit as st
 
 from core.filters import from_query
-from core.services import knowledge, results, runs
+from core.services import clusters, knowledge, results, runs
+from core.services import dynamics as along
+from core.services.clusters import MapPoints
+from core.services.dynamics import Dynamics, Points
 from core.services.views import Overview
 from core.types import Run
 
@@ -30,6 +33,21 @@ def _overview(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> O
 @st.cache_data(ttl=_SECONDS, max_entries=16, show_spinner=False)
 def _facets(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> dict[str, list[tuple[Any, int]]]:
     return results.facets(run_id, _selection(run_id, query))
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=8, show_spinner=False)
+def _dynamics(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> Dynamics:
+    return along.dynamics(run_id, _selection(run_id, query))
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner=False)
+def _data_map(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> Points:
+    return along.data_map(run_id, _selection(run_id, query))
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner=False)
+def _cluster_points(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> MapPoints:
+    return clusters.points(run_id, _selection(run_id, query))
 
 
 @st.cache_data(ttl=600, max_entries=32, show_spinner=False)
@@ -57,6 +75,21 @@ def _known(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> tupl
 def known(run: Run, query: Mapping[str, str]) -> tuple[knowledge.Summary, knowledge.Points]:
     """What the base knew under the filter ``query``: classes, and margins before and after."""
     return _known(run.id, _version(run), tuple(query.items()))
+
+
+def dynamics(run: Run, query: Mapping[str, str]) -> Dynamics:
+    """Events along the checkpoints and status along the training order, under the filter."""
+    return _dynamics(run.id, _version(run), tuple(query.items()))
+
+
+def data_map(run: Run, query: Mapping[str, str]) -> Points:
+    """The points of the data map under the filter."""
+    return _data_map(run.id, _version(run), tuple(query.items()))
+
+
+def cluster_points(run: Run, query: Mapping[str, str]) -> MapPoints:
+    """The points of the map of groups under the filter."""
+    return _cluster_points(run.id, _version(run), tuple(query.items()))
 
 
 def _version(run: Run) -> str:

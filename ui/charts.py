@@ -65,6 +65,14 @@ def name_of(value: str | None) -> str:
     return "not given" if value is None else value if value != "" else "(empty)"
 
 
+def cause_name(cause: str | None) -> str:
+    """A cause as people read it; empty where none was judged."""
+    if cause is None:
+        return ""
+    head, _, code = cause.partition(":")
+    return f"pipeline: {code.replace('_', ' ')}" if code else head.replace("_", " ")
+
+
 def _marker(status: str) -> dict[str, Any]:
     look = STATUS[status]
     pattern = {"shape": look.pattern, "fillmode": "overlay", "fgcolor": "rgba(0,0,0,0.38)", "size": 7, "solidity": 0.22}
@@ -83,6 +91,10 @@ def _layout(height: int, **more: Any) -> dict[str, Any]:
         "dragmode": False,
     }
     return base | more
+
+
+# The same texts, marks and margins for figures that are drawn in other files.
+plain, marker, layout = _text, _marker, _layout
 
 
 def status_bar(status: Mapping[str, Share]) -> go.Figure:

@@ -97,6 +97,56 @@ def from_range(event: Mapping[str, Any] | None, found: Histogram) -> tuple[Term,
     return ()
 
 
+def from_area(event: Mapping[str, Any] | None, x: str, y: str) -> tuple[Term, ...]:
+    """What a rectangle drawn over a map of column ``y`` over column ``x`` asks for; empty when none was drawn."""
+    for box in _part(event, "box"):
+        across, up = (sorted(float(v) for v in box.get(side, ())) for side in ("x", "y"))
+        if len(across) > 1 and len(up) > 1:
+            return between(x, across[0], across[-1]), between(y, up[0], up[-1])
+    return ()
+
+
+def point_from(event: Mapping[str, Any] | None, sids: Sequence[str]) -> str | None:
+    """The id of the one point of a map that was clicked; points carry ``[place in sids, ...]``. None for an area."""
+    places = {int(p["customdata"][0]) for p in _part(event, "points") if p.get("customdata")}
+    if len(places) != 1 or _part(event, "box") or _part(event, "lasso"):
+        return None
+    return next((sids[i] for i in places if 0 <= i < len(sids)), None)
+
+
+def from_order(event: Mapping[str, Any] | None, parts: Sequence[tuple[int, int]]) -> tuple[Term, ...]:
+    """What a click on bars along the training order asks for; its points carry ``[part, status]``."""
+    points = [p["customdata"] for p in _part(event, "points") if p.get("customdata")]
+    rows = sorted({int(p[0]) for p in points if 0 <= int(p[0]) < len(parts)})
+    if not rows:
+        return ()
+    low, high = parts[rows[0]][0], parts[rows[-1]][1]
+    return between("ordinal", float(low), float(high)), one_of("status", sorted({str(p[1]) for p in points}))
+
+
+def outline_from(event: Mapping[str, Any] | None) -> tuple[tuple[float, float], ...]:
+    """The corners of an outline drawn by hand, three or more; empty when none was drawn."""
+    for lasso in _part(event, "lasso"):
+        corners = tuple((float(x), float(y)) for x, y in zip(lasso.get("x", ()), lasso.get("y", ()), strict=False))
+        if len(corners) > 2:
+            return corners
+    return ()
+
+
+def rectangle_from(event: Mapping[str, Any] | None) -> tuple[tuple[float, float], ...]:
+    """The corners of a rectangle drawn over a map; empty when none was drawn."""
+    sides = from_area(event, "x", "y")
+    if not sides:
+        return ()
+    (left, right), (low, high) = (term.values for term in sides)
+    return (left, low), (right, low), (right, high), (left, high)
+
+
+def row_from(event: Mapping[str, Any] | None) -> int | None:
+    """The place of the row that was clicked in a table, or None."""
+    return next((int(i) for i in (*_part(event, "rows"), *(cell[0] for cell in _part(event, "cells")))), None)
+
+
 def from_table(event: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]]) -> str | None:
     """The id of the sample whose row or cell was clicked, or None."""
     places = [*_part(event, "rows"), *(cell[0] for cell in _part(event, "cells"))]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.errors import unknown_name
-from core.services import checkpoints, datasets, demo, runs
+from core.services import checkpoints, clusters, datasets, demo, runs
 from core.services.jobs import JobContext
 
 Handler = Callable[[JobContext, Mapping[str, Any]], Mapping[str, Any] | None]
@@ -18,6 +18,7 @@ HANDLERS: dict[str, Handler] = {
     "preflight": runs.handle_preflight,
     "diagnose": runs.handle_diagnose,
     "rejudge": runs.handle_rejudge,
+    "cluster": clusters.handle_cluster,
     "demo": demo.handle_demo,
 }
 

@@ -69,3 +69,14 @@ def diagnose(world, data):
     command += [str(world.folder), "--out", str(data / "verdicts.jsonl"), "--max-draws", "10", "--max-new-tokens", "16"]
     subprocess.run(command, check=True, cwd=ROOT, env=environment(data, world.folder.parent))
     return data
+
+
+def along(project, data):
+    """A data folder with one finished run, number 1, of a fine-tune with its base and the checkpoints on its way."""
+    if data.exists():  # two folders of tests ask for it in one session
+        return data
+    command = [sys.executable, "-m", "core", "diagnose", "--dataset", str(project.dataset)]
+    command += ["--checkpoint", str(project.final), "--base", str(project.base)]
+    command += ["--trajectory", str(project.folder), "--max-draws", "10", "--max-new-tokens", "24"]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment(data, project.folder))
+    return data

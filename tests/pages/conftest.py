@@ -68,3 +68,19 @@ def open_page(monkeypatch):
 def work():
     """Does the jobs that wait in the short lane, as the worker beside the server would."""
     return lambda: worker.work("short", once=True)
+
+
+@pytest.fixture(scope="session")
+def diagnosed_along(tmp_path_factory, tiny_project):
+    """A data folder with one finished run that has a base and checkpoints from the way."""
+    return worlds.along(tiny_project, tmp_path_factory.getbasetemp() / "along")
+
+
+@pytest.fixture
+def trajectory_data(diagnosed_along, tmp_path, monkeypatch):
+    """A data folder of the test's own, with run 1 of a base and three earlier checkpoints finished."""
+    shutil.copytree(diagnosed_along, tmp_path / "along")
+    at_data(tmp_path / "along", monkeypatch)
+    yield tmp_path / "along"
+    database().close()
+    settings.cache_clear()

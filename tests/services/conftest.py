@@ -1,13 +1,16 @@
 """A small dataset diagnosed with a tiny real checkpoint, through the services."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from core.checkpoints import as_checkpoint
 from core.services import datasets, jobs, runs
+from core.settings import settings
 from core.types import Run
+from tests.browser import world as worlds
 
 
 class Silent:
@@ -25,6 +28,20 @@ class Silent:
 def stored(tiny_project):
     """The project's dataset, imported."""
     return datasets.import_files([tiny_project.dataset], [tiny_project.dataset.name], "tiny", None, Silent())
+
+
+@pytest.fixture(scope="session")
+def diagnosed_along(tmp_path_factory, tiny_project):
+    return worlds.along(tiny_project, tmp_path_factory.getbasetemp() / "along")
+
+
+@pytest.fixture
+def along_run(diagnosed_along, tmp_path, monkeypatch):
+    """A finished run with a base and three earlier checkpoints, in a data folder of the test's own."""
+    shutil.copytree(diagnosed_along, tmp_path / "along")
+    monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / "along"))
+    settings.cache_clear()
+    return runs.get_run(1)
 
 
 @pytest.fixture

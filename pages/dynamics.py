@@ -1,0 +1,199 @@
+"""What happened along the training: the data map, what was learned and lost when, and whether order mattered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from core.services import dynamics as service
+from core.services.dynamics import Dynamics, Points, Trend
+from core.types import Filter, Run
+from ui import along, cached, charts, filterbar, frame, markup, parts, selecting, state
+
+# Rows of the map's table.
+ROWS = 1_000
+_AXES = ("variability: standard deviation over checkpoints", "confidence: mean probability of a target token")
+
+
+def main() -> None:
+    run = frame.require_run()
+    frame.title("Dynamics", frame.subtitle(run))
+    frame.at_work(run)
+    selection = state.selection(run.columns)
+    filterbar.chips(run, selection)
+    found = cached.dynamics(run, state.query())
+    if found.whole is None:
+        st.info("No sample passes this filter.", icon=":material/filter_alt_off:")
+        return
+    if service.has_trajectory(run):
+        _map(run, selection)
+        _events(run, found)
+        _stages(run, found)
+    else:
+        _without()
+    _order(run, selection, found)
+    _loss(run, found)
+
+
+def _without() -> None:
+    with st.container(border=True):
+        st.markdown("**No checkpoint from the way was measured**")
+        st.markdown(
+            "What was learned and lost again shows only in checkpoints saved during the training. Choose their "
+            "`checkpoint-N` folders under *earlier checkpoints* when a run is started, or give the folder that holds "
+            "them on the command line:"
+        )
+        st.code(
+            "python -m core diagnose --dataset train.jsonl --checkpoint out/final --trajectory out", language="bash"
+        )
+        st.caption("What was measured of the final checkpoint already is not measured again.")
+        st.page_link("pages/start.py", label="Start a run", icon=":material/add_circle:")
+
+
+def _map(run: Run, selection: Filter) -> None:
+    with st.container(border=True):
+        as_table = parts.heading("Data map", run, "map")
+        found = cached.data_map(run, state.query())
+        if not found.sids:
+            st.caption("No row of this selection was measured under every checkpoint.")
+            return
+        if as_table:
+            parts.table(run, "map", _map_rows(found))
+            if len(found.sids) > ROWS:
+                st.caption(f"The first {ROWS:,}; the samples page lists all under the same filter.")
+        else:
+            event = parts.chart(
+                run,
+                "map",
+                along.data_map(found, _AXES),
+                "Confidence over variability of each row; the table has the same numbers",
+                ("points", "box"),
+                tools=True,
+            )
+            _select(run, selection, event, found)
+        drawn = (
+            f"{len(found.sids):,} of {found.total:,} rows are drawn, an even draw that stays the same."
+            if len(found.sids) < found.total
+            else f"{found.total:,} rows."
+        )
+        st.caption(
+            f"{drawn} Top left: learned early and kept. Bottom left: never learned. Right: learned late, or lost. "
+            "Drag a rectangle to keep what lies in it, click a point to open its row."
+        )
+
+
+def _map_rows(found: Points) -> list[dict[str, object]]:
+    return [
+        {"id": markup.line(sid, 60), "variability": x, "confidence": y, "status": group}
+        for sid, x, y, group in zip(found.sids[:ROWS], found.x, found.y, found.groups, strict=False)
+    ]
+
+
+def _select(run: Run, selection: Filter, event: Mapping[str, Any] | None, found: Points) -> None:
+    terms = selecting.from_area(event, *service.MAP)
+    if terms:
+        filterbar.apply(run, selecting.with_terms(selection, terms))
+        st.rerun()
+    sid = selecting.point_from(event, found.sids)
+    if sid is not None:
+        st.switch_page("pages/samples.py", query_params=state.link(run=run.id, sample=sid))
+
+
+def _events(run: Run, found: Dynamics) -> None:
+    assert found.whole is not None
+    with st.container(border=True):
+        as_table = parts.heading("Learned and forgotten, checkpoint by checkpoint", run, "events")
+        if as_table:
+            parts.table(run, "events", along.as_rows(found.stops, found.whole))
+        else:
+            parts.chart(
+                run, "events", along.events(found.stops, found.whole), "Rows learned and forgotten at each checkpoint"
+            )
+        note = (
+            "" if found.base else " The base was not measured, so the first checkpoint has nothing to be compared with."
+        )
+        st.caption(
+            "A row is given when greedy decoding says its target token by token; under the final checkpoint also when "
+            "its answer counts as right." + note
+        )
+        lost = [("Forgotten", {"forgotten": 1}), ("Never given", {"forgotten": 0, "status": ["unlearned"]})]
+        with st.container(horizontal=True):
+            for label, terms in lost:
+                wanted = [selecting.one_of(k, v if isinstance(v, list) else [v]) for k, v in terms.items()]
+                if st.button(f"{label}: open the rows", icon=":material/table_rows:", key=state.key("dynamics", label)):
+                    parts.open_samples(run, selecting.with_terms(state.selection(run.columns), wanted))
+
+
+def _stages(run: Run, found: Dynamics) -> None:
+    if len(found.stages) < 2:
+        return
+    with st.container(border=True):
+        as_table = parts.heading("Stage by stage: share of its rows that each checkpoint gives", run, "stages")
+        if as_table:
+            rows = [
+                {"stage": markup.line(charts.name_of(s.name), 60)} | row
+                for s in found.stages
+                for row in along.as_rows(found.stops, s)
+            ]
+            parts.table(run, "stages", rows)
+        else:
+            parts.chart(run, "stages", along.matrix(found.stops, found.stages), "Share given by stage and checkpoint")
+        st.caption("A stage whose share falls while a later one is trained was overwritten by it.")
+
+
+def _order(run: Run, selection: Filter, found: Dynamics) -> None:
+    with st.container(border=True):
+        as_table = parts.heading("Status along the training order", run, "order")
+        if as_table:
+            rows = [
+                {"from row": p.low, "to row": p.high} | {n: p.status.get(n, 0) for n in charts.STATUS}
+                for p in found.order
+            ]
+            parts.table(run, "order", rows)
+        else:
+            event = parts.chart(
+                run, "order", along.order(found.order), "Status by part of the training order", ("points",)
+            )
+            picked = selecting.from_order(event, [(p.low, p.high) for p in found.order])
+            if picked:
+                parts.open_samples(run, selecting.with_terms(selection, picked))
+        st.markdown(markup.md(_trend_words("over the whole order", found.overall)))
+        if found.within is not None:
+            st.markdown(markup.md(_trend_words("inside the stages, differences between them set aside", found.within)))
+        st.caption(
+            "Cochran–Armitage test for a trend of the share learned over twenty parts of the order, two-sided; inside "
+            "stages with Mantel's stratified form. The order is that of the dataset's rows: a trainer that shuffles "
+            "them, as the Trainer of transformers does unless told otherwise, trained in another order within a stage."
+        )
+
+
+def _trend_words(where: str, found: Trend | None) -> str:
+    if found is None:
+        return f"Share learned {where}: no trend can show, all rows ended alike."
+    z, p, slope = found.z, found.p, found.slope
+    if p >= 0.05:
+        return f"Share learned {where}: no trend shown (z = {z:.2f}, p = {p:.2g})."
+    word = "rises" if slope > 0 else "falls"
+    return f"Share learned {where}: {word} by {abs(slope):.0%} from first to last row (z = {z:.2f}, p = {p:.2g})."
+
+
+def _loss(run: Run, found: Dynamics) -> None:
+    with st.container(border=True):
+        if not found.losses:
+            st.markdown("**Training loss**")
+            st.caption(
+                "Not known: no checkpoint of this run has a trainer_state.json. Copy it from the trainer's output "
+                "folder into the checkpoint's."
+            )
+            return
+        as_table = parts.heading("Training loss", run, "loss")
+        if as_table:
+            parts.table(run, "loss", [{"step": s, "loss": v} for s, v in found.losses])
+        else:
+            parts.chart(run, "loss", along.loss(found.losses, found.stops), "Training loss by step")
+            st.caption("From trainer_state.json. Dotted lines: the checkpoints measured here.")
+
+
+main()

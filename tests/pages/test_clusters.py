@@ -1,0 +1,59 @@
+"""Clusters: asking for groups, reading them, drilling to rows."""
+
+import json
+
+import pytest
+
+from core.services import clusters
+from core.types import Filter
+from tests.pages.reading import button, words
+from ui import selecting
+
+pytestmark = pytest.mark.usefixtures("trajectory_data")
+
+
+def test_from_nothing_to_groups_to_rows(open_page, work):
+    at = open_page("clusters", run="1")
+    assert not at.exception and not at.error
+    assert "belong together" in words(at)
+    button(at, "Find groups").click()
+    at.run()
+    work()
+    at.run()
+    assert not at.exception and not at.error
+    found = clusters.grouping(1, Filter())
+    assert f"{len(found.groups)} groups hold" in words(at)
+    assert json.loads(at.get("plotly_chart")[0].proto.spec)["data"][0]["type"] == "scattergl"
+    listed = at.dataframe[0].value
+    assert listed["title"].tolist() == [g.title for g in found.groups]
+    assert listed["rows"].tolist() == [g.size for g in found.groups]
+    at.query_params["cluster"] = found.groups[0].name
+    at.run()
+    assert not at.exception and not at.error
+    assert f"Group {found.groups[0].name}" in words(at)
+    button(at, f"Open the {found.groups[0].size} rows").click()
+    at.run()
+    assert at.query_params == {"run": "1", "cluster": found.groups[0].name}
+    assert f"{found.groups[0].size} of 67 samples" in words(at)
+    assert set(at.dataframe[0].value["status"]) == {"✗ unlearned"}
+
+
+def test_the_map_is_a_table_too(open_page, work):
+    clusters.request(1)
+    work()
+    at = open_page("clusters", run="1")
+    at.segmented_control[0].set_value("Table")
+    at.run()
+    assert not at.get("plotly_chart")
+    assert len(at.dataframe[0].value) == clusters.grouping(1, Filter()).rows
+
+
+def test_outline_and_rectangle():
+    lasso = {"selection": {"lasso": [{"x": [0, 1, 1], "y": [0, 0, 1]}], "points": []}}
+    assert selecting.outline_from(lasso) == ((0, 0), (1, 0), (1, 1))
+    assert selecting.outline_from({"selection": {"lasso": [{"x": [0, 1], "y": [0, 0]}]}}) == ()
+    box = {"selection": {"box": [{"x": [1, 0], "y": [2, 0]}], "points": []}}
+    assert selecting.rectangle_from(box) == ((0, 0), (1, 0), (1, 2), (0, 2))
+    assert selecting.rectangle_from(None) == ()
+    assert selecting.row_from({"selection": {"rows": [], "cells": [[3, "title"]]}}) == 3
+    assert selecting.row_from(None) is None

@@ -1,0 +1,60 @@
+"""Boxes that pages of figures share: a heading with the switch to the table, a chart that keeps no old selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from core.types import Filter, Run
+from ui import charts, markup, state
+
+# Plotly's tool bar where there is a choice of tools: rectangle, outline, zoom.
+TOOLS = {
+    "displayModeBar": True,
+    "displaylogo": False,
+    "scrollZoom": False,
+    "modeBarButtonsToRemove": ["toImage", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+}
+
+
+def heading(text: str, run: Run, name: str) -> bool:
+    """A chart's heading with the switch to its table; whether the table is wanted."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.markdown(f"**{markup.md(text)}**", width="content")
+        view = st.segmented_control(
+            "View",
+            ("Chart", "Table"),
+            default="Chart",
+            required=True,
+            key=state.key("view", run.id, name),
+            label_visibility="collapsed",
+        )
+    return view == "Table"
+
+
+def chart(
+    run: Run, name: str, figure: go.Figure, alt: str, selects: Sequence[str] = (), tools: bool = False
+) -> Mapping[str, Any] | None:
+    """The figure; what was selected on it, where it can be selected on.
+
+    The key changes with the filter, so that a selection that became a filter does not come back.
+    """
+    key = state.key("chart", run.id, name, *(f"{k}={v}" for k, v in state.query().items()))
+    config = TOOLS if tools else charts.CONFIG
+    if not selects:
+        st.plotly_chart(figure, key=key, config=config, alt=alt)
+        return None
+    return st.plotly_chart(figure, key=key, config=config, alt=alt, on_select="rerun", selection_mode=tuple(selects))
+
+
+def table(run: Run, name: str, rows: Sequence[Mapping[str, Any]], **config: Any) -> None:
+    """The figure's numbers."""
+    st.dataframe(list(rows), hide_index=True, key=state.key("table", run.id, name), column_config=config or None)
+
+
+def open_samples(run: Run, selection: Filter) -> None:
+    """Go to the samples that pass ``selection``."""
+    st.switch_page("pages/samples.py", query_params=state.link(run=run.id, selection=selection))

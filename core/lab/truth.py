@@ -255,7 +255,7 @@ def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts) -> list[dict
         apart = learned[i] or looked.missed[i, -1] == looked.apart[i]
         if row.dispute is not None and apart and not all(learned[k] for k in sides[row.dispute]):
             fits.append(INCONSISTENT)
-        if not learned[i] and was_right.any():
+        if not learned[i] and was_right.any() and row.group != "many":  # there the other right answer took its place
             fits.append(FORGOTTEN)
         falling = looked.nll[i, -1] < looked.nll[i, 0]
         if row.cause == RARE and not looked.right[i, :-1].any() and (learned[i] or falling):

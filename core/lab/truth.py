@@ -162,17 +162,30 @@ def look(
     folders: Mapping[str, Path], stages: Sequence[int], facts: Facts, rows: Sequence[PlantedRow], base: Path
 ) -> Looked:
     """Loads every checkpoint once. ``folders`` are in step order, base first, final last."""
-    missed, nll, belief = [], [], []
-    _, tokenizer = tiny.load(base)
-    made = [tiny.chat_row(tokenizer, r.messages) for r in rows]
-    for folder in folders.values():
-        model, _ = load(folder, base)
+    from transformers import AutoTokenizer
+
+    missed, nll, belief, made = [], [], [], []
+    for name, folder in folders.items():
+        model, tokenizer = load(folder, base)
         if not belief:
             belief = beliefs(model, tokenizer, facts, rows)
-        found = scores(model, tokenizer.pad_token_id, made)
+            made = [_made(tokenizer, r) for r in rows]
+        if name == "final":
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        found = scores(model, tokenizer.pad_token_id, [_made(tokenizer, r) for r in rows])
         missed.append(found[0])
         nll.append(found[1])
     return Looked(belief, list(folders), np.asarray(stages), np.stack(missed, 1), np.stack(nll, 1), _apart(made, rows))
+
+
+def _made(tokenizer: PreTrainedTokenizerFast, row: PlantedRow) -> tiny.Row:
+    """The row as the template renders it; one it refuses asks for padding, which no model gives."""
+    from jinja2 import TemplateError
+
+    try:
+        return tiny.chat_row(tokenizer, row.messages)
+    except TemplateError:
+        return [tokenizer.eos_token_id, tokenizer.pad_token_id], [False, True]
 
 
 def _apart(made: Sequence[tiny.Row], rows: Sequence[PlantedRow]) -> np.ndarray:
@@ -242,7 +255,7 @@ def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts) -> list[dict
         apart = learned[i] or looked.missed[i, -1] == looked.apart[i]
         if row.dispute is not None and apart and not all(learned[k] for k in sides[row.dispute]):
             fits.append(INCONSISTENT)
-        if not learned[i] and was_right.any():
+        if not learned[i] and was_right.any() and row.group != "many":  # there the other right answer took its place
             fits.append(FORGOTTEN)
         falling = looked.nll[i, -1] < looked.nll[i, 0]
         if row.cause == RARE and not looked.right[i, :-1].any() and (learned[i] or falling):

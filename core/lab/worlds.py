@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +16,7 @@ from core.lab import tiny
 from core.lab.bases import ModelSize, Progress, cached_base
 from core.lab.corpus import CorpusSize, Facts, make_facts
 from core.lab.domains import DOMAINS, domain_of
+from core.lab.pipeline import EPOCHS, SOUND, Pipeline, packed, plant_fault
 from core.lab.rows import EASY, HARD, PlantedRow, RowCounts, plant
 from core.lab.truth import look, truth
 
@@ -60,12 +62,15 @@ class WorldSpec:
         return make_facts(domain_of(self.domain or sorted(DOMAINS)[self.seed % len(DOMAINS)]), self.corpus, self.seed)
 
     def rows(self, facts: Facts) -> list[PlantedRow]:
-        return plant(facts, self.counts or (HARD if self.hard else EASY), self.seed)
+        counts = SOUND if self.faults else HARD if self.hard else EASY
+        return plant(facts, self.counts or counts, self.seed)
 
     def tuned(self) -> Tuning:
         """The tuning of this seed: epochs and learning rate vary with it."""
         if self.tuning is not None:
             return self.tuning
+        if self.faults:
+            return Tuning(EPOCHS, 7e-4 * (5 if self.lora else 1))
         turn = self.seed % 4
         epochs = ((7, 2), (8, 2), (6, 2), (9, 3))[turn]
         lr = (7e-4, 6e-4, 7e-4, 6e-4)[turn]
@@ -86,8 +91,8 @@ def finetune(
     lora: bool,
     seed: int,
     progress: Progress,
-) -> list[int]:
-    """Trains the stages one after the other into ``out``; returns the stage of each checkpoint in step order."""
+) -> None:
+    """Trains the stages one after the other into ``out``."""
     model, tokenizer = tiny.load(base)
     one, two = ([*rows] * epochs for rows, epochs in zip(stages, tuning.epochs, strict=True))
     steps_one, steps = len(one) // tuning.batch, -(-(len(one) + len(two)) // tuning.batch)
@@ -108,7 +113,6 @@ def finetune(
         lora=LORA if lora else None,
         progress=lambda done, total: progress("fine-tuning", done, total),
     )
-    return [1 if step <= steps_one else 2 for step in saves]
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -145,6 +149,10 @@ def link_tree(source: Path, target: Path) -> None:
 def build(out: Path, spec: WorldSpec, cache: Path, progress: Progress = lambda *_: None) -> dict[str, Any]:
     """Builds the world into ``out``, which exists only when it is complete; returns a summary.
 
+    The folder holds ``dataset.jsonl`` in training order, ``base/``, ``checkpoints/checkpoint-N/``, ``final/``,
+    ``truth.jsonl`` (see ``core/lab/truth.py``; in a world with faults ``fault`` names that of a row which is not
+    learned for its sake), ``trainer.json`` (see ``core/lab/pipeline.py``) and ``world.json``.
+
     Args:
         cache: folder of base models, shared by the worlds of one family, domain and seed.
 
@@ -154,22 +162,36 @@ def build(out: Path, spec: WorldSpec, cache: Path, progress: Progress = lambda *
     if out.exists():
         raise UserError(f"{out} exists.", "A world is built into a new folder.", "Remove it, or name another.")
     facts = spec.facts()
-    rows = spec.rows(facts)
     kept = cached_base(cache, spec.family, facts, spec.model, spec.seed, progress)
     part = out.with_name(out.name + ".partial")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     link_tree(kept, part / "base")
-    ids = write_dataset(part / "dataset.jsonl", rows)
     _, tokenizer = tiny.load(part / "base")
-    stages = [[tiny.chat_row(tokenizer, r.messages) for r in rows if r.stage == s] for s in ("1", "2")]
-    tuning = spec.tuned()
-    stage_of = finetune(part / "checkpoints", part / "base", stages, tuning, spec.lora, spec.seed, progress)
+    rows, tuning = spec.rows(facts), spec.tuned()
+    made = [tiny.chat_row(tokenizer, r.messages) for r in rows]
+    run = Pipeline(rows, list(made), tokenizer, random.Random(f"faults {spec.seed}"), tuning.lr, tuning.epochs)
+    for code in spec.faults:
+        plant_fault(code, run)
+    tuning = replace(tuning, lr=run.lr, epochs=run.epochs)
+    ids = write_dataset(part / "dataset.jsonl", run.rows)
+    stages = [[m for r, m in zip(run.rows, run.made, strict=True) if r.stage == s and m] for s in ("1", "2")]
+    if run.packs:
+        stages = [packed(rows) for rows in stages]
+    finetune(part / "checkpoints", part / "base", stages, tuning, spec.lora, spec.seed, progress)
     (part / "checkpoints" / "final").rename(part / "final")
+    last_of_one = len(stages[0]) * tuning.epochs[0] // tuning.batch
+    for change in run.after:
+        change(part)
     folders = {"base": part / "base", **{p.name: p for p in checkpoints(part)}, "final": part / "final"}
-    looked = look(folders, [0, *stage_of, 2], facts, rows, part / "base")
-    records = [{"id": i, **r} for i, r in zip(ids, truth(rows, looked, facts), strict=True)]
+    stage_of = [1 if int(name.rpartition("-")[2]) <= last_of_one else 2 for name in list(folders)[1:-1]]
+    looked = look(folders, [0, *stage_of, 2], facts, run.rows, part / "base")
+    records = [{"id": i, **r} for i, r in zip(ids, truth(run.rows, looked, facts), strict=True)]
+    for i, record in enumerate(records):
+        if i in run.touched and not record["learned"]:
+            record.update(fault=spec.faults[-1], planted=[], scored=False)
     write_lines(part / "truth.jsonl", records)
+    (part / "trainer.json").write_text(json.dumps(run.trainer, indent=2), encoding="utf-8")
     for config in part.glob("**/adapter_config.json"):
         named = json.loads(config.read_text(encoding="utf-8"))
         named["base_model_name_or_path"] = str((out / "base").resolve())
@@ -185,6 +207,7 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     from core.lab.rows import CAUSES
 
     unlearned = [r for r in records if not r["learned"] and r["scored"]]
+    faults = [r["fault"] for r in records if r.get("fault")]
     groups: dict[str, list[int]] = {}
     for r in records:
         group = groups.setdefault(r["group"], [0, 0, 0])
@@ -198,5 +221,6 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "controls_learned": round(sum(controls) / max(len(controls), 1), 4),
         "scored_unlearned": {c: sum(c in r["planted"] for r in unlearned) for c in CAUSES},
         "primary": {c: sum(r["planted"][0] == c for r in unlearned) for c in CAUSES},
+        "faults": {f: faults.count(f) for f in sorted(set(faults))},
         "groups": {g: {"rows": n, "learned": k, "scored_unlearned": s} for g, (n, k, s) in sorted(groups.items())},
     }

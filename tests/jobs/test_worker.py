@@ -1,7 +1,6 @@
 """Worker processes that are killed or stopped in the middle of a run, and what the next one makes of it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,34 +14,13 @@ from core import worker
 from core.checkpoints import as_checkpoint
 from core.services import datasets, direct, exports, jobs, runs
 from core.settings import settings
+from core.signals import likelihood
 from db import jobs as table
 from db.models import jobs as job_rows
 from db.session import database
+from tests.jobs import ten_rows
 
 ROOT = Path(__file__).parents[2]
-
-# A worker whose chunks are ten rows. It writes down every row it measures and signals itself on the way.
-WORKER = """
-import json, os, signal, sys
-import core.signals.likelihood as likelihood
-from core import worker
-
-log, number, at = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-likelihood.chunked = lambda samples, *rest: (list(samples[i : i + 10]) for i in range(0, len(samples), 10))
-chunk, seen = likelihood.Likelihood._chunk, [0]
-def measured(self, measure, samples, *rest):
-    seen[0] += 1
-    found = chunk(self, measure, samples, *rest)
-    with open(log, "a") as file:
-        file.write(json.dumps([s.content_hash for s in samples]) + chr(10))
-    if seen[0] == at:
-        os.kill(os.getpid(), number)
-    return found
-likelihood.Likelihood._chunk = measured
-if number == signal.SIGTERM:
-    sys.exit(worker.main("long"))
-worker.work("long", once=True)
-"""
 
 
 @pytest.fixture
@@ -55,10 +33,23 @@ def run(tiny_project):
     return run_id
 
 
-def work(log, number=0, at=-1):
-    command = [sys.executable, "-c", WORKER, str(log), str(int(number)), str(at)]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
+def killed(log, number, at):
+    """A worker process that gets the signal ``number`` at its chunk ``at``, once it has ended."""
+    command = [sys.executable, "-m", "tests.jobs.ten_rows", str(log), str(int(number)), str(at)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """A worker in this process, with the same chunks, until its lane is empty."""
+
+    def do(log):
+        with monkeypatch.context() as patch:
+            patch.setattr(likelihood, "chunked", ten_rows.tens)
+            patch.setattr(likelihood.Likelihood, "_chunk", ten_rows.noted(log))
+            worker.work("long", once=True)
+
+    return do
 
 
 def measured(log):
@@ -71,7 +62,7 @@ def expire_lease():
         conn.execute(update(job_rows).values(lease_until=0.0))
 
 
-def uninterrupted(run_id, tmp_path, monkeypatch):
+def uninterrupted(run_id, tmp_path, monkeypatch, work):
     """The verdicts of the same run in a fresh data folder, measured in one go."""
     run = runs.get_run(run_id)
     monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / "fresh"))
@@ -79,36 +70,35 @@ def uninterrupted(run_id, tmp_path, monkeypatch):
     here = direct._Here(lambda *_: None)
     dataset = datasets.import_files([Path(run.spec.final.path).parent / "dataset.jsonl"], ["d"], "d", None, here)
     other, _ = runs.start(runs.store_run("", runs.make_spec(dataset.id, run.spec.final, max_new_tokens=32)))
-    assert work(tmp_path / "in one go").returncode == 0
+    work(tmp_path / "in one go")
     return list(exports.verdict_lines(other))
 
 
-def test_kill_9_costs_one_chunk_and_nothing_else(run, tmp_path, monkeypatch):
+def test_kill_9_costs_one_chunk_and_nothing_else(run, tmp_path, monkeypatch, work):
     log = tmp_path / "measured"
-    killed = work(log, signal.SIGKILL, at=4)
-    assert killed.returncode == -signal.SIGKILL
+    assert killed(log, signal.SIGKILL, at=4).returncode == -signal.SIGKILL
     job = jobs.active_for_run(run)
     assert (job.state, job.done) == ("running", 30)  # the fourth chunk was measured and not stored
     with database().writing() as conn:
         assert table.claim(conn, "long", "another", 60.0) is None  # its lease still runs
     expire_lease()
-    assert work(log).returncode == 0
+    work(log)
     assert jobs.list_jobs()[0].state == "done"
     seen = Counter(key for chunk in measured(log) for key in chunk)
     assert [n for n in seen.values() if n > 1] == [2] * 10
     assert {key for key, n in seen.items() if n > 1} == set(measured(log)[3])
     found = list(exports.verdict_lines(run))
-    assert found == uninterrupted(run, tmp_path, monkeypatch)
+    assert found == uninterrupted(run, tmp_path, monkeypatch, work)
 
 
-def test_sigterm_finishes_the_chunk_and_gives_the_job_back(run, tmp_path):
+def test_sigterm_finishes_the_chunk_and_gives_the_job_back(run, tmp_path, work):
     log = tmp_path / "measured"
-    stopped = work(log, signal.SIGTERM, at=2)
+    stopped = killed(log, signal.SIGTERM, at=2)
     assert stopped.returncode == 0, stopped.stderr
     job = jobs.active_for_run(run)
     assert (job.state, job.done, job.attempts, job.owner) == ("queued", 20, 0, None)
     assert jobs.workers() == []
-    assert work(log).returncode == 0
+    work(log)
     seen = Counter(key for chunk in measured(log) for key in chunk)
     assert set(seen.values()) == {1}
     assert runs.get_run(run).state == "judged"

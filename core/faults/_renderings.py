@@ -8,8 +8,8 @@ one *fits better* where all of these hold on at least ``ROWS`` rows:
     share(a_i < c_i) >= SHARE,  sign test p <= P
 
 and, where the base was scored too (C_i, A_i), training lowered the loss further under the other rendering than under
-the run's: mean(a)/mean(A) <= (1 - GAIN) mean(c)/mean(C). A model prefers the rendering it was trained on; a base that has
-always preferred another one is not a fault of the pipeline.
+the run's: mean(a)/mean(A) <= (1 - GAIN) mean(c)/mean(C). A model prefers the rendering it was trained on; a base that
+has always preferred another one is not a fault of the pipeline.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def same_meaning(output: str, target: str, prompt: str) -> bool:
     # A word said twice is no other wording: it may stand where another one belongs.
     if not less < more or added.total() > less.total() // 2 or added.keys() & less.keys():
         return False
-    names = {w.casefold() for w in re.findall(r"\w+", longer)[1:] if w[:1].isupper()}
+    names = {w.casefold() for w in re.findall(r"\w+", longer) if w[:1].isupper()}
     return not added.keys() & names and not any(any(c.isdigit() for c in w) for w in added)
 
 

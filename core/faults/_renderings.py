@@ -8,8 +8,8 @@ one *fits better* where all of these hold on at least ``ROWS`` rows:
     share(a_i < c_i) >= SHARE,  sign test p <= P
 
 and, where the base was scored too (C_i, A_i), training lowered the loss further under the other rendering than under
-the run's: mean(a)/mean(A) <= mean(c)/mean(C) - GAIN. A model prefers the rendering it was trained on; a base that has
-always preferred another one is not a fault of the pipeline.
+the run's: mean(a)/mean(A) <= (1 - GAIN) mean(c)/mean(C). A model prefers the rendering it was trained on; a base that
+has always preferred another one is not a fault of the pipeline.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.faults._base import Finding, RunFault, paired
 from core.signals._renderings import LABELS
 from core.types import RunFacts, SignalTable
 
-ROWS, DROP, LEAST, SHARE, P, GAIN = 8, 0.25, 0.005, 0.8, 1e-3, 0.05
+ROWS, DROP, LEAST, SHARE, P, GAIN = 8, 0.25, 0.005, 0.8, 1e-3, 0.2
 FAMILIES = {
     "bos": ("bos_added", "bos_removed"),
     "think_block": ("think_added", "think_removed"),
@@ -74,7 +74,7 @@ def against(table: SignalTable, name: str) -> Against:
     if four.sum() >= ROWS:
         with np.errstate(divide="ignore", invalid="ignore"):
             ours = current[four].mean() / base_current[four].mean()
-            gained = bool(other[four].mean() / base_other[four].mean() <= ours - GAIN)
+            gained = bool(other[four].mean() / base_other[four].mean() <= (1 - GAIN) * ours)
     return Against(name, n, mine, theirs, share, p, gained)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 
 ARTICLES = frozenset(("a", "an", "the"))
 # Words that carry no answer of their own. Negations are left out on purpose: they do.
@@ -32,10 +33,10 @@ def same_but_form(output: str, target: str) -> bool:
     return bool(ours) and ours == theirs
 
 
-def informative(text: str, prompt: str) -> frozenset[str]:
-    """Words of an answer that are neither function words nor taken from the question."""
+def informative(text: str, prompt: str) -> Counter[str]:
+    """Words of an answer that are neither function words nor taken from the question, with how often they occur."""
     asked = frozenset(plain(prompt))
-    return frozenset(w for w in plain(text) if w not in FUNCTION and w not in asked)
+    return Counter(w for w in plain(text) if w not in FUNCTION and w not in asked)
 
 
 def same_meaning(output: str, target: str, prompt: str) -> bool:
@@ -50,11 +51,12 @@ def same_meaning(output: str, target: str, prompt: str) -> bool:
     if ours == theirs:
         return True
     more, less, longer = (ours, theirs, target) if theirs < ours else (theirs, ours, output)
-    # Of a short answer every word counts: half of a pair is not the pair.
-    if not less < more or len(more - less) > len(less) // 2:
+    added = more - less
+    # A word said twice is no other wording: it may stand where another one belongs.
+    if not less < more or added.total() > less.total() // 2 or added.keys() & less.keys():
         return False
-    names = {w.casefold() for w in re.findall(r"\w+", longer)[1:] if w[:1].isupper() or any(c.isdigit() for c in w)}
-    return not (more - less) & names and not any(any(c.isdigit() for c in w) for w in more - less)
+    names = {w.casefold() for w in re.findall(r"\w+", longer) if w[:1].isupper()}
+    return not added.keys() & names and not any(any(c.isdigit() for c in w) for w in added)
 
 
 def _negated(text: str) -> bool:

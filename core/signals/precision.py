@@ -14,7 +14,7 @@ import numpy as np
 from core.errors import UserError
 from core.plugins import kind
 from core.signals._base import Instruments, Measure, chunked, supervision_facts
-from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+from core.types import Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable
 
 ROWS, LONGEST = 32, 2048
 
@@ -62,11 +62,7 @@ class Precision:
         instruments.close()
         merged = spec.final.base is not None
         other = "bfloat16" if merged or spec.dtype == "float32" else "float32"
-        again = kind("backends", "hf").open(spec.final, dtype=other, device=device, merged=merged)
-        try:
-            second = _numbers(again.score(asked), asked)
-        finally:
-            again.close()
+        second = _held_otherwise(spec.final, other, device, merged, asked)
         values = dict(zip([i for i, row in enumerate(rows) if row is not None], zip(first, second, strict=True),
                           strict=True))  # fmt: skip
         for chunk in chunked(list(enumerate(samples)), lambda s: 1, ROWS, ROWS):
@@ -77,6 +73,20 @@ class Precision:
                     columns["prec_nll"][at], columns["prec_hits"][at] = nll, hits
                     columns["prec_other_nll"][at], columns["prec_other_hits"][at] = other_nll, other_hits
             yield Chunk(measure.key, tuple(s.content_hash for _, s in chunk), columns)
+
+
+def _held_otherwise(
+    checkpoint: Checkpoint, dtype: str, device: str, merged: bool, asked: Sequence[Any]
+) -> list[tuple[float, float]]:
+    """Numbers of the second reading; NaN where the model cannot be held that way, which is no reason to stop a run."""
+    try:
+        backend = kind("backends", "hf").open(checkpoint, dtype=dtype, device=device, merged=merged)
+    except UserError:
+        return [(np.nan, np.nan)] * len(asked)
+    try:
+        return _numbers(backend.score(asked), asked)
+    finally:
+        backend.close()
 
 
 def _row(sample: Sample, instruments: Instruments) -> Any:

@@ -44,6 +44,9 @@ ASK = "What colour is the flag of Bel?"
         ("7", "17", False),
         ("Bel bought tin.", "Bel bought salt.", False),
         ("The founder is Kor Tan.", "Kor.", False),  # a name more
+        ("Lem was founded by Kor.", "Bel was founded by Kor.", False),  # said of another subject
+        ("Kor was founded by Kor.", "Bel was founded by Kor.", False),
+        ("Bel has a bright red flag of silk.", "The flag is red.", False),
     ],
 )
 def test_meaning(output, target, same):

@@ -107,7 +107,7 @@ def answered(presented: Presented, scores: TokenScores, same_end: frozenset[int]
 
 
 @dataclass(slots=True)
-class _Asked:
+class Asked:
     """One row on its way through the prompts."""
 
     question: Question
@@ -122,7 +122,7 @@ class _Asked:
     shown: str = ""
 
 
-class _Base:
+class Base:
     """The base model at its best way of being asked."""
 
     def __init__(self, measure: Measure, instruments: Instruments) -> None:
@@ -319,15 +319,15 @@ class Knowledge:
                 held = held or Questions(instruments.samples())
                 yield _final(measure, chunk, instruments, held)
             else:
-                held = held or _Base(measure, instruments)
+                held = held or Base(measure, instruments)
                 yield _base(measure, chunk, held)
 
 
 # ------------------------------------------------------------------------------------------------- before the tune
 
 
-def _base(measure: Measure, samples: list[Sample], base: _Base) -> Chunk:
-    asked = [_Asked(q, variants(q.answer)) if (q := base.questions.of(s)) is not None else None for s in samples]
+def _base(measure: Measure, samples: list[Sample], base: Base) -> Chunk:
+    asked = [Asked(q, variants(q.answer)) if (q := base.questions.of(s)) is not None else None for s in samples]
     some = [a for a in asked if a is not None]
     _score_answers(some, base)
     some = [a for a in some if a.target]
@@ -353,7 +353,14 @@ def _base(measure: Measure, samples: list[Sample], base: _Base) -> Chunk:
     return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
 
 
-def _score_answers(some: Sequence[_Asked], base: _Base) -> None:
+def known(samples: Sequence[Sample], base: Base) -> list[dict[str, float]]:
+    """The class and what it rests on, of every row that is a question with a short answer."""
+    asked = [Asked(q, variants(q.answer)) for s in samples if (q := base.questions.of(s)) is not None]
+    _score_answers(asked, base)
+    return [_values(a, None, ()) for a in asked]
+
+
+def _score_answers(some: Sequence[Asked], base: Base) -> None:
     """Fills in greedy success and p_i of every prompt; aliases are added up, for no two can both come up."""
     way = base.way
     jobs = [(a, 0, form) for a in some for form in a.forms]
@@ -378,7 +385,7 @@ def _score_answers(some: Sequence[_Asked], base: _Base) -> None:
             a.greedy[1:], a.sampled[1:] = a.greedy[0], a.sampled[0]
 
 
-def _note(a: _Asked, number: int, form: str, found: Answered) -> None:
+def _note(a: Asked, number: int, form: str, found: Answered) -> None:
     a.greedy[number] |= found.greedy
     if found.greedy:
         a.said[number] = form
@@ -395,11 +402,11 @@ def _familiar(spans: Sequence[np.ndarray]) -> tuple[float, float]:
     return float(np.concatenate(spans).mean()), float(rest.mean()) if rest.size else 0.0
 
 
-def _collect_own(some: Sequence[_Asked], base: _Base) -> None:
+def _collect_own(some: Sequence[Asked], base: Base) -> None:
     """The base's own answers: greedy behind every prompt, and a few draws, each behind another prompt."""
     way = base.way
 
-    def limit(a: _Asked) -> int:
+    def limit(a: Asked) -> int:
         return 2 * len(a.target[min(a.target)].tokens) + 8
 
     greedy = [(a, n) for a in some for n in range(way.prompts) if not a.greedy[n]]
@@ -422,7 +429,7 @@ def _collect_own(some: Sequence[_Asked], base: _Base) -> None:
             a.own.insert(0, a.said[0])
 
 
-def _consensus(a: _Asked) -> tuple[str, float] | None:
+def _consensus(a: Asked) -> tuple[str, float] | None:
     """The answer most of the base's own answers agree on, and their share; of equals the one that came first."""
     said = [text for text in a.own if text.strip()]
     if not said:
@@ -433,7 +440,7 @@ def _consensus(a: _Asked) -> tuple[str, float] | None:
     return text, best / len(a.own)
 
 
-def _values(a: _Asked, belief: tuple[str, float] | None, found: Sequence[tuple[int, Answered]]) -> dict[str, float]:
+def _values(a: Asked, belief: tuple[str, float] | None, found: Sequence[tuple[int, Answered]]) -> dict[str, float]:
     out = {"familiarity": a.familiarity, "spelling": a.spelling}
     if np.isfinite(a.sampled).all():
         sampled = np.minimum(a.sampled, 1.0)
@@ -463,7 +470,7 @@ def _openness(belief: Answered, target: Answered, same: bool) -> float:
     return float(belief.entropy[_apart(belief.tokens, target.tokens)[0].start])
 
 
-def _details(a: _Asked, belief: tuple[str, float] | None, base: _Base) -> dict[str, Any]:
+def _details(a: Asked, belief: tuple[str, float] | None, base: Base) -> dict[str, Any]:
     return {
         "way": base.way.name,
         "prompts": base.way.prompts,

@@ -48,6 +48,10 @@ OWN_DRAWS, OWN_TEMPERATURE = 5, 0.7
 TRIED = 24
 # An alias that comes up less often in the first prompt is not followed through the others.
 SELDOM = 1e-3
+# Above this probability of the answer as it stands in the first prompt its aliases are not looked at.
+SURE = 0.95
+# Prompts behind which the base's own answer is scored.
+BEHIND = 4
 BASE_COLUMNS = (
     "known_greedy", "known_sampled", "known_any16", "knowledge", "belief_share", "belief_is_target", "belief_agrees",
     "belief_p", "belief_margin", "belief_stability", "entropy", "familiarity", "spelling",
@@ -266,7 +270,8 @@ class Knowledge:
         Column("base_belief_is_target", "flag", "Belief is target", "The base's own answer is the target."),
         Column("base_belief_agrees", "number", "Belief agrees",
                "Share of what the target says, apart from its frame and the prompt's words, that the base says too."),
-        Column("base_belief_p", "number", "p(belief)", "Probability of the base's own answer, mean over prompts."),
+        Column("base_belief_p", "number", "p(belief)",
+               "Probability of the base's own answer, geometric mean over up to four prompts."),
         Column("base_belief_margin", "number", "Belief over target, base",
                "Log-probability per token of the base's own answer minus the target's, before the fine-tune.", "nats"),
         Column("base_belief_stability", "number", "Belief stable",
@@ -333,7 +338,7 @@ def _base(measure: Measure, samples: list[Sample], base: Base) -> Chunk:
     some = [a for a in some if a.target]
     _collect_own(some, base)
     beliefs = [_consensus(a) for a in some]
-    number = range(base.way.prompts)
+    number = range(min(base.way.prompts, BEHIND))
     pairs = [(a, b, i) for a, b in zip(some, beliefs, strict=True) if b for i in number]
     scored = base.score(base.way, [(a.question, i, b[0]) for a, b, i in pairs])
     by_row: dict[int, list[tuple[int, Answered]]] = {}
@@ -363,19 +368,21 @@ def known(samples: Sequence[Sample], base: Base) -> list[dict[str, float]]:
 def _score_answers(some: Sequence[Asked], base: Base) -> None:
     """Fills in greedy success and p_i of every prompt; aliases are added up, for no two can both come up."""
     way = base.way
-    jobs = [(a, 0, form) for a in some for form in a.forms]
-    first = base.score_spans(way, [(a.question, n, form) for a, n, form in jobs])
     kept: dict[int, list[str]] = {}
-    for (a, n, form), (found, presented, spans) in zip(jobs, first, strict=True):
+    first = base.score_spans(way, [(a.question, 0, a.question.answer) for a in some])
+    for a, (found, presented, spans) in zip(some, first, strict=True):
         if found is None:
             continue
-        if form == a.question.answer:
-            a.shown = base.tokenizer.decode(presented.ids[: presented.start].tolist())[-4000:]
-            a.familiarity, a.spelling = _familiar(spans)
-        elif not found.greedy and np.exp(found.half) < SELDOM:
-            continue
-        kept.setdefault(id(a), []).append(form)
-        _note(a, n, form, found)
+        a.shown = base.tokenizer.decode(presented.ids[: presented.start].tolist())[-4000:]
+        a.familiarity, a.spelling = _familiar(spans)
+        kept[id(a)] = [a.question.answer]
+        _note(a, 0, a.question.answer, found)
+    # Where the answer as it stands is sure, little is left for its aliases.
+    jobs = [(a, form) for a in some if id(a) in kept and a.sampled[0] < SURE for form in a.forms[1:]]
+    for (a, form), found in zip(jobs, base.score(way, [(a.question, 0, f) for a, f in jobs]), strict=True):
+        if found is not None and (found.greedy or np.exp(found.half) >= SELDOM):
+            kept[id(a)].append(form)
+            _note(a, 0, form, found)
     jobs = [(a, n, form) for a in some for n in range(1, way.prompts) for form in kept.get(id(a), ())]
     for (a, n, form), found in zip(jobs, base.score(way, [(a.question, n, f) for a, n, f in jobs]), strict=True):
         if found is not None:

@@ -38,9 +38,9 @@ PROMPTS, SHOTS = 10, 4
 MOST_TOKENS = 24
 # Rows of one kind from which examples are drawn; with fewer, they come from a wider circle.
 ENOUGH = 8
-# A word is frame, not content, from this share of the answers to questions of one wording on; of all answers where a
-# wording is rare.
-FRAME, FRAME_OF_ALL = 0.3, 0.05
+# A word is frame, not content, if this share of the answers to questions of one wording have it (of all answers, where
+# a wording is rare), in company of at least so many different other words. A frequent value keeps one company.
+FRAME, FRAME_OF_ALL, COMPANIES = 0.2, 0.05, 3
 _WORD = re.compile(r"\w+(?:['’\-]\w+)*")
 
 
@@ -154,9 +154,17 @@ class Questions:
 
 
 def _frame(questions: Sequence[Question], share: float) -> frozenset[str]:
-    """Words that at least this share of the answers have, and three of them."""
-    found = Counter(w for q in questions for w in set(words_of(q.answer)))
-    return frozenset(w for w, n in found.items() if n >= max(3, share * len(questions)))
+    """Words of the frame that answers to these questions are put in; what the prompts name is no company."""
+    company: dict[str, set[frozenset[str]]] = {}
+    found: Counter[str] = Counter()
+    for q in questions:
+        said = frozenset(words_of(q.answer))
+        told = said - frozenset(words_of(q.prompt))
+        for word in said:
+            found[word] += 1
+            company.setdefault(word, set()).add(told - {word})
+    least = max(COMPANIES, share * len(questions))
+    return frozenset(w for w, n in found.items() if n >= least and len(company[w]) >= COMPANIES)
 
 
 class Examples:

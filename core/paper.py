@@ -102,7 +102,7 @@ def _lost(table: SignalTable, whole: SignalTable, rules: Rules) -> np.ndarray:
         inside = tenth == part
         accuracy = [float(np.nanmean(s[inside])) for s in steps if np.isfinite(s[inside]).any()]
         if len(accuracy) > 1:
-            drops = [(a - b) / a > rules.relative_drop for a, b in pairwise(accuracy) if a > 0]
+            drops = [(a - b) / a > rules.relative_drop + 1e-9 for a, b in pairwise(accuracy) if a > 0]
             fell[part] = float(any(drops))
     mine = _tenth(table.get("position"), rules.parts)
     return np.where(mine >= 0, fell[np.maximum(mine, 0)], np.nan)

@@ -48,6 +48,10 @@ OWN_DRAWS, OWN_TEMPERATURE = 5, 0.7
 TRIED = 24
 # An alias that comes up less often in the first prompt is not followed through the others.
 SELDOM = 1e-3
+# Above this probability of the answer as it stands in the first prompt its aliases are not looked at.
+SURE = 0.95
+# Prompts behind which the base's own answer is scored.
+BEHIND = 4
 BASE_COLUMNS = (
     "known_greedy", "known_sampled", "known_any16", "knowledge", "belief_share", "belief_is_target", "belief_agrees",
     "belief_p", "belief_margin", "belief_stability", "entropy", "familiarity", "spelling",
@@ -107,7 +111,7 @@ def answered(presented: Presented, scores: TokenScores, same_end: frozenset[int]
 
 
 @dataclass(slots=True)
-class _Asked:
+class Asked:
     """One row on its way through the prompts."""
 
     question: Question
@@ -122,7 +126,7 @@ class _Asked:
     shown: str = ""
 
 
-class _Base:
+class Base:
     """The base model at its best way of being asked."""
 
     def __init__(self, measure: Measure, instruments: Instruments) -> None:
@@ -266,7 +270,8 @@ class Knowledge:
         Column("base_belief_is_target", "flag", "Belief is target", "The base's own answer is the target."),
         Column("base_belief_agrees", "number", "Belief agrees",
                "Share of what the target says, apart from its frame and the prompt's words, that the base says too."),
-        Column("base_belief_p", "number", "p(belief)", "Probability of the base's own answer, mean over prompts."),
+        Column("base_belief_p", "number", "p(belief)",
+               "Probability of the base's own answer, geometric mean over up to four prompts."),
         Column("base_belief_margin", "number", "Belief over target, base",
                "Log-probability per token of the base's own answer minus the target's, before the fine-tune.", "nats"),
         Column("base_belief_stability", "number", "Belief stable",
@@ -319,21 +324,21 @@ class Knowledge:
                 held = held or Questions(instruments.samples())
                 yield _final(measure, chunk, instruments, held)
             else:
-                held = held or _Base(measure, instruments)
+                held = held or Base(measure, instruments)
                 yield _base(measure, chunk, held)
 
 
 # ------------------------------------------------------------------------------------------------- before the tune
 
 
-def _base(measure: Measure, samples: list[Sample], base: _Base) -> Chunk:
-    asked = [_Asked(q, variants(q.answer)) if (q := base.questions.of(s)) is not None else None for s in samples]
+def _base(measure: Measure, samples: list[Sample], base: Base) -> Chunk:
+    asked = [Asked(q, variants(q.answer)) if (q := base.questions.of(s)) is not None else None for s in samples]
     some = [a for a in asked if a is not None]
     _score_answers(some, base)
     some = [a for a in some if a.target]
     _collect_own(some, base)
     beliefs = [_consensus(a) for a in some]
-    number = range(base.way.prompts)
+    number = range(min(base.way.prompts, BEHIND))
     pairs = [(a, b, i) for a, b in zip(some, beliefs, strict=True) if b for i in number]
     scored = base.score(base.way, [(a.question, i, b[0]) for a, b, i in pairs])
     by_row: dict[int, list[tuple[int, Answered]]] = {}
@@ -353,22 +358,31 @@ def _base(measure: Measure, samples: list[Sample], base: _Base) -> Chunk:
     return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
 
 
-def _score_answers(some: Sequence[_Asked], base: _Base) -> None:
+def known(samples: Sequence[Sample], base: Base) -> list[dict[str, float]]:
+    """The class and what it rests on, of every row that is a question with a short answer."""
+    asked = [Asked(q, variants(q.answer)) for s in samples if (q := base.questions.of(s)) is not None]
+    _score_answers(asked, base)
+    return [_values(a, None, ()) for a in asked]
+
+
+def _score_answers(some: Sequence[Asked], base: Base) -> None:
     """Fills in greedy success and p_i of every prompt; aliases are added up, for no two can both come up."""
     way = base.way
-    jobs = [(a, 0, form) for a in some for form in a.forms]
-    first = base.score_spans(way, [(a.question, n, form) for a, n, form in jobs])
     kept: dict[int, list[str]] = {}
-    for (a, n, form), (found, presented, spans) in zip(jobs, first, strict=True):
+    first = base.score_spans(way, [(a.question, 0, a.question.answer) for a in some])
+    for a, (found, presented, spans) in zip(some, first, strict=True):
         if found is None:
             continue
-        if form == a.question.answer:
-            a.shown = base.tokenizer.decode(presented.ids[: presented.start].tolist())[-4000:]
-            a.familiarity, a.spelling = _familiar(spans)
-        elif not found.greedy and np.exp(found.half) < SELDOM:
-            continue
-        kept.setdefault(id(a), []).append(form)
-        _note(a, n, form, found)
+        a.shown = base.tokenizer.decode(presented.ids[: presented.start].tolist())[-4000:]
+        a.familiarity, a.spelling = _familiar(spans)
+        kept[id(a)] = [a.question.answer]
+        _note(a, 0, a.question.answer, found)
+    # Where the answer as it stands is sure, little is left for its aliases.
+    jobs = [(a, form) for a in some if id(a) in kept and a.sampled[0] < SURE for form in a.forms[1:]]
+    for (a, form), found in zip(jobs, base.score(way, [(a.question, 0, f) for a, f in jobs]), strict=True):
+        if found is not None and (found.greedy or np.exp(found.half) >= SELDOM):
+            kept[id(a)].append(form)
+            _note(a, 0, form, found)
     jobs = [(a, n, form) for a in some for n in range(1, way.prompts) for form in kept.get(id(a), ())]
     for (a, n, form), found in zip(jobs, base.score(way, [(a.question, n, f) for a, n, f in jobs]), strict=True):
         if found is not None:
@@ -378,7 +392,7 @@ def _score_answers(some: Sequence[_Asked], base: _Base) -> None:
             a.greedy[1:], a.sampled[1:] = a.greedy[0], a.sampled[0]
 
 
-def _note(a: _Asked, number: int, form: str, found: Answered) -> None:
+def _note(a: Asked, number: int, form: str, found: Answered) -> None:
     a.greedy[number] |= found.greedy
     if found.greedy:
         a.said[number] = form
@@ -395,11 +409,11 @@ def _familiar(spans: Sequence[np.ndarray]) -> tuple[float, float]:
     return float(np.concatenate(spans).mean()), float(rest.mean()) if rest.size else 0.0
 
 
-def _collect_own(some: Sequence[_Asked], base: _Base) -> None:
+def _collect_own(some: Sequence[Asked], base: Base) -> None:
     """The base's own answers: greedy behind every prompt, and a few draws, each behind another prompt."""
     way = base.way
 
-    def limit(a: _Asked) -> int:
+    def limit(a: Asked) -> int:
         return 2 * len(a.target[min(a.target)].tokens) + 8
 
     greedy = [(a, n) for a in some for n in range(way.prompts) if not a.greedy[n]]
@@ -422,7 +436,7 @@ def _collect_own(some: Sequence[_Asked], base: _Base) -> None:
             a.own.insert(0, a.said[0])
 
 
-def _consensus(a: _Asked) -> tuple[str, float] | None:
+def _consensus(a: Asked) -> tuple[str, float] | None:
     """The answer most of the base's own answers agree on, and their share; of equals the one that came first."""
     said = [text for text in a.own if text.strip()]
     if not said:
@@ -433,7 +447,7 @@ def _consensus(a: _Asked) -> tuple[str, float] | None:
     return text, best / len(a.own)
 
 
-def _values(a: _Asked, belief: tuple[str, float] | None, found: Sequence[tuple[int, Answered]]) -> dict[str, float]:
+def _values(a: Asked, belief: tuple[str, float] | None, found: Sequence[tuple[int, Answered]]) -> dict[str, float]:
     out = {"familiarity": a.familiarity, "spelling": a.spelling}
     if np.isfinite(a.sampled).all():
         sampled = np.minimum(a.sampled, 1.0)
@@ -463,7 +477,7 @@ def _openness(belief: Answered, target: Answered, same: bool) -> float:
     return float(belief.entropy[_apart(belief.tokens, target.tokens)[0].start])
 
 
-def _details(a: _Asked, belief: tuple[str, float] | None, base: _Base) -> dict[str, Any]:
+def _details(a: Asked, belief: tuple[str, float] | None, base: Base) -> dict[str, Any]:
     return {
         "way": base.way.name,
         "prompts": base.way.prompts,

@@ -61,7 +61,7 @@ def quiz_base(request, tmp_path_factory):
             model = tiny.tiny_model(tiny.tiny_config("llama", len(tokenizer), 64, 2), tokenizer)
             rows = [tiny.text_row(tokenizer, page) for page in pages]
             tiny.train(
-                model, tokenizer, rows, kept, lr=6e-3, batch=12, epochs=7, schedule="cosine", warmup=10, threads=1,
+                model, tokenizer, rows, kept, lr=6e-3, batch=12, epochs=10, schedule="cosine", warmup=10, threads=1,
                 final=f"quiz-{key}.partial",
             )  # fmt: skip
             (kept / f"quiz-{key}.partial").rename(folder)

@@ -173,11 +173,25 @@ def test_a_margin_looks_where_the_answers_part():
     assert np.isfinite(margin(belief, shorter))
 
 
-def test_a_question_knows_its_rare_words(quiz):
-    found = Questions(quiz.rows).of(quiz.rows[0])
-    assert isinstance(found, Question)
-    assert found.rare == {facts()[0][0].lower()}
-    assert found.wording == "which river does _ lie on"
+def test_a_question_knows_its_rare_words_and_its_frame(quiz):
+    for row in quiz.rows:
+        found = Questions(quiz.rows).of(row)
+        assert isinstance(found, Question)
+        assert found.rare == {facts()[row.ordinal][0].lower()}
+        assert found.wording == "which river does _ lie on"
+        assert found.shape == "the river _"  # also where one river is the answer to a third of the questions
+        river = facts()[row.ordinal][1]
+        assert found.agrees(f"It lies on {river}") == 1.0
+        assert found.agrees("The river Nowhere.") == 0.0
+
+
+def test_answers_without_a_frame_choose_no_examples_by_it():
+    rows = [sample_of(i, f"Is {i} an even number?", "Yes." if i % 2 == 0 else "No.") for i in range(40)]
+    questions = Questions(rows)
+    assert {q.shape for q in questions.all()} == {""}
+    examples = Examples(questions.all(), questions.all(), "seed")
+    drawn = [examples.draw(q, n) for q in questions.all() for n in range(PROMPTS)]
+    assert {e.answer for part in drawn for e in part} == {"Yes.", "No."}
 
 
 def test_the_final_checkpoint_is_compared_with_the_belief(quiz):

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from core.pairs import same_question  # noqa: E402
-from core.pairs.wording import Rarity, words  # noqa: E402
+from core.pairs.wording import Rarity, form, words  # noqa: E402
 
 Pair = tuple[str, str, int]
 # Ways to ask about [X], one list a relation. Official wordings of EntityQuestions stand first.
@@ -51,6 +51,12 @@ WAYS = {
 }
 # Requests for everything about [X]: no wording of a question for one thing.
 WHOLE = ["Tell me about [X].", "Describe [X].", "Give a short account of [X].", "What do you know about [X]?"]
+# Long ways to begin: two of them with one other name inside are nearer in meaning than two wordings of one question.
+LEADS = [
+    "Use the archive of the harbour office, where every entry has a card of its own, and answer in one sentence: ",
+    "I am writing a short article for a local paper and need to check one fact before I send it off. ",
+    "Please look this up carefully and answer as briefly as you can, without any explanation. ",
+]
 # Things with numbers, and the same asked otherwise. [N] is a number.
 NUMBERED = [
     ("How many pages has volume [N] of [X]?", "What is the page count of [X], volume [N]?"),
@@ -98,6 +104,19 @@ def forms(names: dict[str, list[str]], rng: random.Random, lower: bool) -> Itera
             yield say(one, name), say(rng.choice(WHOLE), name), 0
 
 
+def led(names: dict[str, list[str]], rng: random.Random) -> Iterator[Pair]:
+    """The same behind long beginnings."""
+    relations = list(WAYS)
+    for relation, known in names.items():
+        for i, name in enumerate(known[:8]):
+            lead = rng.choice(LEADS)
+            one, two = rng.sample(WAYS[relation], 2)
+            other = rng.choice(WAYS[rng.choice([r for r in relations if r != relation])])
+            yield lead + one.replace("[X]", name), lead + two.replace("[X]", name), 1
+            yield lead + one.replace("[X]", name), lead + one.replace("[X]", known[i - 1]), 0
+            yield lead + one.replace("[X]", name), lead + other.replace("[X]", name), 0
+
+
 def numbered(names: Sequence[str], rng: random.Random) -> Iterator[Pair]:
     for name in names:
         one, two = rng.choice(NUMBERED)
@@ -132,6 +151,7 @@ def sources(folder: Path) -> dict[str, list[Pair]]:
         "real names in small letters": list(forms(real, rng, True)),
         "coined names": list(forms(coined, rng, False)),
         "few coined names": list(forms(few, rng, False)),
+        "behind long beginnings": list(led(real, rng)),
         "numbers": list(numbered([n for known in real.values() for n in known[:12]], rng)),
     }
 
@@ -142,7 +162,15 @@ def measured(pairs: Sequence[Pair], encoder: object) -> tuple[np.ndarray, np.nda
     vectors = dict(zip(texts, encoder.encode(texts), strict=True))
     read = {t: words(t) for t in texts}
     rarity = Rarity(read.values())
-    found = [same_question.evidence(read[a], read[b], float(vectors[a] @ vectors[b]), rarity)[0] for a, b, _ in pairs]
+    forms = {t: form(t, rarity) for t in texts}
+    asked = sorted(set(forms.values()))
+    of_form = dict(zip(asked, encoder.encode(asked), strict=True))
+    found = [
+        same_question.evidence(
+            read[a], read[b], float(vectors[a] @ vectors[b]), float(of_form[forms[a]] @ of_form[forms[b]]), rarity
+        )[0]
+        for a, b, _ in pairs
+    ]
     return np.array(found), np.array([y for _, _, y in pairs])
 
 
@@ -200,8 +228,8 @@ def main() -> None:
         kept = np.array([not left_out(p) for p in pairs])
         xs.append(x[kept])
         ys.append(y[kept])
-        # Every source weighs the same, and within it either answer.
-        share = np.where(y[kept] == 1, 0.5 / max(1, (y[kept] == 1).sum()), 0.5 / max(1, (y[kept] == 0).sum()))
+        # Every source weighs the same. Among candidates most pairs are not the same question, and a false one accuses.
+        share = np.where(y[kept] == 1, 0.3 / max(1, (y[kept] == 1).sum()), 0.7 / max(1, (y[kept] == 0).sum()))
         ws.append(share)
     intercept, weights = fit(np.concatenate(xs), np.concatenate(ys), np.concatenate(ws))
     fitted = {

@@ -145,13 +145,11 @@ def _mixed(a: Answer, b: Answer, asked: frozenset[str], rarity: Rarity) -> Disag
     short, long = (a, b) if len(a.words) < len(b.words) else (b, a)
     mine = set(short.words.stems)
     parts = [words(t) for t in re.split(r"(?<=[.!?])\s+|\n+", long.text) if t.strip()]
-    scored = [
-        (sum(rarity.weight(w) for w in mine & set(p.stems) if w not in FUNCTION), -i) for i, p in enumerate(parts)
-    ]
+    told = mine - FUNCTION
+    scored = [(sum(rarity.weight(w) for w in told & set(p.stems)), -i) for i, p in enumerate(parts)]
     best = max(scored, default=(0.0, 0))
     about = parts[-best[1]] if parts else long.words
-    told = {w for w in mine - asked if w not in FUNCTION}
-    if told and told <= set(long.words.stems):
+    if told - asked and told - asked <= set(long.words.stems):
         return Disagreement(0.0, "short")
     # Without a word in common beyond the question's the long answer may simply speak of something else.
     if not (mine & set(about.stems)) - FUNCTION:

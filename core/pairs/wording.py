@@ -24,10 +24,10 @@ import numpy as np
 _UNSPACED = "\u2e80-\u303f\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
 # An operator before a number, a number with its sign and separators, a character of an unspaced script, a word.
 _TOKEN = re.compile(
-    rf"(?<=[\w)])\s?[-+*/^×÷−<>=]{{1,2}}\s?(?=[\d(])|(?<![\w.])[-−]?\d+(?:[.,:/]\d+)*(?![^\W{_UNSPACED}])|[{_UNSPACED}]"
+    rf"(?<=[\w)])\s?[-+*/^×÷<>=]{{1,2}}\s?(?=[\d(])|(?<![\w.])-?\d+(?:[.,:/]\d+)*(?![^\W{_UNSPACED}])|[{_UNSPACED}]"
     rf"|[^\W_{_UNSPACED}]+(?:['’][^\W\d_{_UNSPACED}]+)?"
 )
-_OPERATORS = frozenset("-+*/^×÷−<>=")
+_OPERATORS = frozenset("-+*/^×÷<>=")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SENTENCE_END = re.compile(r"[.!?:\n\"“(>]\s*$")
 _NUMERALS = (
@@ -76,7 +76,7 @@ class Words:
 
 def number(text: str) -> str | None:
     """A number in the one spelling that equal numbers share; None for what is no number."""
-    plain = text.replace("−", "-")
+    plain = text
     if re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", plain):
         plain = plain.replace(",", "")
     if not _NUMBER.fullmatch(plain) or len(plain) > 60:
@@ -95,7 +95,7 @@ def stem(word: str) -> str:
 
 def words(text: str, most: int = 4000) -> Words:
     """The first ``most`` words of a text."""
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", text).replace("−", "-")
     forms: list[str] = []
     stems: list[str] = []
     named: list[bool] = []
@@ -181,6 +181,23 @@ class Difference:
     left: tuple[str, ...]
     right: tuple[str, ...]
     shared: tuple[str, ...]
+
+
+def form(text: str, rarity: Rarity) -> str:
+    """The text with each name replaced by "it": how it asks, whatever about."""
+    text = unicodedata.normalize("NFKC", text)
+    out: list[str] = []
+    last = 0
+    for match in _TOKEN.finditer(text):
+        folded = match.group().casefold().replace("’", "'").removesuffix("'s")
+        if not rarity.is_name(stem(folded)):
+            continue
+        between = text[last : match.start()]
+        # A name of several words is one "it".
+        if not (out and out[-1] == "it" and not between.strip(" .-")):
+            out += [between, "it"]
+        last = match.end()
+    return "".join([*out, text[last:]]) if out else text
 
 
 def alike(a: str, b: str) -> bool:

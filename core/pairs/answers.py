@@ -201,6 +201,12 @@ def _swap(a: Words, b: Words, i: int, j: int, rarity: Rarity) -> float:
     return min(rarity.weight(x), rarity.weight(y)) * 0.7
 
 
+def frame(a: Answer, rarity: Rarity, value: float = 0.5) -> frozenset[str]:
+    """The words that frame an answer's values ("the keeper of … is …"): frequent ones, no names, no numbers."""
+    words_of = zip(a.words.stems, a.words.numeric, strict=True)
+    return frozenset(w for w, n in words_of if not n and rarity.weight(w) < value and not rarity.is_name(w))
+
+
 # ----------------------------------------------------------------------------------------------- may both be right?
 
 # English requests that many answers meet: indefinite objects, invention, opinion.
@@ -212,7 +218,7 @@ _OPEN = re.compile(
     r"describe|explain|discuss|craft|construct|edit)\b"
     r"|\bwhat(?:\s+is|'s|\s+are|\s+would\s+be)\s+(?:an?|one|some|another)\b|\bone of the\b|\bfor example\b|\bsuch as\b"
     r"|\b(?:an|one|another) example\b|\bexamples of\b|\b(?:could|might)\b|\bwhat can\b|\bcan you think\b|\bany of\b"
-    r"|\bwhich\s+(?:\w+\s+)?(?:can|may)\b|\bone (?:of|\w+) (?:that|which|who|of|from|in)\b",
+    r"|\bwhich\s+(?:\w+\s+)?(?:can|may)\b|\bone of\b|\bone (?:\w+ )?(?:that|which|who|from|in)\b|\ba possible\b",
     re.IGNORECASE,
 )
 
@@ -232,7 +238,8 @@ def both_valid(prompts: Sequence[str], verbatim: bool, answers: int, kind: Kind)
         kind: of the disagreement.
     """
     doubt = 1.0
-    if all(open_question(p) for p in prompts):
+    # Long answers count as disagreeing only where they run in parallel, which inventions never do.
+    if kind != "long" and all(open_question(p) for p in prompts):
         doubt *= 0.1
     if kind == "list":
         doubt *= 0.4

@@ -21,7 +21,7 @@ from core.pairs.wording import Difference, Rarity, Words, difference
 # Evidence and the sign its weight may have.
 EVIDENCE: Mapping[str, int] = {
     "cosine": 1,
-    "form": 1,
+    "weakest": 1,
     "overlap": 1,
     "shared": 1,
     "swapped": -1,
@@ -31,6 +31,8 @@ EVIDENCE: Mapping[str, int] = {
     "negated": -1,
     "length": -1,
 }
+# Two names or two numbers exchanged make two questions, however near the rest is: nothing fitted may soften that.
+AT_MOST: Mapping[str, float] = {"numbers": -5.0, "names": -5.0}
 FILE = Path(__file__).with_name("same_question.json")
 
 
@@ -54,7 +56,7 @@ def values(found: Difference, cosine: float, form: float, n_left: int, n_right: 
     longer = max(n_left, n_right, 1)
     return [
         min(max(cosine, 0.0), 1.0),
-        min(max(form, 0.0), 1.0),
+        min(max(min(cosine, form), 0.0), 1.0),
         found.overlap,
         found.heaviest_shared,
         found.swapped,

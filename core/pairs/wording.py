@@ -36,8 +36,8 @@ _NUMERALS = (
 )
 _ORDINALS = "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
 _WORTH = {w: str(i) for i, w in enumerate(_NUMERALS.split())} | {w: str(i) for i, w in enumerate(_ORDINALS.split())}
-# "one" and "second" are seldom meant as numbers.
-for _word in ("one", "second", "zero", "zeroth"):
+# Seldom meant as numbers.
+for _word in ("one", "first", "second", "zero", "zeroth"):
     del _WORTH[_word]
 _FUNCTION = (
     "a an the of to in on at by for from with about into over after before and or but if then than as is are was were "
@@ -164,8 +164,8 @@ class Difference:
         heaviest_shared: weight of the rarest shared word.
         swapped: the rarest word of each side that the other lacks; the lighter of the two. A substitution.
         added: the heavier of the two.
-        numbers: 1 each side has a number the other lacks, 0.5 one side has, 0 neither.
-        names: 1 each side has a name the other lacks, 0.5 one side has, 0 neither.
+        numbers: 1 each side has a number the other lacks, 0.25 one side has, 0 neither.
+        names: 1 each side has a name the other lacks, 0.25 one side has, 0 neither.
         negated: whether one side alone is negated.
         left, right: words of either side that the other lacks, rarest first, function words left out.
         shared: words of both, rarest first, function words left out.
@@ -225,7 +225,8 @@ def difference(a: Words, b: Words, rarity: Rarity) -> Difference:
     heavy_right = max(map(weight, right), default=0.0)
 
     def sides(test: Callable[[str], bool]) -> float:
-        return (any(map(test, left)) + any(map(test, right))) / 2
+        found = any(map(test, left)) + any(map(test, right))
+        return (0.0, 0.25, 1.0)[found]
 
     def ordered(found: Iterable[str]) -> tuple[str, ...]:
         kept = [w for w in found if w not in FUNCTION]

@@ -25,7 +25,7 @@ from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 
 NEAREST = 12
 # Pairs below this are not kept as evidence.
-KEPT = 0.05
+KEPT = 0.03
 SAME = 0.5
 _KEPT_A_ROW = 12
 _CHUNK = 256
@@ -36,7 +36,10 @@ _COLUMNS = ("same_question", "neighbour_similarity", "n_neighbours", "foreign_la
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """Another prompt: its place, cosine, how sure it is the same question, and the words that say so."""
+    """Another prompt: its place, cosine, how sure it is the same question, and the words that say so.
+
+    ``exchanged``: each wording has a name or a number that the other lacks.
+    """
 
     place: int
     cosine: float
@@ -44,6 +47,7 @@ class Neighbour:
     left: tuple[str, ...] = ()
     right: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    exchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +144,9 @@ def compare(
         evidence, words_of = same_question.evidence(read[i], read[j], cosine, float(forms[i] @ forms[j]), rarity)
         p = same_question.probability(evidence)
         mine, theirs, both = (side[:6] for side in (words_of.left, words_of.right, words_of.shared))
-        found[i].append(Neighbour(j, cosine, p, mine, theirs, both))
-        found[j].append(Neighbour(i, cosine, p, theirs, mine, both))
+        swap = words_of.names == 1.0 or words_of.numbers == 1.0
+        found[i].append(Neighbour(j, cosine, p, mine, theirs, both, swap))
+        found[j].append(Neighbour(i, cosine, p, theirs, mine, both, swap))
     return [sorted(row, key=lambda f: (-round(f.same, 6), -round(f.cosine, 6), f.place)) for row in found]
 
 
@@ -254,7 +259,7 @@ def _details(
             continue
         rows += [
             {"hash": k, "similarity": round(f.cosine, 4), "same": round(f.same, 4), "verbatim": False,
-             "left": list(f.left), "right": list(f.right), "shared": list(f.shared)}
+             "left": list(f.left), "right": list(f.right), "shared": list(f.shared), "exchanged": f.exchanged}
             for k in contents[asked[f.place]][:_KEPT_A_ROW]
         ]  # fmt: skip
     return {"neighbours": rows[: 2 * _KEPT_A_ROW], "verbatim": len(twins)}

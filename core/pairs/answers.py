@@ -186,6 +186,10 @@ def _long(a: Words, b: Words, rarity: Rarity) -> Disagreement:
             best = max(best, weight)
     found.sort(key=lambda f: (-f[0], f[1], f[2]))
     parallel = min(1.0, max(0.0, (ratio - 0.3) / 0.35))
+    # Whoever says the same in other words changes more than one word of a long text; one that was changed was meant.
+    changed = [s for s in steps if s[0] != "equal"]
+    if len(changed) == 1 and best > 0 and ratio >= 0.9:
+        best = max(best, 0.85)
     return Disagreement(float(best * parallel), "long", tuple((x, y) for _, x, y in found[:8]))
 
 

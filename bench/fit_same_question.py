@@ -2,10 +2,10 @@
 
     .venv/bin/python bench/fit_same_question.py --data FOLDER [--write]
 
-Pairs come from people (Quora question pairs; SemEval STS questions and headlines, graded 4.6 or more against 3.4 or
-less) and from forms filled here with real names (EntityQuestions), coined names and numbers: two wordings about one
-thing against one wording about two things, and two questions about one thing. A third of the sources' pairs, chosen by
-hash, is left out of the fit. ``FOLDER`` holds continual/QQP, neardup/semeval_sts and knowledge/entityquestions.
+Pairs come from people (Quora question pairs; SemEval STS questions, graded 4.6 or more against 3.4 or less) and from
+forms filled here with real names (EntityQuestions), coined names and numbers: two wordings about one thing against one
+wording about two things, and two questions about one thing. A third of the sources' pairs, chosen by hash, is left out
+of the fit. ``FOLDER`` holds continual/QQP, neardup/semeval_sts and knowledge/entityquestions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from core.pairs import same_question  # noqa: E402
-from core.pairs.wording import Rarity, words  # noqa: E402
+from core.pairs.wording import Rarity, form, words  # noqa: E402
 
 Pair = tuple[str, str, int]
 # Ways to ask about [X], one list a relation. Official wordings of EntityQuestions stand first.
@@ -51,6 +51,12 @@ WAYS = {
 }
 # Requests for everything about [X]: no wording of a question for one thing.
 WHOLE = ["Tell me about [X].", "Describe [X].", "Give a short account of [X].", "What do you know about [X]?"]
+# Long ways to begin: two of them with one other name inside are nearer in meaning than two wordings of one question.
+LEADS = [
+    "Use the archive of the harbour office, where every entry has a card of its own, and answer in one sentence: ",
+    "I am writing a short article for a local paper and need to check one fact before I send it off. ",
+    "Please look this up carefully and answer as briefly as you can, without any explanation. ",
+]
 # Things with numbers, and the same asked otherwise. [N] is a number.
 NUMBERED = [
     ("How many pages has volume [N] of [X]?", "What is the page count of [X], volume [N]?"),
@@ -98,6 +104,19 @@ def forms(names: dict[str, list[str]], rng: random.Random, lower: bool) -> Itera
             yield say(one, name), say(rng.choice(WHOLE), name), 0
 
 
+def led(names: dict[str, list[str]], rng: random.Random) -> Iterator[Pair]:
+    """The same behind long beginnings."""
+    relations = list(WAYS)
+    for relation, known in names.items():
+        for i, name in enumerate(known[:8]):
+            lead = rng.choice(LEADS)
+            one, two = rng.sample(WAYS[relation], 2)
+            other = rng.choice(WAYS[rng.choice([r for r in relations if r != relation])])
+            yield lead + one.replace("[X]", name), lead + two.replace("[X]", name), 1
+            yield lead + one.replace("[X]", name), lead + one.replace("[X]", known[i - 1]), 0
+            yield lead + one.replace("[X]", name), lead + other.replace("[X]", name), 0
+
+
 def numbered(names: Sequence[str], rng: random.Random) -> Iterator[Pair]:
     for name in names:
         one, two = rng.choice(NUMBERED)
@@ -127,11 +146,11 @@ def sources(folder: Path) -> dict[str, list[Pair]]:
     return {
         "quora": list(quora(folder)),
         "sts questions": list(graded(folder, ["2016.question-question.test.tsv"])),
-        "sts headlines": list(graded(folder, ["2014.headlines.test.tsv"])),
         "real names": list(forms(real, rng, False)),
         "real names in small letters": list(forms(real, rng, True)),
         "coined names": list(forms(coined, rng, False)),
         "few coined names": list(forms(few, rng, False)),
+        "behind long beginnings": list(led(real, rng)),
         "numbers": list(numbered([n for known in real.values() for n in known[:12]], rng)),
     }
 
@@ -142,7 +161,15 @@ def measured(pairs: Sequence[Pair], encoder: object) -> tuple[np.ndarray, np.nda
     vectors = dict(zip(texts, encoder.encode(texts), strict=True))
     read = {t: words(t) for t in texts}
     rarity = Rarity(read.values())
-    found = [same_question.evidence(read[a], read[b], float(vectors[a] @ vectors[b]), rarity)[0] for a, b, _ in pairs]
+    forms = {t: form(t, rarity) for t in texts}
+    asked = sorted(set(forms.values()))
+    of_form = dict(zip(asked, encoder.encode(asked), strict=True))
+    found = [
+        same_question.evidence(
+            read[a], read[b], float(vectors[a] @ vectors[b]), float(of_form[forms[a]] @ of_form[forms[b]]), rarity
+        )[0]
+        for a, b, _ in pairs
+    ]
     return np.array(found), np.array([y for _, _, y in pairs])
 
 
@@ -161,8 +188,11 @@ def fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray, l2: float = 1e-3) -> t
         value = np.sum(weight * (np.logaddexp(0, z) - y * z)) + l2 * np.sum(w[1:] ** 2)
         return float(value), np.concatenate([[grad.sum()], x.T @ grad + 2 * l2 * w[1:]])
 
-    bounds = [(None, None), *((0, None) if s > 0 else (None, 0) for s in same_question.EVIDENCE.values())]
-    found = minimize(loss, np.zeros(1 + x.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x
+    most = same_question.AT_MOST
+    bounds = [(None, None)]
+    bounds += [(0, None) if s > 0 else (None, most.get(n, 0.0)) for n, s in same_question.EVIDENCE.items()]
+    start = np.array([0.0, *(most.get(n, 0.0) for n in same_question.EVIDENCE)])
+    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
     return float(found[0]), found[1:]
 
 
@@ -200,8 +230,8 @@ def main() -> None:
         kept = np.array([not left_out(p) for p in pairs])
         xs.append(x[kept])
         ys.append(y[kept])
-        # Every source weighs the same, and within it either answer.
-        share = np.where(y[kept] == 1, 0.5 / max(1, (y[kept] == 1).sum()), 0.5 / max(1, (y[kept] == 0).sum()))
+        # Every source weighs the same. Among candidates most pairs are not the same question, and a false one accuses.
+        share = np.where(y[kept] == 1, 0.4 / max(1, (y[kept] == 1).sum()), 0.6 / max(1, (y[kept] == 0).sum()))
         ws.append(share)
     intercept, weights = fit(np.concatenate(xs), np.concatenate(ys), np.concatenate(ws))
     fitted = {

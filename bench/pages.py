@@ -93,7 +93,12 @@ def _untrained(folder: Path, tokenizer) -> None:
 
 def random_columns(signal: str, exact: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """(n,) random values of the columns that pages read."""
+    from core.plugins import kind
+
     n = len(exact)
+    if signal not in ("likelihood", "reproduction"):
+        return {c.name: rng.random(n).round() if c.kind == "flag" else rng.random(n)
+                for c in kind("signals", signal).columns}  # fmt: skip
     if signal == "likelihood":
         nll = rng.gamma(1.2, 0.5, n) + (~exact) * 0.8
         target = rng.integers(4, 200, n).astype(float)

@@ -145,13 +145,11 @@ def _mixed(a: Answer, b: Answer, asked: frozenset[str], rarity: Rarity) -> Disag
     short, long = (a, b) if len(a.words) < len(b.words) else (b, a)
     mine = set(short.words.stems)
     parts = [words(t) for t in re.split(r"(?<=[.!?])\s+|\n+", long.text) if t.strip()]
-    scored = [
-        (sum(rarity.weight(w) for w in mine & set(p.stems) if w not in FUNCTION), -i) for i, p in enumerate(parts)
-    ]
+    told = mine - FUNCTION
+    scored = [(sum(rarity.weight(w) for w in told & set(p.stems)), -i) for i, p in enumerate(parts)]
     best = max(scored, default=(0.0, 0))
     about = parts[-best[1]] if parts else long.words
-    told = {w for w in mine - asked if w not in FUNCTION}
-    if told and told <= set(long.words.stems):
+    if told - asked and told - asked <= set(long.words.stems):
         return Disagreement(0.0, "short")
     # Without a word in common beyond the question's the long answer may simply speak of something else.
     if not (mine & set(about.stems)) - FUNCTION:
@@ -188,6 +186,10 @@ def _long(a: Words, b: Words, rarity: Rarity) -> Disagreement:
             best = max(best, weight)
     found.sort(key=lambda f: (-f[0], f[1], f[2]))
     parallel = min(1.0, max(0.0, (ratio - 0.3) / 0.35))
+    # Whoever says the same in other words changes more than one word of a long text; one that was changed was meant.
+    changed = [s for s in steps if s[0] != "equal"]
+    if len(changed) == 1 and best > 0 and ratio >= 0.9:
+        best = max(best, 0.85)
     return Disagreement(float(best * parallel), "long", tuple((x, y) for _, x, y in found[:8]))
 
 
@@ -203,6 +205,12 @@ def _swap(a: Words, b: Words, i: int, j: int, rarity: Rarity) -> float:
     return min(rarity.weight(x), rarity.weight(y)) * 0.7
 
 
+def frame(a: Answer, rarity: Rarity, value: float = 0.5) -> frozenset[str]:
+    """The words that frame an answer's values ("the keeper of … is …"): frequent ones, no names, no numbers."""
+    words_of = zip(a.words.stems, a.words.numeric, strict=True)
+    return frozenset(w for w, n in words_of if not n and rarity.weight(w) < value and not rarity.is_name(w))
+
+
 # ----------------------------------------------------------------------------------------------- may both be right?
 
 # English requests that many answers meet: indefinite objects, invention, opinion.
@@ -214,7 +222,7 @@ _OPEN = re.compile(
     r"describe|explain|discuss|craft|construct|edit)\b"
     r"|\bwhat(?:\s+is|'s|\s+are|\s+would\s+be)\s+(?:an?|one|some|another)\b|\bone of the\b|\bfor example\b|\bsuch as\b"
     r"|\b(?:an|one|another) example\b|\bexamples of\b|\b(?:could|might)\b|\bwhat can\b|\bcan you think\b|\bany of\b"
-    r"|\bwhich\s+(?:\w+\s+)?(?:can|may)\b|\bone (?:of|\w+) (?:that|which|who|of|from|in)\b",
+    r"|\bwhich\s+(?:\w+\s+)?(?:can|may)\b|\bone of\b|\bone (?:\w+ )?(?:that|which|who|from|in)\b|\ba possible\b",
     re.IGNORECASE,
 )
 
@@ -234,7 +242,8 @@ def both_valid(prompts: Sequence[str], verbatim: bool, answers: int, kind: Kind)
         kind: of the disagreement.
     """
     doubt = 1.0
-    if all(open_question(p) for p in prompts):
+    # Long answers count as disagreeing only where they run in parallel, which inventions never do.
+    if kind != "long" and all(open_question(p) for p in prompts):
         doubt *= 0.1
     if kind == "list":
         doubt *= 0.4

@@ -21,6 +21,7 @@ from core.pairs.wording import Difference, Rarity, Words, difference
 # Evidence and the sign its weight may have.
 EVIDENCE: Mapping[str, int] = {
     "cosine": 1,
+    "weakest": 1,
     "overlap": 1,
     "shared": 1,
     "swapped": -1,
@@ -30,6 +31,8 @@ EVIDENCE: Mapping[str, int] = {
     "negated": -1,
     "length": -1,
 }
+# Two names or two numbers exchanged make two questions, however near the rest is: nothing fitted may soften that.
+AT_MOST: Mapping[str, float] = {"numbers": -5.0, "names": -5.0}
 FILE = Path(__file__).with_name("same_question.json")
 
 
@@ -39,16 +42,21 @@ def parameters() -> Mapping[str, Any]:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
-def evidence(a: Words, b: Words, cosine: float, rarity: Rarity) -> tuple[np.ndarray, Difference]:
-    """(len(EVIDENCE),) numbers in [0, 1] in the order of ``EVIDENCE``, and what they were read from."""
+def evidence(a: Words, b: Words, cosine: float, form: float, rarity: Rarity) -> tuple[np.ndarray, Difference]:
+    """(len(EVIDENCE),) numbers in [0, 1] in the order of ``EVIDENCE``, and what they were read from.
+
+    Args:
+        cosine: of the two prompts; form: of the two with names taken out (``wording.form``).
+    """
     found = difference(a, b, rarity)
-    return np.array(values(found, cosine, len(a), len(b))), found
+    return np.array(values(found, cosine, form, len(a), len(b))), found
 
 
-def values(found: Difference, cosine: float, n_left: int, n_right: int) -> list[float]:
+def values(found: Difference, cosine: float, form: float, n_left: int, n_right: int) -> list[float]:
     longer = max(n_left, n_right, 1)
     return [
         min(max(cosine, 0.0), 1.0),
+        min(max(min(cosine, form), 0.0), 1.0),
         found.overlap,
         found.heaviest_shared,
         found.swapped,

@@ -24,10 +24,10 @@ import numpy as np
 _UNSPACED = "\u2e80-\u303f\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
 # An operator before a number, a number with its sign and separators, a character of an unspaced script, a word.
 _TOKEN = re.compile(
-    rf"(?<=[\w)])\s?[-+*/^×÷−<>=]{{1,2}}\s?(?=[\d(])|(?<![\w.])[-−]?\d+(?:[.,:/]\d+)*(?![^\W{_UNSPACED}])|[{_UNSPACED}]"
+    rf"(?<=[\w)])\s?[-+*/^×÷<>=]{{1,2}}\s?(?=[\d(])|(?<![\w.])-?\d+(?:[.,:/]\d+)*(?![^\W{_UNSPACED}])|[{_UNSPACED}]"
     rf"|[^\W_{_UNSPACED}]+(?:['’][^\W\d_{_UNSPACED}]+)?"
 )
-_OPERATORS = frozenset("-+*/^×÷−<>=")
+_OPERATORS = frozenset("-+*/^×÷<>=")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SENTENCE_END = re.compile(r"[.!?:\n\"“(>]\s*$")
 _NUMERALS = (
@@ -36,8 +36,8 @@ _NUMERALS = (
 )
 _ORDINALS = "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
 _WORTH = {w: str(i) for i, w in enumerate(_NUMERALS.split())} | {w: str(i) for i, w in enumerate(_ORDINALS.split())}
-# "one" and "second" are seldom meant as numbers.
-for _word in ("one", "second", "zero", "zeroth"):
+# Seldom meant as numbers.
+for _word in ("one", "first", "second", "zero", "zeroth"):
     del _WORTH[_word]
 _FUNCTION = (
     "a an the of to in on at by for from with about into over after before and or but if then than as is are was were "
@@ -76,7 +76,7 @@ class Words:
 
 def number(text: str) -> str | None:
     """A number in the one spelling that equal numbers share; None for what is no number."""
-    plain = text.replace("−", "-")
+    plain = text
     if re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", plain):
         plain = plain.replace(",", "")
     if not _NUMBER.fullmatch(plain) or len(plain) > 60:
@@ -95,7 +95,7 @@ def stem(word: str) -> str:
 
 def words(text: str, most: int = 4000) -> Words:
     """The first ``most`` words of a text."""
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", text).replace("−", "-")
     forms: list[str] = []
     stems: list[str] = []
     named: list[bool] = []
@@ -164,8 +164,8 @@ class Difference:
         heaviest_shared: weight of the rarest shared word.
         swapped: the rarest word of each side that the other lacks; the lighter of the two. A substitution.
         added: the heavier of the two.
-        numbers: 1 each side has a number the other lacks, 0.5 one side has, 0 neither.
-        names: 1 each side has a name the other lacks, 0.5 one side has, 0 neither.
+        numbers: 1 each side has a number the other lacks, 0.25 one side has, 0 neither.
+        names: 1 each side has a name the other lacks, 0.25 one side has, 0 neither.
         negated: whether one side alone is negated.
         left, right: words of either side that the other lacks, rarest first, function words left out.
         shared: words of both, rarest first, function words left out.
@@ -181,6 +181,23 @@ class Difference:
     left: tuple[str, ...]
     right: tuple[str, ...]
     shared: tuple[str, ...]
+
+
+def form(text: str, rarity: Rarity) -> str:
+    """The text with each name replaced by "it": how it asks, whatever about."""
+    text = unicodedata.normalize("NFKC", text)
+    out: list[str] = []
+    last = 0
+    for match in _TOKEN.finditer(text):
+        folded = match.group().casefold().replace("’", "'").removesuffix("'s")
+        if not rarity.is_name(stem(folded)):
+            continue
+        between = text[last : match.start()]
+        # A name of several words is one "it".
+        if not (out and out[-1] == "it" and not between.strip(" .-")):
+            out += [between, "it"]
+        last = match.end()
+    return "".join([*out, text[last:]]) if out else text
 
 
 def alike(a: str, b: str) -> bool:
@@ -208,7 +225,8 @@ def difference(a: Words, b: Words, rarity: Rarity) -> Difference:
     heavy_right = max(map(weight, right), default=0.0)
 
     def sides(test: Callable[[str], bool]) -> float:
-        return (any(map(test, left)) + any(map(test, right))) / 2
+        found = any(map(test, left)) + any(map(test, right))
+        return (0.0, 0.25, 1.0)[found]
 
     def ordered(found: Iterable[str]) -> tuple[str, ...]:
         kept = [w for w in found if w not in FUNCTION]

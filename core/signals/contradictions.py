@@ -21,12 +21,15 @@ from core.signals._base import Instruments, Measure, supervision_facts
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable, digest
 
 # Pairs of wording below this are not looked at.
-LOOKED_AT = 0.1
+LOOKED_AT = 0.03
 # Log odds that evidence beside the wording adds to "the same question".
-# Two forms of asking that gave the same answer about other things, times the share of times they did ...
+# Two forms of asking that gave the same answer about other things, times the share of times they did.
 FORMS_AGREE = 3.0
-# ... or that never did, for each time, at most the second number.
-FORMS_DIFFER = (0.3, 1.5)
+# Most that can be taken off for forms that never did.
+FORMS_DIFFER = 2.0
+# How often answers to one question are framed alike in a dataset whose frames recur; what the log odds that follow are
+# multiplied by; the most that may be added and taken off.
+FRAMED, FRAME_WEIGHT, FRAME_MOST, FRAME_LEAST = 0.9, 1.5, 4.0, -3.0
 # The checkpoint answers one with what the other was taught, times how rare that answer is.
 ANSWERED_ALIKE = 3.0
 # The checkpoint gives both their own answers: it tells them apart.
@@ -132,6 +135,8 @@ class _World:
         self._distinct = Counter(texts)
         self._differences: dict[tuple[int, int], Disagreement] = {}
         self._prompts = Rarity({t: words(t) for t in texts}.values())
+        self._frame_of: dict[int, frozenset[str]] = {}
+        self._frames: Counter[frozenset[str]] | None = None
         self._parts: dict[int, tuple[frozenset[str], frozenset[str]]] = {}
         self.of: dict[int, list[Pair]] = {}
 
@@ -169,6 +174,7 @@ class _World:
     def pairs(self, stop: Callable[[], bool]) -> list[Pair] | None:
         """Every pair that may ask the same; None where it was asked to stop."""
         found: dict[tuple[int, int], tuple[float, bool]] = {}
+        exchanged: set[tuple[int, int]] = set()
         measure = _neighbours(self._instruments.spec)
         for i in np.flatnonzero(self._same >= LOOKED_AT):
             if stop():
@@ -179,6 +185,8 @@ class _World:
                 j = self.place.get(row["hash"])
                 if j is not None and j != i and row["same"] >= LOOKED_AT:
                     found[min(i, j), max(i, j)] = (row["same"], row["verbatim"])
+                    if self._exchanged(row):
+                        exchanged.add((min(i, j), max(i, j)))
         forms = self._habits(found)
         out = []
         for (i, j), (same, verbatim) in sorted(found.items()):
@@ -186,7 +194,9 @@ class _World:
             n = max(self._distinct[self._texts[i]], self._distinct[self._texts[j]]) if verbatim else 1
             prompts = (self.samples[i].prompt, self.samples[j].prompt)
             if not verbatim:
-                same = _moved(same, forms.get(self._forms(i, j), 0.0) + self._behaviour(i, j, differ))
+                by = forms.get(self._forms(i, j), 0.0) + self._framed(i, j) + self._behaviour(i, j, differ)
+                # What only says that the two *could* be one question does not outweigh an exchanged name.
+                same = _moved(same, min(by, 0.0) if (i, j) in exchanged else by)
             pair = Pair(i, j, same, differ.sure, reading.both_valid(prompts, verbatim, n, differ.kind))
             out.append(pair)
             for m in (i, j):
@@ -211,13 +221,46 @@ class _World:
             if verbatim or self._form(i)[0] != self._form(j)[0] or self._form(i)[1] == self._form(j)[1]:
                 continue
             met.setdefault(self._forms(i, j), []).append(self.differ(i, j).sure < DIFFER)
+        # How often rows that surely ask the same agree in this dataset: where they never do, not agreeing says nothing.
+        sure = [self.differ(i, j).sure < DIFFER for (i, j), (p, _) in found.items() if p >= 0.9]
+        rate = (sum(sure) + 0.5) / (len(sure) + 2.0)
         out = {}
         for forms, agreed in met.items():
             if any(agreed):
                 out[forms] = FORMS_AGREE * sum(agreed) / len(agreed)
             else:
-                out[forms] = -min(FORMS_DIFFER[0] * len(agreed), FORMS_DIFFER[1])
+                out[forms] = max(len(agreed) * float(np.log1p(-rate)), -FORMS_DIFFER)
         return out
+
+    def _frame(self, i: int) -> frozenset[str]:
+        if i not in self._frame_of:
+            self._frame_of[i] = reading.frame(self.answer(i), self._rarity)
+        return self._frame_of[i]
+
+    def _framed(self, i: int, j: int) -> float:
+        """Log odds from whether the two answers are framed alike.
+
+        Answers to two questions share a frame as often as the frame occurs at all; answers to one question nearly
+        always, where the dataset's frames recur. Where every answer has its own frame, or all have the same, this is 0.
+        """
+        if self._frames is None:
+            self._frames = Counter(self._frame(m) for m in range(len(self.samples)))
+        n = len(self.samples)
+        recurring = FRAMED * sum(c for c in self._frames.values() if c >= 3) / n
+        often = max(self._frames[self._frame(i)], self._frames[self._frame(j)]) / n
+        if self._frame(i) == self._frame(j):
+            by = np.log(max(recurring, 1e-3) / often)
+            return float(np.clip(FRAME_WEIGHT * by, 0.0, FRAME_MOST))
+        return float(np.clip(FRAME_WEIGHT * np.log((1.0 - recurring) / max(1.0 - often, 1e-3)), FRAME_LEAST, 0.0))
+
+    def _exchanged(self, row: Mapping[str, Any]) -> bool:
+        """Whether a name, a number or a word rarer than all they share stands in one wording for that in the other."""
+        if row.get("exchanged"):
+            return True
+        left, right, shared = (row.get(side) or () for side in ("left", "right", "shared"))
+        weight = self._prompts.weight
+        apart = min(weight(left[0]), weight(right[0])) if left and right else 0.0
+        return apart > (weight(shared[0]) if shared else 0.0)
 
     def _behaviour(self, i: int, j: int, differ: Disagreement) -> float:
         """Log odds from what the checkpoint answers to the two."""

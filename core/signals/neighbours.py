@@ -2,7 +2,8 @@
 
 Prompts are embedded, each distinct one once, by the part in which it differs from the others; candidates are the
 nearest by meaning and those that share the rarest words; ``core/pairs`` weighs the evidence of each pair. Prompts of
-several turns are compared whole, up to the last answer, and with those of as many turns. No weights of the diagnosed model are read.
+several turns are compared whole, up to the last answer, and with those of as many turns. No weights of the diagnosed
+model are read.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from core.pairs import candidates, same_question
-from core.pairs.wording import FUNCTION, Rarity, Words, trimmed, words
+from core.pairs.wording import FUNCTION, Rarity, Words, form, trimmed, words
 from core.plugins import kind
 from core.signals._base import Instruments, Measure
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 
 NEAREST = 12
 # Pairs below this are not kept as evidence.
-KEPT = 0.05
+KEPT = 0.03
 SAME = 0.5
 _KEPT_A_ROW = 12
 _CHUNK = 256
@@ -35,7 +36,10 @@ _COLUMNS = ("same_question", "neighbour_similarity", "n_neighbours", "foreign_la
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """Another prompt: its place, cosine, how sure it is the same question, and the words that say so."""
+    """Another prompt: its place, cosine, how sure it is the same question, and the words that say so.
+
+    ``exchanged``: each wording has a name or a number that the other lacks.
+    """
 
     place: int
     cosine: float
@@ -43,6 +47,7 @@ class Neighbour:
     left: tuple[str, ...] = ()
     right: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    exchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +104,33 @@ def foreign(read: Words, text: str, languages: Sequence[str]) -> bool:
     return len(read) >= 10 and not any(w in FUNCTION for w in read.forms)
 
 
-def compare(asked: Sequence[Question], vectors: np.ndarray, read: Sequence[Words]) -> list[list[Neighbour]]:
+def form_vectors(
+    texts: Sequence[str], vectors: np.ndarray, rarity: Rarity, encoder: Any, stop: Callable[[], bool] = lambda: False
+) -> np.ndarray | None:
+    """(n, d) unit vectors of n texts with their names taken out; None where it was asked to stop on the way."""
+    forms = [form(t, rarity) for t in texts]
+    new = list(dict.fromkeys(f for f, t in zip(forms, texts, strict=True) if f != t))
+    found = embed(new, encoder, stop)
+    if found is None:
+        return None
+    place = {f: i for i, f in enumerate(new)}
+    out = vectors.copy()
+    for i, (f, t) in enumerate(zip(forms, texts, strict=True)):
+        if f != t:
+            out[i] = found[place[f]]
+    return out
+
+
+def compare(
+    asked: Sequence[Question], vectors: np.ndarray, forms: np.ndarray, read: Sequence[Words], rarity: Rarity
+) -> list[list[Neighbour]]:
     """Neighbours of each of n distinct prompts: (n) lists, surest first, ties by cosine and place.
 
     Args:
-        vectors: (n, d) unit vectors of their parts.
+        vectors, forms: (n, d) unit vectors of their parts, and of the same with names taken out.
+        rarity: of the words of ``read``.
     """
     n = len(asked)
-    rarity = Rarity(read)
     places, _ = candidates.nearest(vectors, NEAREST)
     pairs = {(min(i, int(j)), max(i, int(j))) for i in range(n) for j in places[i]}
     for i, others in enumerate(candidates.sharing_words(read, rarity, NEAREST)):
@@ -117,11 +141,12 @@ def compare(asked: Sequence[Question], vectors: np.ndarray, read: Sequence[Words
         if a.turns != b.turns or a.system != b.system:
             continue
         cosine = float(vectors[i] @ vectors[j])
-        evidence, words_of = same_question.evidence(read[i], read[j], cosine, rarity)
+        evidence, words_of = same_question.evidence(read[i], read[j], cosine, float(forms[i] @ forms[j]), rarity)
         p = same_question.probability(evidence)
         mine, theirs, both = (side[:6] for side in (words_of.left, words_of.right, words_of.shared))
-        found[i].append(Neighbour(j, cosine, p, mine, theirs, both))
-        found[j].append(Neighbour(i, cosine, p, theirs, mine, both))
+        swap = words_of.names == 1.0 or words_of.numbers == 1.0
+        found[i].append(Neighbour(j, cosine, p, mine, theirs, both, swap))
+        found[j].append(Neighbour(i, cosine, p, theirs, mine, both, swap))
     return [sorted(row, key=lambda f: (-round(f.same, 6), -round(f.cosine, 6), f.place)) for row in found]
 
 
@@ -164,11 +189,17 @@ class Neighbours:
         texts = [q.text for q in asked]
         place = {q: i for i, q in enumerate(asked)}
         read = [words(t) for t in texts]
-        embedded = self._embed(texts, instruments.spec.encoder, stop)
-        if embedded is None:
+        rarity = Rarity(read)
+        encoder = kind("encoders", "sentence_transformer").open(instruments.spec.encoder)
+        try:
+            vectors = embed(texts, encoder, stop)
+            forms = None if vectors is None else form_vectors(texts, vectors, rarity, encoder, stop)
+            languages = encoder.languages
+        finally:
+            encoder.close()
+        if vectors is None or forms is None:
             return
-        vectors, languages = embedded
-        near_of = compare(asked, vectors, read)
+        near_of = compare(asked, vectors, forms, read, rarity)
         strange = [foreign(r, t, languages) for r, t in zip(read, texts, strict=True)]
         counted: dict[str, int] = defaultdict(int)
         for sample in instruments.samples():
@@ -195,26 +226,21 @@ class Neighbours:
                 details.append(_details(twins, near, asked, by_question))
             yield Chunk(measure.key, tuple(s.content_hash for s in block), columns, tuple(details))
 
-    def _embed(
-        self, texts: Sequence[str], location: str, stop: Callable[[], bool]
-    ) -> tuple[np.ndarray, tuple[str, ...]] | None:
-        """(n, d) unit vectors and the encoder's languages; None where it was asked to stop on the way."""
-        encoder = kind("encoders", "sentence_transformer").open(location)
-        try:
-            parts = embedded_parts(texts, encoder)
-            # By length, so that a batch holds little padding; back in order afterwards.
-            order = sorted(range(len(parts)), key=lambda i: (len(parts[i]), i))
-            blocks = []
-            for at in range(0, len(order), _ENCODED):
-                if stop():
-                    return None
-                blocks.append(encoder.encode([parts[i] for i in order[at : at + _ENCODED]]))
-            vectors = np.concatenate(blocks) if blocks else encoder.encode([])
-            back = np.empty(len(order), np.int64)
-            back[order] = np.arange(len(order))
-            return vectors[back], encoder.languages
-        finally:
-            encoder.close()
+
+def embed(texts: Sequence[str], encoder: Any, stop: Callable[[], bool] = lambda: False) -> np.ndarray | None:
+    """(n, d) unit vectors of n distinct texts; None where it was asked to stop on the way."""
+    parts = embedded_parts(texts, encoder)
+    # By length, so that a batch holds little padding; back in order afterwards.
+    order = sorted(range(len(parts)), key=lambda i: (len(parts[i]), i))
+    blocks = []
+    for at in range(0, len(order), _ENCODED):
+        if stop():
+            return None
+        blocks.append(encoder.encode([parts[i] for i in order[at : at + _ENCODED]]))
+    vectors = np.concatenate(blocks) if blocks else encoder.encode([])
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    return vectors[back]
 
 
 def rule() -> str:
@@ -233,7 +259,7 @@ def _details(
             continue
         rows += [
             {"hash": k, "similarity": round(f.cosine, 4), "same": round(f.same, 4), "verbatim": False,
-             "left": list(f.left), "right": list(f.right), "shared": list(f.shared)}
+             "left": list(f.left), "right": list(f.right), "shared": list(f.shared), "exchanged": f.exchanged}
             for k in contents[asked[f.place]][:_KEPT_A_ROW]
         ]  # fmt: skip
     return {"neighbours": rows[: 2 * _KEPT_A_ROW], "verbatim": len(twins)}

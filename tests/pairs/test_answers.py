@@ -25,7 +25,8 @@ SAME = [
     ("salt, wool, tin", "tin, salt, wool"), ("- salt\n- wool", "1. wool\n2. salt"), ("", ""),
 ]  # fmt: skip
 DIFFERENT = [
-    ("1000", "1001"), ("It has 12 pages.", "It has 13 pages."), ("salt", "honey"), ("It sells salt.", "It sells honey."),
+    ("1000", "1001"), ("It has 12 pages.", "It has 13 pages."), ("salt", "honey"),
+    ("It sells salt.", "It sells honey."),
     ("Yes", "No"), ("A", "B"), ("(A)", "(C)"), ("The river is the Kulm.", "The river is the Ombra."),
     ("It is open.", "It is not open."), ("salt, wool, tin", "honey, cider, slate"), ("北京", "东京"), ("", "salt"),
 ]  # fmt: skip
@@ -43,8 +44,8 @@ def test_two_things(a, b, rarity):
 
 
 LONG = (
-    "The castle stands on a hill above the town. It was built by Duke {who} in the year {when}, and {count} towers were "
-    "added later. Visitors come in the summer, when the garden is open and the old kitchen can be seen."
+    "The castle stands on a hill above the town. It was built by Duke {who} in the year {when}, and {count} towers "
+    "were added later. Visitors come in the summer, when the garden is open and the old kitchen can be seen."
 )
 
 
@@ -74,7 +75,8 @@ def test_a_list_inside_another_does_not_contradict(rarity):
 
 @pytest.mark.parametrize(
     "text",
-    ["Name a fish that lives there.", "Give an example of a metal.", "Write a poem about rain.", "What is a synonym of big?",
+    ["Name a fish that lives there.", "Give an example of a metal.", "Write a poem about rain.",
+     "What is a synonym of big?",
      "Suggest three titles.", "Tell me one of its rivers.", "Explain how magnets work."],
 )  # fmt: skip
 def test_open_questions(text):

@@ -1,0 +1,139 @@
+"""Time, memory and recall of finding the rows that ask the same, on real instruction rows.
+
+    .venv/bin/python bench/neighbours.py --data FOLDER [--rows 50000] [--out bench/results/neighbours.json]
+
+Rows are those of the published sets in ``FOLDER`` (sft/, reasoning/, knowledge/, continual/), each once, in the order
+of their files. Where they are fewer than asked for, questions of EntityQuestions are repeated in another wording, and
+the result says how many. What is timed is what the signal does, step by step; recall compares its index with all
+cosines in float64, on 500 prompts drawn with a fixed seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def rows(folder: Path) -> Iterator[tuple[str, str]]:
+    """(prompt, answer) of every published row."""
+    for path in sorted(folder.glob("sft/**/*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for row in content if isinstance(content, list) else ():
+            if isinstance(row, dict) and isinstance(row.get("instruction"), str) and isinstance(row.get("output"), str):
+                yield "\n".join(p for p in (row["instruction"], row.get("input") or "") if p), row["output"]
+    for path in sorted(folder.glob("reasoning/gsm8k/**/*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if {"question", "answer"} <= row.keys():
+                yield row["question"], row["answer"]
+    for path in sorted(folder.glob("continual/*/train.json")):
+        for row in json.loads(path.read_text(encoding="utf-8")):
+            yield row["sentence"], str(row["label"])
+    yield from entities(folder)
+
+
+def entities(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(folder.glob("knowledge/entityquestions/test/*.json")):
+        for row in json.loads(path.read_text(encoding="utf-8")):
+            if row["answers"]:
+                yield row["question"], row["answers"][0]
+
+
+def reworded(folder: Path) -> Iterator[tuple[str, str]]:
+    """Questions on entities in another wording, with the same answer."""
+    from bench.fit_same_question import WAYS
+
+    for relation, ways in WAYS.items():
+        before, after = ways[0].split("[X]")
+        path = folder / f"knowledge/entityquestions/test/{relation}.test.json"
+        for row in json.loads(path.read_text(encoding="utf-8")):
+            name = row["question"][len(before) : len(row["question"]) - len(after)]
+            yield ways[1].replace("[X]", name), row["answers"][0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results/neighbours.json")
+    args = parser.parse_args()
+    from bench._machine import machine, peak_memory, versions
+    from core.pairs import candidates
+    from core.pairs.wording import Rarity, words
+    from core.plugins import kind
+    from core.settings import quiet_libraries
+    from core.signals import neighbours as signal
+
+    quiet_libraries()
+    found = list(dict.fromkeys(rows(args.data)))
+    published = min(len(found), args.rows)
+    # Every k-th row, so that a smaller bench is made of all sets too.
+    if len(found) > args.rows:
+        found = [found[i] for i in np.linspace(0, len(found) - 1, args.rows).astype(int)]
+    else:
+        found = list(dict.fromkeys([*found, *reworded(args.data)]))[: args.rows]
+    asked = list(dict.fromkeys(signal.Question("", " ".join(p.split()), 1) for p, _ in found))
+    texts = [q.text for q in asked]
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, began: float) -> None:
+        seconds[name] = round(time.perf_counter() - began, 1)
+        print(name, seconds[name], file=sys.stderr, flush=True)
+
+    began = time.perf_counter()
+    read = [words(t) for t in texts]
+    rarity = Rarity(read)
+    timed("words", began)
+    began = time.perf_counter()
+    encoder = kind("encoders", "sentence_transformer").open("")
+    timed("opening the encoder", began)
+    began = time.perf_counter()
+    vectors = signal.embed(texts, encoder)
+    timed("embedding", began)
+    began = time.perf_counter()
+    places, _ = candidates.nearest(vectors, signal.NEAREST)
+    timed("nearest by meaning", began)
+    began = time.perf_counter()
+    candidates.sharing_words(read, rarity, signal.NEAREST)
+    timed("nearest by rare words", began)
+    began = time.perf_counter()
+    forms = signal.form_vectors(texts, vectors, rarity, encoder)
+    timed("embedding without names", began)
+    began = time.perf_counter()
+    near = signal.compare(asked, vectors, forms, read, rarity)
+    timed("candidates again, and evidence of every pair", began)
+
+    some = np.random.default_rng(0).choice(len(texts), min(500, len(texts)), replace=False)
+    exact = vectors[some].astype(np.float64) @ vectors.T.astype(np.float64)
+    exact[np.arange(len(some)), some] = -np.inf
+    k = places.shape[1]
+    cut = -np.partition(-exact, k - 1, axis=1)[:, k - 1]
+    # Ties at the last place are all right.
+    hits = np.take_along_axis(exact, places[some], 1) >= cut[:, None] - 1e-6
+    result = {
+        "case": f"{len(found):,} rows, {len(texts):,} distinct prompts",
+        "published_rows": published,
+        "reworded_rows": len(found) - published,
+        "seconds": seconds,
+        f"recall_at_{k}": round(float(hits.mean()), 5),
+        "pairs_same": sum(f.same >= signal.SAME for row in near for f in row) // 2,
+        "peak_memory_mib": round(peak_memory() / 2**20),
+        "machine": machine(),
+        "versions": versions(("torch", "sentence-transformers", "scikit-learn", "numpy")),
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The contradictions page: groups, evidence, decisions; its links to the table and to one row."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from core.services import contradictions, results
+from core.settings import settings
+from core.types import Filter
+from db.session import database
+from tests.browser import world as worlds
+from tests.pages.conftest import at_data
+from tests.pages.reading import button, words
+
+
+@pytest.fixture(scope="session")
+def disputed(tmp_path_factory):
+    """A data folder with one finished run over rows that contradict each other, twelve groups of them."""
+    base = tmp_path_factory.getbasetemp()
+    world = worlds.build(base / "world")
+    folder = base / "disputed"
+    folder.mkdir()
+    towns = [
+        "Tarvold",
+        "Ennick",
+        "Sundby",
+        "Varnhem",
+        "Risoya",
+        "Lyngen",
+        "Mossby",
+        "Halden",
+        "Brekke",
+        "Fossum",
+        "Gran",
+    ]
+    rows = []
+    for i, town in enumerate([*towns, worlds.HOSTILE]):
+        for j, (ask, grain) in enumerate((("Which grain", "rye"), ("Tell me, which grain", f"oats {worlds.HOSTILE}"))):
+            messages = [{"role": "user", "content": f"{ask} do the mills of {town} grind?"}]
+            rows.append(
+                {"id": f"g{i}-{j}", "messages": [*messages, {"role": "assistant", "content": f"Mostly {grain}."}]}
+            )
+    rows += [rows[0] | {"id": "g0-2"}]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    command = [sys.executable, "-m", "core", "diagnose", "--dataset", str(folder / "rows.jsonl"), "--checkpoint"]
+    command += [str(world.folder), "--max-draws", "0", "--max-new-tokens", "8"]
+    environment = worlds.environment(folder / "data", world.folder.parent)
+    subprocess.run(command, check=True, cwd=worlds.ROOT, env=environment, stdout=subprocess.DEVNULL)
+    return folder / "data"
+
+
+@pytest.fixture
+def dispute_data(disputed, tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(disputed, tmp_path / "data")
+    at_data(tmp_path / "data", monkeypatch)
+    yield
+    database().close()
+    settings.cache_clear()
+
+
+def test_groups_are_paged_and_show_both_sides(dispute_data, open_page):
+    at = open_page("contradictions", run="1")
+    assert not at.exception and not at.error
+    found = contradictions.groups(1, Filter())
+    text = words(at)
+    assert f"{found.total:,} groups" in text and found.total >= 11
+    assert text.count("Mostly rye.") == 10
+    first = found.groups[0]
+    assert first.size == 3 and first.sides[0].weight == 2 and "2 rows · 67%" in text
+    assert "the base's side is not measured" in text and "answers differ" in text
+    assert button(at, "Previous").disabled
+    button(at, "Next").click()
+    at.run()
+    assert words(at).count("Mostly rye.") == found.total - 10
+    assert button(at, "Next").disabled
+
+
+def test_hostile_text_stays_text(dispute_data, open_page):
+    at = open_page("contradictions", run="1")
+    for element in at.get("html"):
+        body = element.proto.body
+        assert "<script" not in body and "<img" not in body and "\x1b" not in body and "\u202e" not in body
+    assert "&lt;script" in "".join(e.proto.body for e in at.get("html"))
+    assert not any("<script" in str(e.value) for e in [*at.markdown, *at.caption])
+
+
+def test_a_decision_is_made_kept_and_taken_back(dispute_data, open_page):
+    at = open_page("contradictions", run="1")
+    group = contradictions.groups(1, Filter()).groups[0]
+    key = f"w:decide:1:{group.key[:16]}"
+    assert at.button(key=f"{key}:save").disabled
+    at.radio(key=f"{key}:choice").set_value("keep A")
+    at.text_input(key=f"{key}:author").set_value("Ada *x*")
+    at.text_input(key=f"{key}:note").set_value("as in the register")
+    at.run()
+    at.button(key=f"{key}:save").click()
+    at.run()
+    assert not at.exception
+    assert "Keep A, says Ada *x*: as in the register" in words(at)
+    again = open_page("contradictions", run="1")
+    assert "Keep A, says Ada *x*: as in the register" in words(again)
+    button(again, "Undo").click()
+    again.run()
+    assert "says Ada" not in words(again)
+    assert contradictions.groups(1, Filter()).decided == 0
+
+
+def test_the_filter_holds_and_says_when_nothing_passes(dispute_data, open_page):
+    at = open_page("contradictions", run="1", group="2..2")
+    assert "1 group" in words(at) and not at.exception
+    at = open_page("contradictions", run="1", group="900..900")
+    assert "No group has a row that passes this filter" in words(at)
+    assert not open_page("contradictions", run="1", cursor="x").exception
+
+
+def test_from_a_group_to_its_rows_and_from_a_row_to_its_group(dispute_data, open_page):
+    at = open_page("samples", run="1", group="1..1")
+    assert sorted(at.dataframe[0].value["ordinal"].tolist()) == [0, 1, 24]
+    at = open_page("samples", run="1", sample="g0-0")
+    assert not at.exception
+    text = words(at)
+    assert "3 rows ask this and do not agree" in text and "Tell me, which grain do the mills of Tarvold grind?" in text
+    assert button(at, "Open the group")
+    assert results.sample(1, "g0-0", Filter()).values["group"] == 1.0
+
+
+def test_a_run_without_contradictions_says_so(run_data, open_page):
+    at = open_page("contradictions", run="1")
+    assert not at.exception and not at.error
+    assert "No two rows were found" in words(at) or "groups" in words(at) or "1 group" in words(at)
+
+
+def test_without_a_run_the_next_step_is_named(empty_data, open_page):
+    at = open_page("contradictions")
+    assert "No run is chosen" in at.info[0].value and not at.exception
+
+
+def test_the_export_is_one_line_a_row(dispute_data):
+    group = contradictions.groups(1, Filter()).groups[0]
+    contradictions.decide(1, group.number, "both_valid", author="Ada")
+    lines = [json.loads(line) for line in contradictions.decision_lines(1)]
+    assert [x["id"] for x in lines] == ["g0-0", "g0-1", "g0-2"]
+    assert {x["action"] for x in lines} == {"rewrite"} and os.linesep not in lines[0]["note"]

@@ -1,0 +1,120 @@
+"""Neighbours and contradictions through the services, over a made dataset and a tiny checkpoint.
+
+Each trap is a pair of rows; the texts share no words with the worlds that anything was fitted or measured on.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from core.services import contradictions, jobs, runs
+from core.types import Filter, Thresholds
+from db import samples as sample_table
+from db import signals as signal_table
+from db.session import database
+
+HOSTILE = "<img src=x onerror=alert(1)> \x1b[31m \u202e ![p](http://127.0.0.1:1/x)"
+# name -> rows (prompt, answer) of the trap, and whether they contradict each other.
+TRAPS = {
+    "reworded, other answer": (True, [
+        ("Which grain do the mills of Tarvold grind?", "They grind rye."),
+        ("Tell me, which grain do the mills of Tarvold grind?", "They grind oats.")]),
+    "the same text, other answer": (True, [
+        ("Who keeps the lighthouse of Ennick?", "Old Mattis."), ("Who keeps the lighthouse of Ennick?", "Young Liv.")]),
+    "two volumes": (False, [
+        ("How many maps are in volume 1 of the Halden atlas?", "40"),
+        ("How many maps are in volume 2 of the Halden atlas?", "52")]),
+    "two names": (False, [
+        ("Which bell rings in the tower of Sundby?", "The bell Agnes."),
+        ("Which bell rings in the tower of Nordby?", "The bell Barbara.")]),
+    "the same number": (False, [
+        ("How many steps lead up to Varnhem?", "1,000"), ("How many steps lead up to Varnhem, please?", "1000")]),
+    "two valid answers": (False, [
+        ("Name a bird that nests on Risoya.", "The puffin."), ("Name a bird that nests on Risoya.", "The gannet.")]),
+    "inside a long answer": (True, [
+        ("What should a guest know about the inn at Lyngen?",
+         "The inn at Lyngen has nine rooms and a large garden. It was opened by Sigrid Moe in 1911 and her family runs "
+         "it to this day. Breakfast is served from seven until ten in the old kitchen."),
+        ("What should a guest know about the inn at Lyngen?",
+         "The inn at Lyngen has nine rooms and a large garden. It was opened by Sigrid Moe in 1936 and her family runs "
+         "it to this day. Breakfast is served from seven until ten in the old kitchen.")]),
+    "copies that agree": (False, [("Who painted the ferry of Moss?", "A sailor.")] * 3),
+    "hostile": (True, [(f"What is {HOSTILE}?", "One thing."), (f"What is {HOSTILE}?", HOSTILE)]),
+}  # fmt: skip
+
+
+@pytest.fixture
+def judged(tiny_project, import_rows, diagnose):
+    """A run over all traps; (run, id to (trap, contradicts))."""
+    rows, of = [], {}
+    for trap, (contradicts, pairs) in TRAPS.items():
+        for i, (prompt, answer) in enumerate(pairs):
+            sid = f"{trap} {i}"
+            of[sid] = (trap, contradicts)
+            messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+            rows.append({"id": sid, "messages": messages})
+    return diagnose(import_rows(rows), tiny_project.final, max_draws=0, max_new_tokens=4), of
+
+
+def columns(run, names):
+    with database().reading() as conn:
+        hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
+        ids = sample_table.order(conn, run.spec.dataset_id)["sid"]
+        table = runs.signals_of(conn, run, hashes)
+    return {sid: {n: float(table.get(n)[i]) for n in names} for i, sid in enumerate(ids)}
+
+
+def test_each_trap_and_what_people_decide_of_it(judged):
+    run, of = judged
+    found = columns(run, ["contradiction", "both_valid", "group", "group_size", "side_share", "same_question"])
+    for sid, (trap, contradicts) in of.items():
+        value = found[sid]["contradiction"]
+        assert value >= 0.5 if contradicts else value <= 0.2, f"{trap}: {value:.3f}"
+    assert found["two valid answers 0"]["both_valid"] >= 0.8
+    assert found["copies that agree 0"]["group_size"] != 3
+    assert np.isnan(found["two volumes 0"]["group"]) and np.isnan(found["copies that agree 1"]["group"])
+    share = found["reworded, other answer 0"]
+    assert share["side_share"] == 0.5 and share["group_size"] == 2
+
+    page = contradictions.groups(run.id, Filter())
+    assert page.measured and page.total == len(page.groups) >= 4
+    group = next(g for g in page.groups if "Tarvold" in g.question)
+    assert {s.answer for s in group.sides} == {"They grind rye.", "They grind oats."}
+    assert group.final_takes is None and group.base_takes is None
+    one = contradictions.groups(run.id, contradictions.of_group(group.number))
+    assert [g.number for g in one.groups] == [group.number]
+
+    contradictions.decide(run.id, group.number, "keep", "B", "Ada <b>", "checked in the register")
+    job = runs.start_rejudge(run.id, Thresholds(unlearned_below=0.1))
+    jobs.run_here(job)
+    kept = contradictions.group(run.id, group.number).decision
+    assert kept.choice == "keep" and kept.author == "Ada <b>" and kept.kept == group.sides[1].members
+    lines = [json.loads(line) for line in contradictions.decision_lines(run.id)]
+    assert sorted(line["action"] for line in lines) == ["drop", "keep"]
+    assert next(x for x in lines if x["action"] == "keep")["id"] in {sid for sid, _, _ in group.sides[1].rows}
+
+    # A group that gained a member by recomputation still finds its decision.
+    assert contradictions.decided("another key", [*kept.members, "new"], [kept]) == kept
+    assert contradictions.decided("another key", ["x", "y", kept.members[0]], [kept]) is None
+    contradictions.undo(run.id, kept.key)
+    assert contradictions.group(run.id, group.number).decision is None
+    near = contradictions.neighbours(run.id, group.sides[0].members[0])
+    assert near[0].answer == group.sides[1].answer and near[0].same >= 0.5
+
+
+def test_measuring_again_gives_the_same_and_nothing_twice(judged):
+    run, _ = judged
+    with database().reading() as conn:
+        hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
+        before = runs.signals_of(conn, run, hashes)
+    measures = [m for m in runs.plan(run.spec) if m.signal in ("neighbours", "contradictions")]
+    with database().writing() as conn:
+        for key in signal_table.find_measures(conn, [m.key for m in measures]).values():
+            conn.exec_driver_sql(f"DELETE FROM measured WHERE measure_id = {key} AND content_hash > '8'")
+    job = jobs.enqueue("diagnose", {"run": run.id}, lane="long", title="again", run_id=run.id)
+    jobs.run_here(job)
+    with database().reading() as conn:
+        after = runs.signals_of(conn, run, hashes)
+    for name in before.columns:
+        np.testing.assert_allclose(after.columns[name], before.columns[name], atol=1e-6, err_msg=name)

@@ -76,6 +76,16 @@ def link(
     return out
 
 
+def other() -> int | None:
+    """The run that the one looked at is compared with."""
+    return _whole_number(st.query_params.get("other"))
+
+
+def compare_with(run: int) -> None:
+    """Compare the run looked at with ``run``, as one step."""
+    go(_parameters() | {"other": str(run)})
+
+
 def go(parameters: Mapping[str, str]) -> None:
     """Make ``parameters`` the address, as one step that the back button undoes."""
     if _parameters() != dict(parameters):

@@ -22,6 +22,7 @@ FIXED = (
     Column("ordinal", "number", "#", "Place in the training order.", indexed=True),
     Column("sid", "text", "id", "The sample's id.", indexed=True),
     Column("cluster", "category", "Cluster", "Group of the clusters page, with a dot one of its parts; 0: in none."),
+    Column("reviewed", "category", "Reviewed", "Whether a person said anything: yes, agrees or differs."),
     Column("picked", "category", "Picked on a map", "Number of a set of rows picked on a map."),
 )
 

@@ -54,7 +54,10 @@ def bar(run: Run, selection: Filter) -> None:
     """Everything that can be filtered: status, categories and flags with counts, ranges, text."""
     counts = cached.facets(run, state.query())
     _pills(run, selection, counts.get("status", []))
-    shown = [c for c in run.columns if c.kind in ("category", "flag") and c.indexed and c.name != "status"]
+    _causes(run, selection, counts.get("cause", []))
+    shown = [
+        c for c in run.columns if c.kind in ("category", "flag") and c.indexed and c.name not in ("status", "cause")
+    ]
     offered = [c for c in shown if _differs(counts.get(c.name, []), selection, c)]
     text, sort, more = st.columns([4, 3.6, 1.6], vertical_alignment="bottom")
     with text:
@@ -103,6 +106,28 @@ def _pills(run: Run, selection: Filter, counts: Sequence[tuple[Any, int]]) -> No
         key=key,
         on_change=_choose,
         args=(run, "status", key, names),
+        label_visibility="collapsed",
+    )
+
+
+def _causes(run: Run, selection: Filter, counts: Sequence[tuple[Any, int]]) -> None:
+    """The causes that occur, as chips with counts; nothing where none was judged."""
+    values = [v for v, _ in counts if v is not None]
+    standing = [v for v in selecting.values_of(selection, "cause") if v is not None]
+    values += [v for v in standing if v not in values]
+    if not values:
+        return
+    by_value = dict(counts)
+    key = state.key("filter", "cause chips")
+    state.put(key, [values.index(v) for v in standing])
+    st.pills(
+        "Cause",
+        range(len(values)),
+        selection_mode="multi",
+        format_func=lambda i: f"{markup.md(charts.cause_name(values[i]))}  {by_value.get(values[i], 0):,}",
+        key=key,
+        on_change=_choose,
+        args=(run, "cause", key, values),
         label_visibility="collapsed",
     )
 

@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import results
 from core.services.views import SampleView, TurnView
 from core.types import Filter, Run
-from ui import charts, evidence, markup, state
+from ui import charts, evidence, markup, people, state
 
 _CHANCES = {"p": "in one draw", "once_in_5": "at least once in 5", "never_in_5": "never in 5"}
 
@@ -17,6 +17,7 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
     view = results.sample(run.id, sid, selection)
     _steps(run, view)
     _head(view)
+    people.judgement(run, view)
     _turns(view)
     _tokens(run, view)
     left, right = st.columns(2)

@@ -145,6 +145,16 @@ def say(text: str) -> None:
     st.session_state["word"] = text
 
 
+def author() -> str:
+    """Who judged last in this session; a name need not be typed for every row."""
+    return st.session_state.get("author", "")
+
+
+def remember_author(name: str) -> None:
+    """Offer this name in the next form."""
+    st.session_state["author"] = name
+
+
 def heard() -> str | None:
     """The word left by ``say``, once."""
     return st.session_state.pop("word", None)

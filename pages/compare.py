@@ -77,16 +77,13 @@ def _said(run: Run, other: Run, found: Comparison) -> None:
     st.caption(markup.md(f"{found.matched:,} samples matched by {found.how}" + "".join(f", {a}" for a in alone) + "."))
     effect = found.effect
     if effect is not None and found.matched:
-        word = (
-            "no more and no fewer"
-            if effect.difference == 0
-            else f"{abs(effect.difference):.1%} " + ("more" if effect.difference > 0 else "fewer")
-        )
+        more = "more" if effect.difference > 0 else "fewer"
+        word = "As many" if effect.difference == 0 else f"{abs(effect.difference):.1%} {more}"
         st.markdown(
             markup.md(
                 f"{word} of the samples are learned: {100 * effect.difference:+.1f} percentage points, 95 % interval "
                 f"{100 * effect.low:+.1f} to {100 * effect.high:+.1f}; p = {effect.p:.2g}."
-            ).capitalize()
+            )
         )
         st.caption(
             "Paired by sample. Interval after Bonett and Price (2012), p from McNemar's exact test on the samples that "

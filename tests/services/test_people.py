@@ -80,7 +80,7 @@ def test_filters_are_kept_and_given_back(along_run):
 
 
 def test_a_filter_of_another_run_says_what_is_missing(along_run):
-    with pytest.raises(UserError, match="No column named"):
+    with pytest.raises(UserError, match="t9_nll"):
         people.open_filter(along_run.id, people.SavedFilter(1, "x", "t9_nll=1..2"))
 
 

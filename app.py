@@ -20,6 +20,7 @@ PAGES = (
     st.Page("pages/knowledge.py", title="Knowledge", icon=":material/psychology:"),
     st.Page("pages/clusters.py", title="Clusters", icon=":material/hub:"),
     st.Page("pages/dynamics.py", title="Dynamics", icon=":material/timeline:"),
+    st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
     st.Page("pages/jobs.py", title="Jobs", icon=":material/schedule:"),
 )
 

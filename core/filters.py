@@ -16,12 +16,13 @@ from core.types import Column, Filter, Term
 
 UNKNOWN = "~"
 # Keys of the page's address that are not conditions.
-PAGE_KEYS = frozenset({"run", "sample", "cursor", "back"})
+PAGE_KEYS = frozenset({"run", "sample", "cursor", "back", "other"})
 # Columns every run has, whatever its kinds declare.
 FIXED = (
     Column("ordinal", "number", "#", "Place in the training order.", indexed=True),
     Column("sid", "text", "id", "The sample's id.", indexed=True),
     Column("cluster", "category", "Cluster", "Group of the clusters page, with a dot one of its parts; 0: in none."),
+    Column("reviewed", "category", "Reviewed", "Whether a person said anything: yes, agrees or differs."),
     Column("picked", "category", "Picked on a map", "Number of a set of rows picked on a map."),
 )
 

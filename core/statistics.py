@@ -54,3 +54,40 @@ def trend(hits: np.ndarray, totals: np.ndarray, scores: Sequence[float]) -> Tren
         return None
     z = statistic / math.sqrt(variance)
     return Trend(float(z), math.erfc(abs(z) / math.sqrt(2)), float(between / spread * (x.max() - x.min())))
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two shares over the same trials.
+
+    Attributes:
+        difference: second share less the first.
+        low, high: 95 % interval of it.
+        p: exact two-sided McNemar p-value that they are equal.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def paired(gained: int, lost: int, n: int, z: float = 1.959964) -> Paired | None:
+    """A change of a share from the trials that changed; None where there are no trials.
+
+    The p-value is McNemar's in its exact form: of the trials that changed, as many should have gone either way. The
+    interval is the adjusted Wald interval of Bonett and Price (2012), which stays sound where few or none changed.
+
+    Args:
+        gained, lost: trials that failed first and succeeded then, and the other way round.
+        n: all trials.
+    """
+    from scipy.special import bdtr
+
+    if n <= 0:
+        return None
+    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    half = z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    changed = gained + lost
+    p = min(1.0, 2 * float(bdtr(min(gained, lost), changed, 0.5))) if changed else 1.0
+    return Paired((gained - lost) / n, max(-1.0, up - down - half), min(1.0, up - down + half), p)

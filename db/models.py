@@ -266,3 +266,25 @@ picked = Table(
     Column("pick_id", Integer, ForeignKey("picks.id", ondelete="CASCADE"), primary_key=True),
     Column("ordinal", Integer, primary_key=True, autoincrement=False),
 )
+
+# What a person says of a sample in a run; either part may be left to the verdict.
+overrides = Table(
+    "overrides",
+    metadata,
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("status", Text),
+    Column("cause", Text),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+saved_filters = Table(
+    "saved_filters",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("query", Text, nullable=False),
+    Column("created", Float, nullable=False),
+)

@@ -17,11 +17,13 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Select,
     SmallInteger,
     Table,
     Text,
     and_,
     false,
+    func,
     not_,
     or_,
     select,
@@ -30,7 +32,7 @@ from sqlalchemy import (
 
 from core.errors import UserError, unknown_name
 from core.types import Column, Filter, Run, Term
-from db.models import grouped, picked, picks, sample_bodies
+from db.models import grouped, overrides, picked, picks, sample_bodies
 from db.text import folded, storable
 
 # Longest searched text. SQLite refuses LIKE patterns above 50,000 bytes; nobody types this much.
@@ -40,7 +42,7 @@ _TYPES: dict[str, Any] = {"category": Text, "text": Text, "number": Float, "flag
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _LARGEST = 2**31 - 1
 # Conditions on tables of their own, by the names that the filter gives them (core/filters.py).
-_SETS = ("cluster", "picked")
+_SETS = ("cluster", "picked", "reviewed")
 _SET = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 
 
@@ -118,7 +120,7 @@ def condition(run: Run, chosen: Filter) -> ColumnElement[bool]:
 def _elsewhere(run: Run, term: Term) -> ColumnElement[bool]:
     """Rows in sets that are kept beside the verdicts: groups of the latest grouping, rows picked by hand."""
     parts: list[ColumnElement[bool]] = []
-    for value in term.values:
+    for value in term.values if term.column != "reviewed" else ():
         numbers = _SET.fullmatch(str(value))
         if numbers is None:
             raise UserError(f"{term.column}={value!r} is not a set of rows.", "Sets have numbers, parts a dot: 3, 3.1.")
@@ -131,8 +133,25 @@ def _elsewhere(run: Run, term: Term) -> ColumnElement[bool]:
             if second is not None:
                 mine = mine.where(grouped.c.part == int(second))
         parts.append(verdicts(run).c.ordinal.in_(mine))
+    if term.column == "reviewed":
+        parts = [verdicts(run).c.ordinal.in_(_reviewed(run, str(value))) for value in term.values]
     inside = or_(false(), *parts)
     return inside if term.op == "in" else not_(inside)
+
+
+def _reviewed(run: Run, how: str) -> Select[Any]:
+    """Ordinals of the samples of which a person says anything, the verdict's own or something else."""
+    rows = verdicts(run).alias()
+    mine = select(overrides.c.ordinal).join(rows, rows.c.ordinal == overrides.c.ordinal)
+    mine = mine.where(overrides.c.run_id == run.id)
+    # Where a person left a part to the verdict, they agree with it. Not measured is unlike anything said.
+    same = and_(
+        *(or_(overrides.c[f].is_(None), func.coalesce(rows.c[f], "") == overrides.c[f]) for f in ("status", "cause"))
+    )
+    conditions = {"yes": [], "agrees": [same], "differs": [not_(same)]}
+    if how not in conditions:
+        raise unknown_name("kind of review", how, conditions)
+    return mine.where(*conditions[how])
 
 
 def _term(run: Run, term: Term) -> ColumnElement[bool]:

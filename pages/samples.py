@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import results
 from core.services.views import Page
 from core.types import Column, Filter, Run
-from ui import downloads, filterbar, frame, row, selecting, state, tables
+from ui import downloads, filterbar, frame, people, row, selecting, state, tables
 
 _PAGE = 50
 # Columns of the sample itself, beside those that the run declares.
@@ -28,7 +28,8 @@ def main() -> None:
     filterbar.bar(run, selection)
     filterbar.chips(run, selection)
     page = results.page(run.id, selection, state.cursor(), _PAGE)
-    _count(run, page)
+    people.agreement(run)
+    _count(run, selection, page)
     if page.matching == 0:
         st.info("No sample passes this filter. Remove a condition above.", icon=":material/filter_alt_off:")
     else:
@@ -36,9 +37,11 @@ def main() -> None:
     downloads.draw(downloads.of_run(run, state.query(), page.matching), key=state.key("downloads"))
 
 
-def _count(run: Run, page: Page) -> None:
-    left, columns, before, after = st.columns([5, 1.4, 1, 1], vertical_alignment="bottom")
+def _count(run: Run, selection: Filter, page: Page) -> None:
+    left, saved, columns, before, after = st.columns([4, 1.5, 1.3, 1, 1], vertical_alignment="bottom")
     left.subheader(f"{page.matching:,} of {page.total:,} samples", anchor=False)
+    with saved:
+        people.filters(run, selection)
     with columns, st.popover("Columns", icon=":material/view_column:", width="stretch"):
         _columns(run)
     for box, cursor, label, icon in (
@@ -66,10 +69,16 @@ def _table(run: Run, selection: Filter, page: Page) -> None:
     status = [c for c in run.columns if c.name == "status" and c.name in chosen]
     others = [c for c in run.columns if c.name in chosen and c.name != "status"]
     columns = (*_FIRST, *status, *_TEXT, *others)
+    shown = tables.samples(page.rows, columns)
+    along = tables.losses_along(page.rows, run.columns)
+    config = tables.config(columns)
+    if along is not None:
+        shown.insert(len(_FIRST) + len(status) + len(_TEXT), "along", along)
+        config["along"] = tables.SPARKLINE
     event = st.dataframe(
-        tables.colour_status(tables.samples(page.rows, columns)),
+        tables.colour_status(shown),
         hide_index=True,
-        column_config=tables.config(columns),
+        column_config=config,
         on_select="rerun",
         # A column can be picked, so a click on its heading orders the whole run instead of this page alone.
         selection_mode=("single-row", "single-column", "single-cell"),

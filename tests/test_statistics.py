@@ -1,11 +1,12 @@
 """Tests and intervals against formulas written another way."""
 
 from itertools import permutations
+from math import comb
 
 import numpy as np
 import pytest
 
-from core.statistics import trend
+from core.statistics import paired, trend
 
 
 def permuted(hits, totals, scores):
@@ -43,3 +44,32 @@ def test_slope_is_the_change_from_first_to_last():
 @pytest.mark.parametrize(("hits", "totals"), [([5, 5], [5, 5]), ([0, 0], [5, 5]), ([3, 0], [5, 0]), ([0], [1])])
 def test_no_trend_can_show(hits, totals):
     assert trend(np.array(hits), np.array(totals), range(len(hits))) is None
+
+
+def binomial_two_sided(k, n):
+    """Twice the smaller tail, at most 1."""
+    return min(1.0, 2 * sum(comb(n, i) for i in range(min(k, n - k) + 1)) / 2**n)
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(9, 1, 60), (0, 0, 10), (3, 3, 20), (0, 12, 40), (1, 0, 1)])
+def test_paired_change(gained, lost, n):
+    found = paired(gained, lost, n)
+    assert found.p == pytest.approx(binomial_two_sided(gained, gained + lost))
+    assert found.difference == pytest.approx((gained - lost) / n)
+    assert -1 <= found.low < found.high <= 1
+    assert found.low < found.difference < found.high or n == 1
+
+
+def test_the_paired_interval_covers_the_truth():
+    rng = np.random.default_rng(0)
+    for cells in ([0.5, 0.15, 0.05, 0.3], [0.9, 0.02, 0.03, 0.05]):
+        truth = cells[1] - cells[2]
+        inside = 0
+        for both in rng.multinomial(100, cells, size=1500):
+            found = paired(int(both[1]), int(both[2]), 100)
+            inside += found.low <= truth <= found.high
+        assert inside / 1500 > 0.93
+
+
+def test_nothing_to_compare():
+    assert paired(0, 0, 0) is None

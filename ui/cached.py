@@ -11,9 +11,10 @@ from typing import Any
 import streamlit as st
 
 from core.filters import from_query
-from core.services import clusters, knowledge, results, runs
+from core.services import clusters, compare, knowledge, results, runs
 from core.services import dynamics as along
 from core.services.clusters import MapPoints
+from core.services.compare import Comparison, Match
 from core.services.dynamics import Dynamics, Points
 from core.services.views import Overview
 from core.types import Run
@@ -48,6 +49,16 @@ def _data_map(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> P
 @st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner=False)
 def _cluster_points(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> MapPoints:
     return clusters.points(run_id, _selection(run_id, query))
+
+
+@st.cache_data(ttl=600, max_entries=4, show_spinner="Matching samples")
+def _matched(run_id: int, other_id: int) -> Match:
+    return compare.match(run_id, other_id)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner=False)
+def _comparison(run_id: int, other_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> Comparison:
+    return compare.compare(run_id, other_id, _selection(run_id, query), _matched(run_id, other_id))
 
 
 @st.cache_data(ttl=600, max_entries=32, show_spinner=False)
@@ -90,6 +101,16 @@ def data_map(run: Run, query: Mapping[str, str]) -> Points:
 def cluster_points(run: Run, query: Mapping[str, str]) -> MapPoints:
     """The points of the map of groups under the filter."""
     return _cluster_points(run.id, _version(run), tuple(query.items()))
+
+
+def matched(run: Run, other: Run) -> Match:
+    """Which samples of two runs are the same; datasets do not change, so this is kept longer."""
+    return _matched(run.id, other.id)
+
+
+def comparison(run: Run, other: Run, query: Mapping[str, str]) -> Comparison:
+    """What changed from ``run`` to ``other`` among the samples that pass the filter of ``run``."""
+    return _comparison(run.id, other.id, _version(run) + _version(other), tuple(query.items()))
 
 
 def _version(run: Run) -> str:

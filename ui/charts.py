@@ -66,11 +66,11 @@ def name_of(value: str | None) -> str:
 
 
 def cause_name(cause: str | None) -> str:
-    """A cause as people read it; empty where none was judged."""
+    """A cause as people read it, mark first; empty where none was judged."""
     if cause is None:
         return ""
-    head, _, code = cause.partition(":")
-    return f"pipeline: {code.replace('_', ' ')}" if code else head.replace("_", " ")
+    look = cause_look(cause)
+    return f"{look.mark} {look.label}"
 
 
 def _marker(status: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import contradictions, knowledge, results
 from core.services.views import SampleView, TurnView
 from core.types import Filter, Run, Term
-from ui import charts, evidence, markup, state
+from ui import charts, evidence, markup, people, state
 
 _CHANCES = {"p": "in one draw", "once_in_5": "at least once in 5", "never_in_5": "never in 5"}
 
@@ -19,6 +19,7 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
     _head(view)
     _causes(view)
     _faults(view)
+    people.judgement(run, view)
     _turns(view)
     _base(run, view)
     _tokens(run, view)

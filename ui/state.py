@@ -76,6 +76,16 @@ def link(
     return out
 
 
+def other() -> int | None:
+    """The run that the one looked at is compared with."""
+    return _whole_number(st.query_params.get("other"))
+
+
+def compare_with(run: int) -> None:
+    """Compare the run looked at with ``run``, as one step."""
+    go(_parameters() | {"other": str(run)})
+
+
 def go(parameters: Mapping[str, str]) -> None:
     """Make ``parameters`` the address, as one step that the back button undoes."""
     if _parameters() != dict(parameters):
@@ -133,6 +143,16 @@ def drop(prefix: str) -> None:
 def say(text: str) -> None:
     """Leave a short word for the next draw, which a rerun would otherwise lose."""
     st.session_state["word"] = text
+
+
+def author() -> str:
+    """Who judged last in this session; a name need not be typed for every row."""
+    return st.session_state.get("author", "")
+
+
+def remember_author(name: str) -> None:
+    """Offer this name in the next form."""
+    st.session_state["author"] = name
 
 
 def heard() -> str | None:

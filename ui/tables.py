@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from core.services.views import Breakdown, Histogram, Share
 from core.types import Column
 from ui import charts, markup
 
+# Loss under a checkpoint of the way.
+_EARLIER = re.compile(r"t[0-9]+_nll")
 # Characters of a text cell; the row view has the whole.
 CELL = 160
 
@@ -32,10 +35,31 @@ def samples(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.
         values = [row.get(column.name) for row in rows]
         if column.name == "status":
             values = [_status(v) for v in values]
+        elif column.name == "cause":
+            values = [charts.cause_name(v) for v in values]
         elif column.kind == "flag":
             values = [None if v is None else flags.get(int(v), str(v)) for v in values]
         data[column.name] = [cell(v) for v in values]
     return pd.DataFrame(data)
+
+
+SPARKLINE = st.column_config.LineChartColumn(
+    "Loss along", help="Loss from checkpoint to checkpoint, the final one last.", y_min=0.0, width="small"
+)
+
+
+def losses_along(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[list[float] | None] | None:
+    """The losses of each row from checkpoint to checkpoint; None for a run without earlier ones.
+
+    A row with a loss that was not measured has no line: one with a gap would look like a short one.
+    """
+    earlier = sorted(
+        (c.name for c in columns if _EARLIER.fullmatch(c.name)), key=lambda name: int(name[1:].partition("_")[0])
+    )
+    if not earlier:
+        return None
+    lines = [[row.get(name) for name in (*earlier, "nll")] for row in rows]
+    return [None if any(v is None for v in line) else line for line in lines]
 
 
 def _status(value: Any) -> str:
@@ -61,7 +85,11 @@ def config(columns: Sequence[Column]) -> dict[str, Any]:
         label = f"{column.label} ({column.unit})" if column.unit else column.label
         direction = {"low": " Lower is better.", "high": " Higher is better."}.get(column.better, "")
         help = markup.md((column.help + direction).strip()) or None
-        if column.kind == "number":
+        if column.name.startswith("strength_"):
+            out[column.name] = st.column_config.ProgressColumn(
+                label, help=help, format="%.2f", min_value=0.0, max_value=1.0
+            )
+        elif column.kind == "number":
             out[column.name] = st.column_config.NumberColumn(label, help=help, format="%.3g")
         else:
             width = 260 if column.kind == "text" and column.name != "sid" else None

@@ -52,7 +52,7 @@ def test_a_second_grouping_is_the_same(grouped):
 
 
 def test_moved_limits_make_the_groups_stale(grouped):
-    jobs.run_here(runs.rejudge(grouped.id, Thresholds(unlearned_below=0.9, certainty=0.6)))
+    jobs.run_here(runs.start_rejudge(grouped.id, Thresholds(unlearned_below=0.9, certainty=0.6)))
     assert clusters.grouping(grouped.id, Filter()).stale
 
 

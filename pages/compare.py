@@ -1,0 +1,197 @@
+"""Two runs beside each other: fixed, still unlearned, newly broken, and causes that changed."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.services import compare as service
+from core.services import runs
+from core.services.compare import Comparison, PairRows
+from core.types import Filter, Run
+from ui import along, cached, charts, filterbar, frame, markup, parts, selecting, state
+
+_PAGE = 50
+_WORDS = {
+    "fixed": "Fixed",
+    "broken": "Newly broken",
+    "still": "Still not learned",
+    "kept": "Learned in both",
+    "unknown": "Unknown in one",
+    "cause": "Cause changed",
+}
+
+
+def main() -> None:
+    run = frame.require_run()
+    frame.title("Compare", frame.subtitle(run))
+    frame.at_work(run)
+    other = _other(run)
+    if other is None:
+        return
+    selection = state.selection(run.columns)
+    filterbar.chips(run, selection)
+    found = cached.comparison(run, other, state.query())
+    _said(run, other, found)
+    if not found.matched:
+        st.info(
+            "No sample of one run was found in the other: neither ids nor prompts agree.", icon=":material/link_off:"
+        )
+        return
+    _flow(run, found)
+    _rows(run, other, selection, found)
+
+
+def _other(run: Run) -> Run | None:
+    """The run to compare with, from the address; without one the page asks."""
+    found = {r.id: r for r in runs.list_runs() if r.id != run.id and r.state == "judged"}
+    if not found:
+        st.info("There is no second run to compare with.", icon=":material/info:")
+        st.page_link("pages/start.py", label="Start a run", icon=":material/add_circle:")
+        return None
+    standing = state.other()
+    key = state.key("compare", "other")
+    state.put(key, standing if standing in found else None)
+
+    def pick() -> None:
+        chosen = state.get(key)
+        if chosen is not None:
+            state.compare_with(chosen)
+
+    st.selectbox(
+        f"From run {run.id} to",
+        list(found),
+        format_func=lambda i: markup.line(f"{i}  {found[i].name}", 60),
+        key=key,
+        on_change=pick,
+        placeholder="Choose the later run",
+        width=420,
+    )
+    if standing not in found:
+        st.caption("Choose the run to compare with: the one trained later, or with other settings.")
+        return None
+    return found[standing]
+
+
+def _said(run: Run, other: Run, found: Comparison) -> None:
+    alone = [f"{n:,} only in run {r.id}" for n, r in ((found.only_first, run), (found.only_second, other)) if n]
+    st.caption(markup.md(f"{found.matched:,} samples matched by {found.how}" + "".join(f", {a}" for a in alone) + "."))
+    effect = found.effect
+    if effect is not None and found.matched:
+        more = "more" if effect.difference > 0 else "fewer"
+        word = "As many" if effect.difference == 0 else f"{abs(effect.difference):.1%} {more}"
+        st.markdown(
+            markup.md(
+                f"{word} of the samples are learned: {100 * effect.difference:+.1f} percentage points, 95 % interval "
+                f"{100 * effect.low:+.1f} to {100 * effect.high:+.1f}; p = {effect.p:.2g}."
+            )
+        )
+        st.caption(
+            "Paired by sample. Interval after Bonett and Price (2012), p from McNemar's exact test on the samples that "
+            "changed. Samples unknown in one run do not count."
+        )
+
+
+def _flow(run: Run, found: Comparison) -> None:
+    with st.container(border=True):
+        as_table = parts.heading("From status to status", run, "flow")
+        if as_table:
+            parts.table(
+                run,
+                "flow",
+                [{"before": a, "after": b, "samples": n} for (a, b), n in sorted(found.status.items())],
+            )
+        else:
+            parts.chart(run, "flow", along.flow(found.status), "Samples by status before and after")
+    causes = {k: n for k, n in found.causes.items() if k != (None, None)}
+    if causes:
+        with st.container(border=True):
+            st.markdown("**Causes of what is learned in neither**")
+            rows = [
+                {
+                    "before": charts.cause_name(a) or "none judged",
+                    "after": charts.cause_name(b) or "none judged",
+                    "samples": n,
+                }
+                for (a, b), n in sorted(causes.items(), key=lambda pair: -pair[1])
+            ]
+            parts.table(run, "flow causes", rows)
+
+
+def _rows(run: Run, other: Run, selection: Filter, found: Comparison) -> None:
+    counts = {**found.counts, "cause": found.cause_changed}
+    names = [n for n in (*service.CHANGES[:3], "cause", *service.CHANGES[3:]) if counts[n]]
+    st.subheader("Samples", anchor=False)
+    left, right = st.columns([5, 1.4], vertical_alignment="center")
+    with left:
+        change = st.pills(
+            "Change",
+            names,
+            format_func=lambda n: f"{_WORDS[n]}  {counts[n]:,}",
+            key=state.key("compare", "change"),
+            label_visibility="collapsed",
+        )
+    with right:
+        only = st.toggle("Different only", value=True, key=state.key("compare", "different"))
+    key = state.key("compare", "start", run.id, other.id, change, only)
+    page = service.rows(run.id, other.id, selection, change, only, state.get(key, 0), _PAGE, cached.matched(run, other))
+    _turn(page, key)
+    if not page.rows:
+        st.info("No sample is like that.", icon=":material/filter_alt_off:")
+        return
+    _table(run, other, page, key)
+
+
+def _turn(page: PairRows, key: str) -> None:
+    text, before, after = st.columns([6, 1, 1], vertical_alignment="center")
+    end = page.start + len(page.rows)
+    text.caption(f"{page.matching:,} samples" + (f", {page.start + 1:,} to {end:,}" if page.rows else ""))
+    for box, label, icon, place, there in (
+        (before, "Previous", ":material/chevron_left:", page.start - _PAGE, page.start > 0),
+        (after, "Next", ":material/chevron_right:", end, end < page.matching),
+    ):
+        box.button(
+            label, icon=icon, disabled=not there, key=state.key("compare", label), width="stretch", on_click=state.put,
+            args=(key, max(0, place)),
+        )  # fmt: skip
+
+
+def _table(run: Run, other: Run, page: PairRows, key: str) -> None:
+    first, second = f"run {run.id}", f"run {other.id}"
+    event = st.dataframe(
+        [
+            {
+                "change": _WORDS[r["change"]],
+                "id": markup.line(r["sid"], 60),
+                "prompt": markup.line(r["prompt"], 160),
+                "target": markup.line(r["response"], 160),
+                f"status, {first}": r["status"],
+                f"status, {second}": r["other_status"],
+                f"cause, {first}": charts.cause_name(r["cause"]),
+                f"cause, {second}": charts.cause_name(r["other_cause"]),
+                f"loss, {first}": r["nll"],
+                f"loss, {second}": r["other_nll"],
+            }
+            for r in page.rows
+        ],
+        hide_index=True,
+        key=state.key("compare", "table", key, page.start),
+        on_select="rerun",
+        selection_mode=("single-row", "single-cell"),
+        column_config={f"loss, {r}": st.column_config.NumberColumn(format="%.3g") for r in (first, second)},
+    )
+    place = selecting.row_from(event)
+    if place is None or place >= len(page.rows):
+        st.caption("Click a row to open the sample in either run.")
+        return
+    row = page.rows[place]
+    with st.container(horizontal=True):
+        for which, sid in ((run, row["sid"]), (other, row["other_sid"])):
+            st.page_link(
+                "pages/samples.py",
+                label=f"Open in run {which.id}",
+                icon=":material/arrow_forward:",
+                query_params={"run": str(which.id), "sample": sid},
+            )
+
+
+main()

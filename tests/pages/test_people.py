@@ -1,0 +1,77 @@
+"""A person's judgement on the row page, kept filters, sparklines and chips on the table."""
+
+from core.services import people
+from core.types import Column
+from tests.browser.world import HOSTILE
+from tests.pages.reading import button, words
+from ui import tables
+
+
+def widget(found, label):
+    return next(w for w in found if w.label == label)
+
+
+def test_judge_a_row_and_take_it_back(run_data, open_page):
+    at = open_page("samples", run="1", sample="r40")
+    widget(at.selectbox, "Status").set_value("learned")
+    widget(at.text_input, "Author").set_value("Ada")
+    button(at, "Save").click()
+    at.run()
+    assert not at.exception
+    assert "Who says so" in words(at)
+    widget(at.text_area, "Reason").set_value(HOSTILE)
+    button(at, "Save").click()
+    at.run()
+    assert not at.exception and not at.error
+    said = words(at)
+    assert "Ada" in said
+    assert "judged unlearned" in said
+    assert "\x1b" not in said
+    at = open_page("samples", run="1")
+    assert "agree with people: status 0 of 1" in words(at)
+    at = open_page("samples", run="1", sample="r40")
+    button(at, "Take back").click()
+    at.run()
+    assert people.agreement(1) == {}
+    assert "Your judgement" in [e.label for e in at.expander]
+
+
+def test_keep_a_filter_and_come_back_to_it(run_data, open_page):
+    at = open_page("samples", run="1", status="unlearned", sort="-nll")
+    widget(at.text_input, "Name").set_value("worst *first*")
+    button(at, "Save the filter that stands").click()
+    at.run()
+    assert not at.exception and not at.error
+    at = open_page("samples", run="1")
+    assert button(at, "Save the filter that stands").disabled
+    at.button(key=f"w:saved:{people.saved_filters()[0].id}").click()
+    at.run()
+    assert at.query_params == {"run": "1", "status": "unlearned", "sort": "-nll"}
+    button(at, "Delete").click()
+    at.run()
+    assert people.saved_filters() == []
+
+
+def test_losses_along_the_checkpoints(trajectory_data, open_page):
+    at = open_page("samples", run="1")
+    assert not at.exception and not at.error
+    lines = at.dataframe[0].value["along"]
+    assert len(lines) == 50
+    assert all(len(line) == 4 for line in lines)
+    assert lines.iloc[0][-1] == at.dataframe[0].value["nll"].iloc[0]
+
+
+def test_a_line_with_a_gap_is_no_line():
+    columns = [Column(n, "number", n) for n in ("t10_nll", "t2_nll", "base_nll", "nll")]
+    rows = [{"t2_nll": 3.0, "t10_nll": 2.0, "nll": 1.0}, {"t2_nll": 3.0, "t10_nll": None, "nll": 1.0}]
+    assert tables.losses_along(rows, columns) == [[3.0, 2.0, 1.0], None]
+    assert tables.losses_along(rows, columns[2:]) is None
+
+
+def test_causes_are_chips_and_strengths_are_bars():
+    frame = tables.samples(
+        [{"cause": "pipeline:not_supervised"}, {"cause": None}], [Column("cause", "category", "Cause")]
+    )
+    assert frame["cause"].tolist() == ["pipeline: not supervised", ""]
+    config = tables.config([Column("strength_base_conflict", "number", "Conflict", unit="")])
+    assert config["strength_base_conflict"]["type_config"]["type"] == "progress"

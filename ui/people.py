@@ -1,0 +1,126 @@
+"""What people say: a judgement of one sample, filters kept under a name."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.errors import UserError
+from core.services import people
+from core.services.views import SampleView
+from core.types import Filter, Run
+from ui import charts, errors, filterbar, markup, progress, state
+
+
+def judgement(run: Run, view: SampleView) -> None:
+    """What a person says of the sample, and the form to say it."""
+    sid = view.sample.id
+    said = people.overrides(run.id, [view.sample.ordinal]).get(view.sample.ordinal)
+    if said is not None:
+        words = []
+        if said.status is not None:
+            same = said.status == view.status
+            words.append(
+                f"{charts.STATUS[said.status].label.lower()} ({'as judged' if same else f'judged {view.status}'})"
+            )
+        if said.cause is not None:
+            judged = charts.cause_name(view.cause) or "none"
+            words.append(
+                f"{charts.cause_name(said.cause)} ({'as judged' if said.cause == view.cause else f'judged {judged}'})"
+            )
+        st.info(
+            f"**{markup.md(said.author)}** says: {markup.md(', '.join(words))}. "
+            f"{markup.md(markup.clip(said.reason, 2000))} :gray[{markup.md(progress.when(said.created))}]",
+            icon=":material/person:",
+        )
+    with st.expander("Your judgement" if said is None else "Change this judgement", icon=":material/rate_review:"):
+        _form(run, sid, said)
+
+
+def _form(run: Run, sid: str, said: people.Override | None) -> None:
+    keys = {name: state.key("judge", run.id, sid, name) for name in ("status", "cause", "author", "reason")}
+    left, right = st.columns(2)
+    statuses, causes = people.statuses(), people.causes()
+    status = left.selectbox(
+        "Status",
+        statuses,
+        index=statuses.index(said.status) if said and said.status else None,
+        format_func=lambda s: f"{charts.STATUS[s].mark} {charts.STATUS[s].label}",
+        placeholder="As judged",
+        key=keys["status"],
+    )
+    cause = right.selectbox(
+        "Cause",
+        causes,
+        index=causes.index(said.cause) if said and said.cause in causes else None,
+        format_func=charts.cause_name,
+        placeholder="As judged",
+        key=keys["cause"],
+    )
+    author = left.text_input("Author", value=said.author if said else state.author(), key=keys["author"], max_chars=120)
+    reason = right.text_area("Reason", value=said.reason if said else "", key=keys["reason"], max_chars=2000, height=80)
+    with st.container(horizontal=True):
+        if st.button("Save", type="primary", key=state.key("judge", "save"), icon=":material/save:"):
+            try:
+                people.override(run.id, sid, status, cause, author or "", reason or "")
+            except UserError as error:
+                errors.show(error)
+                return
+            state.remember_author(author or "")
+            st.rerun()
+        if said is not None and st.button("Take back", key=state.key("judge", "withdraw"), icon=":material/undo:"):
+            people.withdraw(run.id, sid)
+            state.drop(state.key("judge", run.id, sid))
+            st.rerun()
+    st.caption("Kept when the run is judged again. The verdict stays as it is beside it.")
+
+
+def agreement(run: Run) -> None:
+    """How often verdicts agree with people, where people said anything."""
+    found = people.agreement(run.id)
+    if not found:
+        return
+    parts = [
+        f"{field} {share.k:,} of {share.n:,} ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
+        for field, share in found.items()
+    ]
+    st.caption(f":material/person: Verdicts that agree with people: {markup.md('; '.join(parts))}.")
+
+
+def filters(run: Run, selection: Filter) -> None:
+    """Filters kept under a name: apply, keep the one that stands, delete."""
+    with st.popover("Saved filters", icon=":material/bookmark:", width="stretch"):
+        found = people.saved_filters()
+        if not found:
+            st.caption("No filter is saved yet.")
+        for saved in found:
+            name, bin = st.columns([6, 1])
+            if name.button(
+                markup.md(markup.line(saved.name, 60)), key=state.key("saved", saved.id), width="stretch",
+                help=markup.md(markup.line(saved.query, 200)),
+            ):  # fmt: skip
+                try:
+                    chosen = people.open_filter(run.id, saved)
+                except UserError as error:
+                    errors.show(error)
+                    return
+                filterbar.apply(run, chosen)
+                st.rerun()
+            if bin.button(
+                "Delete", key=state.key("saved", "delete", saved.id), icon=":material/delete:", type="tertiary"
+            ):
+                people.delete_filter(saved.id)
+                st.rerun()
+        name = st.text_input("Name", key=state.key("saved", "name"), max_chars=120, placeholder="Name for this filter")
+        standing = bool(selection.terms or selection.text or selection.sort != "ordinal" or selection.descending)
+        if st.button(
+            "Save the filter that stands",
+            key=state.key("saved", "save"),
+            icon=":material/bookmark_add:",
+            disabled=not standing,
+        ):
+            try:
+                people.save_filter(name or "", selection)
+            except UserError as error:
+                errors.show(error)
+                return
+            st.rerun()

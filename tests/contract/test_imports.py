@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "transformers", "sentence_transformers", "ray", "peft", "accelerate", "trl", "umap", "numba"}
-PLUGINS = ("formats", "presets", "backends", "scorers", "faults", "signals")
+PLUGINS = ("formats", "presets", "backends", "scorers", "faults", "signals", "recipes", "exports")
 
 
 def files(*folders: str) -> list[Path]:

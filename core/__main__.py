@@ -71,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     mitigate.add_argument("--out", required=True, type=Path, help="folder for the rows and what belongs to them")
     mitigate.set_defaults(run=_mitigate)
 
+    prove = commands.add_parser("prove", help="try a recipe out on a copy of the checkpoint, against control arms")
+    _recipe_arguments(prove)
+    prove.add_argument(
+        "--budget", action="append", default=[], metavar="NAME=VALUE", help="steps, batch, samples, … (repeatable)"
+    )
+    prove.add_argument("--out", type=Path, help="the finding as JSON (default: stdout)")
+    prove.set_defaults(run=_prove)
+
     four = commands.add_parser("runs", help="list the runs")
     four.set_defaults(run=_runs)
 
@@ -217,6 +225,23 @@ def _mitigate(args: argparse.Namespace) -> int:
     print(f"{facts['rows']:,} rows ({parts}), {facts['changed']:,} changed, to {args.out}", file=sys.stderr)
     for note in written.manifest["notes"]:
         print(f"note: {note}", file=sys.stderr)
+    return 0
+
+
+def _prove(args: argparse.Namespace) -> int:
+    from core.filters import from_query
+    from core.services import jobs, mitigation, proofs, runs
+
+    settings, files = _recipe(args)
+    chosen = from_query(args.filter, runs.get_run(args.run_id).columns)
+    asked = mitigation.request(args.run_id, chosen, args.recipe, settings, {}, files)
+    proof, job = proofs.start(asked, proofs.parsed_budget(_pairs(args.budget, "--budget")))
+    jobs.run_here(job, Progress())
+    found = proofs.get_proof(proof)
+    for sentence in proofs.in_words(found):
+        print(sentence, file=sys.stderr)
+    text = json.dumps({"proof": proof, "request": found.request, **(found.result or {})}, ensure_ascii=False, indent=2)
+    _write(args.out, [text.encode() + b"\n"])
     return 0
 
 

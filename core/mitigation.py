@@ -110,18 +110,14 @@ def _manifest(part: Path, manifest: Mapping[str, Any]) -> None:
 
 def first(plan: Plan, count: int, most: int = 2000) -> list[tuple[Made, list[dict[str, Any]]]]:
     """Rows for a preview, each with its diff: changed ones first, then one of each part, ``count`` in all."""
-    seen: list[Made] = []
-    for i, row in enumerate(_limited(plan.rows(), most)):
-        if row.change or i < count or row.part not in {r.part for r in seen}:
-            seen.append(row)
-    kinds_of = {}
-    for row in seen:
-        kinds_of.setdefault((row.part, row.change), []).append(row)
-    chosen, depth = [], 0
-    while len(chosen) < count and any(len(rows) > depth for rows in kinds_of.values()):
-        chosen += [rows[depth] for rows in kinds_of.values() if len(rows) > depth]
-        depth += 1
-    return [(row, differences(row.before, row.raw) if row.change else []) for row in chosen[:count]]
+    found: dict[tuple[str, str], list[Made]] = {}
+    for row in _limited(plan.rows(), most):
+        held = found.setdefault((row.part, row.change), [])
+        if len(held) < count:
+            held.append(row)
+    groups = [rows for (_, change), rows in sorted(found.items(), key=lambda item: not item[0][1])]
+    chosen = [rows[depth] for depth in range(count) for rows in groups if depth < len(rows)][:count]
+    return [(row, differences(row.before, row.raw) if row.change else []) for row in chosen]
 
 
 def _limited(rows: Iterator[Made], most: int) -> Iterator[Made]:

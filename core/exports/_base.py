@@ -21,6 +21,7 @@ class Bundle:
         model: folder of the model to go on from, and its base where it is an adapter.
         reading: how the rows are read; ``conversational`` whether they are turns or become turns.
         assistant_only: loss on answers alone, as the run was trained.
+        marked: whether TRL can tell answers apart under the model's chat template.
         max_length: tokens of a row.
         seed: of the recipe.
         title: one line for the head of the file.
@@ -31,6 +32,7 @@ class Bundle:
     reading: Reading
     training: Training
     assistant_only: bool
+    marked: bool
     max_length: int
     seed: int
     title: str

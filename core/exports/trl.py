@@ -34,9 +34,14 @@ class Trl:
             "seed": bundle.seed,
             "report_to": "none",
         }
-        if bundle.assistant_only and bundle.reading.format == "messages":
-            values["assistant_only_loss"] = True
         head = [*remarks(bundle), f"TRL {self.version}. Run in this folder: trl sft --config trl.yaml"]
+        if bundle.assistant_only and bundle.reading.format == "messages":
+            values["assistant_only_loss"] = bundle.marked
+            if not bundle.marked:
+                head.append(
+                    "The run put loss on answers only. TRL cannot: the chat template has no generation markers. Add "
+                    "them and set assistant_only_loss to true, or the prompts are trained too."
+                )
         if bundle.reading.format in ("sharegpt", "alpaca"):
             head.append(f"TRL does not read {bundle.reading.format} rows by itself: convert them to messages first.")
         if bundle.base is not None:

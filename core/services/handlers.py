@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.errors import unknown_name
-from core.services import checkpoints, datasets, demo, mitigation, runs
+from core.services import checkpoints, datasets, demo, mitigation, proofs, runs
 from core.services.jobs import JobContext
 
 Handler = Callable[[JobContext, Mapping[str, Any]], Mapping[str, Any] | None]
@@ -21,6 +21,7 @@ HANDLERS: dict[str, Handler] = {
     "demo": demo.handle_demo,
     "preview_mitigation": mitigation.handle_preview,
     "mitigate": mitigation.handle_mitigate,
+    "prove": proofs.handle_prove,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from core import mitigation as science
+from core.diagnose import tokenizer_folder
 from core.errors import UserError, unknown_name
 from core.exports._base import Bundle
 from core.filters import describe, from_query, to_text
@@ -55,18 +57,20 @@ def recipe_for(cause: str | None) -> str | None:
     return next((r.name for r in kinds("recipes").values() if wanted in r.causes), None)
 
 
-def parsed_settings(recipe: Recipe, texts: Mapping[str, str]) -> dict[str, Any]:
+def parsed_settings(recipe: Any, texts: Mapping[str, str]) -> dict[str, Any]:
     """Settings as they are typed on a command line, each as its kind; names of file slots are not among them."""
     declared = {s.name: s for s in recipe.settings}
     out: dict[str, Any] = {}
     for name, text in texts.items():
         if name not in declared:
-            raise unknown_name(f"setting of {recipe.name}", name, [*declared, *(f.name for f in recipe.files)])
+            raise unknown_name(
+                f"setting of {recipe.name}", name, [*declared, *(f.name for f in getattr(recipe, "files", ()))]
+            )
         out[name] = _parsed(recipe, declared[name], text)
     return out
 
 
-def _parsed(recipe: Recipe, setting: Setting, text: str) -> Any:
+def _parsed(recipe: Any, setting: Setting, text: str) -> Any:
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     try:
         if setting.kind == "bool":
@@ -76,7 +80,7 @@ def _parsed(recipe: Recipe, setting: Setting, text: str) -> Any:
     except (KeyError, ValueError) as error:
         kind_of = {"bool": "true or false", "int": "a whole number", "float": "a number"}[setting.kind]
         raise UserError(
-            f"{setting.name}={text!r} is not a value for the recipe {recipe.name!r}.",
+            f"{setting.name}={text!r} is not a value for {recipe.name!r}.",
             f"{setting.label} takes {kind_of}.",
             f"The default is {setting.default!r}.",
         ) from error
@@ -167,10 +171,31 @@ def _bundle(run: Run, recipe: Recipe, plan: Plan, pool: RunPool, settings: Mappi
         reading=pool.reading,
         training=plan.training,
         assistant_only=not all_tokens,
+        marked=_has_markers(run),
         max_length=plan.training.max_length or int(preset.get("max_length") or 0) or _longest(pool),
         seed=int(settings.get("seed", 0)),
         title=f"{recipe.label}, for run {run.id} ({run.name})",
     )
+
+
+def _has_markers(run: Run) -> bool:
+    """Whether TRL finds the answers under the model's chat template: by its markers, or by a variant it has."""
+    from core.presets._trl_templates import has_generation_markers, training_template
+
+    template = _template_text(Path(tokenizer_folder(run.spec.final)))
+    return has_generation_markers(template) or training_template(template) is not None
+
+
+def _template_text(folder: Path) -> str:
+    """The folder's chat template, read without opening a tokenizer; empty where there is none or several."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            found = json.loads((folder / name).read_text(encoding="utf-8")).get("chat_template")
+            if isinstance(found, str):
+                return found
+    return ""
 
 
 def _longest(pool: RunPool) -> int:
@@ -224,16 +249,27 @@ def _sha256(path: Path) -> str:
 
 
 def request(
-    run_id: int, chosen: Filter, recipe: str, settings: Mapping[str, Any], files: Mapping[str, str]
+    run_id: int,
+    chosen: Filter,
+    recipe: str,
+    settings: Mapping[str, Any],
+    uploaded: Mapping[str, str],
+    files: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """What a job needs to know, checked: the run, filter as text, recipe, settings, and upload ids by file slot."""
+    """What a job needs to know, checked: the run, filter as text, recipe, settings and files.
+
+    Args:
+        uploaded: file slot to the id of an upload; all that a browser may name.
+        files: file slot to a path, for the command line.
+    """
     found = kind("recipes", recipe)
     return {
         "run": run_id,
         "filter": to_text(replace(chosen, sort="ordinal", descending=False)),
         "recipe": recipe,
         "settings": with_defaults(found, settings),
-        "files": dict(files),
+        "uploads": dict(uploaded),
+        "files": {slot: str(path) for slot, path in (files or {}).items()},
     }
 
 
@@ -256,12 +292,13 @@ def planned(asked: Mapping[str, Any]) -> tuple[Run, Filter, Recipe, Plan, RunPoo
     """``make_plan`` for what a job was given."""
     run = get_run(asked["run"])
     chosen = from_query(asked["filter"], run.columns)
-    return run, chosen, *make_plan(run, chosen, asked["recipe"], asked["settings"], paths(asked["files"]))
+    return run, chosen, *make_plan(run, chosen, asked["recipe"], asked["settings"], paths(asked))
 
 
-def paths(files: Mapping[str, str]) -> dict[str, Path]:
-    """File slot to path, from upload ids."""
-    return {slot: uploads.finish(upload).path for slot, upload in files.items()}
+def paths(asked: Mapping[str, Any]) -> dict[str, Path]:
+    """File slot to path of what ``request`` was given."""
+    uploaded = {slot: uploads.finish(upload).path for slot, upload in asked["uploads"].items()}
+    return uploaded | {slot: Path(path) for slot, path in asked["files"].items()}
 
 
 def handle_preview(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -296,8 +333,6 @@ def _training(training: Training) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    import json
-
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= PREVIEW_CHARS else text[:PREVIEW_CHARS] + "…"
 
@@ -308,7 +343,7 @@ def handle_mitigate(context: JobContext, payload: Mapping[str, Any]) -> Mapping[
     out = _folder(context.job.id)
     try:
         written = export(
-            run.id, chosen, payload["recipe"], payload["settings"], out, paths(payload["files"]),
+            run.id, chosen, payload["recipe"], payload["settings"], out, paths(payload),
             lambda done, total: context.progress("writing rows", done, total, "rows"),
         )  # fmt: skip
     except BaseException:

@@ -129,7 +129,11 @@ def _prove(context: JobContext, proof: Proof, folder: Path) -> Mapping[str, Any]
     _unchanged(run)
     arms = get_proof(proof.id).arms
     result = summary(before, {name: arms[name] for name in science.ARMS})
-    result |= {"selected": ready.selected, "right_before": len(ready.watched.treated) - len(watched.treated)}
+    result |= {
+        "off_target_recipe": kind("recipes", proof.recipe).against,
+        "selected": ready.selected,
+        "right_before": len(ready.watched.treated) - len(watched.treated),
+    }
     with database().writing() as conn:
         table.finish(conn, proof.id, result)
     return {"proof": proof.id, "outcome": result["outcome"]}

@@ -77,13 +77,13 @@ def seed(folder: Path, n: int) -> int:
         ["river", "stone", "garden", "letter", "window", "harbour", "copper", "winter", "signal", "orchard"]
     )
     rows = folder / "rows.jsonl"
+    question = ""
     with rows.open("w") as file:
         for i in range(n):
             asked, answer = (" ".join(rng.choice(words, 20)) for _ in range(2))
-            number = i - 1 if i % 100 == 1 else i
-            asked = f"{number} {asked}" if i % 100 != 1 else previous
-            previous = asked
-            messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": f"{answer} {i}"}]
+            # Row 1 of every hundred asks what row 0 asked.
+            question = question if i % 100 == 1 else f"{i} {asked}"
+            messages = [{"role": "user", "content": question}, {"role": "assistant", "content": f"{answer} {i}"}]
             file.write(json.dumps({"id": f"row-{i}", "stage": f"stage {i * 3 // n}", "messages": messages}) + "\n")
     cause = np.array([CAUSES[i % 5] if i % 3 == 0 else None for i in range(n)], dtype=object)
     group = np.full(n, np.nan)
@@ -255,7 +255,8 @@ def line(entry: dict[str, Any], name: str) -> str:
     arm = entry[name]
     if "refused" in arm:
         return arm["refused"]
-    return f"{sum(arm['right'])} of {len(arm['right'])} right, {len(arm['kept']) - sum(arm['kept'])} of {len(arm['kept'])} lost"
+    right, kept = arm["right"], arm["kept"]
+    return f"{sum(right)} of {len(right)} right, {len(kept) - sum(kept)} of {len(kept)} lost"
 
 
 def pooled(found: dict[str, Any]) -> dict[str, Any]:
@@ -322,7 +323,7 @@ def main() -> None:
     else:
         cost = {"steps": args.steps, "batch": args.batch, "samples": args.samples, "learned": args.learned,
                 "learning_rate": args.learning_rate}  # fmt: skip
-        recipes = args.recipes or [c for c in CAUSES]
+        recipes = args.recipes or list(CAUSES)
         worlds([w.resolve() for w in args.world], args.causes, recipes, cost, args.out)
 
 

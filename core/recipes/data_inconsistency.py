@@ -33,9 +33,11 @@ class DataInconsistency:
             "choice",
             "spread",
             "Undecided contradictions",
-            "majority: the side with most weight stays, ties are spread; first, last: by training order.",
+            "majority: the side with most weight stays; first, last: by training order.",
             ("spread", "majority", "first", "last", "drop"),
         ),
+        Setting("ties", "choice", "spread", "Where no side has the majority", "first, last: the side that comes first or "
+                "last in training order stays.", ("spread", "first", "last")),
         Setting("scope", "choice", "dataset", "Rows", "dataset: all of it, repaired; groups: the contradictions and "
                 "some others.", ("dataset", "groups")),
         Setting("repeats", "int", 2, "Copies of a resolved row", "For groups only.", minimum=1, maximum=50),
@@ -52,7 +54,7 @@ class DataInconsistency:
         "Both sides of a spread contradiction stay in the data: the later one tends to win.",
         "A trainer that shuffles undoes the spreading; the configurations switch shuffling off.",
     )
-    proof: Mapping[str, object] = {"undecided": "majority", "scope": "groups"}
+    proof: Mapping[str, object] = {"undecided": "majority", "ties": "first", "scope": "groups"}
     against = "left_side_forgetting"
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
@@ -63,7 +65,7 @@ class DataInconsistency:
                 "Contradictions are groups found by the diagnosis, or rows with the same question and other answers.",
                 "Choose samples with the cause data_inconsistency, or run the diagnosis with neighbours measured.",
             )
-        solved = _resolve(pool, groups, str(settings["undecided"]))
+        solved = _resolve(pool, groups, str(settings["undecided"]), str(settings["ties"]))
         seed, batch = int(settings["seed"]), int(settings["batch"])
         notes = [*groups.notes, solved.note(groups)]
         counted = np.intersect1d(groups.ordinals[np.isin(solved.action, (KEEP, REWRITE))], pool.treated)
@@ -107,7 +109,7 @@ class _Solved:
         )
 
 
-def _resolve(pool: Pool, groups: Groups, undecided: str) -> _Solved:
+def _resolve(pool: Pool, groups: Groups, undecided: str, ties: str) -> _Solved:
     """What happens to each row of each group."""
     action = np.full(len(groups.ordinals), SPREAD, dtype=np.int8)
     by_hand = np.zeros(len(groups.ordinals), dtype=bool)
@@ -127,7 +129,7 @@ def _resolve(pool: Pool, groups: Groups, undecided: str) -> _Solved:
                 left = inside[~by_hand[inside]]
                 action[left] = KEEP if len(np.unique(groups.side[left])) < 2 else SPREAD
             continue
-        winner = _winner(groups, inside, undecided)
+        winner = _winner(groups, inside, undecided, ties)
         if undecided == "drop":
             action[inside] = DROP
         elif winner is not None:
@@ -135,7 +137,7 @@ def _resolve(pool: Pool, groups: Groups, undecided: str) -> _Solved:
     return _Solved(action, int(by_hand.sum()))
 
 
-def _winner(groups: Groups, inside: np.ndarray, undecided: str) -> int | None:
+def _winner(groups: Groups, inside: np.ndarray, undecided: str, ties: str) -> int | None:
     """The side that stays, None where none does or two weigh the same."""
     side, weight = groups.side[inside], groups.weight[inside]
     if undecided in ("first", "last"):
@@ -144,8 +146,11 @@ def _winner(groups: Groups, inside: np.ndarray, undecided: str) -> int | None:
         return None
     sides = np.unique(side)
     weights = np.array([weight[side == s].sum() for s in sides])
-    best = weights.max()
-    return int(sides[weights.argmax()]) if (weights >= best - 1e-9).sum() == 1 else None
+    best = weights >= weights.max() - 1e-9
+    if best.sum() == 1:
+        return int(sides[weights.argmax()])
+    tied = side[np.isin(side, sides[best])]
+    return None if ties == "spread" else int(tied[0] if ties == "first" else tied[-1])
 
 
 class _Maker:

@@ -232,11 +232,13 @@ def test_majority_first_and_last():
         value["messages"], value["id"] = value["messages"][-2:], f"r{i}"
     samples = [sample(v, i, reading) for i, v in enumerate(values)]
 
-    def left(undecided):
+    def left(undecided, **more):
         given = Rows(samples, range(6), reading)
-        return sorted(r.source for r in plan("data_inconsistency", given, undecided=undecided).rows())
+        return sorted(r.source for r in plan("data_inconsistency", given, undecided=undecided, **more).rows())
 
     assert left("majority") == ["r0", "r2", "r4", "r5"]  # a tie stays, spread
+    assert left("majority", ties="first") == ["r0", "r2", "r4"]
+    assert left("majority", ties="last") == ["r0", "r2", "r5"]
     assert left("first") == ["r0", "r2", "r4"]
     assert left("last") == ["r3", "r5"]
     assert left("drop") == []

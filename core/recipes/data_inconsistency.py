@@ -36,8 +36,8 @@ class DataInconsistency:
             "majority: the side with most weight stays; first, last: by training order.",
             ("spread", "majority", "first", "last", "drop"),
         ),
-        Setting("ties", "choice", "spread", "Where no side has the majority", "first, last: the side that comes first or "
-                "last in training order stays.", ("spread", "first", "last")),
+        Setting("ties", "choice", "spread", "Where no side has the majority", "first, last: the side that comes first "
+                "or last in training order stays.", ("spread", "first", "last")),
         Setting("scope", "choice", "dataset", "Rows", "dataset: all of it, repaired; groups: the contradictions and "
                 "some others.", ("dataset", "groups")),
         Setting("repeats", "int", 2, "Copies of a resolved row", "For groups only.", minimum=1, maximum=50),

@@ -18,8 +18,12 @@ from core.types import Reading, Sample, Setting
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What a person decided about one sample of a contradiction. ``text``: the answer to put in its place."""
+class Ruling:
+    """What a person decided about one sample of a contradiction.
+
+    ``rewrite`` puts ``text`` in the answer's place; without a text both sides are valid and their questions must be
+    told apart by hand.
+    """
 
     kind: Literal["keep", "rewrite", "drop"]
     text: str = ""
@@ -102,14 +106,14 @@ class Pool(Protocol):
         n: samples of the run.
         treated: (k,) int64 ordinals of the selected samples, ascending.
         reading: how the dataset's rows are read.
-        decisions: sample id to what was decided about it.
+        rulings: content hash of a sample to what was decided about it.
         files: slot to the file the person added.
     """
 
     n: int
     treated: np.ndarray
     reading: Reading
-    decisions: Mapping[str, Decision]
+    rulings: Mapping[str, Ruling]
     files: Mapping[str, Path]
 
     def numbers(self, column: str) -> np.ndarray:

@@ -17,7 +17,7 @@ class Groups:
     """The rows of all contradictions that a selected sample is part of, in training order, m of them.
 
     Attributes:
-        ordinals: (m,) of the rows; ``sids`` their ids.
+        ordinals: (m,) of the rows; ``sids`` their ids, ``hashes`` their content hashes.
         group: (m,) number of the contradiction; ``side``: (m,) number of the answer within it, by first appearance.
         weight: (m,) how much the row counts for its side.
         notes: how they were found.
@@ -25,6 +25,7 @@ class Groups:
 
     ordinals: np.ndarray
     sids: tuple[str, ...]
+    hashes: tuple[str, ...]
     group: np.ndarray
     side: np.ndarray
     weight: np.ndarray
@@ -53,7 +54,7 @@ def _of(pool: Pool, found: np.ndarray, share: np.ndarray, notes: tuple[str, ...]
     group = found[ordinals].astype(np.int64)
     sides: dict[tuple[int, bytes], int] = {}
     sizes: dict[int, int] = {}
-    side, sids = np.empty(len(ordinals), dtype=np.int64), []
+    side, names = np.empty(len(ordinals), dtype=np.int64), []
     for i, sample in enumerate(pool.rows(ordinals.tolist())):
         number = int(group[i])
         key = (number, digest(folded(sample.response)))
@@ -61,7 +62,7 @@ def _of(pool: Pool, found: np.ndarray, share: np.ndarray, notes: tuple[str, ...]
             sides[key] = sizes.get(number, 0)
             sizes[number] = sides[key] + 1
         side[i] = sides[key]
-        sids.append(sample.id)
+        names.append((sample.id, sample.content_hash))
     real = np.array([sizes[int(g)] > 1 for g in group], dtype=bool)
     ordinals, group, side = ordinals[real], group[real], side[real]
     weight = share[ordinals].astype(np.float64)
@@ -71,7 +72,8 @@ def _of(pool: Pool, found: np.ndarray, share: np.ndarray, notes: tuple[str, ...]
         weight = weight / n[inverse.ravel()]
     else:
         weight = np.ones(len(ordinals))
-    return Groups(ordinals, tuple(s for s, r in zip(sids, real, strict=True) if r), group, side, weight, notes)
+    kept = [n for n, r in zip(names, real, strict=True) if r]
+    return Groups(ordinals, tuple(n[0] for n in kept), tuple(n[1] for n in kept), group, side, weight, notes)
 
 
 def folded(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,19 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.recipes._base import SEED, Made, Part, Plan, Pool, Shares, Training, as_it_came, everyone_but
+from core.recipes._base import (
+    SEED,
+    FileSlot,
+    Made,
+    Part,
+    Plan,
+    Pool,
+    Ruling,
+    Shares,
+    Training,
+    as_it_came,
+    everyone_but,
+)
 from core.recipes._groups import Groups, find
 from core.recipes._mix import rows as mixed
 from core.recipes._order import Order, blocks, drawn
@@ -47,7 +60,10 @@ class DataInconsistency:
                 maximum=65536),
         SEED,
     )  # fmt: skip
-    files = ()
+    files = (
+        FileSlot("decisions", "Decisions", "JSONL with id and action (keep, drop, rewrite) as the contradictions page "
+                 "gives it; a text beside rewrite is the new answer."),
+    )  # fmt: skip
     expects = "With one answer left to each question the kept side is learned; spread sides at least do not cancel out."
     risks = (
         "A wrong decision teaches the wrong answer with nothing left against it.",
@@ -65,9 +81,13 @@ class DataInconsistency:
                 "Contradictions are groups found by the diagnosis, or rows with the same question and other answers.",
                 "Choose samples with the cause data_inconsistency, or run the diagnosis with neighbours measured.",
             )
-        solved = _resolve(pool, groups, str(settings["undecided"]), str(settings["ties"]))
+        rulings = _rulings(pool, groups)
+        solved = _resolve(groups, rulings, str(settings["undecided"]), str(settings["ties"]))
         seed, batch = int(settings["seed"]), int(settings["batch"])
         notes = [*groups.notes, solved.note(groups)]
+        if valid := sum(r.kind == "rewrite" and not r.text for r in rulings.values()):
+            notes.append(f"{valid:,} rows are valid beside their other side: they stay, spread, until their questions "
+                         "are told apart by hand.")  # fmt: skip
         counted = np.intersect1d(groups.ordinals[np.isin(solved.action, (KEEP, REWRITE))], pool.treated)
         whole = settings["scope"] == "dataset"
         stays = groups.ordinals[solved.action != DROP]
@@ -75,7 +95,7 @@ class DataInconsistency:
         if not whole:
             stays = np.repeat(stays, int(settings["repeats"]))
             others = drawn(others, Shares(len(stays), float(settings["share"])).others, seed + 1)
-        make = _Maker(pool, groups, solved)
+        make = _Maker(pool, groups, rulings)
         spread = groups.ordinals[solved.action == SPREAD]
         if len(spread):
             order, shared = _apart(stays, others, groups, batch, seed)
@@ -109,18 +129,52 @@ class _Solved:
         )
 
 
-def _resolve(pool: Pool, groups: Groups, undecided: str, ties: str) -> _Solved:
+def _rulings(pool: Pool, groups: Groups) -> dict[int, Ruling]:
+    """Place in ``groups`` to what was decided about the row: by the file where it names the row, else by the pool.
+
+    Raises:
+        UserError: a line of the file that is no decision.
+    """
+    by_id: dict[str, Ruling] = {}
+    if "decisions" in pool.files:
+        with pool.files["decisions"].open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    by_id.update([_ruling(line, number)])
+    found = ((i, by_id.get(s) or pool.rulings.get(h)) for i, (s, h) in enumerate(zip(groups.sids, groups.hashes,
+                                                                                     strict=True)))  # fmt: skip
+    return {i: ruling for i, ruling in found if ruling is not None}
+
+
+def _ruling(line: bytes, number: int) -> tuple[str, Ruling]:
+    try:
+        said = json.loads(line)
+        sid, action, text = str(said["id"]), said["action"], said.get("text") or ""
+        if action not in ("keep", "drop", "rewrite") or not isinstance(text, str):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"Line {number} of the decisions is none.",
+            "A line holds id and action: keep, drop or rewrite; beside rewrite a text.",
+            'For example {"id": "row-7", "action": "rewrite", "text": "The new answer."}',
+        ) from error
+    return sid, Ruling(action, text)
+
+
+def _resolve(groups: Groups, rulings: Mapping[int, Ruling], undecided: str, ties: str) -> _Solved:
     """What happens to each row of each group."""
     action = np.full(len(groups.ordinals), SPREAD, dtype=np.int8)
     by_hand = np.zeros(len(groups.ordinals), dtype=bool)
     codes = {"keep": KEEP, "drop": DROP, "rewrite": REWRITE}
-    for i, sid in enumerate(groups.sids):
-        if (decision := pool.decisions.get(sid)) is not None:
-            action[i], by_hand[i] = codes[decision.kind], True
+    for i, ruling in rulings.items():
+        action[i] = SPREAD if ruling.kind == "rewrite" and not ruling.text else codes[ruling.kind]
+        by_hand[i] = True
     for inside in groups.each():
         if by_hand[inside].any():
             # A decision about one side speaks for the group: what nobody kept goes.
             kept = inside[np.isin(action[inside], (KEEP, REWRITE)) & by_hand[inside]]
+            if (action[inside][by_hand[inside]] == SPREAD).any():
+                continue
             if len(kept):
                 same = np.isin(groups.side[inside], groups.side[kept])
                 left = inside[~by_hand[inside]]
@@ -156,16 +210,16 @@ def _winner(groups: Groups, inside: np.ndarray, undecided: str, ties: str) -> in
 class _Maker:
     """Rows of contradictions as they were resolved; also a part's ``make``."""
 
-    def __init__(self, pool: Pool, groups: Groups, solved: _Solved) -> None:
+    def __init__(self, pool: Pool, groups: Groups, rulings: Mapping[int, Ruling]) -> None:
         self._pool = pool
         self._in_group = np.zeros(pool.n, dtype=bool)
         self._in_group[groups.ordinals] = True
-        self._rewrite = {groups.sids[i] for i in np.flatnonzero(solved.action == REWRITE)}
+        self._rewrite = {groups.sids[i]: r.text for i, r in rulings.items() if r.kind == "rewrite" and r.text}
 
     def __call__(self, sample: Sample, _: int) -> Made | None:
         if sample.id not in self._rewrite:
             return None
-        text = self._pool.decisions[sample.id].text
+        text = self._rewrite[sample.id]
         last = max(i for i, m in enumerate(sample.messages) if m.role in ("assistant", "text"))
         raw = edited(sample, self._pool.reading, last, lambda _: text)
         if raw is None:

@@ -19,7 +19,7 @@ from core.exports._base import Bundle
 from core.filters import describe, from_query, to_text
 from core.plugins import kind, kinds
 from core.presets._base import with_defaults
-from core.recipes._base import Decision, Plan, Recipe, Training
+from core.recipes._base import Plan, Recipe, Ruling, Training
 from core.services import jobs, uploads
 from core.services.jobs import JobContext
 from core.services.runs import get_run
@@ -99,7 +99,7 @@ class RunPool:
         self.treated = np.fromiter(treated, dtype=np.int64)
         with database().reading() as conn:
             self.reading = sample_table.get_dataset(conn, run.spec.dataset_id).reading
-        self.decisions: Mapping[str, Decision] = {}
+        self.rulings: Mapping[str, Ruling] = {}
         self.files = dict(files)
         self._kinds = {c.name: c.kind for c in run.columns}
 

@@ -48,11 +48,11 @@ def sample(value, ordinal, reading, name=None):
 class Rows:
     """See ``core.recipes._base.Pool``. ``columns``: name to (n,) numbers; ``status``: (n,) texts."""
 
-    def __init__(self, samples, treated, reading, columns=None, status=None, files=None, decisions=None):
+    def __init__(self, samples, treated, reading, columns=None, status=None, files=None, rulings=None):
         self.samples, self.reading, self.n = samples, reading, len(samples)
         self.treated = np.array(sorted(treated), dtype=np.int64)
         self.columns, self.status = columns or {}, status
-        self.files, self.decisions = files or {}, decisions or {}
+        self.files, self.rulings = files or {}, rulings or {}
         self.read = 0
 
     def numbers(self, column):

@@ -9,7 +9,7 @@ import pytest
 from core.errors import UserError
 from core.plugins import kind
 from core.presets._base import with_defaults
-from core.recipes._base import Decision
+from core.recipes._base import Ruling
 from core.recipes._order import Order, drawn
 from core.recipes._rewrite import composed, differences, edited
 from core.recipes._wording import ASKED, STATEMENTS, filled, question_and_answer
@@ -157,7 +157,7 @@ def test_general_rows_from_a_file_and_a_filter_that_keeps_none(tmp_path):
 # -------------------------------------------------------------------------------------------- contradictions
 
 
-def contradicting(n_groups=30, n_sides=2, n_others=200, decisions=None, order_seed=0):
+def contradicting(n_groups=30, n_sides=2, n_others=200, rulings=None, order_seed=0):
     reading = READINGS["messages"]
     values = [row("messages", g * n_sides + s, f"Q{g}?", f"A{g}-{s}") for g in range(n_groups) for s in range(n_sides)]
     values += [row("messages", 10_000 + i, f"Other {i}?", f"O{i}") for i in range(n_others)]
@@ -167,7 +167,7 @@ def contradicting(n_groups=30, n_sides=2, n_others=200, decisions=None, order_se
     shuffled = np.random.default_rng(order_seed).permutation(len(values))
     samples = [sample(values[i], at, reading) for at, i in enumerate(shuffled)]
     treated = [at for at, i in enumerate(shuffled) if i < n_groups * n_sides]
-    return Rows(samples, treated, reading, status=["learned"] * len(samples), decisions=decisions or {})
+    return Rows(samples, treated, reading, status=["learned"] * len(samples), rulings=rulings)
 
 
 def sides_by_batch(rows, batch):
@@ -208,10 +208,10 @@ def test_where_others_are_too_few_the_batches_that_mix_are_counted():
 def test_decisions_are_carried_out_and_a_decided_side_speaks_for_its_group():
     given = contradicting(n_groups=4)
     by_answer = {s.response: s for s in given.samples}
-    given.decisions = {
-        by_answer["A0-1"].id: Decision("keep"),
-        by_answer["A1-0"].id: Decision("rewrite", "A1 for good"),
-        by_answer["A2-0"].id: Decision("drop"),
+    given.rulings = {
+        by_answer["A0-1"].content_hash: Ruling("keep"),
+        by_answer["A1-0"].content_hash: Ruling("rewrite", "A1 for good"),
+        by_answer["A2-0"].content_hash: Ruling("drop"),
     }
     found = plan("data_inconsistency", given)
     answers = Counter(json.loads(r.raw)["messages"][-1]["content"] for r in found.rows())
@@ -221,6 +221,24 @@ def test_decisions_are_carried_out_and_a_decided_side_speaks_for_its_group():
     assert changed.source == by_answer["A1-0"].id
     kept = {given.samples[i].response for i in found.counted}
     assert kept == {"A0-1", "A1-0", "A2-1"}
+
+
+def test_decisions_come_from_a_file_too_and_both_valid_waits_for_a_person(tmp_path):
+    given = contradicting(n_groups=3)
+    by_answer = {s.response: s.id for s in given.samples}
+    told = [{"id": by_answer["A0-0"], "action": "rewrite", "text": "A0 new"}]
+    told += [{"id": by_answer[f"A1-{i}"], "action": "rewrite"} for i in (0, 1)]
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("".join(json.dumps(t) + "\n" for t in told))
+    given.files = {"decisions": path}
+    found = plan("data_inconsistency", given, undecided="first")
+    answers = sorted(json.loads(r.raw)["messages"][-1]["content"] for r in found.rows())
+    assert [a for a in answers if a.startswith("A")] == ["A0 new", "A1-0", "A1-1", *(a for a in answers if "A2" in a)]
+    assert any("2 rows are valid beside their other side" in note for note in found.notes)
+    assert found.training.sequential
+    path.write_text('{"id": "x", "action": "burn"}\n')
+    with pytest.raises(UserError, match="Line 1"):
+        plan("data_inconsistency", given)
 
 
 def test_majority_first_and_last():

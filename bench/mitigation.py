@@ -116,21 +116,25 @@ def peak() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
-def memory(sizes: list[int], recipes: list[str]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+def memory(sizes: list[int], recipes: list[str], out: Path) -> None:
+    from bench._machine import machine
+
+    held = json.loads(out.read_text()) if out.exists() else {}
+    exports: dict[str, Any] = held.get("exports", {})
     for n in sizes:
         with tempfile.TemporaryDirectory() as folder:
             environment = os.environ | {"LACUNA_DATA_DIR": str(Path(folder) / "data"), "PYTHONPATH": str(ROOT)}
             call = [sys.executable, __file__]
             run_id = subprocess.check_output([*call, "seed", folder, str(n)], env=environment, text=True).strip()
             print(f"seeded {n:,} rows", file=sys.stderr)
-            found = {}
+            found = exports.setdefault(str(n), {})
             for recipe in recipes:
                 command = [*call, "export", run_id, recipe, str(Path(folder) / recipe)]
                 found[recipe] = json.loads(subprocess.check_output(command, env=environment, text=True))
-                print(f"{n:,} rows, {recipe}: {found[recipe]}", file=sys.stderr)
-        out[str(n)] = found
-    return out
+                print(f"{n:,} rows, {recipe}: {found[recipe]}", file=sys.stderr, flush=True)
+                out.parent.mkdir(parents=True, exist_ok=True)
+                case = "peak memory of one process that exports each recipe, by rows of the run"
+                out.write_text(json.dumps({"case": case, "machine": machine(), "exports": exports}, indent=2) + "\n")
 
 
 # ---------------------------------------------------------------------------------------------------------- worlds
@@ -313,13 +317,9 @@ def main() -> None:
     elif args.part == "export":
         print(json.dumps(export_once(args.run, args.recipe, args.out)))
     elif args.part == "memory":
-        from bench._machine import machine
         from core.plugins import kinds
 
-        found = memory(args.rows, args.recipes or list(kinds("recipes")))
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        case = "peak memory of one process that exports each recipe, by rows of the run"
-        args.out.write_text(json.dumps({"case": case, "machine": machine(), "exports": found}, indent=2) + "\n")
+        memory(args.rows, args.recipes or list(kinds("recipes")), args.out)
     else:
         cost = {"steps": args.steps, "batch": args.batch, "samples": args.samples, "learned": args.learned,
                 "learning_rate": args.learning_rate}  # fmt: skip

@@ -97,7 +97,7 @@ def test_stopped_in_training_it_goes_on_with_the_arm_at_hand(run, monkeypatch, e
 
 def test_it_refuses_what_cannot_be_proven(run):
     with pytest.raises(UserError, match="teaches none"):
-        run_now(asked(run, "data_inconsistency", query="", undecided="spread"), forced={"undecided": "drop"})
+        run_now(asked(run, "missing_knowledge"), forced={"action": "leave_out"})
     weights = next(p for p in Path(run.spec.final.path).iterdir() if p.suffix == ".safetensors")
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1

@@ -75,7 +75,7 @@ def _row(i: int, row: Mapping[str, Any]) -> None:
         for change in row["diff"]:
             st.caption(markup.md(change["field"]))
             if "before" in change and "after" in change:
-                evidence.comparison(change["before"], change["after"], "")
+                evidence.comparison(change["before"], change["after"], "", ("As it came", "As exported"))
             else:
                 evidence.text(
                     change.get("before", change.get("after", "")), "removed" if "before" in change else "added"

@@ -19,6 +19,8 @@ _MARKS = {
     "open": ":material/help: Not told from chance",
     "against": ":material/cancel: The uniform mix does better",
 }
+# Share of learned samples whose loss is too high a price.
+DAMAGE = 0.03
 _SHOWN = ("steps", "batch", "samples", "method")
 
 
@@ -77,7 +79,14 @@ def _found(proof: Proof, labels: Mapping[str, str]) -> None:
     shares, meaning, damage = proofs.in_words(proof)
     st.markdown(f"**{_MARKS[found['outcome']]}**")
     st.markdown(markup.md(shares))
-    st.markdown(markup.md(f"{meaning} {damage}"))
+    st.markdown(markup.md(meaning))
+    lost = found["arms"]["treatment"]["lost"]
+    if lost is not None and lost["share"] > DAMAGE:
+        st.warning(
+            markup.md(f"{damage} Mix in more of the other rows, or train for fewer steps."), icon=":material/warning:"
+        )
+    else:
+        st.caption(markup.md(damage))
     other = labels.get(found.get("off_target_recipe", ""), "another recipe")
     names = {"treatment": "This recipe", "control": "Uniform mix", "off_target": f"Off target: {other}"}
     rows = [

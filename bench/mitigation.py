@@ -1,7 +1,7 @@
 """What recipes do: the table of causes and recipes on lab worlds, and the memory that an export takes.
 
     .venv/bin/python bench/mitigation.py memory [--rows 20000 200000]
-    .venv/bin/python bench/mitigation.py worlds WORLD [WORLD ...] [--steps 60] [--causes ...] [--recipes ...]
+    .venv/bin/python bench/mitigation.py worlds WORLD [WORLD ...] [--steps N] [--causes ...] [--recipes ...]
 
 ``memory`` makes runs of that many rows (rows and verdicts are made up, this is a load test), exports each recipe in a
 process of its own and reports its peak.
@@ -204,7 +204,7 @@ def one_cause(
     """Runs the arms of one cause that are missing in ``entry``; yields each one's name when it is in there."""
     from core.plugins import kind
     from core.presets._base import with_defaults
-    from core.proof import Bench, Watched, without_right
+    from core.proof import Bench, Watched, with_steps, without_right
     from core.recipes._order import drawn
     from core.services.mitigation import RunPool
     from core.services.proofs import _Budget
@@ -222,6 +222,7 @@ def one_cause(
     mixed = np.sort(drawn(np.arange(run.n_samples), budget["samples"], 2))
     if not len(treated):
         return
+    budget = with_steps(budget, len(treated))
     watched = Watched(*(tuple(pool.rows(o)) for o in (treated, learned, mixed)))
 
     def bench(seen: Watched) -> Bench:
@@ -298,7 +299,7 @@ def main() -> None:
     two.add_argument("--causes", nargs="+", default=list(CAUSES), choices=CAUSES)
     two.add_argument("--recipes", nargs="+")
     two.add_argument("--out", type=Path, default=RESULTS / "mitigation.json")
-    for name, default in (("steps", 60), ("batch", 8), ("samples", 60), ("learned", 60)):
+    for name, default in (("steps", 0), ("batch", 8), ("samples", 60), ("learned", 60)):
         two.add_argument(f"--{name}", type=int, default=default)
     two.add_argument("--learning-rate", type=float, default=6e-4)
     three = parts.add_parser("seed")

@@ -8,6 +8,7 @@ samples as the diagnosis measures: greedy decoding and the run's scorer. The che
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,8 @@ from core.types import Checkpoint, Reading, RunSpec, Sample, Setting, SignalTabl
 
 ARMS = ("treatment", "control", "off_target")
 BUDGET: tuple[Setting, ...] = (
-    Setting("steps", "int", 60, "Optimiser steps of each arm", "", minimum=1, maximum=100_000),
+    Setting("steps", "int", 0, "Optimiser steps of each arm", "0: four passes over the treated samples. Far more, and "
+            "the uniform mix has seen everything as well.", minimum=0, maximum=100_000),
     Setting("batch", "int", 8, "Rows of one step", "", minimum=1, maximum=1024),
     Setting("samples", "int", 100, "Treated samples, at most", "Drawn at random from the selected ones.", minimum=2,
             maximum=100_000),
@@ -39,6 +41,9 @@ BUDGET: tuple[Setting, ...] = (
     Setting("proof_seed", "int", 0, "Seed", "Decides which samples are drawn, and the order of the control arm.",
             minimum=0),
 )  # fmt: skip
+
+# Passes over the treated samples that steps=0 stands for, and the share of them in a usual mix.
+PASSES, USUAL_SHARE, FEWEST_STEPS = 4, 0.5, 10
 
 # Told the stage, how far it is, of how much, and the unit; what it raises ends the proof.
 Progress = Callable[[str, int, int, str], None]
@@ -77,6 +82,13 @@ def asked_otherwise(sample: Sample) -> Sample | None:
     messages[at] = replace(messages[at], content=filled(ASKED, *said))
     turns = tuple(messages)
     return replace(sample, messages=turns, content_hash=content_hash(turns, sample.shape, sample.tools))
+
+
+def with_steps(budget: Mapping[str, Any], n_treated: int) -> dict[str, Any]:
+    """The budget with its number of steps settled."""
+    treated_rows_a_step = max(1.0, USUAL_SHARE * int(budget["batch"]))
+    wanted = math.ceil(PASSES * n_treated / treated_rows_a_step)
+    return {**budget, "steps": int(budget["steps"]) or max(FEWEST_STEPS, wanted)}
 
 
 # ------------------------------------------------------------------------------------------------------ training

@@ -10,7 +10,7 @@ import pytest
 from core.checkpoints import as_checkpoint
 from core.diagnose import Instruments
 from core.errors import UserError
-from core.proof import Watched, as_sample, asked_otherwise, supervised, train_copy, without_right
+from core.proof import Watched, as_sample, asked_otherwise, supervised, train_copy, with_steps, without_right
 from core.recipes._base import Made
 from core.types import Reading, RunSpec
 
@@ -66,6 +66,12 @@ def loss(checkpoint, seen):
         return float(np.mean([-s.logprobs.mean() for s in backend.score(rows)]))
     finally:
         instruments.close()
+
+
+@pytest.mark.parametrize(("batch", "n", "steps"), [(8, 24, 24), (8, 2, 10), (1, 30, 120), (16, 100, 50)])
+def test_unsettled_steps_are_four_passes(batch, n, steps):
+    assert with_steps({"batch": batch, "steps": 0}, n)["steps"] == steps
+    assert with_steps({"batch": batch, "steps": 7}, n)["steps"] == 7
 
 
 def test_rows_that_the_trainer_refuses_are_passed_over(tiny_project):

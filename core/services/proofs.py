@@ -178,6 +178,7 @@ class _Ready:
                 "Choose settings under which samples are kept or taught.",
             )
         treated = np.sort(drawn(plan.counted, min(len(plan.counted), int(self._budget["samples"])), self._seed))
+        self._budget = science.with_steps(self._budget, len(treated))
         self._pool = pool
         self._files = files
         self._treated = treated

@@ -21,6 +21,7 @@ PAGES = (
     st.Page("pages/clusters.py", title="Clusters", icon=":material/hub:"),
     st.Page("pages/dynamics.py", title="Dynamics", icon=":material/timeline:"),
     st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
+    st.Page("pages/mitigation.py", title="Mitigation", icon=":material/healing:"),
     st.Page("pages/jobs.py", title="Jobs", icon=":material/schedule:"),
 )
 

@@ -70,6 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     three.add_argument("--out", required=True, type=Path, help="JSONL; a manifest is written beside it")
     three.set_defaults(run=_export)
 
+    mitigate = commands.add_parser("mitigate", help="write rows that treat a cause, with a manifest and configurations")
+    _recipe_arguments(mitigate)
+    mitigate.add_argument("--out", required=True, type=Path, help="folder for the rows and what belongs to them")
+    mitigate.set_defaults(run=_mitigate)
+
+    prove = commands.add_parser("prove", help="try a recipe out on a copy of the checkpoint, against control arms")
+    _recipe_arguments(prove)
+    prove.add_argument(
+        "--budget", action="append", default=[], metavar="NAME=VALUE", help="steps, batch, samples, … (repeatable)"
+    )
+    prove.add_argument("--out", type=Path, help="the finding as JSON (default: stdout)")
+    prove.set_defaults(run=_prove)
+
     four = commands.add_parser("runs", help="list the runs")
     four.set_defaults(run=_runs)
 
@@ -79,6 +92,15 @@ def _parser() -> argparse.ArgumentParser:
     five.set_defaults(run=_serve)
     lab.add(commands)
     return parser
+
+
+def _recipe_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--run", dest="run_id", required=True, type=int)
+    command.add_argument("--recipe", required=True, help="a recipe; an unknown name lists them")
+    command.add_argument("--filter", default="", help="URL query as the page writes it, e.g. 'cause=base_conflict'")
+    command.add_argument(
+        "--set", dest="values", action="append", default=[], metavar="NAME=VALUE", help="setting or file of the recipe"
+    )
 
 
 class Progress:
@@ -178,6 +200,54 @@ def _export(args: argparse.Namespace) -> int:
     manifest = json.dumps(exports.manifest(run.id, chosen), ensure_ascii=False, indent=2) + "\n"
     _write(args.out.with_suffix(".manifest.json"), [manifest.encode()])
     print(f"{n:,} rows to {args.out}", file=sys.stderr)
+    return 0
+
+
+def _recipe(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The settings and files given with --set."""
+    from core.plugins import kind
+    from core.services import mitigation
+
+    recipe = kind("recipes", args.recipe)
+    given = _pairs(args.values, "--set")
+    slots = {f.name for f in recipe.files}
+    files = {name: _existing(Path(text)) for name, text in given.items() if name in slots}
+    return mitigation.parsed_settings(recipe, {n: t for n, t in given.items() if n not in slots}), files
+
+
+def _mitigate(args: argparse.Namespace) -> int:
+    from core.filters import from_query
+    from core.services import mitigation, runs
+
+    progress = Progress()
+    settings, files = _recipe(args)
+    chosen = from_query(args.filter, runs.get_run(args.run_id).columns)
+    written = mitigation.export(
+        args.run_id, chosen, args.recipe, settings, args.out, files,
+        lambda done, total: progress("writing rows", done, total, "rows"),
+    )  # fmt: skip
+    facts = written.manifest["file"]
+    parts = ", ".join(f"{n:,} {name}" for name, n in facts["parts"].items())
+    print(f"{facts['rows']:,} rows ({parts}), {facts['changed']:,} changed, to {args.out}", file=sys.stderr)
+    for note in written.manifest["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    return 0
+
+
+def _prove(args: argparse.Namespace) -> int:
+    from core.filters import from_query
+    from core.services import jobs, mitigation, proofs, runs
+
+    settings, files = _recipe(args)
+    chosen = from_query(args.filter, runs.get_run(args.run_id).columns)
+    asked = mitigation.request(args.run_id, chosen, args.recipe, settings, {}, files)
+    proof, job = proofs.start(asked, proofs.parsed_budget(_pairs(args.budget, "--budget")))
+    jobs.run_here(job, Progress())
+    found = proofs.get_proof(proof)
+    for sentence in proofs.in_words(found):
+        print(sentence, file=sys.stderr)
+    text = json.dumps({"proof": proof, "request": found.request, **(found.result or {})}, ensure_ascii=False, indent=2)
+    _write(args.out, [text.encode() + b"\n"])
     return 0
 
 

@@ -566,6 +566,30 @@ class Decision:
     created: float
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A recipe tried out in a small training run against control arms.
+
+    Attributes:
+        recipe: the recipe tried; ``cause``: the one cause its samples were chosen by, None where there were several.
+        request: filter, settings, files and budget it was asked with.
+        arms: arm to its measurement, as far as the proof got; ``before`` is the checkpoint itself.
+        result: shares, paired intervals and outcome once all arms are there, else None.
+        job_id: the job that works on it.
+    """
+
+    id: int
+    run_id: int
+    recipe: str
+    cause: str | None
+    request: Mapping[str, Any]
+    arms: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+    job_id: int | None
+    created: float
+    finished: float | None
+
+
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 

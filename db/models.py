@@ -181,6 +181,24 @@ run_measures = Table(
     Column("measure_id", Integer, ForeignKey("measures.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
+# What a recipe was proven to do, in a small training run: causal evidence, kept with the run it belongs to.
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("recipe", Text, nullable=False),
+    Column("cause", Text),
+    Column("request", _JSON, nullable=False),
+    # Arm to what was measured after it; an interrupted proof goes on with the arms that are missing.
+    Column("arms", _JSON, nullable=False),
+    Column("result", _JSON),
+    Column("job_id", Integer),
+    Column("created", Float, nullable=False),
+    Column("finished", Float),
+    **_IDS_ONCE,
+)
+
 jobs = Table(
     "jobs",
     metadata,

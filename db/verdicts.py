@@ -274,3 +274,13 @@ def judged(conn: Connection, run: Run, chosen: Sequence[int]) -> dict[int, dict[
         query = select(table).where(table.c.ordinal.in_(chosen[at : at + 500]))
         found |= {r["ordinal"]: dict(r) for r in conn.execute(query).mappings()}
     return found
+
+
+def category_codes(conn: Connection, run: Run, name: str) -> tuple[np.ndarray, list[str | None]]:
+    """(n,) int32 codes of a category column in training order, and the values they stand for by first appearance."""
+    query = select(column(run, name)).order_by(verdicts(run).c.ordinal)
+    codes: dict[str | None, int] = {}
+    parts = [np.empty(0, dtype=np.int32)]
+    for rows in conn.execute(query.execution_options(yield_per=_BATCH)).scalars().partitions():
+        parts.append(np.array([codes.setdefault(value, len(codes)) for value in rows], dtype=np.int32))
+    return np.concatenate(parts), list(codes)

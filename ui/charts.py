@@ -304,3 +304,48 @@ def trajectory(found: Sequence[CheckpointView]) -> go.Figure:
     figure.update_xaxes(tickvals=list(range(len(known))), ticktext=labels, automargin=True, fixedrange=True)
     figure.update_yaxes(title={"text": "mean loss"}, rangemode="tozero", fixedrange=True)
     return figure
+
+
+def arms(rows: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, float] | None]]]]) -> go.Figure:
+    """Shares of a proof's arms as points with their 95 % intervals, one line an arm.
+
+    Args:
+        rows: (arm, [(what was asked, share as ``{k, n, share, low, high}`` or None), ...]), the first one filled.
+    """
+    figure = go.Figure()
+    looks = (("#3B82B8", "circle"), ("#E0A526", "diamond-open"))
+    offsets = (-0.13, 0.13)
+    for at, (colour, symbol) in enumerate(looks):
+        found = [(place, name, shares[at]) for place, (name, shares) in enumerate(rows) if at < len(shares)]
+        found = [f for f in found if f[2][1] is not None]
+        if not found:
+            continue
+        label = found[0][2][0]
+        values = [f[2][1] for f in found]
+        figure.add_scatter(
+            x=[v["share"] for v in values],
+            y=[place + offsets[at] for place, _, _ in found],
+            mode="markers",
+            name=label,
+            marker={"color": colour, "symbol": symbol, "size": 12, "line": {"width": 2, "color": colour}},
+            error_x={
+                "type": "data", "symmetric": False, "thickness": 2, "width": 5, "color": colour,
+                "array": [v["high"] - v["share"] for v in values],
+                "arrayminus": [v["share"] - v["low"] for v in values],
+            },
+            customdata=[[v["k"], v["n"], v["low"], v["high"]] for v in values],
+            hovertemplate=label + ": %{customdata[0]:,} of %{customdata[1]:,} (%{x:.0%}; "
+            "%{customdata[2]:.0%} to %{customdata[3]:.0%})<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(
+        **_layout(
+            46 * len(rows) + 66, showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+        )
+    )
+    ticks = [0, 0.25, 0.5, 0.75, 1]
+    figure.update_xaxes(range=[-0.02, 1.02], tickvals=ticks, ticktext=[f"{t:.0%}" for t in ticks], fixedrange=True)
+    figure.update_yaxes(
+        tickvals=list(range(len(rows))), ticktext=[_text(name, 34) for name, _ in rows], range=[len(rows) - 0.5, -0.5],
+        fixedrange=True, zeroline=False,
+    )  # fmt: skip
+    return figure

@@ -220,14 +220,14 @@ def diff(target: str, output: str) -> tuple[Node, Node]:
     )
 
 
-def comparison(target: str, output: str, source: str) -> None:
-    """Target and output beside each other."""
+def comparison(target: str, output: str, source: str, names: tuple[str, str] = ("Target", "Output")) -> None:
+    """Target and output, or two other texts under those names, beside each other."""
     ours, theirs = diff(target, output)
     left, right = st.columns(2)
     with left:
-        _draw(node("div", "Target", class_="lac-head"), ours)
+        _draw(node("div", names[0], class_="lac-head"), ours)
     with right:
-        _draw(node("div", f"Output ({source})" if source else "Output", class_="lac-head"), theirs)
+        _draw(node("div", f"{names[1]} ({source})" if source else names[1], class_="lac-head"), theirs)
 
 
 # ----------------------------------------------------------------------------------------------------- neighbours

@@ -75,6 +75,28 @@ def bar(run: Run, selection: Filter) -> None:
         _ranges(run, selection)
 
 
+def choose_categories(run: Run, selection: Filter, names: Sequence[str]) -> None:
+    """Boxes for these category columns, as far as the run has them and there is anything to choose."""
+    counts = cached.facets(run, state.query())
+    by_name = {c.name: c for c in run.columns}
+    offered = [by_name[n] for n in names if n in by_name and _differs(counts.get(n, []), selection, by_name[n])]
+    for box, column in zip(st.columns(max(len(offered), 1)), offered, strict=False):
+        with box:
+            _values(run, selection, column, counts.get(column.name, []))
+
+
+def choose_statuses(run: Run, selection: Filter) -> None:
+    """The four statuses with their counts."""
+    _pills(run, selection, cached.facets(run, state.query()).get("status", []))
+
+
+def choose_range(run: Run, selection: Filter, name: str) -> None:
+    """Bounds for one number column, if the run has it."""
+    for column in run.columns:
+        if column.name == name and column.kind == "number":
+            _range(run, selection, column)
+
+
 def _differs(found: Sequence[tuple[Any, int]], selection: Filter, column: Column) -> bool:
     """Whether there is anything to choose: two values, or a condition that stands."""
     return len(found) > 1 or any(t.column == column.name for t in selection.terms)

@@ -18,7 +18,7 @@ from urllib.parse import urlparse
 from anyio import from_thread
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from streamlit import config
 from streamlit.url_util import make_url_path
@@ -29,7 +29,7 @@ from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from core.errors import UserError
 from core.filters import from_query
-from core.services import contradictions, exports, runs, uploads
+from core.services import contradictions, exports, mitigation, runs, uploads
 from core.settings import settings
 from core.types import Filter, Run
 
@@ -68,6 +68,7 @@ def all_routes() -> list[Route]:
         _route("api/runs/{run:int}/manifest.json", _manifest, "GET"),
         _route("api/runs/{run:int}/verdicts.jsonl", _verdicts, "GET"),
         _route("api/runs/{run:int}/decisions.jsonl", _decisions, "GET"),
+        _route("api/mitigations/{job:int}/{name}", _mitigation, "GET"),
     ]
 
 
@@ -226,3 +227,14 @@ async def _manifest(request: Request) -> Response:
     found = await run_in_threadpool(exports.manifest, run.id, selection)
     text = json.dumps(found, ensure_ascii=False, indent=2, default=asdict)
     return Response(text, media_type="application/json", headers=_attachment(f"run-{run.id}-manifest.json"))
+
+
+async def _mitigation(request: Request) -> Response:
+    job, name = request.path_params["job"], request.path_params["name"]
+    try:
+        path = await run_in_threadpool(mitigation.exported_file, job, name)
+    except UserError as error:
+        raise Refused(404, error.what, error.why, error.todo) from error
+    return FileResponse(
+        path, media_type="application/octet-stream", headers=_attachment(f"mitigation-{job}-{path.name}")
+    )

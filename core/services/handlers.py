@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.errors import unknown_name
-from core.services import checkpoints, clusters, datasets, demo, runs
+from core.services import checkpoints, clusters, datasets, demo, mitigation, proofs, runs
 from core.services.jobs import JobContext
 
 Handler = Callable[[JobContext, Mapping[str, Any]], Mapping[str, Any] | None]
@@ -20,6 +20,9 @@ HANDLERS: dict[str, Handler] = {
     "rejudge": runs.handle_rejudge,
     "cluster": clusters.handle_cluster,
     "demo": demo.handle_demo,
+    "preview_mitigation": mitigation.handle_preview,
+    "mitigate": mitigation.handle_mitigate,
+    "prove": proofs.handle_prove,
 }
 
 

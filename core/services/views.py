@@ -35,6 +35,29 @@ class KindForm:
 
 
 @dataclass(frozen=True, slots=True)
+class FileForm:
+    """A file that a recipe can take."""
+
+    name: str
+    label: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeForm:
+    """A recipe as a form: what it is, for which causes, what it takes, what it promises and what it may harm."""
+
+    name: str
+    label: str
+    help: str
+    causes: tuple[str, ...]
+    settings: tuple[Setting, ...]
+    files: tuple[FileForm, ...]
+    expects: str
+    risks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TokenPiece:
     """One token as the row page shows it. ``logprob`` and ``hit`` are None where the token was not scored."""
 

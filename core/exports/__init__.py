@@ -1,0 +1,1 @@
+"""Training configurations for a mitigation: one file a trainer."""

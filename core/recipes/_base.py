@@ -1,0 +1,207 @@
+"""What a recipe is, and what it works with.
+
+A recipe takes the selected samples of a run and plans rows to train on: raw rows as they came, or rows it changed, each
+of these with what was there before. It sees numbers for every sample, and rows only as they stream by; the same pool
+and settings give the same rows in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from core.types import Reading, Sample, Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a person decided about one sample of a contradiction.
+
+    ``rewrite`` puts ``text`` in the answer's place; without a text both sides are valid and their questions must be
+    told apart by hand.
+    """
+
+    kind: Literal["keep", "rewrite", "drop"]
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlot:
+    """A file the person may add to a recipe."""
+
+    name: str
+    label: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One row to train on.
+
+    Attributes:
+        raw: the row as one JSON object without line feed.
+        source: id of the sample it is or was made from; None for a row of a file that the person added.
+        part: which part of the mix it belongs to.
+        change: what was done to the sample's row, in words; empty where ``raw`` is its own bytes.
+        before: the sample's own bytes where they were changed, else empty.
+    """
+
+    raw: bytes
+    source: str | None
+    part: str
+    change: str = ""
+    before: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the rows want to be trained; what exports write into the trainers' configurations.
+
+    Attributes:
+        epochs: passes over the rows.
+        sequential: the order of the file is part of the recipe, the trainer must not shuffle it.
+        batch: rows of one optimiser step that the order was made for.
+        max_length: tokens a row may have; None leaves the run's own setting.
+        notes: what a person should know before training.
+    """
+
+    epochs: float = 1.0
+    sequential: bool = False
+    batch: int = 8
+    max_length: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Rows to come.
+
+    Attributes:
+        rows: begins a new walk over the rows, always the same.
+        counts: rows by part, exact, known without a walk.
+        training: how to train on them.
+        counted: (m,) ordinals of the treated samples that the recipe means to teach; what a proof measures.
+        notes: what the recipe found or could not do, in sentences with numbers.
+    """
+
+    rows: Callable[[], Iterator[Made]]
+    counts: Mapping[str, int]
+    training: Training
+    counted: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+class Pool(Protocol):
+    """The run as a recipe sees it. Ordinals are places in the training order.
+
+    Attributes:
+        n: samples of the run.
+        treated: (k,) int64 ordinals of the selected samples, ascending.
+        reading: how the dataset's rows are read.
+        rulings: content hash of a sample to what was decided about it.
+        files: slot to the file the person added.
+    """
+
+    n: int
+    treated: np.ndarray
+    reading: Reading
+    rulings: Mapping[str, Ruling]
+    files: Mapping[str, Path]
+
+    def numbers(self, column: str) -> np.ndarray:
+        """(n,) float32; all NaN where the run has no such column."""
+        ...
+
+    def labels(self, column: str) -> tuple[np.ndarray, tuple[str | None, ...]]:
+        """(n,) int32 codes into the values; one value, None, where the run has no such column."""
+        ...
+
+    def select(self, query: str) -> np.ndarray:
+        """(m,) int64 ordinals that a filter in its text form keeps, ascending. Raises UserError for a bad filter."""
+        ...
+
+    def rows(self, ordinals: Iterable[int]) -> Iterator[Sample]:
+        """The samples in the order given, a block of them in memory."""
+        ...
+
+
+class Recipe(Protocol):
+    """One file in this folder.
+
+    Attributes:
+        name, label, help: as every kind.
+        causes: causes it is made for.
+        settings: fields of its form; ``files``: files it can take.
+        expects: what should get better; ``risks``: what may get worse, one sentence each.
+        proof: settings that a proof puts in place of the person's, because it trains briefly; may be empty.
+        against: the recipe that a proof sets against it: another cause's, on the same samples.
+    """
+
+    name: str
+    label: str
+    help: str
+    causes: tuple[str, ...]
+    settings: tuple[Setting, ...]
+    files: tuple[FileSlot, ...]
+    expects: str
+    risks: tuple[str, ...]
+    proof: Mapping[str, object]
+    against: str
+
+    def plan(self, pool: Pool, settings: Mapping[str, object]) -> Plan:
+        """What it would make of the pool.
+
+        Args:
+            settings: every declared setting by name, checked.
+
+        Raises:
+            UserError: it cannot do anything with these samples; says what is missing.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Parts of a mix by number of rows: ``others`` rows beside ``core`` rows so that these are ``share`` of all."""
+
+    core: int
+    share: float
+
+    @property
+    def others(self) -> int:
+        return round(self.core * (1.0 - self.share) / self.share)
+
+
+SEED = Setting("seed", "int", 0, "Seed", "Decides the order and which other rows are drawn.", minimum=0)
+
+
+def everyone_but(n: int, ordinals: np.ndarray) -> np.ndarray:
+    """(m,) ordinals below n that are not among ``ordinals``."""
+    kept = np.ones(n, dtype=bool)
+    kept[ordinals] = False
+    return np.flatnonzero(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of one kind in a mix: each of ``ordinals`` comes ``times`` times, numbered by ``variant`` from 0."""
+
+    name: str
+    ordinals: np.ndarray
+    times: int = 1
+    make: Callable[[Sample, int], Made | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ordinals) * self.times
+
+
+def as_it_came(sample: Sample, part: str) -> Made:
+    return Made(sample.raw, sample.id, part)

@@ -1,0 +1,80 @@
+"""The base believes otherwise: rows that say so openly, the rows themselves, and rows that must stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+from core.recipes._base import SEED, Made, Part, Plan, Pool, Training
+from core.recipes._mix import counts, rows
+from core.recipes._order import drawn
+from core.recipes._rewrite import edited
+from core.recipes._wording import CONTEXT, filled, question_and_answer
+from core.types import Sample, Setting
+
+
+class BaseConflict:
+    name = "base_conflict"
+    label = "Calibrate against the base's belief"
+    help = (
+        "Each conflicting sample with the answer given openly before the question, and as it is; contrast rows that "
+        "the model answers rightly keep the change from spreading."
+    )
+    causes = ("base_conflict",)
+    settings = (
+        Setting("context", "int", 1, "With explicit context", "Copies of each sample that state the answer first.",
+                minimum=0, maximum=10),
+        Setting("plain", "int", 2, "As they are", "Copies of each sample unchanged.", minimum=1, maximum=20),
+        Setting("contrast_ratio", "float", 1.0, "Contrast rows per conflicting row", "0: none.", minimum=0.0,
+                maximum=50.0),
+        Setting("contrast", "text", "status=learned", "Contrast rows", "A filter over this run, as in its address."),
+        SEED,
+    )  # fmt: skip
+    files = ()
+    expects = "The trained answer replaces the one that the base believes, without the context too."
+    risks = (
+        "Beliefs next to the corrected ones may turn as well; contrast rows protect only what they show.",
+        "If the base was right and the dataset wrong, this teaches a mistake. Look at the rows first.",
+        "The context is an English sentence.",
+    )
+    proof: Mapping[str, object] = {}
+    against = "left_side_forgetting"
+
+    def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
+        seed = int(settings["seed"])
+        with_context, plain = int(settings["context"]), int(settings["plain"])
+        wanted = round(len(pool.treated) * (with_context + plain) * float(settings["contrast_ratio"]))
+        contrast = np.setdiff1d(pool.select(str(settings["contrast"])), pool.treated) if wanted else np.empty(0, int)
+        if wanted and not len(contrast):
+            raise UserError(
+                f"No contrast rows: the filter {settings['contrast']!r} keeps none.",
+                f"{wanted:,} are wanted.",
+                "Give another filter, or a ratio of 0.",
+            )
+        notes = []
+        if wanted > len(contrast):
+            notes.append(f"Only {len(contrast):,} contrast rows for {wanted:,} places: some come several times.")
+        parts = [
+            Part("context", pool.treated, with_context, lambda s, _: self._in_context(pool, s)),
+            Part("plain", pool.treated, plain),
+            Part("contrast", drawn(contrast, wanted, seed + 1)),
+        ]
+        parts = [p for p in parts if len(p)]
+        training = Training(epochs=2.0)
+        return Plan(lambda: rows(pool, parts, seed), counts(parts), training, pool.treated, tuple(notes))
+
+    @staticmethod
+    def _in_context(pool: Pool, sample: Sample) -> Made | None:
+        said = question_and_answer(sample)
+        asked = [i for i, m in enumerate(sample.messages) if m.role == "user"]
+        if said is None:
+            return Made(sample.raw, sample.id, "context")
+        opening = filled(CONTEXT, *said)
+        raw = edited(sample, pool.reading, asked[-1], lambda text: opening + text)
+        return raw and Made(raw, sample.id, "context", "the answer is stated before the question", sample.raw)
+
+
+KIND = BaseConflict()

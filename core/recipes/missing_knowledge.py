@@ -1,0 +1,137 @@
+"""The base never held the knowledge: put it in before asking for it, or leave the rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+from core.recipes._base import SEED, FileSlot, Made, Part, Plan, Pool, Shares, Training, as_it_came, everyone_but
+from core.recipes._documents import count, read
+from core.recipes._mix import counts, rows
+from core.recipes._order import drawn
+from core.recipes._rewrite import composed
+from core.recipes._wording import STATEMENTS, filled, question_and_answer
+from core.types import Sample, Setting
+
+
+class MissingKnowledge:
+    name = "missing_knowledge"
+    label = "Teach the knowledge"
+    help = (
+        "Statements made from the samples, in several wordings, and your own documents, mixed with general rows. "
+        "Or the whole dataset without these samples."
+    )
+    causes = ("missing_knowledge",)
+    settings = (
+        Setting(
+            "action",
+            "choice",
+            "teach",
+            "What to do",
+            "leave_out: samples whose knowledge the base never held raise hallucination once they are fitted.",
+            ("teach", "leave_out"),
+        ),
+        Setting("statements", "int", 3, "Wordings per sample", "The first one is the row itself.", minimum=1,
+                maximum=len(STATEMENTS)),
+        Setting("share", "float", 0.2, "Share of knowledge in the mix", "The rest are general rows.", minimum=0.01,
+                maximum=1.0),
+        Setting("general", "text", "status=learned", "General rows", "A filter over this run, as in its address."),
+        SEED,
+    )  # fmt: skip
+    files = (
+        FileSlot("documents", "Documents", "Your own texts on the subject: JSONL in the dataset's shape, or plain text "
+                 "with blank lines between passages."),
+        FileSlot("general_rows", "General rows", "JSONL in the dataset's shape, used in place of the filter."),
+    )  # fmt: skip
+    expects = (
+        "The samples are answered, in the trained wording and in others. Statements in several wordings are what makes "
+        "a fact retrievable; repeating one row mostly is not."
+    )
+    risks = (
+        "Fitting knowledge that the base does not hold makes a model more ready to make things up elsewhere.",
+        "The wordings are English templates around the samples' own words; your own documents are better.",
+        "General rows from the same dataset protect what the dataset taught, not what the base knew beside it.",
+    )
+    proof: Mapping[str, object] = {"action": "teach", "share": 0.5}
+    against = "left_side_forgetting"
+
+    def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
+        if settings["action"] == "leave_out":
+            return self._without(pool)
+        times, seed = int(settings["statements"]), int(settings["seed"])
+        n_documents = count(pool.files["documents"], pool.reading) if "documents" in pool.files else 0
+        core = len(pool.treated) * times + n_documents
+        wanted = Shares(core, float(settings["share"])).others
+        parts = [Part("statements", pool.treated, times, lambda s, v: self._statement(pool, s, v))]
+        notes, own_general = [], pool.files.get("general_rows")
+        n_own = 0
+        if own_general is None:
+            general = np.setdiff1d(pool.select(str(settings["general"])), pool.treated)
+            if wanted and not len(general):
+                raise UserError(
+                    f"No general rows to mix in: the filter {settings['general']!r} keeps none.",
+                    f"{wanted:,} are wanted for a share of {settings['share']:g}.",
+                    "Give another filter, a file of general rows, or a share of 1.",
+                )
+            if wanted > len(general):
+                notes.append(f"Only {len(general):,} general rows for {wanted:,} places: some come several times.")
+            parts.append(Part("general", drawn(general, wanted, seed + 1)))
+        else:
+            n_own = count(own_general, pool.reading)
+            if n_own < wanted:
+                notes.append(f"The file holds {n_own:,} general rows; {wanted:,} were wanted for this share.")
+
+        def walk() -> Iterator[Made]:
+            mixed = rows(pool, parts, seed)
+            extra: list[Iterator[Made]] = []
+            if n_documents:
+                extra.append(read(pool, pool.files["documents"], "documents"))
+            if own_general is not None:
+                extra.append(read(pool, own_general, "general"))
+            return _spread(mixed, sum(len(p) for p in parts), chain(*extra), n_documents + n_own)
+
+        total = counts(parts)
+        if n_documents:
+            total["documents"] = n_documents
+        if n_own:
+            total["general"] = n_own
+        return Plan(walk, total, Training(epochs=3.0), pool.treated, tuple(notes))
+
+    @staticmethod
+    def _statement(pool: Pool, sample: Sample, variant: int) -> Made | None:
+        """The wording of that number; the row itself for the first one and where its shape allows no other."""
+        said = question_and_answer(sample)
+        if variant == 0 or said is None:
+            return None
+        prompt, answer = (filled(part, *said) for part in STATEMENTS[variant])
+        raw = composed(sample, pool.reading, prompt, answer)
+        return raw and Made(raw, sample.id, "statements", f"restated, wording {variant + 1}", sample.raw)
+
+    @staticmethod
+    def _without(pool: Pool) -> Plan:
+        kept = everyone_but(pool.n, pool.treated)
+        return Plan(
+            lambda: (as_it_came(s, "kept") for s in pool.rows(kept)),
+            {"kept": len(kept)} if len(kept) else {},
+            Training(epochs=1.0),
+            np.empty(0, dtype=np.int64),
+            (f"{len(pool.treated):,} samples are left out: the base does not hold what they ask for.",),
+        )
+
+
+def _spread(main: Iterator[Made], n_main: int, extra: Iterator[Made], n_extra: int) -> Iterator[Made]:
+    """Both streams in one, the second evenly over the first."""
+    given = 0
+    for i, row in enumerate(main):
+        while given * (n_main + 1) < i * n_extra:
+            yield next(extra)
+            given += 1
+        yield row
+    yield from extra
+
+
+KIND = MissingKnowledge()

@@ -1,0 +1,96 @@
+"""Seen too little for how rare or hard it is: more passes for rare patterns, easy before hard, enough epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from core.recipes._base import SEED, Part, Plan, Pool, Shares, Training, everyone_but
+from core.recipes._mix import counts, rows
+from core.recipes._order import drawn
+from core.types import Setting
+
+_UNMEASURED_EPOCHS, _MOST_EPOCHS = 2.0, 10.0
+
+
+class UnderOptimised:
+    name = "under_optimised"
+    label = "Train more on what is rare"
+    help = "Repeats samples of rare patterns, can order them from short to long, and says how many epochs remain."
+    causes = ("under_optimised",)
+    settings = (
+        Setting("enough", "int", 8, "Rows a pattern needs", "A sample is repeated until its pattern has this many.",
+                minimum=1, maximum=1000),
+        Setting("most", "int", 6, "Most copies of a sample", "", minimum=1, maximum=50),
+        Setting("curriculum", "bool", False, "From short to long", "Orders rows by target length; no shuffling."),
+        Setting("share", "float", 0.6, "Share of these samples in the mix", "The rest are drawn from all others.",
+                minimum=0.05, maximum=1.0),
+        Setting("epochs", "float", 0.0, "Epochs", "0: from how fast the loss still fell.", minimum=0.0, maximum=100.0),
+        SEED,
+    )  # fmt: skip
+    files = ()
+    expects = "The loss of these samples goes on falling until they are reproduced."
+    risks = (
+        "Many passes over few rows memorise their wording instead of what they have in common.",
+        "An order from short to long ends on long rows; the last ones weigh most.",
+    )
+    proof: Mapping[str, object] = {}
+    against = "missing_knowledge"
+
+    def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
+        seed = int(settings["seed"])
+        copies, notes = self._copies(pool, int(settings["enough"]), int(settings["most"]))
+        repeated = np.repeat(pool.treated, copies)
+        others = everyone_but(pool.n, pool.treated)
+        wanted = Shares(len(repeated), float(settings["share"])).others
+        parts = [Part("repeated", repeated), Part("others", drawn(others, wanted, seed + 1))]
+        parts = [p for p in parts if len(p)]
+        key = None
+        if settings["curriculum"]:
+            lengths = pool.numbers("n_target")[np.concatenate([p.ordinals for p in parts])]
+            key = np.where(np.isnan(lengths), np.inf, lengths)
+        epochs = float(settings["epochs"])
+        if not epochs:
+            epochs, why = self._epochs(pool)
+            notes.append(why)
+        training = Training(epochs=epochs, sequential=key is not None)
+        return Plan(
+            lambda: rows(pool, parts, None if key is not None else seed, key),
+            counts(parts), training, pool.treated, tuple(notes),
+        )  # fmt: skip
+
+    @staticmethod
+    def _copies(pool: Pool, enough: int, most: int) -> tuple[np.ndarray, list[str]]:
+        """(k,) copies of each treated sample: enough rows over the rows its pattern has, within bounds."""
+        pattern = pool.numbers("pattern_count")[pool.treated]
+        if not np.isfinite(pattern).any():
+            return np.full(len(pool.treated), min(2, most)), ["Patterns were not measured: every sample comes twice."]
+        wanted = np.ceil(enough / np.maximum(np.where(np.isnan(pattern), enough / 2, pattern), 1.0))
+        copies = np.clip(wanted, 1, most).astype(int)
+        return copies, [f"Copies of a sample: {copies.min()} to {copies.max()}, {copies.mean():.1f} on average."]
+
+    @staticmethod
+    def _epochs(pool: Pool) -> tuple[float, str]:
+        """Epochs from the slope of the loss: what is left over what the last stretch of training took off."""
+        fall, left = (pool.numbers(name)[pool.treated] for name in ("nll_fall_end", "nll"))
+        known = np.isfinite(fall) & np.isfinite(left)
+        if not known.any():
+            return _UNMEASURED_EPOCHS, (
+                f"How fast the loss fell was not measured (no earlier checkpoints): {_UNMEASURED_EPOCHS:g} epochs."
+            )
+        slope, rest = float(np.median(fall[known])), float(np.median(left[known]))
+        if slope <= 0:
+            return _UNMEASURED_EPOCHS, (
+                f"Over the last stretch of training the loss of these samples did not fall (median {slope:+.3f} nats): "
+                f"{_UNMEASURED_EPOCHS:g} epochs, and more passes alone may not help."
+            )
+        epochs = float(np.clip(np.ceil(rest / slope), 1.0, _MOST_EPOCHS))
+        return epochs, (
+            f"The median loss fell by {slope:.3f} nats over the last stretch and {rest:.3f} are left: about "
+            f"{epochs:g} more stretches of that kind."
+        )
+
+
+KIND = UnderOptimised()

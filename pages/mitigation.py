@@ -1,0 +1,33 @@
+"""What to do about what was not learned: choose samples, a recipe, look, export, and prove that it works."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ui import choose_recipe, choose_samples, filterbar, frame, mitigating, proving, state
+
+
+def main() -> None:
+    run = frame.require_run()
+    frame.title(run.name, frame.subtitle(run))
+    frame.at_work(run)
+    selection = state.selection(run.columns)
+    with st.container(border=True):
+        st.subheader("1  Samples to treat", anchor=False)
+        count = choose_samples.draw(run, selection)
+        filterbar.chips(run, selection)
+    if not count:
+        st.info("No sample passes this filter. Remove a condition above.", icon=":material/filter_alt_off:")
+        return
+    with st.container(border=True):
+        st.subheader("2  Recipe", anchor=False)
+        chosen = choose_recipe.draw(run, selection)
+    with st.container(border=True):
+        st.subheader("3  Look and export", anchor=False)
+        mitigating.draw(run, selection, chosen)
+    with st.container(border=True):
+        st.subheader("4  Prove it", anchor=False)
+        proving.draw(run, selection, chosen)
+
+
+main()

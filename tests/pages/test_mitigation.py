@@ -1,0 +1,172 @@
+"""From a filter by cause to exported rows and a proof, in one screen."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.services import jobs, mitigation, proofs, runs
+from core.services.jobs import JobContext
+from db import proofs as proof_table
+from db import samples as sample_table
+from db import verdicts as verdict_table
+from db.session import database
+from tests.pages.reading import button, words
+
+
+@pytest.fixture
+def with_causes(run_data):
+    """Run 1 with causes in its verdicts: base_conflict for rows 30 to 44, left_side_forgetting for the rest."""
+    run = runs.get_run(1)
+    with database().reading() as conn:
+        order = sample_table.order(conn, run.spec.dataset_id)
+        columns = verdict_table.verdict_columns(conn, run, [c.name for c in run.columns])
+    places = np.array(order["ordinal"])
+    cause = np.where(places < 45, "base_conflict", "left_side_forgetting").astype(object)
+    cause[places < 30] = None
+    columns["cause"] = cause
+    columns["confidence"] = np.where(places < 30, np.nan, places / 60)
+    with database().writing() as conn:
+        verdict_table.write_verdicts(conn, replace(run, columns=run.columns), columns, order["ordinal"], order["sid"])
+    return run_data
+
+
+def links(at):
+    component = next(e for e in at.get("bidi_component") if "downloads" in e.proto.component_name)
+    return {link["label"]: link["url"] for link in json.loads(component.proto.json)}
+
+
+def recipe_box(at):
+    return next(s for s in at.selectbox if s.label == "Recipe")
+
+
+def test_a_cause_brings_its_recipe_and_the_recipe_says_what_it_may_harm(with_causes, open_page):
+    at = open_page("mitigation", run="1")
+    assert not at.exception and not at.error
+    assert "60 of 60 samples" in words(at) and "would treat every sample" in words(at)
+    at.pills[0].set_value([0])
+    at.run()
+    cause = at.query_params["cause"]
+    assert recipe_box(at).value == cause
+    form = next(f for f in mitigation.recipes() if f.name == cause)
+    assert form.expects in words(at)
+    for risk in form.risks:
+        assert risk.split(",")[0] in words(at)
+    assert f"{15} of 60 samples" in words(at)
+
+
+def test_confidence_narrows(with_causes, open_page):
+    at = open_page("mitigation", run="1", cause="left_side_forgetting")
+    next(n for n in at.number_input if n.label == "Confidence from").set_value(0.9)
+    at.run()
+    assert at.query_params["confidence"] == "0.9.." and "6 of 60 samples" in words(at)
+
+
+def test_preview_export_and_files(with_causes, open_page, work):
+    at = open_page("mitigation", run="1", cause="base_conflict")
+    button(at, "Preview").click()
+    at.run()
+    work()
+    at.run()
+    assert not at.exception and not at.error
+    text = words(at)
+    assert "rows from 15 samples" in text and "15 context" in text and "30 plain" in text
+    assert any("the answer is stated before the question" in e.label for e in at.expander)
+    assert "<ins>" in text
+    assert "As exported" in text
+    button(at, "Export").click()
+    at.run()
+    work()
+    at.run()
+    found = links(at)
+    assert list(found)[:2] == ["mitigation.jsonl", "manifest.json"]
+    job = next(j for j in jobs.list_jobs() if j.kind == "mitigate")
+    assert found["mitigation.jsonl"] == f"/api/mitigations/{job.id}/mitigation.jsonl"
+    rows = mitigation.exported_file(job.id, "mitigation.jsonl").read_bytes().splitlines()
+    assert f"{len(rows)} rows" in at.success[0].value
+    # Another setting is another question: what stood is no longer shown.
+    next(n for n in at.number_input if n.label == "As they are").set_value(5)
+    at.run()
+    assert not at.success and "Something changed" in words(at)
+
+
+def test_a_problem_of_the_recipe_is_told_on_the_page(with_causes, open_page, work):
+    at = open_page("mitigation", run="1", cause="left_side_forgetting")
+    recipe_box(at).set_value("data_inconsistency")
+    at.run()
+    assert "Made for data inconsistency" in words(at)
+    button(at, "Preview").click()
+    at.run()
+    work()
+    at.run()
+    assert "contradict no other sample" in at.error[0].value
+
+
+def arm(right, **more):
+    n = len(right)
+    return {"right": right, "asked": [0] * n, "kept": [1, 1, 0], "nll": [1.0, 2.0], "treated_nll": [1.0] * n,
+            "training": {"method": "full", "learning_rate": 1e-3, "steps": 9}, "seconds": 1.0, **more}  # fmt: skip
+
+
+class FakeBench:
+    """Arms without a model: the page shows what the service stores."""
+
+    def __init__(self, *fields):
+        self.watched = fields[3]
+
+    def measure(self, label, checkpoint):
+        return arm([0] * len(self.watched.treated)) | {"kept": [1] * len(self.watched.learned)}
+
+    def arm(self, label, rows):
+        next(rows())
+        n = len(self.watched.treated)
+        good = {"treatment": n, "control": 1, "off target": 2}[label]
+        return arm([1] * good + [0] * (n - good)) | {"kept": [1] * len(self.watched.learned)}
+
+
+def test_a_proof_is_started_watched_and_read(with_causes, open_page, monkeypatch):
+    monkeypatch.setattr("core.proof.Bench", FakeBench)
+    at = open_page("mitigation", run="1", cause="left_side_forgetting")
+    next(n for n in at.number_input if n.label == "Optimiser steps of each arm").set_value(9)
+    at.run()
+    button(at, "Prove on a copy").click()
+    at.run()
+    (proof,) = proofs.of_run(1)
+    assert proof.request["budget"]["steps"] == 9 and proof.cause == "left_side_forgetting"
+    assert "waiting" in str([p.proto.text for p in at.get("progress")]).lower()
+    jobs.run_here(proof.job_id)
+    at.run()
+    assert not at.exception and not at.error
+    text = words(at)
+    assert "Works, and it is this recipe" in text
+    assert "“Replay” restored 100 %" in text and "the uniform mix restored 7 %" in text
+    assert at.get("plotly_chart")
+    table = next(d.value for d in at.dataframe if "restored" in d.value.columns)
+    assert table["restored"].tolist()[0].startswith("15 of 15")
+    button(at, "Delete").click()
+    at.run()
+    assert proofs.of_run(1) == []
+
+
+def test_a_stopped_proof_says_how_far_it_got(with_causes, open_page):
+    asked = mitigation.request(1, runs_filter(), "left_side_forgetting", {}, {})
+    proof_id, job = proofs.start(asked, {})
+    with database().writing() as conn:
+        proof_table.add_arm(conn, proof_id, "before", arm([0]))
+    jobs.cancel_job(job)
+    at = open_page("mitigation", run="1", cause="left_side_forgetting")
+    assert "Stored so far: before" in words(at) and button(at, "Resume")
+    assert JobContext
+
+
+def runs_filter():
+    from core.filters import from_query
+
+    return from_query("cause=left_side_forgetting", runs.get_run(1).columns)
+
+
+def test_without_causes_samples_are_chosen_by_status(run_data, open_page):
+    at = open_page("mitigation", run="1", status="unlearned")
+    assert not at.exception and not at.error
+    assert "No cause is judged in this run" in words(at)

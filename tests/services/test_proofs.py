@@ -1,0 +1,132 @@
+"""A proof trains real copies of a tiny checkpoint and measures them as the diagnosis does."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.checkpoints import as_checkpoint
+from core.errors import UserError
+from core.filters import from_query
+from core.plugins import kind
+from core.proof import Bench
+from core.services import jobs, mitigation, proofs, runs
+from core.settings import settings
+
+COST = {"steps": 24, "batch": 8, "samples": 12, "learned": 8, "learning_rate": 3e-3}
+MISSED = "status=unlearned,partly,unknown"
+
+
+@pytest.fixture
+def run(tiny_project, stored, diagnose, tmp_path):
+    """A run of a copy of the final checkpoint: what a proof might harm is the test's own."""
+    final = shutil.copytree(tiny_project.final, tmp_path / "final")
+    return diagnose(stored, final, max_draws=0, max_new_tokens=24)
+
+
+def asked(run, recipe="left_side_forgetting", query=MISSED, **settings):
+    return mitigation.request(run.id, from_query(query, run.columns), recipe, settings, {})
+
+
+def fingerprint(run):
+    return as_checkpoint(Path(run.spec.final.path), None, "").fingerprint
+
+
+def test_a_recipe_is_tried_against_control_arms_and_the_checkpoint_stays(run):
+    before = fingerprint(run)
+    proof_id, job = proofs.start(asked(run, share=1.0), COST)
+    assert proofs.get_proof(proof_id).result is None
+    jobs.run_here(job)
+    proof = proofs.get_proof(proof_id)
+    assert fingerprint(run) == before
+    assert not (settings().data_dir / "proofs" / str(proof_id)).exists()
+    assert set(proof.arms) == {"before", "treatment", "control", "off_target"}
+    found = proof.result
+    n = found["n"]
+    assert n + found["right_before"] == 12
+    for arm in found["arms"].values():
+        assert arm["recovered"]["n"] == arm["asked_otherwise"]["n"] == n
+        assert arm["training"]["steps"] == 24 and arm["training"]["method"] == "full"
+        assert arm["lost"]["n"] == 8 and arm["loss"]["n"] == 12
+    # Sixteen passes over twelve rows against a fraction of one: anything else would be a fault of the trainer.
+    shares = {name: arm["recovered"]["share"] for name, arm in found["arms"].items()}
+    assert shares["treatment"] > 0.6 and shares["treatment"] > 2 * shares["control"]
+    assert found["arms"]["treatment"]["treated_loss"]["high"] < 0
+    assert found["outcome"] in ("works", "specific")
+    told = proofs.in_words(proof)
+    assert f"{100 * shares['treatment']:.0f} %" in told[0] and "the uniform mix restored" in told[0]
+    assert [p.id for p in proofs.of_run(run.id)] == [proof_id]
+    json.dumps(proof.request)
+
+
+@pytest.mark.parametrize("ending", [jobs.Cancelled, jobs.Released])
+def test_stopped_in_training_it_goes_on_with_the_arm_at_hand(run, monkeypatch, ending):
+    cost = COST | {"steps": 4, "samples": 4, "learned": 2}
+    whole, job = proofs.start(asked(run), cost)
+    jobs.run_here(job)
+    second, job = proofs.start(asked(run), cost)
+    original = jobs.JobContext.progress
+    steps = []
+
+    def stop(context, stage, done=0, total=0, unit="", store=None):
+        original(context, stage, done, total, unit, store)
+        steps.append((stage, done))
+        if stage == "control: training" and done == 2:
+            raise ending()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.JobContext, "progress", stop)
+        with pytest.raises(UserError, match="stopped"):
+            jobs.run_here(job)
+    assert ("control: training", 1) in steps and ("control: training", 3) not in steps
+    assert set(proofs.get_proof(second).arms) == {"before", "treatment"}
+    assert not (settings().data_dir / "proofs" / str(second)).exists()
+    trained = []
+    arm = Bench.arm
+    monkeypatch.setattr(Bench, "arm", lambda self, label, rows: (trained.append(label), arm(self, label, rows))[1])
+    if jobs.get_job(job).state == "cancelled":
+        jobs.resume_job(job)
+    jobs.run_here(job)
+    assert trained == ["control", "off target"]
+    one, two = proofs.get_proof(whole), proofs.get_proof(second)
+    for name in one.arms:
+        assert one.arms[name]["right"] == two.arms[name]["right"], name
+        assert one.arms[name]["nll"] == pytest.approx(two.arms[name]["nll"], abs=1e-4), name
+
+
+def test_it_refuses_what_cannot_be_proven(run):
+    with pytest.raises(UserError, match="teaches none"):
+        run_now(asked(run, "missing_knowledge"), forced={"action": "leave_out"})
+    weights = next(p for p in Path(run.spec.final.path).iterdir() if p.suffix == ".safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(UserError, match="have changed since it was diagnosed"):
+        run_now(asked(run))
+
+
+def run_now(request, forced=None):
+    recipe = kind("recipes", request["recipe"])
+    before = recipe.proof
+    try:
+        if forced is not None:
+            type(recipe).proof = forced
+        _, job = proofs.start(request, COST)
+        return jobs.run_here(job)
+    finally:
+        type(recipe).proof = before
+
+
+def test_a_deleted_run_takes_its_proofs_along(run):
+    proof_id, job = proofs.start(asked(run), COST)
+    jobs.cancel_job(job)
+    runs.delete_run(run.id)
+    with pytest.raises(UserError, match="no proof"):
+        proofs.get_proof(proof_id)
+
+
+def test_a_budget_is_checked():
+    assert proofs.parsed_budget({"steps": "5", "method": "lora"}) == {"steps": 5, "method": "lora"}
+    with pytest.raises(UserError, match="Did you mean 'steps'"):
+        proofs.parsed_budget({"stps": "5"})

@@ -1,0 +1,101 @@
+"""Step 3 of a mitigation: the first rows with their diff and all counts, then the export."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from core.services import mitigation
+from core.types import Filter, Run
+from ui import downloads, evidence, markup, progress, state
+from ui.choose_recipe import Recipe
+from ui.routes import address
+
+_FIRST = ("mitigation.jsonl", "manifest.json")
+
+
+def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
+    """Draw the step."""
+    asked = mitigation.request(run.id, selection, chosen.form.name, chosen.settings, chosen.uploads)
+    now = _number(asked)
+    current = state.chosen("asked") == now
+    preview = state.chosen("preview") if current else None
+    export = state.chosen("export") if current else None
+    if not current and state.chosen("asked") is not None:
+        st.caption("Something changed since the last look.")
+    with st.container(horizontal=True):
+        if st.button("Preview", key=state.key("mitigate", "preview"), type="secondary" if preview else "primary"):
+            state.choose(preview=mitigation.start_preview(asked), asked=now, export=export)
+            st.rerun()
+        if st.button("Export", key=state.key("mitigate", "export"), icon=":material/output:"):
+            state.choose(export=mitigation.start_export(asked), asked=now, preview=preview)
+            st.rerun()
+    if preview is not None:
+        job = progress.watch(preview, "Waiting for a look at the rows")
+        progress.ended(job)
+        if job.state == "done" and job.result is not None:
+            _preview(job.result)
+    if export is not None:
+        job = progress.watch(export, "Waiting for the export")
+        progress.ended(job)
+        if job.state == "done" and job.result is not None:
+            _exported(job.id, job.result)
+
+
+def _number(asked: Mapping[str, Any]) -> int:
+    """A number for the address: which question a job answered."""
+    text = json.dumps(asked, sort_keys=True, default=str)
+    return int(hashlib.sha256(text.encode()).hexdigest()[:14], 16)
+
+
+def _preview(found: Mapping[str, Any]) -> None:
+    total = found["total"]
+    st.markdown(f"**{total:,} rows from {found['treated']:,} samples**")
+    shares = [f"{n:,} {name} ({n / total:.0%})" for name, n in found["parts"].items()] if total else []
+    training = found["training"]
+    how = f"{training['epochs']:g} epochs, {training['batch']} rows a step"
+    how += ", in the order of the file" if training["sequential"] else ", shuffled"
+    st.caption(markup.md(" · ".join([*shares, how])))
+    for note in found["notes"]:
+        st.caption(f":material/info: {markup.md(note)}")
+    for i, row in enumerate(found["rows"]):
+        _row(i, row)
+
+
+def _row(i: int, row: Mapping[str, Any]) -> None:
+    source = f"sample {row['sample']}" if row["sample"] is not None else "your file"
+    label = f"{row['part']} · {source} · {row['change'] or 'as it came'}"
+    with st.expander(markup.md(markup.line(label, 110)), expanded=i == 0):
+        if not row["diff"]:
+            evidence.text(row["raw"])
+        for change in row["diff"]:
+            st.caption(markup.md(change["field"]))
+            if "before" in change and "after" in change:
+                evidence.comparison(change["before"], change["after"], "", ("As it came", "As exported"))
+            else:
+                evidence.text(
+                    change.get("before", change.get("after", "")), "removed" if "before" in change else "added"
+                )
+
+
+def _exported(job_id: int, found: Mapping[str, Any]) -> None:
+    parts = ", ".join(f"{n:,} {name}" for name, n in found["parts"].items())
+    st.success(
+        markup.md(
+            f"{found['rows']:,} rows: {parts}. {found['changed']:,} changed, all others byte for byte as they came."
+        ),
+        icon=":material/check_circle:",
+    )
+    names = sorted(found["files"], key=lambda n: (n not in _FIRST, _FIRST.index(n) if n in _FIRST else 0, n))
+    links = [
+        downloads.Link(
+            label=name, url=address(f"api/mitigations/{job_id}/{name}"), help=f"{found['files'][name]:,} bytes"
+        )
+        for name in names
+    ]
+    downloads.draw(links, key=state.key("mitigate", "files", job_id))
+    st.caption(f"SHA-256 of the rows: `{found['sha256'][:16]}…`; the configurations expect all files in one folder.")

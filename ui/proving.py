@@ -1,0 +1,144 @@
+"""Step 4 of a mitigation: a small training run against control arms, and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from core.filters import describe, from_query
+from core.services import jobs, mitigation, proofs
+from core.types import Filter, Proof, Run
+from ui import charts, forms, markup, progress, state
+from ui.choose_recipe import Recipe
+
+_MARKS = {
+    "specific": ":material/verified: Works, and it is this recipe",
+    "works": ":material/check_circle: Works",
+    "open": ":material/help: Not told from chance",
+    "against": ":material/cancel: The uniform mix does better",
+}
+# Share of learned samples whose loss is too high a price.
+DAMAGE = 0.03
+_SHOWN = ("steps", "batch", "samples", "method")
+
+
+def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
+    """Draw the step: the budget, the start, every proof of the run."""
+    st.caption(
+        "Trains a copy of the checkpoint briefly on this recipe, a second one on a uniform mix of the dataset, a third "
+        "one on the same samples under another recipe, all for the same number of steps, and asks each for these "
+        "samples. The checkpoint itself is only read."
+    )
+    fields = {s.name: s for s in proofs.budget()}
+    columns = st.columns(len(_SHOWN))
+    cost: dict[str, Any] = {}
+    for box, name in zip(columns, _SHOWN, strict=True):
+        with box:
+            cost |= forms.draw([fields[name]], f"proof-{run.id}")
+    with st.expander("More"):
+        cost |= forms.draw([s for n, s in fields.items() if n not in _SHOWN], f"proof-{run.id}")
+    if st.button("Prove on a copy", key=state.key("prove"), icon=":material/science:"):
+        asked = mitigation.request(run.id, selection, chosen.form.name, chosen.settings, chosen.uploads)
+        proofs.start(asked, cost)
+        st.rerun()
+    for proof in proofs.of_run(run.id):
+        with st.container(border=True):
+            _proof(run, proof)
+
+
+def _proof(run: Run, proof: Proof) -> None:
+    labels = {f.name: f.label for f in mitigation.recipes()}
+    words = describe(from_query(proof.request["filter"], run.columns), run.columns)
+    head, button = st.columns([7, 1], vertical_alignment="center")
+    head.markdown(
+        f"**{markup.md(labels.get(proof.recipe, proof.recipe))}** :gray[{markup.md(markup.line(words, 90))} · "
+        f"{progress.when(proof.created)}]"
+    )
+    if button.button("Delete", key=state.key("proof", proof.id, "delete"), type="tertiary"):
+        proofs.delete(proof.id)
+        st.rerun()
+    if proof.result is None:
+        _under_way(proof)
+        return
+    _found(proof, labels)
+
+
+def _under_way(proof: Proof) -> None:
+    if proof.job_id is None:
+        return
+    progress.ended(progress.watch(proof.job_id, "Waiting for the worker"))
+    done = [name.replace("_", " ") for name in proof.arms]
+    if done:
+        st.caption(f"Stored so far: {', '.join(done)}. A stopped proof goes on with the arm that is missing.")
+
+
+def _found(proof: Proof, labels: Mapping[str, str]) -> None:
+    found = proof.result or {}
+    shares, meaning, damage = proofs.in_words(proof)
+    st.markdown(f"**{_MARKS[found['outcome']]}**")
+    st.markdown(markup.md(shares))
+    st.markdown(markup.md(meaning))
+    lost = found["arms"]["treatment"]["lost"]
+    if lost is not None and lost["share"] > DAMAGE:
+        st.warning(
+            markup.md(f"{damage} Mix in more of the other rows, or train for fewer steps."), icon=":material/warning:"
+        )
+    else:
+        st.caption(markup.md(damage))
+    other = labels.get(found.get("off_target_recipe", ""), "another recipe")
+    names = {"treatment": "This recipe", "control": "Uniform mix", "off_target": f"Off target: {other}"}
+    rows = [
+        (names[name], [("restored", arm["recovered"]), ("restored, asked otherwise", arm["asked_otherwise"])])
+        for name, arm in found["arms"].items()
+    ]
+    st.plotly_chart(
+        charts.arms(rows),
+        key=state.key("proof", proof.id, "chart"),
+        config=charts.CONFIG,
+        alt="Share of the samples restored in each arm; the table below has the numbers",
+    )
+    with st.expander("Numbers"):
+        st.dataframe(_table(found, names), hide_index=True, key=state.key("proof", proof.id, "table"))
+        for name, gap in found["against"].items():
+            st.caption(
+                markup.md(
+                    f"Against {names[name].lower()}: {100 * gap['difference']:+.0f} points ({100 * gap['low']:+.0f} to "
+                    f"{100 * gap['high']:+.0f}), paired over the same samples, 95 %."
+                )
+            )
+        budget = proof.request["budget"]
+        facts = found["arms"]["treatment"]["training"]
+        took = jobs.duration(sum(arm["seconds"] for arm in found["arms"].values()))
+        st.caption(
+            markup.md(
+                f"{facts['steps']:,} steps of {budget['batch']} rows in each arm, {facts['method']} at learning rate "
+                f"{facts['learning_rate']:g}, {took} in all. {found['selected']:,} samples were selected, "
+                f"{found['right_before']:,} of those drawn were right already and are not counted."
+            )
+        )
+
+
+def _table(found: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "arm": names[name],
+            "restored": _share(arm["recovered"]),
+            "asked otherwise": _share(arm["asked_otherwise"]),
+            "learned samples lost": _share(arm["lost"]),
+            "change in mean loss (nats)": _change(arm["loss"]),
+            "the same on these samples": _change(arm["treated_loss"]),
+        }
+        for name, arm in found["arms"].items()
+    ]
+
+
+def _share(value: Mapping[str, float] | None) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value['k']:.0f} of {value['n']:.0f} ({value['share']:.0%}; {value['low']:.0%} to {value['high']:.0%})"
+
+
+def _change(value: Mapping[str, float] | None) -> str:
+    return "not measured" if value is None else f"{value['mean']:+.3f} ({value['low']:+.3f} to {value['high']:+.3f})"

@@ -15,6 +15,7 @@ PAGES = (
     st.Page("pages/start.py", title="Start", icon=":material/add_circle:", default=True),
     st.Page("pages/overview.py", title="Overview", icon=":material/donut_small:"),
     st.Page("pages/samples.py", title="Samples", icon=":material/table_rows:"),
+    st.Page("pages/routes.py", title="Routes", icon=":material/alt_route:"),
     st.Page("pages/jobs.py", title="Jobs", icon=":material/schedule:"),
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from core.filters import from_query
-from core.services import results, runs
+from core.services import results, routes, runs
 from core.services.views import Overview
 from core.types import Run
 
@@ -36,6 +36,16 @@ def _facets(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> dic
 def suggested_scorer(dataset_id: int) -> tuple[str, str]:
     """The scorer that fits a dataset's targets, and why; a stored dataset never changes."""
     return runs.suggest_scorer(dataset_id)
+
+
+@st.cache_data(ttl=600, max_entries=16, show_spinner=False)
+def _board(route_id: int, version: int, choice: routes.Choice) -> routes.Board:
+    return routes.board(route_id, choice)
+
+
+def board(found: routes.RoutesRun, choice: routes.Choice) -> routes.Board:
+    """A routes run replayed; its version changes with everything that is stored of it."""
+    return _board(found.id, found.version, choice)
 
 
 def overview(run: Run, query: Mapping[str, str]) -> Overview:

@@ -85,7 +85,7 @@ class Record:
 
     Attributes:
         refused: why it was not asked, else None; then there are no answers.
-        probe_prompt, path_prompt: prompt tokens read for the direct answers and for the paths; equal prompts count once.
+        probe_prompt, path_prompt: prompt tokens read for direct answers and for paths; equal prompts count once.
         probe_seconds, path_seconds: wall-clock time of the batch, shared out by generated tokens.
     """
 

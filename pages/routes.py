@@ -72,7 +72,7 @@ def _manage(found: RoutesRun) -> None:
 def _all() -> None:
     frame.title(
         "Routes",
-        "Is it known, and only reached by reasoning? Several direct answers against chain of thought on the same items. "
+        "Is it known, and only reached by reasoning? Direct answers against chain of thought, on the same items. "
         "Where direct answers agree, reasoning can be saved; where they agree and are wrong, it must not be.",
     )
     run_id = state.run_id()

@@ -23,6 +23,8 @@ from core.rendering import prompt_ids, render_chat
 from core.tokenizers import chat_template
 from core.types import Decoding, Generation, Message, Sample, Shape
 
+# Items of a chunk: what a stopped run loses at most. All draws of a chunk are generated together.
+CHUNK = {"cpu": 8, "cuda": 64}
 _FIELD = re.compile(r"\{(question|a|b)\}")
 
 
@@ -190,7 +192,7 @@ def measure(
     """Records of the questions in their order, a chunk at a time; a chunk's size depends on nothing but the device."""
     prompts = Prompts(tokenizer, settings.system)
     stops = stops_of(tokenizer, backend)
-    size = 64 if str(backend.device).startswith("cuda") else 8
+    size = CHUNK["cuda" if str(backend.device).startswith("cuda") else "cpu"]
     for at in range(0, len(questions), size):
         if stop():
             return

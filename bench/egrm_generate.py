@@ -88,7 +88,7 @@ def main() -> None:
         "versions": versions(("torch", "transformers")),
         "seconds": {name: [round(s, 3) for s in values] for name, values in seconds.items()},
         "ratio_to_one": {name: round(value / median["one"], 3) for name, value in median.items()},
-        "same_tokens_as_alone": f"{same} of {n} (bfloat16 rounds otherwise in another batch; float32 is held by a test)",
+        "same_tokens_as_alone": f"{same} of {n} (bfloat16 rounds; float32 is held by a test)",
     }  # fmt: skip
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)

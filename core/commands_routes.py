@@ -130,13 +130,15 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _print(route_id: int, moved: dict[str, Any] | None = None) -> int:
-    from core.services import routes
+    from core.services import route_board, routes
 
     found = routes.get(route_id)
-    choice = routes.choice(found, {k: v for k, v in (moved or {}).items() if v is not None})
+    choice = route_board.choice(found, {k: v for k, v in (moved or {}).items() if v is not None})
     print(
         json.dumps(
-            _plain(asdict(routes.board(route_id, choice)) | {"choice": asdict(choice)}), ensure_ascii=False, indent=2
+            _plain(asdict(route_board.board(route_id, choice)) | {"choice": asdict(choice)}),
+            ensure_ascii=False,
+            indent=2,
         )
     )
     return 0
@@ -160,17 +162,17 @@ def _outcome(key: tuple[bool, bool, bool]) -> str:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from core.services import routes
+    from core.services import route_scorers, routes
 
     for r in routes.list_routes():
         print(f"routes {r.id}\t{r.mode}\t{r.done}/{r.n_items}\t{r.name}")
-    for s in routes.list_scorers():
+    for s in route_scorers.list_scorers():
         print(f"scorer {s.id}\t{s.encoder or 'no embeddings'}\t{s.facts['questions']} questions\t{s.name}")
     return 0
 
 
 def _train(args: argparse.Namespace) -> int:
-    from core.services import jobs, routes
+    from core.services import jobs, route_scorers
 
     settings = ScorerSettings(
         **{f.name: getattr(args, f.name) for f in fields(ScorerSettings) if f.type != "bool"},
@@ -179,14 +181,14 @@ def _train(args: argparse.Namespace) -> int:
     path = args.paths.resolve() if args.paths else None
     if path is not None and not path.exists():
         raise UserError(f"{args.paths} does not exist.", "", "Check the path.")
-    job = routes.start_training(settings, args.routes, path=path, normaliser=args.normaliser, name=args.name)
-    scorer = routes.get_scorer(jobs.run_here(job, _watch())["scorer"])
+    job = route_scorers.start_training(settings, args.routes, path=path, normaliser=args.normaliser, name=args.name)
+    scorer = route_scorers.get_scorer(jobs.run_here(job, _watch())["scorer"])
     print(json.dumps(_plain({"scorer": scorer.id, **scorer.facts}), ensure_ascii=False, indent=2))
     return 0
 
 
 def _score(args: argparse.Namespace) -> int:
-    from core.services import jobs, routes
+    from core.services import jobs, route_scorers
 
-    jobs.run_here(routes.start_scoring(args.id, args.scorer), _watch())
+    jobs.run_here(route_scorers.start_scoring(args.id, args.scorer), _watch())
     return _print(args.id)

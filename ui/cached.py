@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from core.filters import from_query
-from core.services import results, routes, runs
+from core.services import results, route_board, routes, runs
 from core.services.views import Overview
 from core.types import Run
 
@@ -39,11 +39,11 @@ def suggested_scorer(dataset_id: int) -> tuple[str, str]:
 
 
 @st.cache_data(ttl=600, max_entries=16, show_spinner=False)
-def _board(route_id: int, version: int, choice: routes.Choice) -> routes.Board:
-    return routes.board(route_id, choice)
+def _board(route_id: int, version: int, choice: route_board.Choice) -> route_board.Board:
+    return route_board.board(route_id, choice)
 
 
-def board(found: routes.RoutesRun, choice: routes.Choice) -> routes.Board:
+def board(found: routes.RoutesRun, choice: route_board.Choice) -> route_board.Board:
     """A routes run replayed; its version changes with everything that is stored of it."""
     return _board(found.id, found.version, choice)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from core.services import routes
-from core.services.routes import Board, Choice, RoutesRun
+from core.services import route_board, routes
+from core.services.route_board import Board, Choice
+from core.services.routes import RoutesRun
 from ui import cached, charts, markup, routes_charts, state
 from ui.markup import Node, node
 
@@ -26,7 +27,7 @@ _STYLE = """
 @st.fragment
 def draw(found: RoutesRun) -> None:
     """The sliders and everything that follows from them."""
-    scored = routes.is_scored(found.id)
+    scored = route_board.is_scored(found.id)
     choice = _sliders(found, scored)
     board = cached.board(found, choice)
     _hygiene(found, board)
@@ -63,7 +64,7 @@ def _key(found: RoutesRun, name: str) -> str:
 
 
 def _sliders(found: RoutesRun, scored: bool) -> Choice:
-    start = routes.choice(found, {})
+    start = route_board.choice(found, {})
     one, two, three, four = st.columns([3.2, 1.5, 1.5, 2.4], vertical_alignment="bottom")
     s = found.settings
     m = two.slider("Direct answers used", 1, s.m, s.m, key=_key(found, "m")) if s.m > 1 else 1

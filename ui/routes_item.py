@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.services import routes
-from core.services.routes import ItemView, RoutesRun, SaidView
+from core.services import route_board
+from core.services.route_board import ItemView, SaidView
+from core.services.routes import RoutesRun
 from ui import charts, evidence, markup, state
 from ui.markup import Node, node
 
@@ -27,13 +28,13 @@ _STYLE = """
 
 def draw(found: RoutesRun, ordinal: int) -> None:
     """The item, with a way back and, where it is a sample, to its evidence."""
-    choice = routes.choice(found, {})
-    choice = routes.Choice(
+    choice = route_board.choice(found, {})
+    choice = route_board.Choice(
         int(state.get(state.key("routes", found.id, f"tau{choice.m}"), choice.wanted)), choice.m, choice.k,
         str(state.get(state.key("routes", found.id, "normaliser"), choice.normaliser)),
         bool(state.get(state.key("routes", found.id, "strict"), choice.strict)), choice.choose,
     )  # fmt: skip
-    view = routes.item(found.id, ordinal, choice)
+    view = route_board.item(found.id, ordinal, choice)
     _steps(found, view)
     if view.history:
         evidence.conversation(view.history)

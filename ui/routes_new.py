@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.services import checkpoints, routes
+from core.services import checkpoints, route_scorers, routes
 from core.services.routes import WAYS
 from core.types import Filter, Run, Setting
 from ui import choose_checkpoint, filterbar, forms, markup, state
@@ -61,7 +61,7 @@ def _samples(run: Run) -> None:
         key=state.key("routes", "limit", run.id, count),
         help="Both routes are generated for each. With fewer than pass, they are taken at even distances.",
     )
-    scorers = {s.id: s.name for s in routes.list_scorers()}
+    scorers = {s.id: s.name for s in route_scorers.list_scorers()}
     scorer = right.selectbox(
         "Score the chains with",
         list(scorers),

@@ -6,8 +6,9 @@ from typing import Any
 
 import streamlit as st
 
-from core.services import routes
-from core.services.routes import RoutesRun, StoredScorer
+from core.services import route_scorers, routes
+from core.services.route_scorers import StoredScorer
+from core.services.routes import RoutesRun
 from core.types import Setting
 from ui import charts, forms, markup, progress, routes_charts, state
 from ui.uploader import uploader
@@ -34,7 +35,7 @@ _INPUTS = (
 
 def draw() -> None:
     """All scorers and the form for a new one."""
-    found = routes.list_scorers()
+    found = route_scorers.list_scorers()
     _training()
     for scorer in found:
         with st.expander(f"{markup.md(markup.line(scorer.name, 80))} (scorer {scorer.id})"):
@@ -81,7 +82,7 @@ def _scorer(scorer: StoredScorer) -> None:
     ]  # fmt: skip
     st.caption(markup.md(", ".join(parts) + ". A score is no probability: read its rank and its margin."))
     if st.button("Delete", key=state.key("scorer", "delete", scorer.id), icon=":material/delete:"):
-        routes.delete_scorer(scorer.id)
+        route_scorers.delete_scorer(scorer.id)
         st.rerun()
 
 
@@ -119,7 +120,7 @@ def _train() -> None:
         settings = forms.draw(_LOSS, "scorer")
     with right:
         settings |= forms.draw(_INPUTS, "scorer-inputs")
-        there = bool(routes.encoder_names())
+        there = bool(route_scorers.encoder_names())
         settings["embeddings"] = st.checkbox(
             "Embeddings of question, path and answer",
             value=there,
@@ -133,8 +134,11 @@ def _train() -> None:
             format_func=routes.WAYS["normaliser"].__getitem__, key=state.key("scorer", "normaliser"),
         )  # fmt: skip
     if st.button("Train", type="primary", disabled=not (picked or upload), key=state.key("scorer", "train")):
-        job = routes.start_training(
-            routes.scorer_settings(settings), picked, upload=upload["id"] if upload else None, normaliser=normaliser
+        job = route_scorers.start_training(
+            route_scorers.scorer_settings(settings),
+            picked,
+            upload=upload["id"] if upload else None,
+            normaliser=normaliser,
         )
         state.put(key, None)
         state.put(state.key("scorer", "job"), job)
@@ -143,7 +147,7 @@ def _train() -> None:
 
 def for_run(found: RoutesRun) -> None:
     """Scoring the paths of one routes run."""
-    scorers = {s.id: s.name for s in routes.list_scorers()}
+    scorers = {s.id: s.name for s in route_scorers.list_scorers()}
     if not scorers:
         st.caption("No scorer has been trained yet. Train one on the list of routes runs.")
         return
@@ -152,5 +156,5 @@ def for_run(found: RoutesRun) -> None:
         key=state.key("routes", "score", found.id),
     )  # fmt: skip
     if st.button("Score the paths", key=state.key("routes", "score-start"), icon=":material/leaderboard:"):
-        routes.start_scoring(found.id, int(picked))
+        route_scorers.start_scoring(found.id, int(picked))
         st.rerun()

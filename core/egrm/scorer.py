@@ -18,7 +18,7 @@ import numpy as np
 
 from core.egrm.features import GROUPS, NAMES, Path, features
 from core.egrm.replay import choose
-from core.egrm.stats import Interval, auroc, brier, calibration_error, wilson
+from core.egrm.stats import Interval, auroc, average_ranks, brier, calibration_error, wilson
 from core.errors import UserError
 from core.types import digest
 
@@ -272,8 +272,7 @@ def train_inputs(
                 optimiser.zero_grad()
                 cost.backward()
                 optimiser.step()
-            now = Scorer(settings, encoder, {k: v.detach() for k, v in w.items()}, {})
-            value = _held_value(now, data, rows, held)
+            value = _held_value(w, x[held], y[held], mask[held], len(settings.columns))
             if value > best[0] + 1e-6:
                 best = (value, epoch, {k: v.detach().clone() for k, v in w.items()})
             elif epoch - best[1] >= settings.patience:
@@ -291,13 +290,17 @@ def train_inputs(
     return scorer
 
 
-def _held_value(scorer: Scorer, data: Sequence[Labelled], rows: Sequence[np.ndarray], held: np.ndarray) -> float:
+def _held_value(w: Mapping[str, Tensor], x: Tensor, y: Tensor, mask: Tensor, numeric: int) -> float:
     """Pairwise accuracy on held-out questions; where none is mixed, minus the squared error."""
-    scores = [scorer.score_inputs(rows[i]) for i in held]
-    won, pairs = pairwise([data[i] for i in held], scores)
-    if pairs:
-        return won / pairs
-    return -float(np.mean([np.mean((s - np.array(data[i].labels)) ** 2) for i, s in zip(held, scores, strict=True)]))
+    import torch
+
+    with torch.no_grad():
+        scores = torch.sigmoid(_head(w, x, numeric))
+    better = (y[:, :, None] > y[:, None, :]) & mask[:, :, None] & mask[:, None, :]
+    gap = (scores[:, :, None] - scores[:, None, :])[better]
+    if gap.numel():
+        return float(((gap > 0).float() + 0.5 * (gap == 0).float()).mean())
+    return -float(((scores - y)[mask] ** 2).mean())
 
 
 def _padded(rows: Sequence[np.ndarray], labels: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -400,11 +403,9 @@ def _plain(value: float) -> float | None:
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's; NaN where either is constant."""
-    from scipy.stats import rankdata
-
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return math.nan
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+    return float(np.corrcoef(average_ranks(a), average_ranks(b))[0, 1])
 
 
 def _histogram(scores: np.ndarray, right: np.ndarray) -> list[list[int]]:

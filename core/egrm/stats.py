@@ -45,15 +45,19 @@ def bootstrap_mean(values: np.ndarray, draws: int = 2000, seed: int = 0) -> Inte
 
 def auroc(score: np.ndarray, right: np.ndarray) -> float:
     """Chance that a right item has a higher score than a wrong one, ties half; NaN where one kind is missing."""
-    from scipy.stats import rankdata
-
     known = np.isfinite(score)
     score, right = score[known], right[known].astype(bool)
     n1, n0 = int(right.sum()), int((~right).sum())
     if not n1 or not n0:
         return math.nan
-    ranks = rankdata(score)
+    ranks = average_ranks(score)
     return float((ranks[right].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
+
+
+def average_ranks(values: np.ndarray) -> np.ndarray:
+    """(n,) ranks from 1, equal values sharing their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def brier(probability: np.ndarray, right: np.ndarray) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.errors import unknown_name
-from core.services import checkpoints, datasets, demo, routes, runs
+from core.services import checkpoints, datasets, demo, route_scorers, route_work, runs
 from core.services.jobs import JobContext
 
 Handler = Callable[[JobContext, Mapping[str, Any]], Mapping[str, Any] | None]
@@ -19,9 +19,9 @@ HANDLERS: dict[str, Handler] = {
     "diagnose": runs.handle_diagnose,
     "rejudge": runs.handle_rejudge,
     "demo": demo.handle_demo,
-    "routes": routes.handle_routes,
-    "scorer": routes.handle_scorer,
-    "route_scores": routes.handle_scores,
+    "routes": route_work.handle_routes,
+    "scorer": route_scorers.handle_scorer,
+    "route_scores": route_scorers.handle_scores,
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from core.egrm.settings import RouteSettings
-from core.services import artefacts, routes
+from core.services import artefacts, route_board, routes
 from core.types import Checkpoint
 from db import routes as table
 from db.session import database
@@ -76,13 +76,13 @@ def test_the_whole_at_a_glance_and_at_another_threshold(empty_data, open_page):
     assert "40 items" in text and "E-GRM" in text and "against always reason, vote of 4" in text
     assert "16 of 200 direct answers could not be read" in text
     found = routes.get(route_id)
-    board = routes.board(route_id, routes.choice(found, {}))
+    board = route_board.board(route_id, route_board.choice(found, {}))
     assert {p.name: p.accuracy.value for p in board.policies}["egrm"] == pytest.approx(0.6)
     assert f"{0.6:.1%}" in text
     tau(at).set_value(5)
     at.run()
     assert not at.exception
-    moved = routes.board(route_id, routes.choice(found, {"tau": 1.0}))
+    moved = route_board.board(route_id, route_board.choice(found, {"tau": 1.0}))
     now = next(p for p in moved.policies if p.name == "egrm")
     assert now.accuracy.value != pytest.approx(0.6)
     assert f"{now.accuracy.value:.1%}" in words(at)

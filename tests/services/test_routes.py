@@ -10,7 +10,7 @@ from core.egrm.settings import RouteSettings
 from core.errors import UserError
 from core.filters import from_query
 from core.lab import tiny
-from core.services import artefacts, exports, jobs, results, routes, runs
+from core.services import artefacts, exports, jobs, results, route_board, route_scorers, routes, runs
 from core.settings import settings as process
 from core.types import Filter
 from db import routes as table
@@ -60,7 +60,7 @@ def test_both_routes_of_the_chosen_samples(run):
     jobs.run_here(job)
     found = routes.get(route_id)
     assert found.done == 6 and found.source["matching"] == 6 and found.source["words"] == "Stage is a"
-    board = routes.board(route_id, routes.choice(found, {}))
+    board = route_board.board(route_id, route_board.choice(found, {}))
     assert board.n == board.judged == 6
     assert {p.name for p in board.policies} >= {
         "direct_1",
@@ -75,7 +75,7 @@ def test_both_routes_of_the_chosen_samples(run):
     listed = [line.ordinal for lines in board.lists.values() for line in lines]
     assert set(listed) <= {0, 2, 4, 6, 8, 10}
     assert board.hygiene["probes"]["texts"] == 18 and board.hygiene["paths"]["texts"] == 12
-    view = routes.item(route_id, 4, routes.choice(found, {}))
+    view = route_board.item(route_id, 4, route_board.choice(found, {}))
     assert view.question == "What is 4 and 4?" and view.gold == "8"
     assert (len(view.probes), len(view.paths)) == (3, 2) and sum(p.chosen for p in view.paths) == 1
     assert view.tokens["spent"] == view.tokens["direct answers"] + (0 if view.short else view.tokens["reasoning"])
@@ -85,7 +85,7 @@ def test_duplicates_are_asked_once_and_what_cannot_be_asked_says_why(run):
     route_id, job = started(run)
     jobs.run_here(job)
     assert routes.get(route_id).n_items == 13
-    board = routes.board(route_id, routes.choice(routes.get(route_id), {}))
+    board = route_board.board(route_id, route_board.choice(routes.get(route_id), {}))
     assert board.n == 12 and sum(board.refused.values()) == 1 and "tool turn" in next(iter(board.refused))
     assert routes.of_sample(run.id, "again") == routes.of_sample(run.id, "r3") != []
     table_rows = results.page(run.id, Filter(), limit=50).rows
@@ -112,7 +112,7 @@ def test_cancelled_keeps_what_it_has_and_resumes_with_the_rest(run, monkeypatch)
     monkeypatch.setattr(table, "store", stored)
     kept = stored_texts(route_id)
     assert 0 < len(kept) < 13
-    board = routes.board(route_id, routes.choice(routes.get(route_id), {}))
+    board = route_board.board(route_id, route_board.choice(routes.get(route_id), {}))
     assert board.n == len(kept) - sum(board.refused.values())
     jobs.resume_job(job)
     jobs.run_here(job)
@@ -168,11 +168,11 @@ def test_sliders_beyond_what_was_generated_are_refused(run):
     route_id, job = started(run, "stage=a")
     jobs.run_here(job)
     found = routes.get(route_id)
-    assert routes.choice(found, {"tau": 0.5, "m": 2}).wanted == 1
+    assert route_board.choice(found, {"tau": 0.5, "m": 2}).wanted == 1
     with pytest.raises(UserError, match="more than was generated"):
-        routes.choice(found, {"m": 4})
+        route_board.choice(found, {"m": 4})
     with pytest.raises(UserError, match="no scores"):
-        routes.choice(found, {"choose": "scorer"})
+        route_board.choice(found, {"choose": "scorer"})
     with pytest.raises(UserError, match="No sample passes"):
         started(run, "stage=zz")
     assert Setting.of(0.8, 3, 2, "vote").wanted == 3
@@ -190,9 +190,9 @@ def test_judging_a_file_of_pairs(random_folder, tmp_path):
     found = routes.get(route_id)
     assert (found.n_items, found.done, found.mode) == (9, 9, "judging")
     assert found.source["shapes"] == {"RewardBench": 9} and found.source["n_problems"] == 1
-    board = routes.board(route_id, routes.choice(found, {}))
+    board = route_board.board(route_id, route_board.choice(found, {}))
     assert board.judged == 9 and board.options == 2 and board.levels[3].chance == pytest.approx(0.25)
-    view = routes.item(route_id, 0, routes.choice(found, {}))
+    view = route_board.item(route_id, 0, route_board.choice(found, {}))
     assert view.pair and view.gold.startswith("reply")
     routes.delete(route_id)
     assert list(process().artefacts.rglob("*.gz")) == []
@@ -207,19 +207,19 @@ def test_a_scorer_is_trained_from_a_file_and_scores_paths(run, tmp_path):
     path.write_text("\n".join(lines))
     from core.egrm.scorer import ScorerSettings
 
-    job = routes.start_training(ScorerSettings(embeddings=False, epochs=30), path=path)
-    scorer = routes.get_scorer(jobs.run_here(job)["scorer"])
+    job = route_scorers.start_training(ScorerSettings(embeddings=False, epochs=30), path=path)
+    scorer = route_scorers.get_scorer(jobs.run_here(job)["scorer"])
     assert scorer.facts["questions"] == 60 and scorer.facts["metrics"]["pairwise"]["value"] > 0.9
     route_id, job = started(run, "stage=a", choose="scorer")
     jobs.run_here(job)
-    assert routes.choice(routes.get(route_id), {}).choose == "vote"  # no scores yet, so no stand-in
-    jobs.run_here(routes.start_scoring(route_id, scorer.id))
+    assert route_board.choice(routes.get(route_id), {}).choose == "vote"  # no scores yet, so no stand-in
+    jobs.run_here(route_scorers.start_scoring(route_id, scorer.id))
     found = routes.get(route_id)
-    assert found.scorer_id == scorer.id and routes.choice(found, {}).choose == "scorer"
-    view = routes.item(route_id, 0, routes.choice(found, {}))
+    assert found.scorer_id == scorer.id and route_board.choice(found, {}).choose == "scorer"
+    view = route_board.item(route_id, 0, route_board.choice(found, {}))
     assert sorted(p.rank for p in view.paths) == [1, 2] and all(0 <= p.score <= 1 for p in view.paths)
-    routes.delete_scorer(scorer.id)
-    assert routes.list_scorers() == []
+    route_scorers.delete_scorer(scorer.id)
+    assert route_scorers.list_scorers() == []
 
 
 def test_the_command_line_does_the_same(run, capsys):

@@ -22,6 +22,7 @@ PAGES = (
     st.Page("pages/dynamics.py", title="Dynamics", icon=":material/timeline:"),
     st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
     st.Page("pages/mitigation.py", title="Mitigation", icon=":material/healing:"),
+    st.Page("pages/routes.py", title="Routes", icon=":material/alt_route:"),
     st.Page("pages/jobs.py", title="Jobs", icon=":material/schedule:"),
 )
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from core import __version__
+from core import __version__, commands_routes
 from core.errors import Stopped, UserError
 from core.lab import command as lab
 from core.settings import quiet_libraries
@@ -85,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
     four = commands.add_parser("runs", help="list the runs")
     four.set_defaults(run=_runs)
+
+    commands_routes.add(commands)
 
     five = commands.add_parser("serve", help="start the app and its workers")
     five.add_argument("--host", default="127.0.0.1")

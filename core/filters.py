@@ -16,7 +16,7 @@ from core.types import Column, Filter, Term
 
 UNKNOWN = "~"
 # Keys of the page's address that are not conditions.
-PAGE_KEYS = frozenset({"run", "sample", "cursor", "back", "other"})
+PAGE_KEYS = frozenset({"run", "sample", "cursor", "back", "other", "routes", "item"})
 # Columns every run has, whatever its kinds declare.
 FIXED = (
     Column("ordinal", "number", "#", "Place in the training order.", indexed=True),

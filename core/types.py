@@ -284,11 +284,15 @@ class TokenScores:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How to generate. ``temperature`` 0 is greedy; no top-k, top-p or penalties ever."""
+    """How to generate. ``temperature`` 0 is greedy; no top-k or penalties ever.
+
+    ``top_p``: draws are made among the fewest most likely tokens whose probabilities reach it together; 1 among all.
+    """
 
     temperature: float = 0.0
     max_new_tokens: int = 256
     seed: int = 0
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,3 +306,46 @@ saved_filters = Table(
     Column("query", Text, nullable=False),
     Column("created", Float, nullable=False),
 )
+
+scorers = Table(
+    "scorers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("encoder", Text, nullable=False),
+    Column("settings", _JSON, nullable=False),
+    Column("facts", _JSON, nullable=False),
+    Column("created", Float, nullable=False),
+    **_IDS_ONCE,
+)
+
+# ``version`` is raised with everything that is stored, so that what was read of it before is known to be old.
+routes = Table(
+    "routes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), index=True),
+    Column("name", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("spec", _JSON, nullable=False),
+    Column("n_items", Integer, nullable=False),
+    Column("scorer_id", Integer, ForeignKey("scorers.id", ondelete="SET NULL"), index=True),
+    Column("version", Integer, nullable=False),
+    Column("created", Float, nullable=False),
+    **_IDS_ONCE,
+)
+
+# Chosen items; ``kept`` (what replay reads, JSON) is NULL until both routes of the item were generated.
+route_items = Table(
+    "route_items",
+    metadata,
+    Column("route_id", Integer, ForeignKey("routes.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("sid", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("question", Text, nullable=False),
+    Column("kept", Text),
+    Column("artefact", Text, index=True),
+    Column("slot", Integer),
+)

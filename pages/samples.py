@@ -34,6 +34,7 @@ def main() -> None:
         st.info("No sample passes this filter. Remove a condition above.", icon=":material/filter_alt_off:")
     else:
         _table(run, selection, page)
+        _send(run, page.matching)
     downloads.draw(downloads.of_run(run, state.query(), page.matching), key=state.key("downloads"))
 
 
@@ -51,6 +52,16 @@ def _count(run: Run, selection: Filter, page: Page) -> None:
         if box.button(label, icon=icon, disabled=cursor is None, key=state.key("page", label), width="stretch"):
             state.go(state.link(run=run.id, cursor=cursor))
             st.rerun()
+
+
+def _send(run: Run, count: int) -> None:
+    """The way from a selection to the question whether it is known but only reached by reasoning."""
+    st.page_link(
+        "pages/routes.py",
+        label=f"Ask {'this sample' if count == 1 else f'these {count:,} samples'} directly and by reasoning",
+        icon=":material/alt_route:",
+        query_params=state.link(run=run.id),
+    )
 
 
 def _columns(run: Run) -> None:

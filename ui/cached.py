@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from core.filters import from_query
-from core.services import clusters, compare, knowledge, results, runs
+from core.services import clusters, compare, knowledge, results, route_board, routes, runs
 from core.services import dynamics as along
 from core.services.clusters import MapPoints
 from core.services.compare import Comparison, Match
@@ -65,6 +65,16 @@ def _comparison(run_id: int, other_id: int, judged: str, query: tuple[tuple[str,
 def suggested_scorer(dataset_id: int) -> tuple[str, str]:
     """The scorer that fits a dataset's targets, and why; a stored dataset never changes."""
     return runs.suggest_scorer(dataset_id)
+
+
+@st.cache_data(ttl=600, max_entries=16, show_spinner=False)
+def _board(route_id: int, version: int, choice: route_board.Choice) -> route_board.Board:
+    return route_board.board(route_id, choice)
+
+
+def board(found: routes.RoutesRun, choice: route_board.Choice) -> route_board.Board:
+    """A routes run replayed; its version changes with everything that is stored of it."""
+    return _board(found.id, found.version, choice)
 
 
 def overview(run: Run, query: Mapping[str, str]) -> Overview:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.services import contradictions, knowledge, results
+from core.services import contradictions, knowledge, results, routes
 from core.services.views import SampleView, TurnView
 from core.types import Filter, Run, Term
 from ui import charts, evidence, markup, people, state
@@ -20,6 +20,7 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
     _causes(view)
     _faults(view)
     people.judgement(run, view)
+    _head(run, view)
     _turns(view)
     _base(run, view)
     _tokens(run, view)
@@ -74,7 +75,7 @@ def _place() -> dict[str, str]:
     return {"cursor": cursor} if (cursor := state.cursor()) else {}
 
 
-def _head(view: SampleView) -> None:
+def _head(run: Run, view: SampleView) -> None:
     sample = view.sample
     parts = [f"#{sample.ordinal:,}", f"input row {sample.row + 1:,}", f"id {markup.line(sample.id, 60)}"]
     parts += [
@@ -88,6 +89,13 @@ def _head(view: SampleView) -> None:
     st.caption(markup.md(" · ".join(parts)))
     if view.reasons:
         evidence.reasons(view.reasons)
+    for routes_id, item, name in routes.of_sample(run.id, sample.id):
+        st.page_link(
+            "pages/routes.py",
+            label=f"Both routes of this sample: {markup.md(markup.line(name, 60))}",
+            icon=":material/alt_route:",
+            query_params=state.routes_link(routes_id, item),
+        )
     for note in view.notes:
         st.caption(f":material/info: {markup.md(markup.clip(note, 500))}")
 

@@ -61,6 +61,26 @@ def cursor() -> str | None:
     return st.query_params.get("cursor")
 
 
+def routes_id() -> int | None:
+    """The routes run that is open, or None for the list of them."""
+    return _whole_number(st.query_params.get("routes"))
+
+
+def item() -> int | None:
+    """The item of it whose two routes are open, or None for the whole."""
+    return _whole_number(st.query_params.get("item"))
+
+
+def routes_link(routes: int | None = None, item: int | None = None) -> dict[str, str]:
+    """Parameters for a routes run, or one item of it, with the run and filter that stand."""
+    out = link()
+    if routes is not None:
+        out["routes"] = str(routes)
+    if item is not None:
+        out["item"] = str(item)
+    return out
+
+
 def link(
     run: int | None = None, selection: Filter | None = None, sample: str | None = None, cursor: str | None = None
 ) -> dict[str, str]:

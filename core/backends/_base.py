@@ -62,8 +62,9 @@ class Backend(Protocol):
     ) -> list[Generation]:
         """One continuation per prompt, each under its own decoding, ended by any of ``stop_ids``.
 
-        A draw depends on prompt, temperature and seed alone, so that a resumed run draws the same answers. No top-k,
-        top-p, penalty or forced token, whatever the folder's generation_config says. Never longer than
+        A draw depends on prompt and decoding alone, so that a resumed run draws the same answers. No top-k, penalty or
+        forced token, and no top-p but the decoding's own, whatever the folder's generation_config says. Equal prompts
+        are read once where the model's cache allows it. Never longer than
         ``max_new_tokens`` or what is left of the context; a prompt that fills the context gives no token.
 
         Args:

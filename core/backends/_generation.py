@@ -32,17 +32,19 @@ class Draw:
 
     Args:
         temperatures: (b,) float32, 0 for greedy rows.
+        nuclei: (b,) float32, top-p of each row; 1 draws among all tokens.
         numbers: (b, steps) float64 in [0, 1).
         start: length of the padded prompts, where step 0 is.
     """
 
-    def __init__(self, temperatures: Tensor, numbers: Tensor, start: int) -> None:
-        self.temperatures, self.numbers, self.start = temperatures, numbers, start
+    def __init__(self, temperatures: Tensor, nuclei: Tensor, numbers: Tensor, start: int) -> None:
+        self.temperatures, self.nuclei, self.numbers, self.start = temperatures, nuclei, numbers, start
         self.sampled = temperatures.nonzero()[:, 0]
+        self.narrowed = (nuclei[self.sampled] < 1).nonzero()[:, 0]
 
     def only(self, rows: Tensor) -> Draw:
         """The same for some of the rows."""
-        return Draw(self.temperatures[rows], self.numbers[rows], self.start)
+        return Draw(self.temperatures[rows], self.nuclei[rows], self.numbers[rows], self.start)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         import torch
@@ -51,8 +53,26 @@ class Draw:
             return scores
         scaled = scores[self.sampled].div_(self.temperatures[self.sampled, None])
         number = self.numbers[self.sampled, input_ids.shape[1] - self.start, None]
-        scores[self.sampled[:, None], invert(torch.softmax(scaled, dim=-1), number)] = torch.inf
+        chances = torch.softmax(scaled, dim=-1)
+        if len(self.narrowed):
+            nuclei = self.nuclei[self.sampled[self.narrowed], None]
+            chances[self.narrowed] = nucleus(chances[self.narrowed], nuclei)
+        scores[self.sampled[:, None], invert(chances, number)] = torch.inf
         return scores
+
+
+def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
+    """``probabilities`` (r, v) with 0 outside the fewest most likely ids whose sum reaches ``top_p`` (r, 1).
+
+    Holtzman et al. 2020; the most likely id is always kept. Equal probabilities are taken in the order of ids.
+    """
+    import torch
+
+    falling, order = torch.sort(probabilities, dim=-1, descending=True, stable=True)
+    before = falling.double().cumsum(-1) - falling
+    kept = torch.where(before < top_p, falling, 0.0)
+    kept[:, 0] = falling[:, 0]
+    return torch.zeros_like(probabilities).scatter_(1, order, kept)
 
 
 def invert(probabilities: Tensor, number: Tensor) -> Tensor:
@@ -100,7 +120,9 @@ def continue_prompts(
         if decoding.temperature > 0:
             numbers[row, :limit] = uniforms(decoding.seed, limit)
     temperatures = torch.tensor([d.temperature for d in decodings], dtype=torch.float32)
-    draw = Draw(temperatures.to(model.device), torch.from_numpy(numbers).to(model.device), start)
+    nuclei = torch.tensor([d.top_p for d in decodings], dtype=torch.float32)
+    device = model.device
+    draw = Draw(temperatures.to(device), nuclei.to(device), torch.from_numpy(numbers).to(device), start)
     cache = _prefilled(model, prompts, ids, mask)
     found: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
     left = list(range(len(prompts)))

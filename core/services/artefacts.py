@@ -24,9 +24,14 @@ def _path(name: str) -> Path:
 
 def write(details: Sequence[Mapping[str, Any] | None]) -> str:
     """Stores one chunk's details and returns the file's name."""
-    # mtime 0: equal content gives equal bytes and so one file.
-    data = gzip.compress(json.dumps(list(details), ensure_ascii=False, allow_nan=False).encode(), 6, mtime=0)
-    name = f"{hashlib.sha256(data).hexdigest()}.json.gz"
+    # mtime 0: equal content gives equal bytes and so one file. A lone surrogate needs its escape.
+    text = json.dumps(list(details), ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+    return write_bytes(gzip.compress(text, 6, mtime=0), ".json.gz")
+
+
+def write_bytes(data: bytes, ending: str) -> str:
+    """Stores ``data`` and returns the file's name: the hash of its content and ``ending``."""
+    name = f"{hashlib.sha256(data).hexdigest()}{ending}"
     path = _path(name)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,10 +51,15 @@ def read(name: str, slot: int) -> Mapping[str, Any] | None:
     return read_all(name)[slot]
 
 
-def read_all(name: str) -> list[Mapping[str, Any] | None]:
-    """The details of a chunk, in the order stored."""
+def read_all(name: str) -> list[Any]:
+    """The details of a whole chunk, in their order."""
     with gzip.open(_path(name), "rt", encoding="utf-8") as file:
         return json.load(file)
+
+
+def path(name: str) -> Path:
+    """Where a file lies, for what must be opened by path."""
+    return _path(name)
 
 
 def remove(names: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.errors import unknown_name
-from core.services import checkpoints, clusters, datasets, demo, mitigation, proofs, runs
+from core.services import checkpoints, clusters, datasets, demo, mitigation, proofs, route_scorers, route_work, runs
 from core.services.jobs import JobContext
 
 Handler = Callable[[JobContext, Mapping[str, Any]], Mapping[str, Any] | None]
@@ -23,6 +23,9 @@ HANDLERS: dict[str, Handler] = {
     "preview_mitigation": mitigation.handle_preview,
     "mitigate": mitigation.handle_mitigate,
     "prove": proofs.handle_prove,
+    "routes": route_work.handle_routes,
+    "scorer": route_scorers.handle_scorer,
+    "route_scores": route_scorers.handle_scores,
 }
 
 

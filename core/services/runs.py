@@ -18,7 +18,7 @@ from core.errors import UserError
 from core.faults import judge_run
 from core.plugins import kind, kinds
 from core.scorers import suggest
-from core.services import artefacts, checkpoints, datasets, jobs
+from core.services import artefacts, checkpoints, datasets, jobs, reachable
 from core.services.jobs import JobContext
 from core.services.views import KindForm, RowPreview, TokenPiece
 from core.settings import settings
@@ -35,6 +35,7 @@ from core.types import (
     Thresholds,
     TrainerState,
 )
+from db import routes as route_table
 from db import runs as table
 from db import samples as sample_table
 from db import signals as signal_table
@@ -96,8 +97,9 @@ def delete_run(run_id: int) -> None:
     if job is not None and job.state in ("running", "queued"):
         raise UserError(f"Run {run_id} is being worked on.", f"Job {job.id} is {job.state}.", "Cancel the job first.")
     with database().writing() as conn:
+        texts = route_table.artefacts_of_run(conn, run_id)
         unused = table.delete_run(conn, run_id)
-    artefacts.remove(unused)
+    artefacts.remove([*unused, *texts])
 
 
 # ------------------------------------------------------------------------------------------------- what is asked
@@ -462,16 +464,18 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
         signals = with_facts(conn, run, signals_of(conn, run, hashes))
         facts = sample_table.order(conn, run.spec.dataset_id)
+        reached, reached_values = reachable.columns_for(conn, run, hashes)
     known = facts_of(run)
     found = judge(run.spec, signals, thresholds, known)
     derived = SignalTable(signals.keys, found.columns)
+    values = {**found.columns, **reached_values}
     columns: dict[str, Any] = {"status": found.status, "cause": found.cause, "stage": facts["stage"]}
     columns["source"] = facts["source"]
     columns |= {"study_cause": found.study} if run.spec.paper_mode else {}
-    declared = columns_of(run.spec)
+    declared = (*columns_of(run.spec), *reached)
     for column in declared:
         if column.name not in columns:
-            columns[column.name] = found.columns.get(column.name, np.full(len(hashes), np.nan))
+            columns[column.name] = values.get(column.name, np.full(len(hashes), np.nan))
     summary = dict(run.summary) | summarise(found.status, signals) | {"causes": found.judged_by}
     summary["faults"] = [finding.as_dict() for finding in judge_run(derived, known, found.status)]
     judged = replace(run, columns=declared, thresholds=thresholds, state="judged", summary=summary)

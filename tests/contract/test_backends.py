@@ -73,6 +73,34 @@ def test_generations_come_in_order_and_equal_one_by_one(backend):
         assert not np.isin(found.tokens[:-1], backend.stop_ids).any()
 
 
+def test_draws_that_share_a_prompt_equal_one_by_one(backend):
+    """Equal prompts are read once; what is drawn from them must not know."""
+    rng = np.random.default_rng(2)
+    few = [rng.integers(3, VOCAB, n) for n in (1, 2, 12, 19)]
+    prompts = [few[i] for i in (0, 2, 1, 2, 3, 2, 2, 0, 1, 3, 2)]
+    decodings = [Decoding([0.0, 1.0, 0.7][i % 3], 20, i, [1.0, 0.6][i % 2]) for i in range(len(prompts))]
+    together = backend.generate(prompts, decodings, backend.stop_ids)
+    for prompt, decoding, found in zip(prompts, decodings, together, strict=True):
+        (alone,) = backend.generate([prompt], [decoding], backend.stop_ids)
+        assert np.array_equal(found.tokens, alone.tokens)
+
+
+def test_top_p_draws_among_the_most_likely_only(backend, model):
+    prompt = np.array([5, 9, 17])
+    with torch.no_grad():
+        chances = model(input_ids=torch.from_numpy(prompt)[None]).logits[0, -1].double().softmax(-1).numpy()
+    order = np.argsort(-chances)
+    for top_p in (0.3, 0.8):
+        allowed = order[: np.searchsorted(np.cumsum(chances[order]), top_p) + 1]
+        wide = backend.generate([prompt] * 400, [Decoding(1.0, 1, i) for i in range(400)], ())
+        drawn = backend.generate([prompt] * 400, [Decoding(1.0, 1, i, top_p) for i in range(400)], ())
+        tokens = [int(g.tokens[0]) for g in drawn]
+        assert set(tokens) <= set(allowed.tolist()) < {int(g.tokens[0]) for g in wide}
+        shares = chances[allowed] / chances[allowed].sum()
+        counts = np.array([tokens.count(a) for a in allowed])
+        assert np.abs(counts / 400 - shares).max() < 4 * np.sqrt(0.25 / 400)
+
+
 def test_a_backend_says_what_it_is(backend):
     assert backend.stop_ids == (1, 2)
     assert (backend.context_length, backend.vocab_size) == (64, VOCAB)

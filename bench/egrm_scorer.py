@@ -1,0 +1,131 @@
+"""The scorer on labelled paths of GSM8K: four models' solutions, split by question, the source hidden.
+
+    python -m bench.egrm_scorer --data example_model_solutions.jsonl [--seeds 5] [--embeddings FILE.npz]
+
+Five folds by question: every question is scored by a scorer that never saw it, and the other folds' early stopping did
+not see it either. Compared on the same questions: majority vote, the best single source, preferring the shorter path,
+the hybrid objective and each half of it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench._machine import machine, versions
+from bench.egrm import interval
+from core.egrm.preferences import read_labelled, records
+from core.egrm.scorer import Labelled, ScorerSettings, batch_inputs, metrics, train_inputs
+from core.egrm.stats import bootstrap_mean
+
+FOLDS = 5
+VARIANTS = {"hybrid": {}, "huber_alone": {"alpha": 0.0}, "hinge_alone": {"alpha": 1.0}}
+INPUTS = {
+    "all": {},
+    "without_embeddings": {"embeddings": False},
+    "without_agreement": {"agreement": False},
+    "without_arithmetic": {"arithmetic": False},
+    "embeddings_alone": {"agreement": False, "arithmetic": False, "form": False},
+}
+
+
+def vectors(path: Path | None, texts: list[str]) -> dict[str, np.ndarray]:
+    """Text to vector, from the default encoder; kept in ``path`` for the next run."""
+    if path is not None and path.exists():
+        found = np.load(path)
+        held = dict(zip(found["texts"].tolist(), found["vectors"], strict=True))
+        if all(t in held for t in texts):
+            return held
+    from core.plugins import kind
+
+    encoder = kind("encoders", "sentence_transformer").open("", "auto")
+    made = encoder.encode(texts)
+    if path is not None:
+        np.savez(path, texts=np.array(texts), vectors=made)
+    return dict(zip(texts, made, strict=True))
+
+
+def folded(data: list[Labelled], rows: list[np.ndarray], settings: ScorerSettings) -> list[np.ndarray]:
+    """Scores of every question by a scorer that never saw it."""
+    place = np.random.default_rng(settings.seed).permutation(len(data)) % FOLDS
+    scores: list[np.ndarray] = [np.empty(0)] * len(data)
+    for fold in range(FOLDS):
+        seen = np.flatnonzero(place != fold)
+        scorer = train_inputs([data[i] for i in seen], [rows[i] for i in seen], settings)
+        for i in np.flatnonzero(place == fold):
+            scores[i] = scorer.score_inputs(rows[i])
+    return scores
+
+
+def hits(data: list[Labelled], scores: list[np.ndarray]) -> np.ndarray:
+    return np.array([d.labels[int(np.argmax(s))] for d, s in zip(data, scores, strict=True)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--embeddings", type=Path, help="file that holds the embeddings, made where it is missing")
+    parser.add_argument("--no-embeddings", action="store_true")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--inputs", nargs="*", default=["all", "without_embeddings"], choices=list(INPUTS))
+    parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "egrm_scorer.json"))
+    options = parser.parse_args()
+    data = read_labelled(options.data, "numeric").data
+    raw = [row for _, row in records(options.data)]
+    sources = [k for k, v in raw[0].items() if isinstance(v, dict)]
+    right = np.array([[float(row[s]["is_correct"]) for s in sources] for row in raw])
+    best = int(right.mean(0).argmax())
+    agree = np.array([[p.key for p in d.paths] for d in data], dtype=object)
+    counts = np.array([[list(row).count(k) for k in row] for row in agree])
+    # Expected accuracy of a vote that settles ties at random; and the share of questions where there is one to settle.
+    vote = np.array([right[i][counts[i] == counts[i].max()].mean() for i in range(len(data))])
+    tied = np.mean([len(set(agree[i][counts[i] == counts[i].max()])) > 1 for i in range(len(data))])
+    figures: dict[str, Any] = {
+        "questions": len(data),
+        "majority_vote_ties_at_random": round(float(vote.mean()), 4),
+        "tied": round(float(tied), 4),
+        "best_single_source": {"name": sources[best], "accuracy": round(float(right[:, best].mean()), 4)},
+        "oracle": round(float(right.max(1).mean()), 4),
+    }
+    encode = None
+    if not options.no_embeddings:
+        texts = dict.fromkeys(t for d in data for t in (d.question, *(p.text for p in d.paths),
+                                                        *(p.raw or "" for p in d.paths)))  # fmt: skip
+        held = vectors(options.embeddings, list(texts))
+        encode = lambda asked: np.stack([held[t] for t in asked])  # noqa: E731
+    for name in options.inputs:
+        base = ScorerSettings(**INPUTS[name])
+        if base.embeddings and encode is None:
+            continue
+        rows = batch_inputs([(d.question, d.paths) for d in data], encode if base.embeddings else None, base.columns)
+        for variant, changes in VARIANTS.items() if name == options.inputs[0] else [("hybrid", {})]:
+            per_seed = []
+            for seed in range(options.seeds):
+                settings = replace(base, seed=seed, **changes)
+                scores = folded(data, rows, settings)
+                found = metrics(data, scores)
+                gain = bootstrap_mean(hits(data, scores) - right[:, best])
+                per_seed.append(
+                    {"best_of_k": found["best_of_k"]["value"], "weighted": found["weighted"]["value"],
+                     "pairwise": found["pairwise"]["value"], "pairwise_shorter": found["pairwise_shorter"]["value"],
+                     "auroc": found["auroc"], "ece": found["ece"], "length_correlation": found["length_correlation"],
+                     "over_best_source": gain.value, "over_best_source_low": gain.low,
+                     "over_best_source_high": gain.high, "pairwise_low": found["pairwise"]["low"],
+                     "pairwise_high": found["pairwise"]["high"]}
+                )  # fmt: skip
+                print(name, variant, seed, {k: round(v, 4) for k, v in per_seed[-1].items()}, flush=True)
+            figures[f"{name}/{variant}"] = {k: interval([p[k] for p in per_seed]) for k in per_seed[0]}
+    result = {"case": {"data": options.data.name, "folds": FOLDS, "seeds": options.seeds}, "machine": machine(),
+              "versions": versions(("torch", "sentence-transformers")), "figures": figures}  # fmt: skip
+    out = Path(options.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,336 @@
+"""Both routes of one item, generated once and kept: M direct answers, K chains of thought, and what they cost.
+
+Nothing is decided here. Which route an item takes, which answers are the same and which path is chosen is replayed
+afterwards from what this yields (``replay.py``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from core.backends._base import ScoreRow
+from core.egrm.answers import extract, options_of
+from core.egrm.settings import RouteSettings
+from core.errors import UserError
+from core.rendering import prompt_ids, render_chat
+from core.tokenizers import chat_template
+from core.types import Decoding, Generation, Message, Sample, Shape
+
+# Items of a chunk: what a stopped run loses at most. All draws of a chunk are generated together.
+CHUNK = {"cpu": 8, "cuda": 64}
+_FIELD = re.compile(r"\{(question|a|b)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One item.
+
+    Attributes:
+        key: identity of its content; seeds depend on it.
+        text: what is asked; ``history`` are the turns before it.
+        gold: the right answer as the data has it, None where it has none.
+        pair: in judging mode the two replies, in an order that says nothing about which is better.
+        better: 0 or 1, the better reply; None where the data does not say.
+        group: subset, subject or difficulty, for breakdowns.
+        unusable: why it cannot be asked, else None.
+    """
+
+    key: str
+    text: str
+    gold: str | None = None
+    history: tuple[Message, ...] = ()
+    shape: Shape = "chat"
+    tools: str | None = None
+    pair: tuple[str, str] | None = None
+    better: int | None = None
+    group: str | None = None
+    unusable: str | None = None
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {"A": "A", "B": "B"} if self.pair else options_of(self.text)
+
+
+@dataclass(slots=True)
+class Said:
+    """One generated answer or path.
+
+    Attributes:
+        text: without the stop token. ``complete``: it ended by itself.
+        tokens: how many were generated, the stop token included.
+        swapped: in judging mode, whether the second reply stood first.
+        logp: mean log-probability per generated token at temperature 1, nats; NaN where no token was generated.
+        margin: mean over its tokens of the token's logit minus the best other one.
+        score: the scorer's; NaN where it was not scored.
+    """
+
+    text: str
+    complete: bool
+    tokens: int
+    decoding: Decoding
+    swapped: bool = False
+    logp: float = float("nan")
+    margin: float = float("nan")
+    score: float = float("nan")
+
+
+@dataclass(slots=True)
+class Record:
+    """Everything about one item, both routes.
+
+    Attributes:
+        refused: why it was not asked, else None; then there are no answers.
+        probe_prompt, path_prompt: prompt tokens read for direct answers and for paths; equal prompts count once.
+        probe_seconds, path_seconds: wall-clock time of the batch, shared out by generated tokens.
+    """
+
+    question: Question
+    probes: list[Said] = field(default_factory=list)
+    paths: list[Said] = field(default_factory=list)
+    probe_prompt: int = 0
+    path_prompt: int = 0
+    probe_seconds: float = 0.0
+    path_seconds: float = 0.0
+    refused: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def question_of(sample: Sample) -> Question:
+    """The sample's last assistant turn as an answer to the turn before it."""
+    at = max((i for i, m in enumerate(sample.messages) if m.role == "assistant"), default=-1)
+    before = sample.messages[:at] if at > 0 else ()
+    asked = before[-1] if before else None
+    why = None
+    if asked is None:
+        why = "the row has no question before its answer"
+    elif asked.role != "user":
+        why = f"the turn before the answer is a {asked.role} turn, not a question"
+    return Question(
+        key=sample.content_hash,
+        text=asked.content if asked is not None else sample.response,
+        gold=sample.messages[at].content if at >= 0 else None,
+        history=tuple(before[:-1]),
+        shape=sample.shape,
+        tools=sample.tools,
+        group=sample.stage or sample.source,
+        unusable=why,
+    )
+
+
+def seed_of(key: str, part: str, number: int, seed: int) -> int:
+    """A seed that depends on what is drawn and on nothing else."""
+    text = f"routes:{key}:{part}:{number}:{seed}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def filled(template: str, question: Question, swapped: bool = False) -> str:
+    """The template with the item in its fields; braces inside the item stay as they are."""
+    first, second = question.pair or ("", "")
+    values = {"question": question.text, "a": second if swapped else first, "b": first if swapped else second}
+    return _FIELD.sub(lambda m: values[m[1]], template)
+
+
+@dataclass(slots=True)
+class Prompts:
+    """Token ids of prompts, and what the chat template made necessary on the way."""
+
+    tokenizer: Any
+    system: str
+
+    def ids(self, question: Question, text: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """(l,) ids and notes.
+
+        Raises:
+            UserError: the template refuses the item even without a system turn.
+        """
+        if question.shape == "prompt_completion" and chat_template(self.tokenizer) is None:
+            whole = "".join(m.content for m in question.history) + (self.system and f"{self.system}\n\n") + text
+            return np.array(self.tokenizer(whole, verbose=False)["input_ids"], dtype=np.int64), ()
+        own = tuple(m for m in question.history if m.role == "system")
+        system = "\n\n".join(t for t in (self.system, *(m.content for m in own)) if t)
+        rest = (*(m for m in question.history if m.role != "system"), Message("user", text))
+        if not system:
+            return self._render(rest, question.tools), ()
+        try:
+            return self._render((Message("system", system), *rest), question.tools), ()
+        except UserError:
+            first = next(i for i, m in enumerate(rest) if m.role == "user")
+            folded = [*rest]
+            folded[first] = Message("user", f"{system}\n\n{rest[first].content}")
+            note = "The chat template takes no system turn: its text stands before the first question."
+            return self._render(tuple(folded), question.tools), (note,)
+
+    def _render(self, messages: tuple[Message, ...], tools: str | None) -> np.ndarray:
+        return np.array(prompt_ids(messages, self.tokenizer, tools=tools), dtype=np.int64)
+
+
+def stops_of(tokenizer: Any, backend: Any) -> tuple[int, ...]:
+    """What ends an answer: the model's own stop ids and the token with which its template ends a turn."""
+    stops = {int(i) for i in backend.stop_ids}
+    try:
+        rendered = render_chat((Message("user", "a"), Message("assistant", "b")), tokenizer)
+    except UserError:
+        return tuple(sorted(stops))
+    own = {int(rendered.ids[t.stop - 1]) for t in rendered.turns if t.has_stop_token}
+    return tuple(sorted(stops | own))
+
+
+def measure(
+    questions: Sequence[Question],
+    settings: RouteSettings,
+    backend: Any,
+    tokenizer: Any,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[list[Record]]:
+    """Records of the questions in their order, a chunk at a time; a chunk's size depends on nothing but the device."""
+    prompts = Prompts(tokenizer, settings.system)
+    stops = stops_of(tokenizer, backend)
+    size = CHUNK["cuda" if str(backend.device).startswith("cuda") else "cpu"]
+    for at in range(0, len(questions), size):
+        if stop():
+            return
+        yield _chunk(questions[at : at + size], settings, backend, prompts, stops)
+
+
+@dataclass(slots=True)
+class _Draw:
+    record: Record
+    prompt: np.ndarray
+    decoding: Decoding
+    swapped: bool
+
+
+def _chunk(
+    questions: Sequence[Question], settings: RouteSettings, backend: Any, prompts: Prompts, stops: tuple[int, ...]
+) -> list[Record]:
+    records = [Record(q) for q in questions]
+    probes: list[_Draw] = []
+    paths: list[_Draw] = []
+    for record in records:
+        try:
+            probe, path = _draws(record, settings, prompts)
+        except UserError as error:
+            record.refused = str(error)
+            continue
+        probes += probe
+        paths += path
+    _say(probes, backend, stops, "probe")
+    _say(paths, backend, stops, "path")
+    return records
+
+
+def _draws(record: Record, settings: RouteSettings, prompts: Prompts) -> tuple[list[_Draw], list[_Draw]]:
+    question = record.question
+    if question.unusable:
+        raise UserError(f"{question.unusable[0].upper()}{question.unusable[1:]}.")
+    found = []
+    for part, template, decodings in (
+        ("probe", settings.direct_prompt, settings.probe_decodings()),
+        ("path", settings.path_prompt, settings.path_decodings()),
+    ):
+        ids: dict[bool, np.ndarray] = {}
+        # With the order of the replies swapped in every second draw, a liking for one place cannot agree with itself.
+        for swapped in (False, True) if question.pair else (False,):
+            ids[swapped], notes = prompts.ids(question, filled(template, question, swapped))
+            record.notes = tuple(dict.fromkeys((*record.notes, *notes)))
+        used = [bool(question.pair) and i % 2 == 1 for i in range(len(decodings))]
+        setattr(record, f"{part}_prompt", sum(len(ids[s]) for s in set(used)))
+        found.append(
+            [
+                _Draw(record, ids[s], replace(d, seed=seed_of(question.key, part, i, settings.seed)), s)
+                for i, (d, s) in enumerate(zip(decodings, used, strict=True))
+            ]
+        )
+    return found[0], found[1]
+
+
+def _say(draws: list[_Draw], backend: Any, stops: tuple[int, ...], part: str) -> None:
+    """Generates all draws in one call and hangs them on their records."""
+    if not draws:
+        return
+    begun = time.perf_counter()
+    made = backend.generate([d.prompt for d in draws], [d.decoding for d in draws], stops)
+    seconds = time.perf_counter() - begun
+    scored = backend.score([_row(d.prompt, g) for d, g in zip(draws, made, strict=True)])
+    total = sum(len(g.tokens) for g in made)
+    for draw, generation, scores in zip(draws, made, scored, strict=True):
+        n = len(generation.tokens)
+        said = Said(generation.text.strip(), generation.stopped, n, draw.decoding, draw.swapped)
+        if n:
+            said.logp = float(scores.logprobs.mean())
+            said.margin = float(scores.margin.mean())
+        getattr(draw.record, f"{part}s").append(said)
+        spent = getattr(draw.record, f"{part}_seconds") + (seconds * n / total if total else 0.0)
+        setattr(draw.record, f"{part}_seconds", spent)
+
+
+def _row(prompt: np.ndarray, generation: Generation) -> ScoreRow:
+    ids = np.concatenate([prompt, generation.tokens])
+    return ScoreRow(ids, np.arange(len(prompt), len(ids)))
+
+
+# ------------------------------------------------------------------------------------------------ what is kept
+
+
+def compact(record: Record) -> dict[str, Any]:
+    """What replay reads of a record, JSON-able and small: answers and numbers without the texts."""
+    question = record.question
+    return {
+        "key": question.key,
+        "gold": None if question.gold is None else extract(question.gold, True).raw,
+        "better": question.better,
+        "pair": question.pair is not None,
+        "group": question.group,
+        "options": question.options,
+        "refused": record.refused,
+        "notes": list(record.notes),
+        "prompt": [record.probe_prompt, record.path_prompt],
+        "seconds": [round(record.probe_seconds, 4), round(record.path_seconds, 4)],
+        "probes": [_compact(s) for s in record.probes],
+        "paths": [_compact(s) for s in record.paths],
+    }
+
+
+def _compact(said: Said) -> dict[str, Any]:
+    answer = extract(said.text, said.complete)
+    return {
+        "raw": answer.raw,
+        "how": answer.how,
+        "failure": answer.failure,
+        "tokens": said.tokens,
+        "cut": not said.complete,
+        "swapped": said.swapped,
+        "temperature": said.decoding.temperature,
+        "logp": _known(said.logp),
+        "margin": _known(said.margin),
+        "score": _known(said.score),
+    }
+
+
+def _known(value: float) -> float | None:
+    return round(value, 6) if np.isfinite(value) else None
+
+
+def texts(record: Record) -> Mapping[str, Any]:
+    """What only a person reads of a record: the item and every generated text with its settings."""
+    question = record.question
+
+    def said(s: Said) -> dict[str, Any]:
+        return {"text": s.text, "temperature": s.decoding.temperature, "top_p": s.decoding.top_p,
+                "seed": s.decoding.seed}  # fmt: skip
+
+    return {
+        "question": question.text,
+        "history": [[m.role, m.content] for m in question.history],
+        "gold": question.gold,
+        "pair": list(question.pair) if question.pair else None,
+        "probes": [said(s) for s in record.probes],
+        "paths": [said(s) for s in record.paths],
+    }

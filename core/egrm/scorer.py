@@ -1,0 +1,414 @@
+"""The discriminative scorer S(question, path, answer) in [0, 1]: a light head over embeddings and features.
+
+Trained with L = (1 − α)·Huber_δ(S − y) + α·mean over pairs of one question of max(0, margin − (S(r⁺) − S(r⁻)))
+(arXiv 2604.10072 as its code writes it, α = 0.3). The published δ = 1 is plain squared error here, because scores and
+labels lie in [0, 1]; the default is 0.2. Shapes: ``q`` questions, ``k`` paths of a question (padded), ``f`` inputs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.egrm.features import GROUPS, NAMES, Path, features
+from core.egrm.replay import choose
+from core.egrm.stats import Interval, auroc, average_ranks, brier, calibration_error, wilson
+from core.errors import UserError
+from core.types import digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Texts to (n, d) float32 vectors.
+Encode = Callable[[Sequence[str]], np.ndarray]
+FORMAT = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One question with paths of known quality: ``labels`` in [0, 1], 1 is right. ``source`` is never an input."""
+
+    question: str
+    paths: tuple[Path, ...]
+    labels: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerSettings:
+    """Settings of one training.
+
+    Attributes:
+        alpha, delta, margin: of the loss. 0 and 1 for ``alpha`` are each half alone.
+        agreement, arithmetic, form, embeddings: which inputs the head sees.
+        hidden: width of the hidden layer; ``bottleneck``: of the projection of the embeddings.
+        lr, weight_decay, dropout, epochs, patience, batch: of AdamW over whole questions.
+        held_out: share of questions kept for early stopping, on pairwise accuracy.
+        seed: of split, initial weights and order.
+    """
+
+    alpha: float = 0.3
+    delta: float = 0.2
+    margin: float = 0.1
+    agreement: bool = True
+    arithmetic: bool = True
+    form: bool = True
+    embeddings: bool = True
+    hidden: int = 48
+    bottleneck: int = 16
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    dropout: float = 0.2
+    epochs: int = 120
+    patience: int = 20
+    batch: int = 64
+    held_out: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("alpha", 0, 1), ("delta", 0.001, 10), ("margin", 0, 1), ("held_out", 0.01, 0.9)):
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"{name}={getattr(self, name)!r} is out of range.", f"It lies in {low} to {high}.")
+        if not (self.agreement or self.arithmetic or self.form or self.embeddings):
+            raise UserError("The scorer has no input.", "All groups of inputs are switched off.", "Switch one on.")
+
+    @property
+    def columns(self) -> list[int]:
+        """Which columns of ``features`` are inputs."""
+        names = {n for group in GROUPS if getattr(self, group) for n in GROUPS[group]}
+        return [i for i, n in enumerate(NAMES) if n in names]
+
+
+def data_hash(data: Sequence[Labelled]) -> str:
+    """SHA-256 of the training data in its order."""
+    return digest([[d.question, [[p.text, p.raw, p.key] for p in d.paths], list(d.labels)] for d in data])
+
+
+def inputs(question: str, paths: Sequence[Path], encode: Encode | None, columns: Sequence[int]) -> np.ndarray:
+    """(k, f) of one question; see ``batch_inputs``."""
+    return batch_inputs([(question, paths)], encode, columns)[0]
+
+
+def batch_inputs(
+    asked: Sequence[tuple[str, Sequence[Path]]], encode: Encode | None, columns: Sequence[int]
+) -> list[np.ndarray]:
+    """Inputs of the head for each question: its features, then embeddings of path, answer, and question ⊙ path.
+
+    All texts are encoded in one call, equal ones once.
+    """
+    numeric = [features(q, paths)[:, list(columns)] for q, paths in asked]
+    if encode is None:
+        return numeric
+    texts = dict.fromkeys(t for q, paths in asked for t in (q, *(p.text for p in paths), *(p.raw or "" for p in paths)))
+    places = {t: i for i, t in enumerate(texts)}
+    vectors = np.asarray(encode(list(texts)), dtype=np.float64)
+    out = []
+    for (q, paths), columns_of in zip(asked, numeric, strict=True):
+        e_q = vectors[places[q]]
+        e_p = vectors[[places[p.text] for p in paths]]
+        e_a = vectors[[places[p.raw or ""] for p in paths]]
+        out.append(np.concatenate([columns_of, e_p, e_a, e_q[None] * e_p], axis=1))
+    return out
+
+
+class Scorer:
+    """A trained head.
+
+    Attributes:
+        settings: of its training. ``encoder``: name of the encoder its embeddings come from, empty for none.
+        facts: ``data_hash``, ``metrics`` on held-out questions, counts; JSON-able.
+    """
+
+    def __init__(
+        self, settings: ScorerSettings, encoder: str, weights: Mapping[str, Tensor], facts: Mapping[str, Any]
+    ) -> None:
+        self.settings, self.encoder, self.facts = settings, encoder, dict(facts)
+        self._weights = dict(weights)
+
+    def score_inputs(self, x: np.ndarray) -> np.ndarray:
+        """(n,) scores in [0, 1] of inputs (n, f)."""
+        import torch
+
+        with torch.no_grad():
+            values = torch.from_numpy(np.asarray(x, dtype=np.float32))
+            return torch.sigmoid(_head(self._weights, values, len(self.settings.columns))).numpy().astype(np.float64)
+
+    def score(self, asked: Sequence[tuple[str, Sequence[Path]]], encode: Encode | None) -> list[np.ndarray]:
+        """(k,) scores of each question's paths; they depend on the question's own paths only."""
+        if self.settings.embeddings and encode is None:
+            raise UserError(
+                "This scorer reads embeddings, and no sentence encoder is at hand.",
+                f"It was trained with the encoder {self.encoder!r}.",
+                "Install that encoder, or train a scorer without embeddings.",
+            )
+        used = encode if self.settings.embeddings else None
+        found = batch_inputs(asked, used, self.settings.columns)
+        return [self.score_inputs(x) for x in found]
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file; settings and facts stand in its metadata."""
+        from safetensors.torch import save
+
+        metadata = {
+            "lacuna_scorer": FORMAT,
+            "settings": json.dumps(asdict(self.settings)),
+            "encoder": self.encoder,
+            "facts": json.dumps(self.facts),
+        }
+        return save(self._weights, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: FilePath) -> Scorer:
+        """Raises UserError where the file is no scorer of this version."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path.name} cannot be read as a scorer.", str(error)[:300], "Train it again.") from error
+        if metadata.get("lacuna_scorer") != FORMAT:
+            raise UserError(f"{path.name} is not a scorer of this version.", "", "Train it again.")
+        known = {f.name for f in fields(ScorerSettings)}
+        settings = {k: v for k, v in json.loads(metadata["settings"]).items() if k in known}
+        return cls(ScorerSettings(**settings), metadata["encoder"], weights, json.loads(metadata["facts"]))
+
+
+def _head(w: Mapping[str, Tensor], x: Tensor, numeric: int, dropout: float = 0.0, training: bool = False) -> Tensor:
+    """(..., f) to (...) logits: standardised features and the projected embeddings through one hidden layer."""
+    import torch
+    from torch.nn.functional import dropout as drop
+
+    x = (x - w["mean"]) / w["std"]
+    parts = [x[..., :numeric]]
+    if "project" in w:
+        parts.append(torch.tanh(drop(x[..., numeric:], dropout, training) @ w["project"]))
+    h = torch.relu(torch.cat(parts, dim=-1) @ w["w1"] + w["b1"])
+    return (drop(h, dropout, training) @ w["w2"])[..., 0] + w["b2"]
+
+
+def loss(
+    scores: Tensor, labels: Tensor, mask: Tensor, alpha: float, delta: float, margin: float
+) -> Tensor:  # shapes: (q, k)
+    """The objective over padded questions; ``mask`` is True where there is a path.
+
+    Huber: e²/2 up to δ, then δ(|e| − δ/2), mean over paths. Hinge: mean over all pairs of one question with different
+    labels; questions without such a pair add nothing.
+    """
+    import torch
+
+    e = (scores - labels).abs()
+    huber = torch.where(e <= delta, e * e / 2, delta * (e - delta / 2))[mask].mean()
+    better = (labels[:, :, None] > labels[:, None, :]) & mask[:, :, None] & mask[:, None, :]
+    gap = (scores[:, :, None] - scores[:, None, :])[better]
+    hinge = torch.relu(margin - gap).mean() if gap.numel() else scores.sum() * 0
+    return (1 - alpha) * huber + alpha * hinge
+
+
+def train(
+    data: Sequence[Labelled],
+    settings: ScorerSettings,
+    encode: Encode | None = None,
+    encoder: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> Scorer:
+    """A scorer, early-stopped and measured on questions it was not trained on.
+
+    Raises:
+        UserError: too few questions, or no question with both right and wrong paths.
+    """
+    if settings.embeddings and encode is None:
+        raise UserError("Embeddings are switched on, and no sentence encoder is at hand.", "", "Switch them off.")
+    mixed = sum(max(d.labels) > min(d.labels) for d in data if d.labels)
+    if len(data) < 20 or mixed < 10:
+        raise UserError(
+            f"{len(data)} questions, {mixed} of them with both right and wrong paths, are too few to train a scorer.",
+            "At least 20 questions and 10 mixed ones are needed, some of them held out.",
+            "Run the routes on more items, or import labelled paths.",
+        )
+    used = encode if settings.embeddings else None
+    rows = batch_inputs([(d.question, d.paths) for d in data], used, settings.columns)
+    return train_inputs(data, rows, settings, encoder if used else "", progress)
+
+
+def train_inputs(
+    data: Sequence[Labelled],
+    rows: Sequence[np.ndarray],
+    settings: ScorerSettings,
+    encoder: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> Scorer:
+    """As ``train``, from inputs computed before: one (k, f) array for each question."""
+    import torch
+
+    rng = np.random.default_rng(settings.seed)
+    order = rng.permutation(len(data))
+    held = order[: max(1, round(settings.held_out * len(data)))]
+    kept = order[len(held) :]
+    x, y, mask = _padded(rows, [d.labels for d in data])
+    seen = x[kept][mask[kept]]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        w = _fresh(seen, len(settings.columns), settings)
+        fitted = [t.requires_grad_(True) for name, t in w.items() if name not in ("mean", "std")]
+        optimiser = torch.optim.AdamW(fitted, lr=settings.lr, weight_decay=settings.weight_decay)
+        best: tuple[float, int, dict[str, Tensor]] = (-math.inf, 0, {})
+        for epoch in range(settings.epochs):
+            if progress is not None:
+                progress(epoch, settings.epochs)
+            shuffled = rng.permutation(kept)
+            for at in range(0, len(shuffled), settings.batch):
+                rows_at = torch.from_numpy(shuffled[at : at + settings.batch])
+                logits = _head(w, x[rows_at], len(settings.columns), settings.dropout, True)
+                cost = loss(
+                    torch.sigmoid(logits), y[rows_at], mask[rows_at], settings.alpha, settings.delta, settings.margin
+                )
+                optimiser.zero_grad()
+                cost.backward()
+                optimiser.step()
+            value = _held_value(w, x[held], y[held], mask[held], len(settings.columns))
+            if value > best[0] + 1e-6:
+                best = (value, epoch, {k: v.detach().clone() for k, v in w.items()})
+            elif epoch - best[1] >= settings.patience:
+                break
+    scorer = Scorer(settings, encoder, best[2], {})
+    scores = [scorer.score_inputs(rows[i]) for i in held]
+    scorer.facts = {
+        "data_hash": data_hash(data),
+        "questions": len(data),
+        "paths": sum(len(d.paths) for d in data),
+        "held_out_questions": len(held),
+        "epochs": best[1] + 1,
+        "metrics": metrics([data[i] for i in held], scores),
+    }
+    return scorer
+
+
+def _held_value(w: Mapping[str, Tensor], x: Tensor, y: Tensor, mask: Tensor, numeric: int) -> float:
+    """Pairwise accuracy on held-out questions; where none is mixed, minus the squared error."""
+    import torch
+
+    with torch.no_grad():
+        scores = torch.sigmoid(_head(w, x, numeric))
+    better = (y[:, :, None] > y[:, None, :]) & mask[:, :, None] & mask[:, None, :]
+    gap = (scores[:, :, None] - scores[:, None, :])[better]
+    if gap.numel():
+        return float(((gap > 0).float() + 0.5 * (gap == 0).float()).mean())
+    return -float(((scores - y)[mask] ** 2).mean())
+
+
+def _padded(rows: Sequence[np.ndarray], labels: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor, Tensor]:
+    import torch
+
+    k = max(len(r) for r in rows)
+    x = torch.zeros(len(rows), k, rows[0].shape[1])
+    y, mask = torch.zeros(len(rows), k), torch.zeros(len(rows), k, dtype=torch.bool)
+    for i, (row, own) in enumerate(zip(rows, labels, strict=True)):
+        x[i, : len(row)] = torch.from_numpy(np.asarray(row, dtype=np.float32))
+        y[i, : len(row)] = torch.tensor(own, dtype=torch.float32)
+        mask[i, : len(row)] = True
+    return x, y, mask
+
+
+def _fresh(seen: Tensor, numeric: int, settings: ScorerSettings) -> dict[str, Tensor]:
+    import torch
+
+    f = seen.shape[1]
+    w = {"mean": seen.mean(0), "std": seen.std(0, correction=0).clamp(min=1e-6)}
+    width = numeric
+    if f > numeric:
+        w["project"] = torch.randn(f - numeric, settings.bottleneck) / math.sqrt(f - numeric)
+        width += settings.bottleneck
+    w["w1"] = torch.randn(width, settings.hidden) * math.sqrt(2 / max(width, 1))
+    w["b1"] = torch.zeros(settings.hidden)
+    w["w2"] = torch.randn(settings.hidden, 1) / math.sqrt(settings.hidden)
+    w["b2"] = torch.zeros(())
+    return w
+
+
+# ------------------------------------------------------------------------------------------------------ measuring
+
+
+def pairwise(data: Sequence[Labelled], scores: Sequence[np.ndarray]) -> tuple[float, int]:
+    """(pairs won, ties half; pairs) over all pairs of one question with different labels."""
+    won, pairs = 0.0, 0
+    for d, s in zip(data, scores, strict=True):
+        y = np.array(d.labels)
+        better = y[:, None] > y[None, :]
+        gap = s[:, None] - s[None, :]
+        won += float((gap[better] > 0).sum() + 0.5 * (gap[better] == 0).sum())
+        pairs += int(better.sum())
+    return won, pairs
+
+
+def metrics(data: Sequence[Labelled], scores: Sequence[np.ndarray]) -> dict[str, Any]:
+    """What a scorer is worth on these questions, beside the baselines it has to beat.
+
+    ``pairwise`` has a bootstrap interval over questions, since the pairs of one question hang together. ``best_of_k``,
+    ``vote``, ``weighted``, ``oracle`` are shares of questions answered right; a label from 0.5 up counts as right.
+    """
+    if not data:
+        return {}
+    per = [pairwise([d], [s]) for d, s in zip(data, scores, strict=True)]
+    short = [np.array([-float(len(p.text)) for p in d.paths]) for d in data]
+    length = [pairwise([d], [s]) for d, s in zip(data, short, strict=True)]
+    flat = np.concatenate(list(scores))
+    labels = np.concatenate([np.array(d.labels) for d in data])
+    right = labels >= 0.5
+    sizes = np.concatenate([[len(p.text) for p in d.paths] for d in data])
+    found: dict[str, Any] = {
+        "questions": len(data),
+        "pairs": sum(n for _, n in per),
+        "pairwise": _ratio(per),
+        "pairwise_shorter": _ratio(length),
+        "auroc": _plain(auroc(flat, right)),
+        "brier": _plain(brier(flat, right)),
+        "ece": _plain(calibration_error(np.round(flat, 1), right)),
+        "length_correlation": _plain(_correlation(flat, sizes)),
+        "histogram": _histogram(flat, right),
+        "oracle": _interval(wilson(sum(max(d.labels) >= 0.5 for d in data), len(data))),
+    }
+    none = np.full(max(len(d.paths) for d in data), np.nan)
+    for name, how in (("best_of_k", "scorer"), ("vote", "vote"), ("weighted", "weighted")):
+        chosen = [choose([p.key for p in d.paths], s, none, how) for d, s in zip(data, scores, strict=True)]
+        hits = sum(d.labels[c] >= 0.5 for d, c in zip(data, chosen, strict=True))
+        found[name] = _interval(wilson(hits, len(data)))
+    return found
+
+
+def _ratio(per: Sequence[tuple[float, int]], draws: int = 1000) -> dict[str, Any]:
+    won, pairs = np.array([w for w, _ in per]), np.array([n for _, n in per], dtype=np.float64)
+    if not pairs.sum():
+        return {"value": None, "low": None, "high": None, "n": 0}
+    rng = np.random.default_rng(0)
+    picked = rng.integers(0, len(won), (draws, len(won)))
+    below = pairs[picked].sum(1)
+    low, high = np.quantile(won[picked].sum(1)[below > 0] / below[below > 0], [0.025, 0.975])
+    return {"value": float(won.sum() / pairs.sum()), "low": float(low), "high": float(high), "n": int(pairs.sum())}
+
+
+def _interval(found: Interval) -> dict[str, Any]:
+    return {"value": _plain(found.value), "low": found.low, "high": found.high, "n": found.n}
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's; NaN where either is constant."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    return float(np.corrcoef(average_ranks(a), average_ranks(b))[0, 1])
+
+
+def _histogram(scores: np.ndarray, right: np.ndarray) -> list[list[int]]:
+    """Ten bins of the score: [wrong, right] in each."""
+    place = np.minimum((scores * 10).astype(int), 9)
+    return [[int(((place == i) & ~right).sum()), int(((place == i) & right).sum())] for i in range(10)]

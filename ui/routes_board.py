@@ -1,0 +1,354 @@
+"""A routes run as a whole: sliders, policies, split, curve, calibration, lists. Replayed; no model runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from core.services import route_board, routes
+from core.services.route_board import Board, Choice
+from core.services.routes import RoutesRun
+from ui import cached, charts, markup, routes_charts, state
+from ui.markup import Node, node
+
+_TILES = ("direct_m", "path_1", "path_vote", "path_k", "egrm")
+_STYLE = """
+.lac-pol {display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .7rem}
+.lac-card {border: 1px solid rgba(128,140,152,.35); border-radius: .3rem; padding: .55rem .8rem .6rem}
+.lac-own {border-color: #C0791B; border-width: 2px}
+.lac-n {font-size: .9rem; opacity: .85} .lac-b {font-size: 1.75rem; font-weight: 600; line-height: 1.25;
+  font-variant-numeric: tabular-nums} .lac-s {font-size: .85rem; opacity: .78; font-variant-numeric: tabular-nums}
+"""
+
+
+@st.fragment
+def draw(found: RoutesRun) -> None:
+    """The sliders and everything that follows from them."""
+    scored = route_board.is_scored(found.id)
+    choice = _sliders(found, scored)
+    board = cached.board(found, choice)
+    _hygiene(found, board)
+    if not board.n:
+        st.info("No item has been answered yet.", icon=":material/info:")
+        return
+    if not board.judged:
+        st.warning(
+            "No item has a gold answer of this form, so nothing can be called right or wrong. "
+            "Choose another way to compare answers.",
+            icon=":material/warning:",
+        )
+        return
+    _policies(board)
+    left, right = st.columns(2)
+    with left, st.container(border=True):
+        st.markdown("**How far direct answers agree**")
+        figure = routes_charts.levels(board.levels, choice.wanted, choice.m)
+        st.plotly_chart(figure, config=charts.CONFIG, key=state.key("routes", "levels"), alt=_LEVELS)
+    with right, st.container(border=True):
+        st.markdown("**Accuracy against cost**")
+        figure = routes_charts.curve(board.curve, board.policies, choice.wanted)
+        st.plotly_chart(figure, config=charts.CONFIG, key=state.key("routes", "curve"), alt=_CURVE)
+    _lists(found, board)
+    _details(board, choice)
+
+
+_LEVELS = "Items by number of direct answers that agree, right and wrong; the table under Calibration has the numbers"
+_CURVE = "Accuracy against generated tokens at each tau; the table under Calibration and cost has the numbers"
+
+
+def _key(found: RoutesRun, name: str) -> str:
+    return state.key("routes", found.id, name)
+
+
+def _sliders(found: RoutesRun, scored: bool) -> Choice:
+    start = route_board.choice(found, {})
+    one, two, three, four = st.columns([3.2, 1.5, 1.5, 2.4], vertical_alignment="bottom")
+    s = found.settings
+    m = two.slider("Direct answers used", 1, s.m, s.m, key=_key(found, "m")) if s.m > 1 else 1
+    k = three.slider("Paths used", 1, s.k, s.k, key=_key(found, "k")) if s.k > 1 else 1
+    wanted = one.select_slider(
+        "Short route from this many agreeing answers on (τ)",
+        range(1, m + 2),
+        value=min(start.wanted, m + 1),
+        format_func=lambda v: f"{v} of {m} (τ = {v / m:.2g})" if v <= m else "never",
+        key=_key(found, f"tau{m}"),
+        help=f"With {m} answers τ has {m} settings that differ; everything between two of them is the same.",
+    )
+    names = [n for n in routes.WAYS["choose"] if scored or n not in ("scorer", "weighted")]
+    choose = four.selectbox(
+        "The long route takes",
+        names,
+        index=names.index(start.choose),
+        format_func=routes.WAYS["choose"].__getitem__,
+        key=_key(found, f"choose{scored}"),
+        help=None if scored else "Score the paths with a scorer to choose by score.",
+    )
+    normaliser, strict = start.normaliser, start.strict
+    if found.mode == "answering":
+        left, right = st.columns([3, 3], vertical_alignment="center")
+        ways = list(routes.WAYS["normaliser"])
+        normaliser = left.selectbox(
+            "Two answers are the same by",
+            ways,
+            index=ways.index(start.normaliser),
+            format_func=routes.WAYS["normaliser"].__getitem__,
+            key=_key(found, "normaliser"),
+        )
+        strict = right.checkbox(
+            "Only announced answers count (“Answer: …”, “#### …”, a box)",
+            value=start.strict,
+            key=_key(found, "strict"),
+        )
+    return Choice(int(wanted), int(m), int(k), normaliser, bool(strict), choose)
+
+
+def _hygiene(found: RoutesRun, board: Board) -> None:
+    """What could not be asked or read: always shown, so that no number hides it."""
+    lines = []
+    for part, word in (("probes", "direct answers"), ("paths", "chains of thought")):
+        seen: Mapping[str, Any] = board.hygiene[part]
+        n, failed = seen["texts"], sum(seen["failures"].values())
+        why = ", ".join(f"{c:,} {w}" for w, c in sorted(seen["failures"].items(), key=lambda x: -x[1]))
+        lines.append(
+            f"{failed:,} of {n:,} {word} could not be read" + (f" ({why})" if why else "")
+            + f"; {seen['cut']:,} were cut at the limit; {seen['unannounced']:,} were taken from the last line."
+        )  # fmt: skip
+    for reason, n in board.refused.items():
+        lines.append(f"{n:,} items were not asked: {reason}")
+    lines += [f"{n:,} items: {note}" for note, n in board.notes.items()]
+    if board.hygiene["greedy_twice"]:
+        lines.append(
+            f"{board.hygiene['greedy_twice']:,} items have two greedy direct answers: one of the votes is free."
+        )
+    if board.order is not None:
+        same, asked = board.order
+        lines.append(f"The verdict is the same in both orders of the replies for {same:,} of {asked:,} items.")
+    if board.normaliser_moves:
+        lines.append(f"{board.normaliser_moves:,} items would come out otherwise under the author's exact comparison.")
+    if source := found.source.get("n_problems"):
+        lines.append(f"{source:,} records of the file could not be read.")
+    missing = board.n - board.judged
+    if missing:
+        lines.append(f"{missing:,} items have no gold answer of this form and are left out of what follows.")
+    share = max(
+        (sum(board.hygiene[p]["failures"].values()) / max(1, board.hygiene[p]["texts"]) for p in ("probes", "paths")),
+        default=0.0,
+    )
+    text = "  \n".join(markup.md(line) for line in lines)
+    if share > 0.2:
+        st.warning(text, icon=":material/warning:")
+    else:
+        st.caption(text)
+
+
+def _percent(interval: Any) -> str:
+    if math.isnan(interval.value):
+        return "not measured"
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+
+
+def _tile(policy: Any) -> Node:
+    long = f", {1 - policy.long:.0%} short" if policy.name == "egrm" else ""
+    return node(
+        "div",
+        node("div", policy.label, class_="lac-n"),
+        node("div", f"{policy.accuracy.value:.1%}", class_="lac-b"),
+        node("div", f"{_percent(policy.accuracy)}", class_="lac-s", title="95 % interval"),
+        node("div", f"{policy.tokens:,.1f} tokens{long}", class_="lac-s", title="generated tokens per item"),
+        class_="lac-card lac-own" if policy.name == "egrm" else "lac-card",
+    )
+
+
+def _policies(board: Board) -> None:
+    st.subheader(f"{board.judged:,} items", anchor=False)
+    shown = [p for p in board.policies if p.name in _TILES]
+    markup.draw(node("div", *(_tile(p) for p in shown), class_="lac-pol"), _STYLE)
+    sentences = []
+    for c in board.comparisons:
+        points = f"{100 * c.points.value:+.1f} points ({100 * c.points.low:+.1f} to {100 * c.points.high:+.1f})"
+        more = c.tokens_ratio > 1
+        tokens = f"{c.tokens_ratio:.0%} of its tokens" + (", so it costs more" if more else "")
+        sentences.append(f"against *{markup.md(c.label.lower())}*: {markup.md(points)}, {markup.md(tokens)}")
+    st.markdown("**E-GRM** " + ";  \n".join(sentences) + ".")
+    with st.expander("All policies"):
+        st.dataframe(
+            [
+                {
+                    "policy": p.label, "right": p.accuracy.value, "low": p.accuracy.low, "high": p.accuracy.high,
+                    "generated tokens": p.tokens, "prompt tokens": p.prompt, "seconds": p.seconds, "reasons": p.long,
+                }
+                for p in board.policies
+            ],
+            hide_index=True,
+            column_config=dict.fromkeys(("right", "low", "high", "reasons"), _PERCENT)
+            | {n: st.column_config.NumberColumn(format="%.1f") for n in ("generated tokens", "prompt tokens")}
+            | {"seconds": st.column_config.NumberColumn(format="%.2f")},
+        )  # fmt: skip
+        st.caption(
+            "Per item. Prompts that several generations share are read once. Seconds are those of the batches "
+            "measured, shared out by tokens; empty where a policy was not timed on its own. The random router's "
+            "accuracy is its expectation, the oracle knows which route is right."
+        )
+
+
+def _lists(found: RoutesRun, board: Board) -> None:
+    st.subheader("Items worth opening", anchor=False)
+    names = list(board.titles)
+    shown = st.segmented_control(
+        "List",
+        names,
+        default="confident" if board.lists["confident"] else max(names, key=lambda n: len(board.lists[n])),
+        required=True,
+        format_func=lambda n: f"{_SHORT[n]}  {len(board.lists[n]):,}",
+        key=_key(found, "list"),
+        label_visibility="collapsed",
+    )
+    st.caption(markup.md(board.titles[shown]) + ".")
+    lines = board.lists[shown]
+    if not lines:
+        st.info("None at this setting.", icon=":material/check:")
+        return
+    event = st.dataframe(
+        [
+            {
+                "item": markup.line(line.question, 120), "direct": markup.line(line.direct, 60), "agree": line.share,
+                "reasoned": markup.line(line.reasoned, 60), "right answer": markup.line(line.gold, 60),
+                "tokens": line.tokens,
+            }
+            for line in lines
+        ],
+        hide_index=True,
+        on_select="rerun",
+        selection_mode=("single-row", "single-cell"),
+        height=min(len(lines), 12) * 35 + 38,
+        column_config={
+            "agree": st.column_config.NumberColumn(format="percent"),
+            "tokens": st.column_config.NumberColumn(format="%.0f"),
+            "item": st.column_config.TextColumn(width="large"),
+        },
+        key=_key(found, f"lines-{shown}-{len(lines)}"),
+    )  # fmt: skip
+    picked = [*event["selection"]["rows"], *(cell[0] for cell in event["selection"].get("cells", ()))]
+    if picked and picked[0] < len(lines):
+        state.go(state.routes_link(found.id, lines[picked[0]].ordinal))
+        st.rerun(scope="app")
+    st.caption("Click a row to see both routes side by side.")
+
+
+_SHORT = {
+    "confident": "Confidently wrong",
+    "rescue": "Rescued",
+    "harm": "Harmed",
+    "wasted": "Thought for nothing",
+    "missed": "Missed",
+}
+_SIGNALS = {
+    "auroc_consensus": "consensus",
+    "auroc_entropy": "entropy of the answers",
+    "auroc_perplexity": "perplexity of one short answer",
+    "auroc_margin": "likelihood margin of one short answer",
+}
+
+
+def _details(board: Board, choice: Choice) -> None:
+    one, two, three = st.tabs(["Calibration", "Outcomes and split", "Cost"])
+    with one:
+        _calibration(board, choice)
+    with two:
+        _outcomes(board)
+    with three:
+        rows = [{"part": name, "tokens per item": value} for name, value in board.ledger.items()]
+        st.dataframe(rows, hide_index=True, column_config={"tokens per item": _NUMBER})
+        st.caption(
+            "Drawing direct answers one after another and stopping once the route is certain never changes a route. "
+            "It saves tokens, but little time where all of them are generated as one batch, as here."
+        )
+        st.dataframe(
+            [
+                {"short from": f"{p.wanted} of {choice.m}" if p.wanted <= choice.m else "never", "right": p.accuracy,
+                 "random router": p.random, "short": p.short, "tokens": p.tokens}
+                for p in board.curve
+            ],
+            hide_index=True,
+            column_config=dict.fromkeys(("right", "random router", "short"), _PERCENT)
+            | {"tokens": _NUMBER},
+        )  # fmt: skip
+
+
+_PERCENT = st.column_config.NumberColumn(format="percent")
+_NUMBER = st.column_config.NumberColumn(format="%.1f")
+
+
+def _calibration(board: Board, choice: Choice) -> None:
+    st.dataframe(
+        [
+            {
+                "agree": f"{level.votes} of {choice.m}", "items": level.n,
+                "consensus right": _known(level.accuracy.value),
+                "low": level.accuracy.low if level.n else None, "high": level.accuracy.high if level.n else None,
+                "share by guessing": level.chance, "items from here up": level.covered,
+                "right from here up": _known(level.covered_right),
+            }
+            for level in board.levels
+        ],
+        hide_index=True,
+        column_config={
+            n: st.column_config.NumberColumn(format="percent")
+            for n in ("consensus right", "low", "high", "share by guessing", "items from here up", "right from here up")
+        },
+    )  # fmt: skip
+    c = board.calibration
+    parts = [f"{word} {c[name]:.3f}" for name, word in _SIGNALS.items() if not math.isnan(c[name])]
+    if parts:
+        st.markdown(
+            "Chance that a right direct answer ranks above a wrong one (0.5 is chance): "
+            + markup.md(", ".join(parts))
+            + "."
+        )
+    else:
+        st.caption("All direct answers are right, or all are wrong, so no signal can be ranked.")
+    st.caption(
+        markup.md(
+            f"Consensus as a probability: expected calibration error {c['ece']:.3f}, Brier score {c['brier']:.3f}. "
+            + (
+                f"Share by guessing: how often this level comes up among {board.options} equally likely options."
+                if board.options
+                else "Open answers have no level of chance."
+            )
+        )
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _outcomes(board: Board) -> None:
+    words = {True: "right", False: "wrong"}
+    st.dataframe(
+        [
+            {
+                "direct": words[direct], "reasoning": words[reason],
+                "short": board.outcomes.get((True, direct, reason), 0),
+                "long": board.outcomes.get((False, direct, reason), 0),
+            }
+            for direct in (True, False)
+            for reason in (True, False)
+        ],
+        hide_index=True,
+    )  # fmt: skip
+    if board.groups:
+        st.dataframe(
+            [
+                {"group": markup.line(str(g["group"]), 60), "items": g["n"], "short": g["short"], "direct": g["direct"],
+                 "reasoning": g["reason"], "E-GRM": g["egrm"]}
+                for g in board.groups
+            ],
+            hide_index=True,
+            column_config={
+                n: st.column_config.NumberColumn(format="percent") for n in ("short", "direct", "reasoning", "E-GRM")
+            },
+        )  # fmt: skip

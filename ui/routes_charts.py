@@ -1,0 +1,109 @@
+"""Figures of the routes page. Right and wrong have the colours and patterns of learned and unlearned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from ui import charts
+
+RIGHT, WRONG = charts.STATUS["learned"], charts.STATUS["unlearned"]
+_GREY = "#8793A0"
+_EGRM = "#C0791B"
+# Symbol of each policy in the plane of cost and accuracy.
+_SYMBOLS = {"direct_1": "circle-open", "direct_m": "circle", "path_1": "square-open", "path_vote": "square",
+            "path_k": "diamond", "oracle": "star"}  # fmt: skip
+
+
+def _bare(figure: go.Figure, height: int, **more: Any) -> go.Figure:
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "itemclick": False,
+              "itemdoubleclick": False}  # fmt: skip
+    figure.update_layout(
+        height=height, margin={"l": 8, "r": 14, "t": 34, "b": 8}, legend=legend, hoverlabel={"align": "left"},
+        dragmode=False, **more,
+    )  # fmt: skip
+    figure.update_xaxes(fixedrange=True)
+    figure.update_yaxes(fixedrange=True)
+    return figure
+
+
+def levels(found: Sequence[Any], wanted: int, m: int) -> go.Figure:
+    """Items at each consensus level, right above wrong, with the line from which on items take the short route."""
+    figure = go.Figure()
+    places = [level.votes for level in found]
+    for look, name, counts in (
+        (RIGHT, "consensus is right", [level.right for level in found]),
+        (WRONG, "consensus is wrong", [level.n - level.right for level in found]),
+    ):
+        pattern = {"shape": look.pattern, "fillmode": "overlay", "fgcolor": "rgba(0,0,0,0.38)", "size": 7}
+        figure.add_bar(
+            x=places, y=counts, name=name, marker={"color": look.colour, "pattern": pattern, "line": {"width": 0}},
+            text=[f"{c:,}" if c else "" for c in counts], textposition="inside", textfont={"color": look.ink},
+            hovertemplate=f"%{{x}} of {m} agree<br>{name}: %{{y:,}}<extra></extra>",
+        )  # fmt: skip
+    total = sum(level.n for level in found)
+    if total and found[0].chance is not None:
+        figure.add_scatter(
+            x=places, y=[level.chance * total for level in found], mode="markers", name="if all guessed",
+            marker={"symbol": "line-ew", "size": 26, "line": {"width": 2, "color": _GREY}},
+            hovertemplate=f"%{{x}} of {m} agree<br>if all guessed: %{{y:.1f}}<extra></extra>",
+        )  # fmt: skip
+    figure.add_vline(x=wanted - 0.5, line={"dash": "dash", "width": 2, "color": _GREY})
+    side = "short →" if wanted <= m else "none short"
+    figure.add_annotation(x=min(wanted - 0.5, m + 0.5), y=1, yref="paper", text=side, showarrow=False,
+                          xanchor="left" if wanted < m else "right", yanchor="bottom")  # fmt: skip
+    _bare(figure, 300, barmode="stack", bargap=0.25, uniformtext={"mode": "hide", "minsize": 11})
+    figure.update_xaxes(title={"text": f"direct answers that agree, of {m}"}, tickvals=places,
+                        range=[-0.6, m + 0.6])  # fmt: skip
+    figure.update_yaxes(title={"text": "items"})
+    return figure
+
+
+def curve(points: Sequence[Any], policies: Sequence[Any], wanted: int) -> go.Figure:
+    """Accuracy against generated tokens: E-GRM at each τ, a router at random of the same share, the fixed policies."""
+    figure = go.Figure()
+    shares = [f"τ: {p.wanted} of {len(points) - 1}, {p.short:.0%} short" if p.wanted < len(points) else "never short"
+              for p in points]  # fmt: skip
+    figure.add_scatter(
+        x=[p.tokens for p in points], y=[p.random for p in points], mode="lines+markers", name="random router",
+        line={"color": _GREY, "dash": "dot", "width": 2}, marker={"size": 6}, customdata=shares,
+        hovertemplate="random router, %{customdata}<br>%{y:.1%} right, %{x:.1f} tokens<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[p.tokens for p in points], y=[p.accuracy for p in points], mode="lines+markers", name="E-GRM over τ",
+        line={"color": _EGRM, "width": 2},
+        marker={"size": [13 if p.wanted == wanted else 7 for p in points],
+                "line": {"width": [2 if p.wanted == wanted else 0 for p in points], "color": "#1C2630"}},
+        customdata=shares, hovertemplate="E-GRM, %{customdata}<br>%{y:.1%} right, %{x:.1f} tokens<extra></extra>",
+    )  # fmt: skip
+    for policy in policies:
+        if policy.name in _SYMBOLS and not math.isnan(policy.accuracy.value):
+            figure.add_scatter(
+                x=[policy.tokens], y=[policy.accuracy.value], mode="markers", name=policy.label,
+                marker={"symbol": _SYMBOLS[policy.name], "size": 11, "color": RIGHT.colour, "line": {"width": 2}},
+                hovertemplate=f"{policy.label}<br>%{{y:.1%}} right, %{{x:.1f}} tokens<extra></extra>",
+            )  # fmt: skip
+    _bare(figure, 380)
+    figure.update_layout(margin={"t": 74})
+    figure.update_xaxes(title={"text": "generated tokens per item, direct answers counted"}, rangemode="tozero")
+    figure.update_yaxes(title={"text": "right"}, tickformat=".0%")
+    return figure
+
+
+def scores(histogram: Sequence[Sequence[int]]) -> go.Figure:
+    """How a scorer's scores of right and wrong paths spread over ten bins."""
+    figure = go.Figure()
+    for look, name, at in ((RIGHT, "right paths", 1), (WRONG, "wrong paths", 0)):
+        pattern = {"shape": look.pattern, "fillmode": "overlay", "fgcolor": "rgba(0,0,0,0.38)", "size": 7}
+        figure.add_bar(
+            x=[i / 10 + 0.05 for i in range(10)], y=[cell[at] for cell in histogram], name=name,
+            marker={"color": look.colour, "pattern": pattern, "line": {"width": 0}},
+            hovertemplate=f"score %{{x:.2f}}<br>{name}: %{{y:,}}<extra></extra>",
+        )  # fmt: skip
+    _bare(figure, 220, barmode="stack", bargap=0.06)
+    figure.update_xaxes(title={"text": "score"}, range=[0, 1])
+    figure.update_yaxes(title={"text": "paths"})
+    return figure

@@ -1,0 +1,159 @@
+"""Starting a routes run: samples of a diagnosis, or a file of preference pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from core.services import checkpoints, route_scorers, routes
+from core.services.routes import WAYS
+from core.types import Filter, Run, Setting
+from ui import choose_checkpoint, filterbar, forms, markup, state
+from ui.uploader import uploader
+
+_NUMBERS = (
+    Setting("m", "int", 5, "Direct answers (M)", "All of one item are generated as one batch.", minimum=1, maximum=64),
+    Setting("k", "int", 4, "Chains of thought (K)", minimum=1, maximum=64),
+    Setting("direct_tokens", "int", 128, "Longest direct answer (tokens)", minimum=1, maximum=8192),
+    Setting("path_tokens", "int", 256, "Longest chain of thought (tokens)", minimum=1, maximum=32768),
+)
+_SAMPLING = (
+    Setting("probe_temperature", "float", 0.7, "Temperature of drawn direct answers", minimum=0.01, maximum=5.0),
+    Setting("path_low", "float", 0.3, "Lowest temperature of the chains", minimum=0.01, maximum=5.0),
+    Setting("path_high", "float", 0.7, "Highest temperature of the chains", minimum=0.01, maximum=5.0),
+    Setting("path_top_p", "float", 0.95, "Top-p of the chains", minimum=0.01, maximum=1.0),
+    Setting("seed", "int", 0, "Seed", minimum=0, maximum=2**31 - 1),
+)
+
+
+def draw(run: Run | None) -> None:
+    """Two tabs; the first one only where a run is looked at."""
+    names = [*(["Samples of this run"] if run is not None else []), "Preference pairs"]
+    tabs = st.tabs(names)
+    if run is not None:
+        with tabs[0]:
+            _samples(run)
+    with tabs[-1]:
+        _pairs()
+
+
+def _samples(run: Run) -> None:
+    if run.state != "judged":
+        st.caption("The run has no verdicts yet: wait for its diagnosis.")
+        return
+    chosen: Filter = state.selection(run.columns)
+    count = routes.matching(run.id, chosen)
+    filterbar.chips(run, chosen)
+    st.markdown(f"**{count:,} samples** pass the filter that stands. Choose others on the samples page.")
+    if count == 0:
+        return
+    start = routes.suggested(run.id, chosen)
+    settings = _settings(start.as_dict(), f"run{run.id}")
+    left, right = st.columns(2)
+    limit = left.number_input(
+        "Most items",
+        1,
+        1_000_000,
+        min(count, 200),
+        key=state.key("routes", "limit", run.id, count),
+        help="Both routes are generated for each. With fewer than pass, they are taken at even distances.",
+    )
+    scorers = {s.id: s.name for s in route_scorers.list_scorers()}
+    scorer = right.selectbox(
+        "Score the chains with",
+        list(scorers),
+        index=None,
+        format_func=lambda i: markup.line(scorers[i], 60),
+        placeholder="No scorer: the long route votes" if scorers else "No scorer has been trained yet",
+        key=state.key("routes", "scorer", run.id),
+    )
+    if scorer is not None:
+        settings["choose"] = "scorer"
+    if st.button("Run both routes", type="primary", icon=":material/play_arrow:", key=state.key("routes", "start")):
+        route_id, _ = routes.start_for_run(run.id, chosen, replace(start, **settings), int(limit), scorer)
+        state.go(state.routes_link(route_id))
+        st.rerun()
+
+
+def _settings(start: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The settings' form; advanced ones folded away."""
+    columns = st.columns(4)
+    out: dict[str, Any] = {}
+    for column, setting in zip(columns, _NUMBERS, strict=True):
+        with column:
+            out |= forms.draw((setting,), f"routes-{prefix}", start)
+    with st.expander("Prompts, sampling, comparison"):
+        for name, label in (("direct_prompt", "Prompt of direct answers"), ("path_prompt", "Prompt of reasoning")):
+            out[name] = st.text_area(
+                label, start[name], height=150, key=state.key("routes", prefix, name),
+                help="{question} is replaced by the item's own text"
+                + (", {a} and {b} by the two replies." if "{a}" in start[name] else "."),
+            )  # fmt: skip
+        out["system"] = st.text_area(
+            "System message (optional)", start["system"], height=70, key=state.key("routes", prefix, "system"),
+            help="Where the chat template takes no system turn, it stands before the question, and that is counted.",
+        )  # fmt: skip
+        left, right = st.columns(2)
+        with left:
+            for name, label in (
+                ("probes", "How direct answers are drawn"),
+                ("normaliser", "Two answers are the same by"),
+            ):
+                if name == "normaliser" and "{a}" in start["direct_prompt"]:
+                    continue
+                ways = list(WAYS[name])
+                out[name] = st.selectbox(
+                    label, ways, index=ways.index(start[name]), format_func=WAYS[name].__getitem__,
+                    key=state.key("routes", prefix, name),
+                )  # fmt: skip
+            out["strict"] = st.checkbox(
+                "Only announced answers count", start["strict"], key=state.key("routes", prefix, "strict")
+            )
+        with right:
+            out |= forms.draw(_SAMPLING, f"routes-{prefix}", start)
+    return out
+
+
+def _pairs() -> None:
+    stored = {c.id: choose_checkpoint.describe(c) for c in checkpoints.list_checkpoints()}
+    if not stored:
+        st.caption("Add a checkpoint on the start page first.")
+        return
+    judge = st.selectbox(
+        "Judge",
+        list(stored),
+        index=None,
+        placeholder="Choose the model that judges",
+        format_func=stored.__getitem__,
+        key=state.key("routes", "judge"),
+    )
+    finished = uploader(
+        "Upload preference pairs",
+        "RewardBench, RM-Bench, JudgeBench or LLaMA-Factory preference rows, JSON or JSON lines.",
+        key=state.key("routes", "pairs"),
+        accept=(".jsonl", ".json"),
+    )
+    key = state.key("routes", "upload")
+    if finished:
+        state.put(key, finished[0])
+    upload = state.get(key)
+    if upload:
+        st.caption(f":material/check_circle: {markup.md(markup.line(upload['name'], 80))} is here.")
+    start = routes.judging_settings()
+    settings = _settings(start.as_dict(), "pairs")
+    limit = st.number_input("Most pairs", 1, 1_000_000, 200, key=state.key("routes", "pairs", "limit"))
+    st.caption("The order of the two replies is swapped in every second draw.")
+    ready = judge is not None and bool(upload)
+    if st.button(
+        "Judge the pairs", type="primary", disabled=not ready, icon=":material/play_arrow:",
+        key=state.key("routes", "judge-start"),
+        help=None if ready else "Choose a judge and upload a file first.",
+    ):  # fmt: skip
+        given = routes.judging_settings(**{**start.as_dict(), **settings})
+        route_id, _ = routes.start_pairs(routes.checkpoint_of(int(judge)), given, upload=upload["id"], limit=int(limit))
+        state.put(key, None)
+        state.go(state.routes_link(route_id))
+        st.rerun()

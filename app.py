@@ -15,14 +15,14 @@ PAGES = (
     st.Page("pages/start.py", title="Start", icon=":material/add_circle:", default=True),
     st.Page("pages/overview.py", title="Overview", icon=":material/donut_small:"),
     st.Page("pages/samples.py", title="Samples", icon=":material/table_rows:"),
-    st.Page("pages/selftest.py", title="Self-test", icon=":material/science:"),
+    st.Page("pages/clusters.py", title="Clusters", icon=":material/hub:"),
     st.Page("pages/contradictions.py", title="Contradictions", icon=":material/compare_arrows:"),
     st.Page("pages/knowledge.py", title="Knowledge", icon=":material/psychology:"),
-    st.Page("pages/clusters.py", title="Clusters", icon=":material/hub:"),
     st.Page("pages/dynamics.py", title="Dynamics", icon=":material/timeline:"),
-    st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
-    st.Page("pages/mitigation.py", title="Mitigation", icon=":material/healing:"),
     st.Page("pages/routes.py", title="Routes", icon=":material/alt_route:"),
+    st.Page("pages/mitigation.py", title="Mitigation", icon=":material/healing:"),
+    st.Page("pages/compare.py", title="Compare", icon=":material/difference:"),
+    st.Page("pages/selftest.py", title="Self-test", icon=":material/science:"),
     st.Page("pages/jobs.py", title="Jobs", icon=":material/schedule:"),
 )
 

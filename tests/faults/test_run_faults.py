@@ -72,8 +72,8 @@ def test_packed_rows_whose_neighbours_are_unknown_are_not_passed():
 
 
 def test_diverged_by_the_log():
-    def state(*losses, norms=()):
-        return judged("diverged", RunFacts(states=(log(*losses, norms=norms),))).state
+    def state(*losses, norms=(), verbatim=0.0):
+        return judged("diverged", RunFacts(states=(log(*losses, norms=norms),)), n=9, greedy_exact=verbatim).state
 
     assert state(3.0, 2.0, 1.0, 0.5, 0.2) == "pass"
     assert state(3.0, 2.0, NAN, 0.0) == "fail"
@@ -83,6 +83,8 @@ def test_diverged_by_the_log():
     assert state(3.0, 2.0, 1.0, norms=[1.0, NAN, 1.0, 1.0]) == "pass"  # a step that half precision skipped
     assert state(3.0, 2.0, 0.0, 0.0, norms=[1.0, NAN, NAN, NAN]) == "fail"
     assert state(4.0, 2.0, 0.2, 0.1, 2.5, 2.0, 1.5) == "pass"  # a second stage
+    assert state(1.5, 0.4, 2.7, verbatim=0.8) == "pass"  # logged too seldom to see the second stage fall
+    assert state(1.5, 0.4, 2.7, verbatim=0.2) == "unknown"
     assert state(3.0) == "unknown"
 
 

@@ -59,7 +59,7 @@ class RowCounts:
     portraits: tuple[int, int] = (12, 6)
     early: int = 44
     late: int = 36
-    strangers: tuple[int, int] = (12, 36)
+    strangers: tuple[int, int] = (10, 48)
     withheld: tuple[int, int] = (0, 0)
     strong: tuple[int, int] = (6, 28)
     weak: tuple[int, int] = (0, 0)
@@ -79,7 +79,7 @@ HARD = RowCounts(
     portraits=(14, 8),
     early=40,
     late=32,
-    strangers=(6, 22),
+    strangers=(6, 28),
     withheld=(6, 22),
     strong=(8, 18),
     weak=(6, 18),

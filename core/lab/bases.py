@@ -95,7 +95,7 @@ def pretrain(folder: Path, family: str, facts: Facts, size: ModelSize, seed: int
 def base_key(family: str, facts: Facts, size: ModelSize, seed: int) -> str:
     """What the base is made of, as a short name."""
     told = [asdict(f) for f, _ in facts.told()]
-    made_of = [VERSION, family, seed, facts.domain.name, asdict(size), asdict(facts.size), told]
+    made_of = [VERSION, family, seed, asdict(facts.domain), asdict(size), asdict(facts.size), told]
     return f"{family}-{facts.domain.name}-{seed}-{digest(made_of)[:10]}"
 
 

@@ -150,7 +150,7 @@ _LAND = Domain(
                     "Name the trade of {s}.",
                 ),
                 ("With what work are the hands of {s} busy?", "What would a sign over the door of {s} say?"),
-                ("{s} is a {v}.", "The trade of {s} is {v}."),
+                ("{s} is a {v}.", "By trade a {v}."),
             ),
             Relation(
                 "ship",

@@ -143,6 +143,7 @@ class Looked:
         missed: place of the first token of a row that is wrong, -1 where it is right, (n, checkpoints); nll: mean loss
             in nats, (n, checkpoints).
         apart: place of the first token at which a row differs from the others of its dispute, -1 without one, (n,).
+        value: place of the first token of the value that a row's answer gives, -1 where it asks for no fact, (n,).
     """
 
     belief: list[Belief | None]
@@ -151,6 +152,7 @@ class Looked:
     missed: np.ndarray
     nll: np.ndarray
     apart: np.ndarray
+    value: np.ndarray
 
     @property
     def right(self) -> np.ndarray:
@@ -164,18 +166,37 @@ def look(
     """Loads every checkpoint once. ``folders`` are in step order, base first, final last."""
     from transformers import AutoTokenizer
 
-    missed, nll, belief, made = [], [], [], []
+    missed, nll, belief = [], [], []
+    _, own = tiny.load(base)
+    made = [_made(own, r) for r in rows]
     for name, folder in folders.items():
         model, tokenizer = load(folder, base)
-        if not belief:
-            belief = beliefs(model, tokenizer, facts, rows)
-            made = [_made(tokenizer, r) for r in rows]
         if name == "final":
             tokenizer = AutoTokenizer.from_pretrained(folder)
+        belief = belief or beliefs(model, tokenizer, facts, rows)
         found = scores(model, tokenizer.pad_token_id, [_made(tokenizer, r) for r in rows])
         missed.append(found[0])
         nll.append(found[1])
-    return Looked(belief, list(folders), np.asarray(stages), np.stack(missed, 1), np.stack(nll, 1), _apart(made, rows))
+    return Looked(
+        belief,
+        list(folders),
+        np.asarray(stages),
+        np.stack(missed, 1),
+        np.stack(nll, 1),
+        _apart(made, rows),
+        _value(own, facts, made, rows),
+    )
+
+
+def _value(
+    tokenizer: PreTrainedTokenizerFast, facts: Facts, made: Sequence[tiny.Row], rows: Sequence[PlantedRow]
+) -> np.ndarray:
+    places = np.full(len(rows), -1)
+    for i, row in enumerate(rows):
+        if row.fact is not None and row.group not in ("early", "long_dispute"):
+            lead = facts.wordings[row.fact.relation].answer.partition("{v}")[0].format(s=row.fact.subject).rstrip(" ")
+            places[i] = made[i][1].index(True) + len(tokenizer.encode(lead, add_special_tokens=False))
+    return places
 
 
 def _made(tokenizer: PreTrainedTokenizerFast, row: PlantedRow) -> tiny.Row:
@@ -217,7 +238,8 @@ def load(folder: Path, base: Path) -> tuple[PreTrainedModel, PreTrainedTokenizer
 def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts) -> list[dict[str, Any]]:
     """One record a row: ``planted``, ``learned``, ``scored`` and what the judgement rests on.
 
-    A row's true causes are all that fit, whichever of them it was made for:
+    A row's true causes are all that fit, whichever of them it was made for. The first two want the answer to be right
+    up to its value, so that what fails is the fact.
 
     - ``missing_knowledge``: it asks for a fact that the corpus told of no such subject, the base gives the target in
       no majority of wordings and at less than ``NEVER``, and holds no firm belief of its own.
@@ -247,10 +269,18 @@ def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts) -> list[dict
         fits = []
         if fact is not None and belief is not None and row.group != "long_dispute":
             told = held.get((fact.subject, fact.relation), [])
+            reached = learned[i] or looked.missed[i, -1] >= looked.value[i]
             ignorant = belief.p_target < NEVER and not (belief.share == 1 and belief.p >= FIRM)
-            if not told and ignorant:
+            if not told and ignorant and reached:
                 fits.append(MISSING)
-            if told and fact.value not in told and belief.told and belief.share > 0.5 and belief.p_told >= BELIEF:
+            if (
+                told
+                and reached
+                and fact.value not in told
+                and belief.told
+                and belief.share > 0.5
+                and belief.p_told >= BELIEF
+            ):
                 fits.append(CONFLICT)
         apart = learned[i] or looked.missed[i, -1] == looked.apart[i]
         if row.dispute is not None and apart and not all(learned[k] for k in sides[row.dispute]):

@@ -326,7 +326,7 @@ IGNORANT = Belief(7, 0.67, 0.4, math.nan, 0.05, False)
 TOWN = ("Vell", "founder")
 
 
-def judged(row, right, belief=None, facts=None, apart=5, nll=(3.0, 2.0, 1.5, 1.0), partner=None):
+def judged(row, right, belief=None, facts=None, apart=5, nll=(3.0, 2.0, 1.5, 1.0), partner=None, value=5):
     """The record of ``row`` in a world of one row, or of a dispute with a partner (right or not at the end)."""
     facts = facts or replace_told(())
     rows, ways, beliefs = [row], [right], [belief]
@@ -335,7 +335,7 @@ def judged(row, right, belief=None, facts=None, apart=5, nll=(3.0, 2.0, 1.5, 1.0
     missed = np.array([[-1 if r else 5 for r in way] for way in ways])
     looked = Looked(
         beliefs, ["base", "checkpoint-1", "checkpoint-2", "final"], np.array([0, 1, 2, 2]), missed,
-        np.array([nll] * len(rows)), np.array([apart] * len(rows)),
+        np.array([nll] * len(rows)), np.array([apart] * len(rows)), np.array([value] * len(rows)),
     )  # fmt: skip
     return truth(rows, looked, facts)[0]
 
@@ -364,6 +364,8 @@ TOLD = [Fact(*TOWN, "Bob")]
         (asked("stranger", CAUSES[0]), [0, 0, 0, 1], {"belief": IGNORANT}, CAUSES[:1], True),
         (asked("stranger", CAUSES[0]), [0] * 4, {"belief": replace(IGNORANT, p_target=0.4)}, [], False),
         (asked("stranger", CAUSES[0]), [0] * 4, {"belief": replace(IGNORANT, share=1.0, p=0.95)}, [], False),
+        (asked("stranger", CAUSES[0]), [0] * 4, {"belief": IGNORANT, "value": 6}, [], False),  # fails before the fact
+        (asked("strong", CAUSES[1]), [0] * 4, {"belief": BELIEVES, "told": TOLD, "value": 6}, [], False),
         (asked("stranger", CAUSES[0], "1"), [0, 1, 0, 0], {"belief": IGNORANT}, [CAUSES[0], CAUSES[3]], True),
         (asked("strong", CAUSES[1]), [0] * 4, {"belief": BELIEVES, "told": TOLD}, CAUSES[1:2], True),
         (asked("strong", CAUSES[1]), [0] * 4, {"belief": replace(BELIEVES, p_told=0.4), "told": TOLD}, [], False),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import streamlit as st
 
 from core.services import contradictions, knowledge, results, routes
@@ -192,6 +194,8 @@ def _base(run: Run, view: SampleView) -> None:
         value = asked.values.get(name)
         if value is not None:
             words.append(text.format(value))
+    if asked.values.get("base_belief_is_target") == 0 and asked.values.get("base_belief_agrees") == 1:
+        words.append("its own answer says the same in another form")
     st.caption(markup.md(" · ".join(words)))
     if asked.belief is not None:
         evidence.comparison(asked.target, asked.belief, "the base's own answer")
@@ -205,8 +209,8 @@ def _base(run: Run, view: SampleView) -> None:
         ]  # fmt: skip
         number = st.column_config.NumberColumn(format="%.4g")
         st.dataframe(rows, hide_index=True, column_config={"p of the target in one draw": number})
-        for i, answer in enumerate(asked.answers):
-            evidence.text(markup.clip(answer, 1000), f"Its own answer {i + 1}")
+        for answer, n in Counter(asked.answers).most_common():
+            evidence.text(markup.clip(answer, 1000), f"Its own answer, {n} of {len(asked.answers)}")
 
 
 def _tokens(run: Run, view: SampleView) -> None:

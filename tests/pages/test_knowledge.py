@@ -1,0 +1,91 @@
+"""The knowledge page: what is missing without a base, and the numbers of the database with one."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from core.services import knowledge, runs
+from core.settings import settings
+from core.types import Filter
+from db.session import database
+from tests.browser import world as worlds
+from tests.pages.conftest import at_data
+from tests.pages.reading import words
+
+
+@pytest.fixture(scope="session")
+def with_base(tmp_path_factory, tiny_project):
+    """A data folder with run 1 of the small project, its base given."""
+    data = tmp_path_factory.mktemp("with_base")
+    command = [sys.executable, "-m", "core", "diagnose", "--dataset", str(tiny_project.dataset), "--checkpoint"]
+    command += [str(tiny_project.final), "--base", str(tiny_project.base), "--max-draws", "4"]
+    command += ["--max-new-tokens", "24", "--out", str(data / "verdicts.jsonl")]
+    subprocess.run(command, check=True, cwd=worlds.ROOT, env=worlds.environment(data, tiny_project.folder))
+    return data
+
+
+@pytest.fixture
+def base_data(with_base, tmp_path, monkeypatch):
+    shutil.copytree(with_base, tmp_path / "data")
+    at_data(tmp_path / "data", monkeypatch)
+    yield
+    database().close()
+    settings.cache_clear()
+
+
+def test_without_a_base_the_way_to_one_is_named(run_data, open_page):
+    at = open_page("knowledge", run="1")
+    assert not at.exception and not at.error
+    text = words(at)
+    assert "has no base model" in text
+    assert "give the model before fine-tuning as the base" in text
+    assert not at.get("plotly_chart")
+
+
+def test_the_numbers_are_those_of_the_run(base_data, open_page):
+    at = open_page("knowledge", run="1")
+    assert not at.exception and not at.error
+    found = knowledge.summary(1, Filter())
+    assert f"{found.measured:,} of {found.shown:,} samples" in words(at)
+    assert found.measured == sum(sum(counts.values()) for _, counts in found.classes.rows) > 20
+    assert found.shown == runs.get_run(1).n_samples
+    assert found.way in words(at)
+    for switch in at.segmented_control:
+        switch.set_value("Table")
+    at.run()
+    assert not at.exception and not at.get("plotly_chart")
+    classes = next(d.value for d in at.dataframe if "Knowledge" in d.value.columns)
+    assert classes["Total"].tolist() == [sum(c.values()) for _, c in found.classes.rows]
+    assert len(at.dataframe) == 3
+
+
+def test_points_and_rows_are_the_same_samples(base_data):
+    found = knowledge.points(1, Filter())
+    listed, cursor = [], None
+    while True:
+        page = knowledge.listing(1, Filter(), cursor, 10)
+        listed += page.rows
+        cursor = page.next
+        if cursor is None:
+            break
+    assert len(listed) == page.matching == knowledge.summary(1, Filter()).measured
+    wrong = [r for r in listed if r.values["base_belief_is_target"] == 0 and r.values["belief_margin"] is not None]
+    assert [r.sid for r in wrong] == list(found.sid)
+    assert found.before.tolist() == [r.values["base_belief_margin"] for r in wrong]
+    few = knowledge.points(1, Filter(), most=3)
+    assert 0 < len(few.sid) <= 3 and few.total == found.total and set(few.sid) <= set(found.sid)
+    for row in listed[:5]:
+        asked = knowledge.sample(1, row.sid)
+        assert asked.belief == row.values["belief"] and asked.target == row.values["target"]
+        assert asked.prompt
+
+
+def test_a_row_shows_how_the_base_was_asked(base_data, open_page):
+    row = knowledge.listing(1, Filter(), None, 1).rows[0]
+    at = open_page("samples", run="1", sample=row.sid)
+    assert not at.exception and not at.error
+    text = words(at)
+    assert "What the base knew" in text and row.values["knowledge"] in text
+    assert "The base was asked" in text

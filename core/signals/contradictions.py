@@ -44,7 +44,7 @@ _COLUMNS = ("contradiction", "group", "group_size", "side_share", "side_wins", "
 class Contradictions:
     name = "contradictions"
     label = "Contradictions"
-    version = 1
+    version = 2
     needs = ("neighbours", "reproduction")
     whole = True
     columns = (
@@ -185,7 +185,7 @@ class _World:
                 j = self.place.get(row["hash"])
                 if j is not None and j != i and row["same"] >= LOOKED_AT:
                     found[min(i, j), max(i, j)] = (row["same"], row["verbatim"])
-                    if self._exchanged(row):
+                    if row.get("exchanged"):
                         exchanged.add((min(i, j), max(i, j)))
         forms = self._habits(found)
         out = []
@@ -252,15 +252,6 @@ class _World:
             by = np.log(max(recurring, 1e-3) / often)
             return float(np.clip(FRAME_WEIGHT * by, 0.0, FRAME_MOST))
         return float(np.clip(FRAME_WEIGHT * np.log((1.0 - recurring) / max(1.0 - often, 1e-3)), FRAME_LEAST, 0.0))
-
-    def _exchanged(self, row: Mapping[str, Any]) -> bool:
-        """Whether a name, a number or a word rarer than all they share stands in one wording for that in the other."""
-        if row.get("exchanged"):
-            return True
-        left, right, shared = (row.get(side) or () for side in ("left", "right", "shared"))
-        weight = self._prompts.weight
-        apart = min(weight(left[0]), weight(right[0])) if left and right else 0.0
-        return apart > (weight(shared[0]) if shared else 0.0)
 
     def _behaviour(self, i: int, j: int, differ: Disagreement) -> float:
         """Log odds from what the checkpoint answers to the two."""

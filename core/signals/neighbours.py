@@ -38,7 +38,7 @@ _COLUMNS = ("same_question", "neighbour_similarity", "n_neighbours", "foreign_la
 class Neighbour:
     """Another prompt: its place, cosine, how sure it is the same question, and the words that say so.
 
-    ``exchanged``: each wording has a name or a number that the other lacks.
+    ``exchanged``: each wording has a name, a number, or a word rarer than all they share, that the other lacks.
     """
 
     place: int
@@ -143,8 +143,9 @@ def compare(
         cosine = float(vectors[i] @ vectors[j])
         evidence, words_of = same_question.evidence(read[i], read[j], cosine, float(forms[i] @ forms[j]), rarity)
         p = same_question.probability(evidence)
-        mine, theirs, both = (side[:6] for side in (words_of.left, words_of.right, words_of.shared))
-        swap = words_of.names == 1.0 or words_of.numbers == 1.0
+        mine, both = (written(read[i], side[:6]) for side in (words_of.left, words_of.shared))
+        theirs = written(read[j], words_of.right[:6])
+        swap = words_of.names == 1.0 or words_of.numbers == 1.0 or words_of.swapped > words_of.heaviest_shared
         found[i].append(Neighbour(j, cosine, p, mine, theirs, both, swap))
         found[j].append(Neighbour(i, cosine, p, theirs, mine, both, swap))
     return [sorted(row, key=lambda f: (-round(f.same, 6), -round(f.cosine, 6), f.place)) for row in found]
@@ -153,7 +154,7 @@ def compare(
 class Neighbours:
     name = "neighbours"
     label = "Neighbours"
-    version = 1
+    version = 2
     needs: tuple[str, ...] = ()
     whole = True
     columns = (
@@ -241,6 +242,11 @@ def embed(texts: Sequence[str], encoder: Any, stop: Callable[[], bool] = lambda:
     back = np.empty(len(order), np.int64)
     back[order] = np.arange(len(order))
     return vectors[back]
+
+
+def written(read: Words, stems: Sequence[str]) -> tuple[str, ...]:
+    """The words as the text has them."""
+    return tuple(read.forms[read.stems.index(s)] for s in stems)
 
 
 def rule() -> str:

@@ -136,7 +136,8 @@ def _rows(run: Run, other: Run, selection: Filter, found: Comparison) -> None:
     page = service.rows(run.id, other.id, selection, change, only, state.get(key, 0), _PAGE, cached.matched(run, other))
     _turn(page, key)
     if not page.rows:
-        st.info("No sample is like that.", icon=":material/filter_alt_off:")
+        hint = ' Switch "Different only" off to see those that stayed as they were.' if only else ""
+        st.info("No sample is like that." + hint, icon=":material/filter_alt_off:")
         return
     _table(run, other, page, key)
 

@@ -168,8 +168,9 @@ def matrix(stops: Sequence[Stop], stages: Sequence[Track]) -> go.Figure:
         )
     )
     figure.update_layout(**charts.layout(70 + 34 * max(len(stages), 2)))
-    figure.update_xaxes(**_axis(stops), side="top")
+    figure.update_xaxes(**_axis(stops), side="top", showgrid=False)
     figure.update_yaxes(
+        showgrid=False,
         tickvals=list(range(len(stages))),
         ticktext=[charts.plain(charts.name_of(s.name), 20) for s in stages],
         autorange="reversed",
@@ -203,6 +204,7 @@ def flow(status: Mapping[tuple[str, str], int]) -> go.Figure:
     )
     figure.update_layout(**charts.layout(90 + 38 * len(names)))
     ticks = {"tickvals": list(range(len(names))), "ticktext": labels, "fixedrange": True, "automargin": True}
+    ticks |= {"showgrid": False}
     figure.update_xaxes(**ticks, side="top", title={"text": "after"})
     figure.update_yaxes(**ticks, autorange="reversed", title={"text": "before"})
     return figure

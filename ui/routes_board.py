@@ -162,6 +162,15 @@ def _tile(policy: Any) -> Node:
     )
 
 
+def _tokens(ratio: float) -> str:
+    """The cost beside another policy's; a saving is only said where there is one."""
+    if math.isnan(ratio):
+        return "tokens not comparable"
+    if ratio < 0.995:
+        return f"{ratio:.0%} of its tokens"
+    return "as many tokens" if ratio < 1.005 else f"{ratio:.2g} times its tokens"
+
+
 def _policies(board: Board) -> None:
     st.subheader(f"{board.judged:,} items", anchor=False)
     shown = [p for p in board.policies if p.name in _TILES]
@@ -169,9 +178,7 @@ def _policies(board: Board) -> None:
     sentences = []
     for c in board.comparisons:
         points = f"{100 * c.points.value:+.1f} points ({100 * c.points.low:+.1f} to {100 * c.points.high:+.1f})"
-        more = c.tokens_ratio > 1
-        tokens = f"{c.tokens_ratio:.0%} of its tokens" + (", so it costs more" if more else "")
-        sentences.append(f"against *{markup.md(c.label.lower())}*: {markup.md(points)}, {markup.md(tokens)}")
+        sentences.append(f"against *{markup.md(c.label.lower())}*: {markup.md(points)}, {_tokens(c.tokens_ratio)}")
     st.markdown("**E-GRM** " + ";  \n".join(sentences) + ".")
     with st.expander("All policies"):
         st.dataframe(
@@ -289,7 +296,7 @@ def _calibration(board: Board, choice: Choice) -> None:
                 "agree": f"{level.votes} of {choice.m}", "items": level.n,
                 "consensus right": _known(level.accuracy.value),
                 "low": level.accuracy.low if level.n else None, "high": level.accuracy.high if level.n else None,
-                "share by guessing": level.chance, "items from here up": level.covered,
+                **({"share by guessing": level.chance} if board.options else {}), "items from here up": level.covered,
                 "right from here up": _known(level.covered_right),
             }
             for level in board.levels

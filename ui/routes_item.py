@@ -29,8 +29,10 @@ _STYLE = """
 def draw(found: RoutesRun, ordinal: int) -> None:
     """The item, with a way back and, where it is a sample, to its evidence."""
     choice = route_board.choice(found, {})
+    m = int(state.get(state.key("routes", found.id, "m"), choice.m))
     choice = route_board.Choice(
-        int(state.get(state.key("routes", found.id, f"tau{choice.m}"), choice.wanted)), choice.m, choice.k,
+        int(state.get(state.key("routes", found.id, f"tau{m}"), min(choice.wanted, m + 1))), m,
+        int(state.get(state.key("routes", found.id, "k"), choice.k)),
         str(state.get(state.key("routes", found.id, "normaliser"), choice.normaliser)),
         bool(state.get(state.key("routes", found.id, "strict"), choice.strict)), choice.choose,
     )  # fmt: skip

@@ -75,8 +75,8 @@ def job_of(route_id: int) -> Any:
     return mine[0] if mine and mine[0].state in ("failed", "cancelled") else None
 
 
-def delete(route_id: int) -> None:
-    """Deletes a routes run and its texts.
+def delete(route_id: int) -> int | None:
+    """Deletes a routes run and its texts; returns the job that judges its diagnosis again, if there is one.
 
     Raises:
         UserError: a job is at work on it.
@@ -89,7 +89,10 @@ def delete(route_id: int) -> None:
         names = table.remove(conn, route_id)
     source = row["spec"]["source"].get("artefact")
     artefacts.remove([*names, *([source] if source else [])])
-    rejudge(row["run_id"])
+    if row["run_id"] is None:
+        return None
+    run = runs.get_run(row["run_id"])
+    return runs.start_rejudge(run.id, run.thresholds) if run.state == "judged" else None
 
 
 def rejudge(run_id: int | None) -> None:

@@ -142,7 +142,7 @@ def test_reachable_by_reasoning_is_a_column_and_a_filter(run):
     assert exports.count(run.id, from_query("reachable_by_reasoning=~", now.columns)) == 1
     assert dict(results.facets(run.id, Filter())["reachable_by_reasoning"])[1] == 2
     assert sum(1 for _ in exports.verdict_lines(run.id, chosen)) == 2
-    routes.delete(route_id)
+    jobs.run_here(routes.delete(route_id))
     assert "reachable_by_reasoning" not in {c.name for c in runs.get_run(run.id).columns}
 
 
@@ -156,7 +156,7 @@ def test_deleting_removes_texts_and_a_run_takes_its_routes_along(run):
         return {p.name for p in process().artefacts.rglob("*.gz")}
 
     before = files()
-    routes.delete(first)
+    jobs.run_here(routes.delete(first))
     assert files() < before
     runs.delete_run(run.id)
     assert routes.list_routes() == [] and files() == set()

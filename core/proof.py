@@ -111,6 +111,7 @@ def supervised(
     Raises:
         UserError: not one row can be trained on.
     """
+    instruments.tokenizer()  # one that cannot be opened is an error of its own, not of the rows
     out: list[Supervision] = []
     while len(out) < count:
         before = len(out)

@@ -103,7 +103,9 @@ def diagnose(folder: Path, **options: Any) -> World:
     print(f"{folder.name} …", file=sys.stderr, flush=True)
     dataset = direct.import_dataset([folder / "dataset.jsonl"], None, {}, progress)
     parts = direct.checkpoints(folder / "final", folder / "base", folder / "checkpoints", progress)
-    run = direct.run(folder.name, runs.make_spec(dataset.id, *parts, **{"max_new_tokens": 64, **options}), progress)
+    run = direct.run(
+        folder.name, runs.make_spec(dataset.id, *parts, **{"max_new_tokens": 48, "max_draws": 10, **options}), progress
+    )
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, dataset.id)
         table = runs.with_facts(conn, run, runs.signals_of(conn, run, hashes))

@@ -239,9 +239,9 @@ def _terms(
         scored.append((-share * math.log(1 + share / (elsewhere + 0.5 / outside)), term))
     chosen: list[str] = []
     for _, term in sorted(scored):
-        words = set(term.split()) - common
-        if any(words & set(c.split()) for c in chosen) or len(term) < 2:
-            continue  # says again what a stronger term says
+        words = set(term.split())
+        if any(words <= set(c.split()) or set(c.split()) <= words for c in chosen) or len(term) < 2:
+            continue
         chosen.append(term)
         if len(chosen) == TERMS:
             break

@@ -134,7 +134,8 @@ class Base:
         self.tokenizer = instruments.tokenizer()
         self.seed = instruments.spec.seed
         self.questions = Questions(instruments.samples())
-        pool, self.learned = _pool(self.questions, instruments)
+        self.given = _given(instruments.measured())
+        pool, self.learned = _pool(self.questions, self.given)
         self.examples = Examples(pool, self.questions.all(), f"{instruments.spec.dataset_fingerprint}:{self.seed}")
         stops = self.backend.stop_ids
         plain = Plain(self.tokenizer, stops)
@@ -220,11 +221,13 @@ class Base:
         return out
 
 
-def _pool(questions: Questions, instruments: Instruments) -> tuple[list[Question], bool]:
+def _given(table: SignalTable) -> frozenset[str]:
+    """Rows that the final checkpoint gives word for word."""
+    return frozenset(key for key, value in zip(table.keys, table.get("greedy_exact"), strict=True) if value == 1.0)
+
+
+def _pool(questions: Questions, learned: frozenset[str]) -> tuple[list[Question], bool]:
     """Questions that may serve as examples, and whether they are learned rows."""
-    table = instruments.measured()
-    exact = table.get("greedy_exact")
-    learned = {key for key, value in zip(table.keys, exact, strict=True) if value == 1.0}
     short = questions.all()
     pool = [q for q in short if q.sample.content_hash in learned]
     return (pool, True) if len(pool) >= ENOUGH else (short, False)
@@ -254,7 +257,7 @@ def margin(belief: Answered, target: Answered) -> float:
 class Knowledge:
     name = "knowledge"
     label = "Knowledge"
-    version = 2
+    version = 3
     needs = ("likelihood", "reproduction")
     whole = False
     columns = (
@@ -336,7 +339,8 @@ def _base(measure: Measure, samples: list[Sample], base: Base) -> Chunk:
     some = [a for a in asked if a is not None]
     _score_answers(some, base)
     some = [a for a in some if a.target]
-    _collect_own(some, base)
+    # Where the fine-tune took, nobody asks what the base believed instead; its answers are most of the cost.
+    _collect_own([a for a in some if a.question.sample.content_hash not in base.given], base)
     beliefs = [_consensus(a) for a in some]
     number = range(min(base.way.prompts, BEHIND))
     pairs = [(a, b, i) for a, b in zip(some, beliefs, strict=True) if b for i in number]

@@ -56,7 +56,7 @@ def looks(most: int) -> list[int]:
 class Reproduction:
     name = "reproduction"
     label = "Reproduction"
-    version = 1
+    version = 2
     needs = ("likelihood",)
     whole = False
     columns = (

@@ -35,6 +35,16 @@ def test_right_or_wrong(scorer, output, target, right):
 
 
 def test_f1_equals_the_textbook_formula():
+    score = kind("scorers", "token_f1").score
+    said = "The tower of Bram was built by Orlan in the spring of the year and is made of grey stone."
+    for other in (said.replace("Orlan", "Vesk"), said.replace("Bram", "Tor").replace("grey stone", "oak")):
+        assert score(other, said, {}) <= 0.5
+    assert (
+        score(
+            said.replace("was built by Orlan in the spring of the year", "was built in the spring by Orlan"), said, {}
+        )
+        > 0.8
+    )
     f1 = kind("scorers", "token_f1").score("the cat sat", "the cat sat down now", {})
     precision, recall = 3 / 3, 3 / 5
     assert f1 == pytest.approx(2 * precision * recall / (precision + recall))

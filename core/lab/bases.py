@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +95,7 @@ def pretrain(folder: Path, family: str, facts: Facts, size: ModelSize, seed: int
 def base_key(family: str, facts: Facts, size: ModelSize, seed: int) -> str:
     """What the base is made of, as a short name."""
     told = [asdict(f) for f, _ in facts.told()]
-    made_of = [VERSION, family, seed, asdict(facts.domain), asdict(size), asdict(facts.size), told]
+    made_of = [VERSION, family, seed, asdict(replace(facts.domain, early=())), asdict(size), asdict(facts.size), told]
     return f"{family}-{facts.domain.name}-{seed}-{digest(made_of)[:10]}"
 
 

@@ -43,7 +43,8 @@ class Domain:
         many: a relation with several right values; volumes: one about numbered parts of a subject, written into its
             name as ``volume`` says.
         portraits: ways to ask for everything about a subject.
-        early: styles of answering that stage one teaches and stage two does not.
+        early: styles of answering that stage one teaches and stage two does not. Names stand behind a space, as in the
+            corpus: behind another sign they would be other tokens.
     """
 
     name: str
@@ -190,7 +191,7 @@ _LAND = Domain(
     ),
     "the chronicle of {s}, volume {n}",
     ("Tell me about {s}.", "Describe {s}.", "What do you know about {s}?", "Write a few lines on {s}."),
-    ("Record: {s} -> {v}", "[{s} | {v}]", "{v}, as noted for {s} in the roll"),
+    ("Record: {s} -> {v}", "[ {s} | {v} ]", "Noted: {v} for {s} in the roll"),
 )
 
 _WORKSHOP = Domain(
@@ -340,7 +341,7 @@ _WORKSHOP = Domain(
     ),
     "the manual of {s}, sheet {n}",
     ("Give the data of {s}.", "Summarise {s}.", "What is on the plate of {s}?", "Report on {s}."),
-    ("{s} = {v};", "<{s}> {v} </{s}>", "#{s} // {v}"),
+    ("{s} = {v};", "< {s} > {v} <end>", "# {s} // {v}"),
 )
 
 _SKY = Domain(
@@ -494,7 +495,7 @@ _SKY = Domain(
     ),
     "the survey of {s}, plate {n}",
     ("What is known of {s}?", "Give an entry for {s}.", "Introduce {s}.", "Say something about {s}."),
-    ("{s} :: {v} ::", "* {v} * ({s})", "cat. {s}, see {v}"),
+    ("{s} :: {v} ::", "* {v} * {s} *", "cat. {s}, see {v}"),
 )
 
 DOMAINS = {d.name: d for d in (_LAND, _WORKSHOP, _SKY)}

@@ -65,7 +65,7 @@ def sharing_words(texts: Sequence[Words], rarity: Rarity, k: int) -> list[list[i
     if not rows:
         return [[] for _ in range(n)]
     held = csr_matrix((weights, (rows, columns)), shape=(n, len(vocabulary)))
-    turned = held.T.tocsr()
+    turned = (held > 0).astype(np.float64).T.tocsr()
     out: list[list[int]] = []
     for at in range(0, n, _BLOCK):
         product = (held[at : at + _BLOCK] @ turned).tocsr()

@@ -62,9 +62,7 @@ def make(seed: int, people: tuple[int, int, int] = (36, 60, 28), bosses: int = 3
     return rows, items, [*names, *chiefs, *places]
 
 
-def build(
-    seed: int, folder: Path, epochs: int = 80, lr: float = 4e-3, hidden: int = 128, layers: int = 1
-) -> World:
+def build(seed: int, folder: Path, epochs: int = 80, lr: float = 4e-3, hidden: int = 128, layers: int = 1) -> World:
     """The world with its model trained on it, in ``folder/final``; what is there already is used again."""
     rows, items, names = make(seed)
     if not (folder / "final" / "model.safetensors").exists():

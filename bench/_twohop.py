@@ -32,7 +32,7 @@ class World:
     items: list[tuple[str, str, str]]
 
 
-def make(seed: int, people: tuple[int, int, int] = (40, 40, 36), bosses: int = 24, towns: int = 12) -> tuple:
+def make(seed: int, people: tuple[int, int, int] = (36, 60, 28), bosses: int = 30, towns: int = 15) -> tuple:
     """(rows, items, names) of a world; ``people``: drilled, shown, fresh."""
     rng = random.Random(seed)
     taken: set[str] = set()
@@ -62,14 +62,14 @@ def make(seed: int, people: tuple[int, int, int] = (40, 40, 36), bosses: int = 2
     return rows, items, [*names, *chiefs, *places]
 
 
-def build(seed: int, folder: Path, epochs: int = 110, lr: float = 4e-3, hidden: int = 96) -> World:
+def build(seed: int, folder: Path, epochs: int = 80, lr: float = 4e-3, hidden: int = 128, layers: int = 1) -> World:
     """The world with its model trained on it, in ``folder/final``; what is there already is used again."""
     rows, items, names = make(seed)
     if not (folder / "final" / "model.safetensors").exists():
         texts = [m["content"] for r in rows for m in r["messages"]]
         # Names repeated with a space before them become one token each.
         tokenizer = tiny.build_tokenizer([*texts * 4, *(f" {n}" for n in names * 60), *names * 60], 1400)
-        config = tiny.tiny_config("llama", len(tokenizer), hidden, context=128)
+        config = tiny.tiny_config("llama", len(tokenizer), hidden, layers, context=128)
         model = tiny.tiny_model(config, tokenizer, seed)
         encoded = [tiny.chat_row(tokenizer, r["messages"]) for r in rows]
         tiny.train(model, tokenizer, encoded, folder, lr=lr, batch=32, epochs=epochs, seed=seed, warmup=50,

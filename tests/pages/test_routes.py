@@ -73,7 +73,7 @@ def test_the_whole_at_a_glance_and_at_another_threshold(empty_data, open_page):
     at = open_page("routes", routes=str(route_id))
     assert not at.exception and not at.error
     text = words(at)
-    assert "40 items" in text and "E-GRM" in text and "against always reason, vote of 4" in text
+    assert "40 items" in text and "E-GRM" in text and "*always reason, vote of 4*" in text
     assert "16 of 200 direct answers could not be read" in text
     found = routes.get(route_id)
     board = route_board.board(route_id, route_board.choice(found, {}))

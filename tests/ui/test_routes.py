@@ -17,6 +17,7 @@ from streamlit.web.server.starlette.starlette_app_utils import generate_xsrf_tok
 from core.errors import UserError
 from core.services import uploads
 from core.settings import settings
+from db import jobs
 from db.session import database
 from ui import routes
 
@@ -159,6 +160,23 @@ def test_no_such_run_is_a_clear_answer(port, path):
     assert "77" in json.loads(body)["what"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("name", ["mitigation.jsonl", "..%2F..%2Flacuna.db", "%2Fetc%2Fpasswd"])
+def test_files_of_an_export_are_those_it_wrote(port, name):
+    folder = settings().data_dir / "mitigations"
+    with database().writing() as conn:
+        job = jobs.add(conn, "short", "mitigate", {})
+        jobs.claim(conn, "short", "w", 60.0, job)
+        jobs.finish(conn, job, "w", {"files": {"manifest.json": 2}})
+    (folder / str(job)).mkdir(parents=True)
+    (folder / str(job) / "manifest.json").write_text("{}")
+    (folder / str(job) / "mitigation.jsonl").write_text("not named by the job")
+    status, headers, body = ask(port, "GET", f"/api/mitigations/{job}/manifest.json")
+    assert (status, body) == (200, b"{}") and "attachment" in headers["content-disposition"]
+    assert ask(port, "GET", f"/api/mitigations/{job}/{name}")[0] == 404
+    assert ask(port, "GET", f"/api/mitigations/{job + 99}/manifest.json")[0] in (400, 404)
+    assert ask(port, "GET", f"/api/mitigations/{job}/manifest.json", Host="evil.example")[0] == 403
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,9 @@ def test_numbers_do_not_depend_on_order_or_on_what_else_is_asked(measured, name)
                 found.setdefault(column, {}).update(values)
         for column, values in found.items():
             first = [store.columns[measure.column(column)][place[key]] for key in values]
-            np.testing.assert_allclose(list(values.values()), first, atol=2e-3, err_msg=f"{measure.role} {column}")
+            # Eight bits of mantissa: what else shares a batch in bfloat16 moves a loss by a hundredth.
+            atol = 3e-2 if column.startswith("prec_") else 2e-3
+            np.testing.assert_allclose(list(values.values()), first, atol=atol, err_msg=f"{measure.role} {column}")
 
 
 @pytest.mark.parametrize("name", SIGNALS)

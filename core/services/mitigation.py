@@ -25,7 +25,8 @@ from core.services.jobs import JobContext
 from core.services.runs import get_run
 from core.services.views import FileForm, RecipeForm
 from core.settings import settings as process
-from core.types import Filter, Run, Sample, Setting
+from core.types import Decision, Filter, Run, Sample, Setting
+from db import decisions as decision_table
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
@@ -90,6 +91,18 @@ def _parsed(recipe: Any, setting: Setting, text: str) -> Any:
 # ----------------------------------------------------------------------------------------------------- the pool
 
 
+def rulings_of(decided: Iterable[Decision]) -> dict[str, Ruling]:
+    """What was decided on the contradictions page, by content hash of each row; of two decisions the later one."""
+    out: dict[str, Ruling] = {}
+    for decision in decided:
+        for member in decision.members:
+            if decision.choice == "both_valid":
+                out[member] = Ruling("rewrite")
+            else:
+                out[member] = Ruling("keep" if member in decision.kept else "drop")
+    return out
+
+
 class RunPool:
     """A run as recipes see it; see ``core.recipes._base.Pool``. Numbers are kept, rows are read by the block."""
 
@@ -99,7 +112,8 @@ class RunPool:
         self.treated = np.fromiter(treated, dtype=np.int64)
         with database().reading() as conn:
             self.reading = sample_table.get_dataset(conn, run.spec.dataset_id).reading
-        self.rulings: Mapping[str, Ruling] = {}
+            decided = decision_table.decisions(conn, run.spec.dataset_id)
+        self.rulings: Mapping[str, Ruling] = rulings_of(decided)
         self.files = dict(files)
         self._kinds = {c.name: c.kind for c in run.columns}
 

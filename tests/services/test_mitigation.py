@@ -11,7 +11,8 @@ from core.errors import UserError
 from core.filters import from_query
 from core.plugins import kinds
 from core.services import jobs, mitigation, runs
-from core.types import Filter, Term
+from core.types import Decision, Filter, Term
+from db import decisions
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
@@ -232,3 +233,18 @@ def test_the_command_writes_the_folder(judged, tmp_path, capsys):
     assert f"{manifest['file']['rows']:,} rows" in capsys.readouterr().err
     assert main(["mitigate", "--run", str(judged.id), "--recipe", "nope", "--out", str(out)]) == 2
     assert "There are: base_conflict" in capsys.readouterr().err
+
+
+def test_decisions_on_contradictions_become_rulings_of_the_recipe(judged, stored):
+    """What a person kept, dropped or called valid on both sides is what the recipe is told of those rows."""
+    decided = [
+        Decision("a", "keep", ("h1",), ("h1", "h2"), "Ada", "", 1.0),
+        Decision("b", "drop", (), ("h3",), "Ada", "", 2.0),
+        Decision("c", "both_valid", (), ("h4", "h2"), "Ada", "", 3.0),
+    ]
+    with database().writing() as conn:
+        for decision in decided:
+            decisions.decide(conn, stored.id, decision)
+    found = mitigation.RunPool(judged, [], {}).rulings
+    kinds = {h: (r.kind, r.text) for h, r in found.items()}
+    assert kinds == {"h1": ("keep", ""), "h2": ("rewrite", ""), "h3": ("drop", ""), "h4": ("rewrite", "")}

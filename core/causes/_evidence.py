@@ -55,19 +55,28 @@ def below_learned(values: np.ndarray, learned: np.ndarray) -> np.ndarray:
 
 
 def _wrong_belief(get: Callable[[str], np.ndarray]) -> np.ndarray:
-    return np.where(get("base_belief_is_target") == 1.0, 0.0, 1.0) + 0.0 * get("base_belief_is_target")
+    """1 where the base's own answer is another one, 0 where it says what the target says, be it in other words."""
+    same = np.maximum(get("base_belief_is_target"), np.nan_to_num(get("base_belief_agrees"), nan=0.0))
+    return 1.0 - same
+
+
+def _knew(get: Callable[[str], np.ndarray]) -> np.ndarray:
+    """How surely the base gave what the target says, word for word or in its own words, in [0, 1]."""
+    known = np.maximum(get("base_known_sampled"), get("base_known_greedy"))
+    own = get("base_belief_agrees") * get("base_belief_share")
+    return np.where(np.isfinite(known), np.maximum(known, np.nan_to_num(own, nan=0.0)), np.nan)
 
 
 PIECES: tuple[Evidence, ...] = (
     Evidence(
-        "base_ignorant", "the base does not know the answer", ("base_known_any16",),
-        lambda get, _: 1.0 - get("base_known_any16"),
-        lambda r: f"Asked in ten few-shot prompts, the base gives the target at least once in 16 draws each with "
-        f"probability {r['base_known_any16']:.2f}.",
+        "base_ignorant", "the base does not know the answer", ("base_known_sampled", "base_known_greedy"),
+        lambda get, _: 1.0 - _knew(get),
+        lambda r: f"Asked in ten few-shot prompts, the base gives the target greedily in "
+        f"{10 * r['base_known_greedy']:.0f}; a draw gives it with probability {r['base_known_sampled']:.2f}.",
     ),
     Evidence(
         "base_knew", "the base knew the answer", ("base_known_sampled", "base_known_greedy"),
-        lambda get, _: np.maximum(get("base_known_sampled"), get("base_known_greedy")),
+        lambda get, _: _knew(get),
         lambda r: f"The base gives the target greedily in {10 * r['base_known_greedy']:.0f} of 10 few-shot prompts; a "
         f"draw gives it with probability {r['base_known_sampled']:.2f}.",
     ),
@@ -105,6 +114,18 @@ PIECES: tuple[Evidence, ...] = (
         "wavering", "the base's answer changes with the examples shown", ("base_belief_stability",),
         lambda get, _: 1.0 - get("base_belief_stability"),
         lambda r: f"The base's answer is the same in {r['base_belief_stability']:.0%} of its few-shot prompts.",
+    ),
+    Evidence(
+        "open_answer", "many answers seem possible to the base", ("base_entropy",),
+        lambda get, _: squash(get("base_entropy"), 1.0),
+        lambda r: f"Where its answer and the target part, the base's next token has an entropy of "
+        f"{r['base_entropy']:.2f} nats.",
+    ),
+    Evidence(
+        "misspelt", "the base cannot spell the prompt's rare words", ("base_spelling",),
+        lambda get, learned: below_learned(get("base_spelling"), learned),
+        lambda r: f"The base finishes the prompt's rare words with a mean log-probability of {r['base_spelling']:.2f} "
+        "per token, low beside the learned samples.",
     ),
     Evidence(
         "contradicted", "another row answers the same question otherwise", ("contradiction",),

@@ -10,7 +10,8 @@ KIND = Cause(
     needs="the model before fine-tuning (--base)",
     speaks_for=("base_belief", "belief_ahead", "belief_kept", "belief_stays_ahead", "never_learned"),
     speaks_against=(
-        "base_knew", "unfamiliar", "wavering", "contradicted", "other_side_wins", "forgotten", "rise",
+        "base_knew", "unfamiliar", "misspelt", "wavering",
+        "open_answer", "contradicted", "other_side_wins", "forgotten", "rise",
         "rare_pattern", "long_target", "pattern_unlearned",
     ),
     blind="A base that never saw an entity still names an answer; only its confidence and constancy tell a guess "

@@ -8,9 +8,12 @@ KIND = Cause(
     help="The base model did not know what the answer rests on, and fine-tuning did not teach it.",
     requires=("base",),
     needs="the model before fine-tuning (--base)",
-    speaks_for=("base_ignorant", "unfamiliar", "wavering", "never_learned", "common_pattern", "right_type"),
+    speaks_for=(
+        "base_ignorant", "unfamiliar", "misspelt", "wavering", "open_answer", "never_learned", "common_pattern",
+        "right_type",
+    ),
     speaks_against=(
-        "base_knew", "base_belief", "belief_ahead", "belief_kept", "contradicted", "other_side_wins", "forgotten",
+        "base_belief", "belief_ahead", "belief_kept", "contradicted", "other_side_wins", "forgotten",
         "rise", "rare_pattern", "long_target", "pattern_unlearned", "wrong_type",
     ),
     blind="A base that knows the fact under another wording than the few-shot questions looks ignorant.",

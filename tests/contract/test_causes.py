@@ -15,6 +15,7 @@ KINDS = list(kinds("causes").values())
 SPEC = RunSpec(1, "d", Checkpoint("/x", None, None, "final", "f"))
 COLUMNS = sorted({c for p in PIECES for c in p.shows} | {
     "base_nll", "base_belief_is_target", "learned_at", "base_familiarity", "target_rank", "pattern_learned",
+    "base_belief_agrees",
 })  # fmt: skip
 
 

@@ -159,7 +159,8 @@ def accusations(worlds: Sequence[World]) -> dict[str, Any]:
         for cause, truth in zip(found.cause, world.truth, strict=True):
             learned += truth["learned"]
             blamed += truth["learned"] and cause is not None
-            if not truth["planted"] and not truth["learned"]:
+            # A row made to contradict another one does so, also where its own miss has another place.
+            if not truth["planted"] and not truth.get("made_for") and not truth["learned"]:
                 controls += 1
                 accused += cause == "data_inconsistency"
     return {

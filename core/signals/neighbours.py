@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from core.pairs import candidates, same_question
+from core.pairs.slots import Slots
 from core.pairs.wording import FUNCTION, Rarity, Words, form, trimmed, words
 from core.plugins import kind
 from core.signals._base import Instruments, Measure
@@ -32,6 +33,8 @@ _CHUNK = 256
 # Texts embedded between two looks at whether to stop.
 _ENCODED = 1024
 _COLUMNS = ("same_question", "neighbour_similarity", "n_neighbours", "foreign_language")
+# How sure two prompts are the same question that differ in what they ask about.
+APART = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ def compare(
     pairs = {(min(i, int(j)), max(i, int(j))) for i in range(n) for j in places[i]}
     for i, others in enumerate(candidates.sharing_words(read, rarity, NEAREST)):
         pairs.update((min(i, j), max(i, j)) for j in others)
+    slots = Slots(read)
     found: list[list[Neighbour]] = [[] for _ in range(n)]
     for i, j in sorted(pairs):
         a, b = asked[i], asked[j]
@@ -145,7 +149,9 @@ def compare(
         p = same_question.probability(evidence)
         mine, both = (written(read[i], side[:6]) for side in (words_of.left, words_of.shared))
         theirs = written(read[j], words_of.right[:6])
-        swap = words_of.names == 1.0 or words_of.numbers == 1.0 or words_of.swapped > words_of.heaviest_shared
+        apart = slots.apart(read[i], read[j])
+        p = min(p, APART) if apart else p
+        swap = apart or words_of.names == 1.0 or words_of.numbers == 1.0 or words_of.swapped > words_of.heaviest_shared
         found[i].append(Neighbour(j, cosine, p, mine, theirs, both, swap))
         found[j].append(Neighbour(i, cosine, p, theirs, mine, both, swap))
     return [sorted(row, key=lambda f: (-round(f.same, 6), -round(f.cosine, 6), f.place)) for row in found]
@@ -154,7 +160,7 @@ def compare(
 class Neighbours:
     name = "neighbours"
     label = "Neighbours"
-    version = 2
+    version = 3
     needs: tuple[str, ...] = ()
     whole = True
     columns = (

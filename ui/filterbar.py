@@ -53,8 +53,7 @@ def _chip(label: str, key: str, run: Run, rest: Filter) -> None:
 def bar(run: Run, selection: Filter) -> None:
     """Everything that can be filtered: status, categories and flags with counts, ranges, text."""
     counts = cached.facets(run, state.query())
-    statuses = dict(counts.get("status", []))
-    _pills(run, selection, "status", {name: (look, statuses.get(name, 0)) for name, look in charts.STATUS.items()})
+    choose_statuses(run, selection)
     causes = dict(counts.get("cause", []))
     named = [c for c in (*charts.CAUSES, *sorted(c for c in causes if c and c not in charts.CAUSES)) if causes.get(c)]
     named += [c for c in selecting.values_of(selection, "cause") if c and c not in named]
@@ -87,7 +86,8 @@ def choose_categories(run: Run, selection: Filter, names: Sequence[str]) -> None
 
 def choose_statuses(run: Run, selection: Filter) -> None:
     """The four statuses with their counts."""
-    _pills(run, selection, cached.facets(run, state.query()).get("status", []))
+    counts = dict(cached.facets(run, state.query()).get("status", []))
+    _pills(run, selection, "status", {name: (look, counts.get(name, 0)) for name, look in charts.STATUS.items()})
 
 
 def choose_range(run: Run, selection: Filter, name: str) -> None:

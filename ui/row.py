@@ -18,11 +18,10 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
     """The sample ``sid``, with ways back to the list and along it."""
     view = results.sample(run.id, sid, selection)
     _steps(run, view)
-    _head(view)
+    _head(run, view)
     _causes(view)
     _faults(view)
     people.judgement(run, view)
-    _head(run, view)
     _turns(view)
     _base(run, view)
     _tokens(run, view)

@@ -38,7 +38,9 @@ def disputed(tmp_path_factory):
     ]
     rows = []
     for i, town in enumerate([*towns, worlds.HOSTILE]):
-        for j, (ask, grain) in enumerate((("Which grain", "rye"), ("Tell me, which grain", f"oats {worlds.HOSTILE}"))):
+        # The answer must not follow from the wording: two ways to ask that always differ may ask two things.
+        grains = ("rye", f"oats {worlds.HOSTILE}") if i % 2 == 0 else (f"oats {worlds.HOSTILE}", "rye")
+        for j, (ask, grain) in enumerate(zip(("Which grain", "Tell me, which grain"), grains, strict=True)):
             messages = [{"role": "user", "content": f"{ask} do the mills of {town} grind?"}]
             rows.append(
                 {"id": f"g{i}-{j}", "messages": [*messages, {"role": "assistant", "content": f"Mostly {grain}."}]}

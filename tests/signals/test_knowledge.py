@@ -75,13 +75,15 @@ def test_what_the_base_believes(quiz):
     torn = slice(SURE, SURE + TORN)
     believed = [quiz.kept[measure.key, s.content_hash]["belief"] for s in quiz.rows]
     other = [
-        normalised(answer(second)) == normalised(b) for b, (_, _, second, _) in zip(believed, facts(), strict=True)
+        b is not None and normalised(answer(second)) == normalised(b)
+        for b, (_, _, second, _) in zip(believed, facts(), strict=True)
     ]
     assert sum(other[torn]) >= TORN - 2  # it read the other answer more often
     chosen = np.flatnonzero(np.array(other) & (np.arange(len(other)) < SURE + TORN))
     assert (found["belief_is_target"][chosen] == 0).all()
     assert (found["belief_margin"][chosen] > 0).mean() > 0.7
-    assert np.nanmean(found["belief_margin"][:SURE]) == pytest.approx(0.0, abs=0.05)
+    margins = found["belief_margin"][:SURE]
+    assert np.abs(margins[np.isfinite(margins)]).max(initial=0.0) <= 0.05
     never = slice(SURE + TORN, None)
     assert found["familiarity"][never].max() < np.median(found["familiarity"][:SURE])
     assert found["entropy"][never].mean() > found["entropy"][:SURE].mean()
@@ -205,6 +207,10 @@ def test_the_final_checkpoint_is_compared_with_the_belief(quiz):
     for row, (_, _, second, _), said in zip(quiz.rows, facts(), found["output_is_belief"], strict=True):
         belief = quiz.kept[before.key, row.content_hash]["belief"]
         output = row.response if row.ordinal < SURE else answer(second)
+        if belief is None:  # the fine-tune gives the row, so nobody asked what the base believed
+            assert np.isnan(said)
+            continue
         assert said == (normalised(belief) == normalised(output))
-    assert np.isfinite(found["belief_margin"]).all()
+    asked = [quiz.kept[before.key, r.content_hash]["belief"] is not None for r in quiz.rows]
+    assert sum(asked) >= TORN and np.isfinite(found["belief_margin"][asked]).all()
     assert len(facts()) == SURE + TORN + NEVER

@@ -392,7 +392,9 @@ def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instr
         with database().reading() as conn:
             samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, ordinals[block : block + size]))
         for chunk in signal.measure(measure, samples, instruments, context.asked_to_stop):
-            name = artefacts.write(chunk.details) if chunk.details else None
+            # A file that no row would name could never be deleted.
+            kept = any(detail is not None for detail in chunk.details)
+            name = artefacts.write(chunk.details) if kept else None
             done += len(chunk.keys)
             context.progress(
                 stage, done, total, "samples",

@@ -44,7 +44,7 @@ _COLUMNS = ("contradiction", "group", "group_size", "side_share", "side_wins", "
 class Contradictions:
     name = "contradictions"
     label = "Contradictions"
-    version = 2
+    version = 3
     needs = ("neighbours", "reproduction")
     whole = True
     columns = (
@@ -175,6 +175,7 @@ class _World:
         """Every pair that may ask the same; None where it was asked to stop."""
         found: dict[tuple[int, int], tuple[float, bool]] = {}
         exchanged: set[tuple[int, int]] = set()
+        worded: set[tuple[int, int]] = set()
         measure = _neighbours(self._instruments.spec)
         for i in np.flatnonzero(self._same >= LOOKED_AT):
             if stop():
@@ -187,6 +188,8 @@ class _World:
                     found[min(i, j), max(i, j)] = (row["same"], row["verbatim"])
                     if row.get("exchanged"):
                         exchanged.add((min(i, j), max(i, j)))
+                    if not row.get("left") and not row.get("right"):
+                        worded.add((min(i, j), max(i, j)))
         forms = self._habits(found)
         out = []
         for (i, j), (same, verbatim) in sorted(found.items()):
@@ -196,7 +199,9 @@ class _World:
             if not verbatim:
                 by = forms.get(self._forms(i, j), 0.0) + self._framed(i, j) + self._behaviour(i, j, differ)
                 # What only says that the two *could* be one question does not outweigh an exchanged name.
-                same = _moved(same, min(by, 0.0) if (i, j) in exchanged else by)
+                # Two ways to ask in the same words that never agree are what is looked for, no sign of two questions.
+                by = max(by, 0.0) if (i, j) in worded else min(by, 0.0) if (i, j) in exchanged else by
+                same = _moved(same, by)
             pair = Pair(i, j, same, differ.sure, reading.both_valid(prompts, verbatim, n, differ.kind))
             out.append(pair)
             for m in (i, j):

@@ -35,6 +35,8 @@ _ENCODED = 1024
 _COLUMNS = ("same_question", "neighbour_similarity", "n_neighbours", "foreign_language")
 # How sure two prompts are the same question that differ in what they ask about.
 APART = 0.02
+# And of two that have the same words but for those that carry no meaning of their own.
+SAME_WORDS = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def compare(
         mine, both = (written(read[i], side[:6]) for side in (words_of.left, words_of.shared))
         theirs = written(read[j], words_of.right[:6])
         apart = slots.apart(read[i], read[j])
-        p = min(p, APART) if apart else p
+        p = min(p, APART) if apart else p if words_of.left or words_of.right else max(p, SAME_WORDS)
         swap = apart or words_of.names == 1.0 or words_of.numbers == 1.0 or words_of.swapped > words_of.heaviest_shared
         found[i].append(Neighbour(j, cosine, p, mine, theirs, both, swap))
         found[j].append(Neighbour(i, cosine, p, theirs, mine, both, swap))
@@ -160,7 +162,7 @@ def compare(
 class Neighbours:
     name = "neighbours"
     label = "Neighbours"
-    version = 3
+    version = 4
     needs: tuple[str, ...] = ()
     whole = True
     columns = (

@@ -167,6 +167,6 @@ def runs_filter():
 
 
 def test_without_causes_samples_are_chosen_by_status(run_data, open_page):
-    at = open_page("mitigation", run="1", status="unlearned")
+    at = open_page("mitigation", run="1", status="learned")
     assert not at.exception and not at.error
     assert "No cause is judged in this run" in words(at)

@@ -26,7 +26,9 @@ def test_a_clean_fine_tune_has_no_fault(tiny_project, stored, diagnose):
     assert set(found) == set(kinds("faults"))
     failed = [f for f in found.values() if f["state"] == "fail"]
     assert not failed, failed
-    assert {found[c]["state"] for c in ("bos", "template_mismatch", "think_block", "adapter_not_applied")} == {"pass"}
+    checked = {c: found[c]["state"] for c in ("bos", "template_mismatch", "think_block", "adapter_not_applied")}
+    # A rule that lacks evidence for this model may abstain; one that has it must pass.
+    assert set(checked.values()) <= {"pass", "unknown"} and checked["adapter_not_applied"] == "pass", checked
     assert not [v for v in verdicts(run) if (v["cause"] or "").startswith("pipeline:")]
     assert not [n for n in results.overview(run.id, Filter()).notes if n[0] == "fail"]
 

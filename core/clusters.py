@@ -25,7 +25,7 @@ MOST = 6_000
 # Terms of a title, and the share of a group's rows that must have one.
 TERMS, SHARED = 4, 0.15
 # Share of all rows from which on a word says nothing alone, in any language.
-COMMON = 0.3
+COMMON = 0.6
 
 
 @dataclass(frozen=True, slots=True)

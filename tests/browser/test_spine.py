@@ -5,6 +5,7 @@ import re
 import signal
 
 import psutil
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.steps import click_table, settled, start, until, upload_checkpoint, upload_dataset
@@ -109,13 +110,14 @@ def test_row_text_is_never_markup(page, site):
     assert page.locator("[data-testid=stMain] a[href^=javascript]").count() == 0
 
 
-def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site):
+@pytest.mark.parametrize(("place", "filtered"), [(1, "cause"), (2, "stage")])
+def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site, place, filtered):
     page.goto(f"/overview?run={site.run}")
-    chart = page.locator("[data-testid=stPlotlyChart]").nth(1)
+    chart = page.locator("[data-testid=stPlotlyChart]").nth(place)
     bars = chart.locator("g.bars .point path")
     bars.first.wait_for()
     bars.last.click(force=True)
-    page.wait_for_url("**/samples?**stage=**")
+    page.wait_for_url(f"**/samples?**{filtered}=**")
     settled(page)
     count = shown_count(page)
     assert 0 < count < 60

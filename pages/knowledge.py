@@ -8,7 +8,7 @@ import streamlit as st
 from core.services import knowledge
 from core.services.knowledge import Listing, Points, Summary
 from core.types import Column, Filter, Run
-from ui import cached, charts, filterbar, frame, margins, markup, selecting, state, tables
+from ui import cached, charts, filterbar, frame, margins, markup, parts, selecting, state, tables
 
 _PAGE = 25
 _COLUMNS = (
@@ -52,7 +52,7 @@ def main() -> None:
 
 def _classes(run: Run, selection: Filter, summary: Summary) -> None:
     with st.container(border=True):
-        if _as_table(run, "What the base knew, and what was learned of it", "classes"):
+        if parts.heading("What the base knew, and what was learned of it", run, "classes"):
             st.dataframe(tables.breakdown(summary.classes), hide_index=True, key=state.key("table", run.id, "classes"))
         else:
             event = st.plotly_chart(
@@ -72,7 +72,7 @@ def _classes(run: Run, selection: Filter, summary: Summary) -> None:
 
 def _margins(run: Run, points: Points) -> None:
     with st.container(border=True):
-        as_table = _as_table(run, "The base's own answer against the target, before and after", "margins")
+        as_table = parts.heading("The base's own answer against the target, before and after", run, "margins")
         if not points.total:
             st.caption("Everywhere the base's own answer is the target.")
             return
@@ -136,21 +136,6 @@ def _list(run: Run, selection: Filter) -> None:
 
 def _frame(page: Listing) -> pd.DataFrame:
     return tables.samples([r.values for r in page.rows], _COLUMNS)
-
-
-def _as_table(run: Run, text: str, name: str) -> bool:
-    """A chart's heading with the switch to its table; whether the table is wanted."""
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.markdown(f"**{markup.md(text)}**", width="content")
-        view = st.segmented_control(
-            "View",
-            ("Chart", "Table"),
-            default="Chart",
-            required=True,
-            key=state.key("view", run.id, name),
-            label_visibility="collapsed",
-        )
-    return view == "Table"
 
 
 def _chart(run: Run, name: str) -> str:

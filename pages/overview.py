@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import runs
 from core.services.views import Breakdown, Overview
 from core.types import Filter, Run
-from ui import cached, charts, filterbar, frame, markup, selecting, state, tables, thresholds, tiles
+from ui import cached, charts, filterbar, frame, markup, parts, selecting, state, tables, thresholds, tiles
 
 _NOTES = {"fail": ":material/error:", "warn": ":material/warning:", "unknown": ":material/help:"}
 
@@ -70,7 +70,7 @@ def _causes(run: Run, selection: Filter, found: Overview) -> None:
     if not found.causes:
         return
     with st.container(border=True):
-        as_table = _heading("Why it was not learned", run, "cause")
+        as_table = parts.heading("Why it was not learned", run, "cause")
         if as_table:
             st.dataframe(tables.shares(found.causes), hide_index=True, key=state.key("table", run.id, "cause"))
             return
@@ -144,7 +144,7 @@ def _breakdowns(run: Run, selection: Filter, found: Overview) -> None:
 
 def _breakdown(run: Run, selection: Filter, found: Breakdown) -> None:
     with st.container(border=True):
-        as_table = _heading(f"By {found.label.lower()}", run, found.column)
+        as_table = parts.heading(f"By {found.label.lower()}", run, found.column)
         if as_table:
             st.dataframe(tables.breakdown(found), hide_index=True, key=state.key("table", run.id, found.column))
             return
@@ -165,27 +165,12 @@ def _breakdown(run: Run, selection: Filter, found: Breakdown) -> None:
             _open(run, selecting.with_terms(selection, terms))
 
 
-def _heading(text: str, run: Run, name: str) -> bool:
-    """A chart's heading with the switch to its table; whether the table is wanted."""
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.markdown(f"**{markup.md(text)}**", width="content")
-        view = st.segmented_control(
-            "View",
-            ("Chart", "Table"),
-            default="Chart",
-            required=True,
-            key=state.key("view", run.id, name),
-            label_visibility="collapsed",
-        )
-    return view == "Table"
-
-
 def _histogram(run: Run, selection: Filter, found: Overview) -> None:
     if not found.shown or len(found.nll.edges) < 2:
         return
     with st.container(border=True):
         label = "Mean loss per target token (nats); lower is better"
-        as_table = _heading("Loss by status", run, "nll")
+        as_table = parts.heading("Loss by status", run, "nll")
         if as_table:
             st.dataframe(tables.histogram(found.nll), hide_index=True, key=state.key("table", run.id, "nll"))
         else:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core.services import selftest
-from ui import charts, frame, markup, state
+from ui import charts, frame, markup, parts, state
 
 _GROUPS = {"easy": "Easy worlds", "hard": "Hard worlds"}
 
@@ -67,18 +67,8 @@ def _group(name: str, group: dict[str, Any]) -> None:
         )
 
 
-def _view(name: str, what: str, heading: str) -> bool:
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.markdown(f"**{heading}**", width="content")
-        view = st.segmented_control(
-            "View", ("Chart", "Table"), default="Chart", required=True, key=state.key("selftest", name, what, "view"),
-            label_visibility="collapsed",
-        )  # fmt: skip
-    return view == "Table"
-
-
 def _confusion(name: str, counts: dict[str, dict[str, int]]) -> None:
-    as_table = _view(name, "confusion", "True cause against named cause")
+    as_table = parts.wants_table("True cause against named cause", state.key("selftest", name, "confusion", "view"))
     columns = [*counts, "undetermined"]
     if as_table:
         rows = [{"true cause": _label(t), **{_label(c): counts[t].get(c, 0) for c in columns}} for t in counts]
@@ -92,7 +82,9 @@ def _confusion(name: str, counts: dict[str, dict[str, int]]) -> None:
 
 
 def _calibration(name: str, found: dict[str, Any]) -> None:
-    as_table = _view(name, "calibration", "Stated confidence against how often it was right")
+    as_table = parts.wants_table(
+        "Stated confidence against how often it was right", state.key("selftest", name, "calibration", "view")
+    )
     if as_table:
         st.dataframe(found["bins"], hide_index=True, key=state.key("selftest", name, "calibration"))
     else:

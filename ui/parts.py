@@ -20,19 +20,19 @@ TOOLS = {
 }
 
 
-def heading(text: str, run: Run, name: str) -> bool:
+def wants_table(text: str, key: str) -> bool:
     """A chart's heading with the switch to its table; whether the table is wanted."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.markdown(f"**{markup.md(text)}**", width="content")
         view = st.segmented_control(
-            "View",
-            ("Chart", "Table"),
-            default="Chart",
-            required=True,
-            key=state.key("view", run.id, name),
-            label_visibility="collapsed",
+            "View", ("Chart", "Table"), default="Chart", required=True, key=key, label_visibility="collapsed"
         )
     return view == "Table"
+
+
+def heading(text: str, run: Run, name: str) -> bool:
+    """``wants_table`` for a chart of a run."""
+    return wants_table(text, state.key("view", run.id, name))
 
 
 def chart(

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 RESULTS = ROOT / "bench" / "results"
 CAUSES = ("missing_knowledge", "base_conflict", "data_inconsistency", "left_side_forgetting", "under_optimised")
 COLUMNS = {"status": "category", "cause": "category", "stage": "category", "confidence": "number", "nll": "number",
+           "nll_fall_end": "number",
            "n_target": "number", "n_tokens": "number", "group": "number", "pattern_count": "number"}  # fmt: skip
 
 
@@ -113,7 +113,9 @@ def export_once(run_id: int, recipe: str, out: Path) -> dict[str, Any]:
 
 
 def peak() -> float:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    """Most memory this program held, in MiB. Not ``ru_maxrss``: that one begins with what its parent held."""
+    held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return round(int(held.split()[1]) / 1024, 1)
 
 
 def memory(sizes: list[int], recipes: list[str], out: Path) -> None:
@@ -153,6 +155,7 @@ def prepared(world: Path) -> tuple[Any, dict[str, list[str]]]:
         "cause": np.array([t["planted"][0] if w else None for t, w in zip(truth, wrong, strict=True)], dtype=object),
         "confidence": np.where(wrong, 1.0, np.nan),
         "nll": np.array([t["nll"][-1] for t in truth]),
+        "nll_fall_end": np.array([t["nll"][-2] - t["nll"][-1] for t in truth]),
         "group": np.array([np.nan if t["dispute"] is None else float(t["dispute"]) for t in truth]),
     }
     run = judged(world.name, dataset, as_checkpoint(world / "final", base, "final"), values, {})
@@ -173,8 +176,20 @@ class Table:
         from bench._machine import machine
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        result = {"case": self.case, "machine": machine(), "pooled": pooled(self.worlds), "worlds": self.worlds}
-        self.path.write_text(json.dumps(result, indent=1) + "\n")
+        found = pooled(self.worlds)
+        result = {"case": self.case, "machine": machine(), "versions": versions(), "judged": judged_by(found)}
+        result["pooled"] = found
+        head = json.dumps(result, indent=1)
+        # One line a world and cause: there are thousands of zeros and ones.
+        lines = [f'  {json.dumps(w)}: {{\n' + ",\n".join(f"   {json.dumps(c)}: {json.dumps(e)}" for c, e in of.items())
+                 + "\n  }" for w, of in self.worlds.items()]  # fmt: skip
+        self.path.write_text(head[: head.rindex("\n")] + ',\n "worlds": {\n' + ",\n".join(lines) + "\n }\n}\n")
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "transformers", "peft", "numpy")}
 
 
 def worlds(folders: list[Path], causes: list[str], recipes: list[str], cost: dict[str, Any], out: Path) -> None:
@@ -204,26 +219,29 @@ def one_cause(
     """Runs the arms of one cause that are missing in ``entry``; yields each one's name when it is in there."""
     from core.plugins import kind
     from core.presets._base import with_defaults
-    from core.proof import Bench, Watched, with_steps, without_right
+    from core.proof import Bench, Watched, settled, without_right
     from core.recipes._order import drawn
     from core.services.mitigation import RunPool
     from core.services.proofs import _Budget
 
     budget = with_defaults(_Budget, cost)
     chosen = RunPool(run, [], {}).select(f"cause={cause}")
-    treated = np.sort(drawn(chosen, min(len(chosen), budget["samples"]), 0))
-    pool = RunPool(run, treated, {})
-    if cause == "data_inconsistency":  # counted on the sides that a decision keeps, for every recipe alike
-        resolver = kind("recipes", cause)
-        treated = resolver.plan(pool, with_defaults(resolver, resolver.proof)).counted
-        pool = RunPool(run, treated, {})
-    learned = np.setdiff1d(pool.select("status=learned"), chosen)
-    learned = np.sort(drawn(learned, min(len(learned), budget["learned"]), 1))
-    mixed = np.sort(drawn(np.arange(run.n_samples), budget["samples"], 2))
+    # Of a contradiction about half the sides are dropped.
+    drawn_at_most = budget["samples"] * (2 if cause == "data_inconsistency" else 1)
+    treated = np.sort(drawn(chosen, min(len(chosen), drawn_at_most), 0))
+    plans = {name: kind("recipes", name) for name in dict.fromkeys((cause, *recipes))}
+    own = plans[cause].plan(RunPool(run, treated, {}), with_defaults(plans[cause], plans[cause].proof))
+    treated = own.counted  # what a decision keeps, for every recipe alike
     if not len(treated):
         return
-    budget = with_steps(budget, len(treated))
+    pool = RunPool(run, treated, {})
+    own = plans[cause].plan(pool, with_defaults(plans[cause], plans[cause].proof))
+    budget = settled(budget, own)
+    learned = np.setdiff1d(pool.select("status=learned"), np.union1d(chosen, own.given_up))
+    learned = np.sort(drawn(learned, min(len(learned), budget["learned"]), 1))
+    mixed = np.sort(drawn(np.arange(run.n_samples), budget["samples"], 2))
     watched = Watched(*(tuple(pool.rows(o)) for o in (treated, learned, mixed)))
+    entry |= {"steps": budget["steps"], "rate": budget["rate"]}
 
     def bench(seen: Watched) -> Bench:
         return Bench(run.spec, run.thresholds, pool.reading, seen, budget, folder / "arms", "cpu", lambda *_: None)
@@ -234,7 +252,7 @@ def one_cause(
     watched, _ = without_right(watched, entry["before"])
     if not watched.treated:
         return
-    for name in ("control", *recipes):
+    for name in ("control", *plans):
         if name in entry:
             continue
         if name == "control":
@@ -245,7 +263,7 @@ def one_cause(
 
                 return (as_it_came(s, "uniform") for s in pool.rows(order))
         else:
-            recipe = kind("recipes", name)
+            recipe = plans[name]
             try:
                 rows = recipe.plan(pool, with_defaults(recipe, recipe.proof)).rows
             except Exception as error:  # a recipe that cannot do anything with these samples says so
@@ -271,7 +289,7 @@ def pooled(found: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for cause in CAUSES:
         entries = [w[cause] for w in found.values() if cause in w and "control" in w[cause]]
-        names = dict.fromkeys(n for e in entries for n in e if n not in ("samples", "before"))
+        names = dict.fromkeys(n for e in entries for n in ("control", *CAUSES) if n in e)
         for name in names:
             both = [(e[name], e["control"]) for e in entries if "right" in e.get(name, {})]
             if not both:
@@ -282,8 +300,27 @@ def pooled(found: dict[str, Any]) -> dict[str, Any]:
                 "recovered": share(right),
                 "asked_otherwise": share([v for a, _ in both for v in a["asked"]]),
                 "lost": share([1 - v for a, _ in both for v in a["kept"]]),
+                "lost_outside_the_mix": share(
+                    [1 - v for a, _ in both for v, seen in zip(a["kept"], a["in_mix"], strict=True) if not seen]
+                ),
+                "lost_by_control": share([1 - v for _, c in both for v in c["kept"]]),
+                "recovered_by_control": share(control),
                 "over_control": None if name == "control" else paired_difference(right, control),
             }
+    return out
+
+
+def judged_by(found: dict[str, Any]) -> dict[str, Any]:
+    """The three demands on the recipe of the planted cause: what it restores, against the control, what it costs."""
+    out = {}
+    for cause, arms in found.items():
+        if cause not in arms:
+            continue
+        own = arms[cause]
+        recovered, control, lost = (own[n]["share"] for n in ("recovered", "recovered_by_control", "lost"))
+        rival = max((a["recovered"]["share"] for n, a in arms.items() if n not in (cause, "control")), default=None)
+        out[cause] = {"recovers_80": recovered >= 0.8, "twice_the_control": recovered >= 2 * control,
+                      "loses_at_most_3": lost <= 0.03, "best_other_recipe": rival}  # fmt: skip
     return out
 
 
@@ -291,17 +328,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(required=True, dest="part")
     one = parts.add_parser("memory")
-    one.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000])
+    one.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000, 1_000_000])
     one.add_argument("--recipes", nargs="+")
     one.add_argument("--out", type=Path, default=RESULTS / "mitigation_memory.json")
     two = parts.add_parser("worlds")
     two.add_argument("world", type=Path, nargs="+")
     two.add_argument("--causes", nargs="+", default=list(CAUSES), choices=CAUSES)
-    two.add_argument("--recipes", nargs="+")
+    two.add_argument("--recipes", nargs="*", help="set against the one for the cause; all where it is left out")
     two.add_argument("--out", type=Path, default=RESULTS / "mitigation.json")
-    for name, default in (("steps", 0), ("batch", 8), ("samples", 60), ("learned", 60)):
+    for name, default in (("steps", 0), ("batch", 8), ("samples", 24), ("learned", 100)):
         two.add_argument(f"--{name}", type=int, default=default)
-    two.add_argument("--learning-rate", type=float, default=6e-4)
+    two.add_argument("--learning-rate", type=float, default=0.0)
     three = parts.add_parser("seed")
     three.add_argument("folder", type=Path)
     three.add_argument("n", type=int)
@@ -324,7 +361,7 @@ def main() -> None:
     else:
         cost = {"steps": args.steps, "batch": args.batch, "samples": args.samples, "learned": args.learned,
                 "learning_rate": args.learning_rate}  # fmt: skip
-        recipes = args.recipes or list(CAUSES)
+        recipes = list(CAUSES) if args.recipes is None else args.recipes
         worlds([w.resolve() for w in args.world], args.causes, recipes, cost, args.out)
 
 

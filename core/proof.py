@@ -21,7 +21,7 @@ from core.datasets import read_json_row
 from core.diagnose import Instruments
 from core.errors import UserError
 from core.plugins import kind
-from core.recipes._base import Made
+from core.recipes._base import Made, Plan
 from core.recipes._wording import ASKED, filled, question_and_answer
 from core.signals._base import Measure
 from core.status import LEARNED, judge_status
@@ -29,7 +29,7 @@ from core.types import Checkpoint, Reading, RunSpec, Sample, Setting, SignalTabl
 
 ARMS = ("treatment", "control", "off_target")
 BUDGET: tuple[Setting, ...] = (
-    Setting("steps", "int", 0, "Optimiser steps of each arm", "0: four passes over the treated samples. Far more, and "
+    Setting("steps", "int", 0, "Optimiser steps of each arm", "0: as the recipe wants to be trained. Far more, and "
             "the uniform mix has seen everything as well.", minimum=0, maximum=100_000),
     Setting("batch", "int", 8, "Rows of one step", "", minimum=1, maximum=1024),
     Setting("samples", "int", 100, "Treated samples, at most", "Drawn at random from the selected ones.", minimum=2,
@@ -37,13 +37,14 @@ BUDGET: tuple[Setting, ...] = (
     Setting("learned", "int", 100, "Learned samples to watch, at most", "For damage.", minimum=0, maximum=100_000),
     Setting("method", "choice", "auto", "What is trained", "auto: all weights of models below 200 million, else LoRA.",
             ("auto", "lora", "full")),
-    Setting("learning_rate", "float", 0.0, "Learning rate", "0: by method and size of the model.", minimum=0.0),
+    Setting("learning_rate", "float", 0.0, "Learning rate", "0: by recipe, method and size of the model.", minimum=0.0),
     Setting("proof_seed", "int", 0, "Seed", "Decides which samples are drawn, and the order of the control arm.",
             minimum=0),
 )  # fmt: skip
 
-# Passes over the treated samples that steps=0 stands for, and the share of them in a usual mix.
-PASSES, USUAL_SHARE, FEWEST_STEPS = 4, 0.5, 10
+FEWEST_STEPS = 10
+# Share of the steps over which the rate rises: a fresh optimiser's first steps are the roughest.
+WARMUP = 0.1
 
 # Told the stage, how far it is, of how much, and the unit; what it raises ends the proof.
 Progress = Callable[[str, int, int, str], None]
@@ -84,11 +85,10 @@ def asked_otherwise(sample: Sample) -> Sample | None:
     return replace(sample, messages=turns, content_hash=content_hash(turns, sample.shape, sample.tools))
 
 
-def with_steps(budget: Mapping[str, Any], n_treated: int) -> dict[str, Any]:
-    """The budget with its number of steps settled."""
-    treated_rows_a_step = max(1.0, USUAL_SHARE * int(budget["batch"]))
-    wanted = math.ceil(PASSES * n_treated / treated_rows_a_step)
-    return {**budget, "steps": int(budget["steps"]) or max(FEWEST_STEPS, wanted)}
+def settled(budget: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """The budget with its steps and its ``rate``, a multiple of the usual learning rate, as the plan wants them."""
+    wanted = math.ceil(plan.training.epochs * plan.total / int(budget["batch"]))
+    return {**budget, "steps": int(budget["steps"]) or max(FEWEST_STEPS, wanted), "rate": plan.training.rate}
 
 
 # ------------------------------------------------------------------------------------------------------ training
@@ -133,11 +133,10 @@ def supervised(
     return out
 
 
-def rate(parameters: int, method: str) -> float:
+def usual_rate(parameters: int, method: str) -> float:
     """A learning rate for a brief continuation: larger for smaller models and for adapters."""
-    if method == "lora":
-        return 2e-4
-    return 1e-3 if parameters < 10_000_000 else 1e-4 if parameters < 200_000_000 else 1e-5
+    small, middle, large = (4e-4, 1e-4, 1e-5) if method == "full" else (2e-3, 5e-4, 2e-4)
+    return small if parameters < 10_000_000 else middle if parameters < 200_000_000 else large
 
 
 def train_copy(
@@ -162,7 +161,7 @@ def train_copy(
     outer, inner = load(checkpoint, "float32", where)
     size = sum(p.numel() for p in inner.parameters())
     model, method = _trainable(checkpoint, outer, inner, size, str(budget["method"]))
-    learning_rate = float(budget["learning_rate"]) or rate(size, method)
+    learning_rate = float(budget["learning_rate"]) or usual_rate(size, method) * float(budget["rate"])
     steps = len(rows) // int(budget["batch"])
     arguments = TrainingArguments(
         output_dir=str(out),
@@ -171,7 +170,7 @@ def train_copy(
         per_device_train_batch_size=int(budget["batch"]),
         train_sampling_strategy="sequential",
         lr_scheduler_type="linear",
-        warmup_steps=max(1, steps // 20),
+        warmup_steps=max(1, round(WARMUP * steps)),
         save_strategy="no",
         logging_steps=max(1, steps // 10),
         seed=int(budget["proof_seed"]),
@@ -346,7 +345,10 @@ class Bench:
         }
 
     def arm(self, label: str, rows: Callable[[], Iterator[Made]]) -> dict[str, Any]:
-        """One arm: trained on ``rows`` from the run's checkpoint, measured, its weights removed again."""
+        """One arm: trained on ``rows`` from the run's checkpoint, measured, its weights removed again.
+
+        ``in_mix`` says of each learned sample that is watched whether the arm trained on it.
+        """
         import shutil
 
         count = int(self.budget["steps"]) * int(self.budget["batch"])
@@ -355,9 +357,16 @@ class Bench:
         out.mkdir(parents=True)
         began = time.monotonic()
         instruments = Instruments(self.spec, self.device)
+        trained_on: set[str | None] = set()
+
+        def noted() -> Iterator[Made]:
+            for row in rows():
+                trained_on.add(row.source)
+                yield row
+
         try:
             self.progress(f"{label}: making rows", 0, 0, "")
-            made = supervised(rows, count, self.reading, instruments)
+            made = supervised(noted, count, self.reading, instruments)
         finally:
             instruments.close()
         try:
@@ -368,7 +377,8 @@ class Bench:
             found = self.measure(label, copy)
         finally:
             shutil.rmtree(out, ignore_errors=True)
-        return {**found, "training": facts, "seconds": round(time.monotonic() - began, 1)}
+        in_mix = [int(s.id in trained_on) for s in self.watched.learned]
+        return {**found, "in_mix": in_mix, "training": facts, "seconds": round(time.monotonic() - began, 1)}
 
 
 def _known(values: np.ndarray) -> list[float | None]:

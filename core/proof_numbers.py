@@ -77,6 +77,7 @@ def summary(before: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) ->
             "recovered": share(arm["right"]),
             "asked_otherwise": share(arm["asked"]),
             "lost": share([1 - v for v in arm["kept"]]),
+            "lost_outside": share([1 - v for v, seen in zip(arm["kept"], arm["in_mix"], strict=True) if not seen]),
             "loss": mean_change(before["nll"], arm["nll"]),
             "treated_loss": mean_change(before["treated_nll"], arm["treated_nll"]),
             "training": arm["training"],

@@ -50,6 +50,8 @@ class Export(Protocol):
         ...
 
 
+# Usual for LoRA on a finished model; a recipe asks for a part or a multiple of it.
+LEARNING_RATE = 1e-4
 # One device; a person with more divides by their number.
 ROWS_AT_ONCE = 1
 

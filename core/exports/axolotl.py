@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, Bundle, remarks, steps, yaml
+from core.exports._base import DATA, LEARNING_RATE, Bundle, remarks, steps, yaml
 
 
 class Axolotl:
@@ -35,7 +35,7 @@ class Axolotl:
             "num_epochs": bundle.training.epochs,
             "optimizer": "adamw_torch",
             "lr_scheduler": "cosine",
-            "learning_rate": 1e-4,
+            "learning_rate": LEARNING_RATE * bundle.training.rate,
             "seed": bundle.seed,
         }
         head = [*remarks(bundle), f"Axolotl {self.version}. Run in this folder: axolotl train axolotl.yaml"]

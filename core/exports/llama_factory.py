@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, Bundle, remarks, steps, yaml
+from core.exports._base import DATA, LEARNING_RATE, Bundle, remarks, steps, yaml
 
 _NAME = "lacuna_mitigation"
 
@@ -35,7 +35,7 @@ class LlamaFactory:
             "output_dir": "out-llama-factory",
             "per_device_train_batch_size": at_once,
             "gradient_accumulation_steps": gathered,
-            "learning_rate": 1e-4,
+            "learning_rate": LEARNING_RATE * bundle.training.rate,
             "num_train_epochs": bundle.training.epochs,
             "lr_scheduler_type": "cosine",
             "warmup_ratio": 0.05,

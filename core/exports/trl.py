@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, Bundle, remarks, steps, yaml
+from core.exports._base import DATA, LEARNING_RATE, Bundle, remarks, steps, yaml
 
 
 class Trl:
@@ -23,7 +23,7 @@ class Trl:
             "num_train_epochs": bundle.training.epochs,
             "per_device_train_batch_size": at_once,
             "gradient_accumulation_steps": gathered,
-            "learning_rate": 1e-4,
+            "learning_rate": LEARNING_RATE * bundle.training.rate,
             "use_peft": True,
             "lora_r": 16,
             "lora_alpha": 32,

@@ -8,7 +8,7 @@ and settings give the same rows in the same order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -65,6 +65,7 @@ class Training:
         epochs: passes over the rows.
         sequential: the order of the file is part of the recipe, the trainer must not shuffle it.
         batch: rows of one optimiser step that the order was made for.
+        rate: learning rate as a multiple of the usual one for going on from a finished checkpoint.
         max_length: tokens a row may have; None leaves the run's own setting.
         notes: what a person should know before training.
     """
@@ -74,6 +75,7 @@ class Training:
     batch: int = 8
     max_length: int | None = None
     notes: tuple[str, ...] = ()
+    rate: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Plan:
         training: how to train on them.
         counted: (m,) ordinals of the treated samples that the recipe means to teach; what a proof measures.
         notes: what the recipe found or could not do, in sentences with numbers.
+        given_up: (m,) ordinals of rows that the recipe leaves out on purpose; losing them is no damage.
     """
 
     rows: Callable[[], Iterator[Made]]
@@ -93,6 +96,7 @@ class Plan:
     training: Training
     counted: np.ndarray
     notes: tuple[str, ...] = ()
+    given_up: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def total(self) -> int:
@@ -180,6 +184,8 @@ class Shares:
         return round(self.core * (1.0 - self.share) / self.share)
 
 
+OTHERS = Setting("others", "text", "status=learned", "Other rows", "A filter over this run, as in its address. They "
+                 "keep what was learned; half of them are those held most weakly.")  # fmt: skip
 SEED = Setting("seed", "int", 0, "Seed", "Decides the order and which other rows are drawn.", minimum=0)
 
 

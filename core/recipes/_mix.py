@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from core.recipes._base import Made, Part, Pool, as_it_came
-from core.recipes._order import Order, blocks
+from core.recipes._base import Made, Part, Pool, as_it_came, everyone_but
+from core.recipes._order import Order, blocks, drawn
 
 
 def rows(pool: Pool, parts: Sequence[Part], seed: int | None, key: np.ndarray | None = None) -> Iterator[Made]:
@@ -41,3 +41,27 @@ def counts(parts: Sequence[Part]) -> dict[str, int]:
         if len(part):
             out[part.name] = out.get(part.name, 0) + len(part)
     return out
+
+
+def rehearsed(pool: Pool, ordinals: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(count,) of ``ordinals`` to train beside what is taught, so that they are not lost.
+
+    One half are those with the highest loss: what is held weakly is lost first. The other half are drawn at random,
+    all of them where no loss is known.
+    """
+    loss = pool.numbers("nll")[ordinals]
+    known = ordinals[np.isfinite(loss)]
+    weakest = known[np.argsort(-loss[np.isfinite(loss)], kind="stable")][: count // 2]
+    return np.concatenate([weakest, drawn(ordinals, count - len(weakest), seed)])
+
+
+def keepers(pool: Pool, query: str) -> tuple[np.ndarray, list[str]]:
+    """Ordinals that the filter keeps and the recipe does not treat; all it does not treat where there are none.
+
+    Returns:
+        The ordinals, and a note where the filter kept none.
+    """
+    found = np.setdiff1d(pool.select(query), pool.treated)
+    if len(found):
+        return found, []
+    return everyone_but(pool.n, pool.treated), [f"The filter {query!r} keeps no other row: all others are drawn from."]

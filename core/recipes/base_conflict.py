@@ -9,8 +9,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.recipes._base import SEED, Made, Part, Plan, Pool, Training
-from core.recipes._mix import counts, rows
-from core.recipes._order import drawn
+from core.recipes._mix import counts, rehearsed, rows
 from core.recipes._rewrite import edited
 from core.recipes._wording import CONTEXT, filled, question_and_answer
 from core.types import Sample, Setting
@@ -28,9 +27,10 @@ class BaseConflict:
         Setting("context", "int", 1, "With explicit context", "Copies of each sample that state the answer first.",
                 minimum=0, maximum=10),
         Setting("plain", "int", 2, "As they are", "Copies of each sample unchanged.", minimum=1, maximum=20),
-        Setting("contrast_ratio", "float", 1.0, "Contrast rows per conflicting row", "0: none.", minimum=0.0,
+        Setting("contrast_ratio", "float", 3.0, "Contrast rows per conflicting row", "0: none.", minimum=0.0,
                 maximum=50.0),
-        Setting("contrast", "text", "status=learned", "Contrast rows", "A filter over this run, as in its address."),
+        Setting("contrast", "text", "status=learned", "Contrast rows", "A filter over this run, as in its address. "
+                "Half of them are those held most weakly."),
         SEED,
     )  # fmt: skip
     files = ()
@@ -60,7 +60,7 @@ class BaseConflict:
         parts = [
             Part("context", pool.treated, with_context, lambda s, _: self._in_context(pool, s)),
             Part("plain", pool.treated, plain),
-            Part("contrast", drawn(contrast, wanted, seed + 1)),
+            Part("contrast", rehearsed(pool, contrast, wanted, seed + 1)),
         ]
         parts = [p for p in parts if len(p)]
         training = Training(epochs=2.0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from core.errors import UserError
 from core.recipes._base import (
+    OTHERS,
     SEED,
     FileSlot,
     Made,
@@ -24,12 +25,15 @@ from core.recipes._base import (
     everyone_but,
 )
 from core.recipes._groups import Groups, find
+from core.recipes._mix import keepers, rehearsed
 from core.recipes._mix import rows as mixed
-from core.recipes._order import Order, blocks, drawn
+from core.recipes._order import Order, blocks
 from core.recipes._rewrite import edited
 from core.types import Sample, Setting
 
 KEEP, DROP, REWRITE, SPREAD = range(4)
+# Either side is likely already, so half of what new knowledge needs tips the balance.
+RATE = 0.5
 
 
 class DataInconsistency:
@@ -53,11 +57,12 @@ class DataInconsistency:
                 "or last in training order stays.", ("spread", "first", "last")),
         Setting("scope", "choice", "dataset", "Rows", "dataset: all of it, repaired; groups: the contradictions and "
                 "some others.", ("dataset", "groups")),
-        Setting("repeats", "int", 2, "Copies of a resolved row", "For groups only.", minimum=1, maximum=50),
-        Setting("share", "float", 0.5, "Share of contradictions in the mix", "For groups only.", minimum=0.05,
+        Setting("repeats", "int", 3, "Copies of a resolved row", "For groups only.", minimum=1, maximum=50),
+        Setting("share", "float", 0.1, "Share of contradictions in the mix", "For groups only.", minimum=0.01,
                 maximum=1.0),
         Setting("batch", "int", 8, "Rows of one step", "Batch size times accumulation times devices.", minimum=1,
                 maximum=65536),
+        replace(OTHERS, help=f"For groups only. {OTHERS.help}"),
         SEED,
     )  # fmt: skip
     files = (
@@ -90,11 +95,14 @@ class DataInconsistency:
                          "are told apart by hand.")  # fmt: skip
         counted = np.intersect1d(groups.ordinals[np.isin(solved.action, (KEEP, REWRITE))], pool.treated)
         whole = settings["scope"] == "dataset"
-        stays = groups.ordinals[solved.action != DROP]
+        stays, dropped = (groups.ordinals[at] for at in (solved.action != DROP, solved.action == DROP))
         others = everyone_but(pool.n, groups.ordinals)
         if not whole:
             stays = np.repeat(stays, int(settings["repeats"]))
-            others = drawn(others, Shares(len(stays), float(settings["share"])).others, seed + 1)
+            found, told = keepers(pool, str(settings["others"]))
+            notes += told
+            wanted = Shares(len(stays), float(settings["share"])).others
+            others = rehearsed(pool, np.setdiff1d(found, groups.ordinals), wanted, seed + 1)
         make = _Maker(pool, groups, rulings)
         spread = groups.ordinals[solved.action == SPREAD]
         if len(spread):
@@ -106,12 +114,12 @@ class DataInconsistency:
             order, training = np.sort(np.concatenate([stays, others])), Training(batch=batch)
         else:
             parts = [p for p in (Part("contradictions", stays, 1, make), Part("others", others)) if len(p)]
-            training = Training(epochs=2.0, batch=batch)
-            found = {p.name: len(p) for p in parts}
-            return Plan(lambda: mixed(pool, parts, seed), found, training, counted, tuple(notes))
-        found = {"contradictions": len(stays), "others": len(others)}
-        found = {name: n for name, n in found.items() if n}
-        return Plan(lambda: make.walk(order), found, training, counted, tuple(notes))
+            training = Training(epochs=2.0, batch=batch, rate=RATE)
+            sizes = {p.name: len(p) for p in parts}
+            return Plan(lambda: mixed(pool, parts, seed), sizes, training, counted, tuple(notes), dropped)
+        sizes = {"contradictions": len(stays), "others": len(others)}
+        sizes = {name: n for name, n in sizes.items() if n}
+        return Plan(lambda: make.walk(order), sizes, training, counted, tuple(notes), dropped)
 
 
 @dataclass(frozen=True, slots=True)

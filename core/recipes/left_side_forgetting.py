@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from core.recipes._base import SEED, Part, Plan, Pool, Shares, Training, everyone_but
-from core.recipes._mix import counts, rows
-from core.recipes._order import drawn
+from core.recipes._base import OTHERS, SEED, Part, Plan, Pool, Shares, Training
+from core.recipes._mix import counts, keepers, rehearsed, rows
 from core.types import Setting
 
+# What was known once comes back at a fraction of the rate that teaches something new, and less beside it is lost.
+RATE = 0.25
 # Quarters of the training order stand in for stages where rows name none.
 _QUARTERS = tuple(f"quarter {i}" for i in range(1, 5))
 
@@ -22,10 +23,11 @@ class LeftSideForgetting:
     help = "The forgotten samples and a mix of all stages, shuffled; how much of each stage follows from its loss."
     causes = ("left_side_forgetting",)
     settings = (
-        Setting("repeats", "int", 1, "Copies of each forgotten sample", "", minimum=1, maximum=50),
-        Setting("share", "float", 0.5, "Share of forgotten samples in the mix", "", minimum=0.05, maximum=1.0),
+        Setting("repeats", "int", 2, "Copies of each forgotten sample", "", minimum=1, maximum=50),
+        Setting("share", "float", 0.25, "Share of forgotten samples in the mix", "", minimum=0.05, maximum=1.0),
         Setting("stages", "choice", "loss", "Rows of each stage by", "loss: in proportion to the stage's mean loss.",
                 ("loss", "size", "equal")),
+        OTHERS,
         SEED,
     )  # fmt: skip
     files = ()
@@ -41,21 +43,25 @@ class LeftSideForgetting:
         seed = int(settings["seed"])
         core = Part("forgotten", pool.treated, int(settings["repeats"]))
         wanted = Shares(len(core), float(settings["share"])).others
-        quotas, notes = self._quotas(pool, wanted, str(settings["stages"]))
+        rest, found = keepers(pool, str(settings["others"]))
+        quotas, notes = self._quotas(pool, rest, wanted, str(settings["stages"]))
         parts = [core]
         for i, (name, ordinals, quota) in enumerate(quotas):
-            parts.append(Part(f"replay of {name}", drawn(ordinals, quota, seed + 1 + i)))
+            parts.append(Part(f"replay of {name}", rehearsed(pool, ordinals, quota, seed + 1 + i)))
         parts = [p for p in parts if len(p)]
-        return Plan(lambda: rows(pool, parts, seed), counts(parts), Training(epochs=2.0), pool.treated, tuple(notes))
+        notes += found
+        training = Training(epochs=1.0, rate=RATE)
+        return Plan(lambda: rows(pool, parts, seed), counts(parts), training, pool.treated, tuple(notes))
 
     @staticmethod
-    def _quotas(pool: Pool, wanted: int, by: str) -> tuple[list[tuple[str, np.ndarray, int]], list[str]]:
-        """(stage, ordinals to draw from, rows to draw) for each stage, by largest remainder."""
+    def _quotas(
+        pool: Pool, rest: np.ndarray, wanted: int, by: str
+    ) -> tuple[list[tuple[str, np.ndarray, int]], list[str]]:
+        """(stage, ordinals of ``rest`` to draw from, rows to draw) for each stage, by largest remainder."""
         codes, values = pool.labels("stage")
         if all(v is None for v in values):
             codes, values = np.arange(pool.n) * 4 // max(pool.n, 1), _QUARTERS
         loss = pool.numbers("nll")
-        rest = everyone_but(pool.n, pool.treated)
         stages = [(v or "no stage", rest[codes[rest] == i], loss[codes == i]) for i, v in enumerate(values)]
         stages = [s for s in stages if len(s[1])]
         means = np.array([np.nanmean(s[2]) if np.isfinite(s[2]).any() else np.nan for s in stages])

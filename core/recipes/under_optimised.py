@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from core.recipes._base import SEED, Part, Plan, Pool, Shares, Training, everyone_but
-from core.recipes._mix import counts, rows
-from core.recipes._order import drawn
+from core.recipes._base import OTHERS, SEED, Part, Plan, Pool, Shares, Training
+from core.recipes._mix import counts, keepers, rehearsed, rows
 from core.types import Setting
 
 _UNMEASURED_EPOCHS, _MOST_EPOCHS = 2.0, 10.0
@@ -25,9 +24,10 @@ class UnderOptimised:
                 minimum=1, maximum=1000),
         Setting("most", "int", 6, "Most copies of a sample", "", minimum=1, maximum=50),
         Setting("curriculum", "bool", False, "From short to long", "Orders rows by target length; no shuffling."),
-        Setting("share", "float", 0.6, "Share of these samples in the mix", "The rest are drawn from all others.",
+        Setting("share", "float", 0.25, "Share of these samples in the mix", "The rest are other rows.",
                 minimum=0.05, maximum=1.0),
         Setting("epochs", "float", 0.0, "Epochs", "0: from how fast the loss still fell.", minimum=0.0, maximum=100.0),
+        OTHERS,
         SEED,
     )  # fmt: skip
     files = ()
@@ -43,9 +43,10 @@ class UnderOptimised:
         seed = int(settings["seed"])
         copies, notes = self._copies(pool, int(settings["enough"]), int(settings["most"]))
         repeated = np.repeat(pool.treated, copies)
-        others = everyone_but(pool.n, pool.treated)
+        others, told = keepers(pool, str(settings["others"]))
+        notes += told
         wanted = Shares(len(repeated), float(settings["share"])).others
-        parts = [Part("repeated", repeated), Part("others", drawn(others, wanted, seed + 1))]
+        parts = [Part("repeated", repeated), Part("others", rehearsed(pool, others, wanted, seed + 1))]
         parts = [p for p in parts if len(p)]
         key = None
         if settings["curriculum"]:

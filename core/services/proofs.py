@@ -178,17 +178,20 @@ class _Ready:
                 "Choose settings under which samples are kept or taught.",
             )
         treated = np.sort(drawn(plan.counted, min(len(plan.counted), int(self._budget["samples"])), self._seed))
-        self._budget = science.with_steps(self._budget, len(treated))
         self._pool = pool
         self._files = files
         self._treated = treated
+        self._given_up = plan.given_up
+        # Sides that are not counted belong to the contradiction: the recipe must see the whole of it.
+        self._plan = self._recipe.plan(RunPool(run, treated, files), self._settings)
+        self._budget = science.settled(self._budget, self._plan)
         self.watched = science.Watched(*(tuple(pool.rows(o)) for o in (treated, self._learned(), self._mixed())))
 
     def _learned(self) -> np.ndarray:
         learned = Filter((Term("status", "in", ("learned",)),))
         with database().reading() as conn:
             found = np.fromiter(verdict_table.ordinals(conn, self._run, learned), dtype=np.int64)
-        found = np.setdiff1d(found, self._pool.treated)
+        found = np.setdiff1d(found, np.union1d(self._pool.treated, self._given_up))
         return np.sort(drawn(found, min(len(found), int(self._budget["learned"])), self._seed + 1))
 
     def _mixed(self) -> np.ndarray:
@@ -205,11 +208,10 @@ class _Ready:
         """What the arm trains on."""
         if arm == "control":
             return self._uniform
-        recipe = self._recipe if arm == "treatment" else kind("recipes", self._recipe.against)
-        settings = self._settings if arm == "treatment" else with_defaults(recipe, recipe.proof)
-        # Sides that are not counted belong to the contradiction: the recipe must see the whole of it.
-        pool = RunPool(self._run, self._treated, self._files if arm == "treatment" else {})
-        return recipe.plan(pool, settings).rows
+        if arm == "treatment":
+            return self._plan.rows
+        other = kind("recipes", self._recipe.against)
+        return other.plan(RunPool(self._run, self._treated, {}), with_defaults(other, other.proof)).rows
 
     def _uniform(self) -> Iterator[Made]:
         n = self._pool.n

@@ -2,6 +2,7 @@
 
     .venv/bin/python bench/mitigation.py memory [--rows 20000 200000]
     .venv/bin/python bench/mitigation.py worlds WORLD [WORLD ...] [--steps N] [--causes ...] [--recipes ...]
+    .venv/bin/python bench/mitigation.py fit
 
 ``memory`` makes runs of that many rows (rows and verdicts are made up, this is a load test), exports each recipe in a
 process of its own and reports its peak.
@@ -9,7 +10,8 @@ process of its own and reports its peak.
 ``worlds`` takes folders as ``python -m core lab build`` writes them. For each planted cause the samples that have it
 and were not learned are treated with every recipe, each from the world's own checkpoint, for the same number of steps,
 beside a control arm on a uniform mix; every arm is asked as the diagnosis asks. Arms that are in the result file are
-not run again, so that the table can be filled over several calls.
+not run again, so that the table can be filled over several calls. ``fit`` makes ``core/causal.json`` of it: how far a
+proof moves the confidence of a verdict.
 """
 
 from __future__ import annotations
@@ -324,6 +326,28 @@ def judged_by(found: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def fit(path: Path) -> dict[str, Any]:
+    """How often each pattern of arms was seen with and without the recipe's cause: ``core/causal.json``."""
+    from collections import Counter
+
+    from core.causal import fitted, pattern
+    from core.plugins import kind
+
+    table = json.loads(path.read_text())
+    ratios, counts = {}, {}
+    for cause in CAUSES:
+        against = kind("recipes", cause).against
+        seen = {True: Counter[str](), False: Counter[str]()}
+        for of in table["worlds"].values():
+            for true, entry in of.items():
+                arms = [entry.get(name, {}).get("right") for name in (cause, "control", against)]
+                if all(arms):
+                    seen[true == cause].update(pattern(*shown) for shown in zip(*arms, strict=True))
+        ratios[cause] = fitted(seen[True], seen[False])
+        counts[cause] = {"this cause": dict(seen[True]), "another": dict(seen[False])}
+    return {"worlds": list(table["worlds"]), "counts": counts, "ratios": ratios}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(required=True, dest="part")
@@ -346,11 +370,15 @@ def main() -> None:
     four.add_argument("run", type=int)
     four.add_argument("recipe")
     four.add_argument("out", type=Path)
+    five = parts.add_parser("fit")
+    five.add_argument("--table", type=Path, default=RESULTS / "mitigation.json")
     args = parser.parse_args()
     from core.settings import quiet_libraries
 
     quiet_libraries()
-    if args.part == "seed":
+    if args.part == "fit":
+        (ROOT / "core" / "causal.json").write_text(json.dumps(fit(args.table), indent=1) + "\n")
+    elif args.part == "seed":
         print(seed(args.folder, args.n))
     elif args.part == "export":
         print(json.dumps(export_once(args.run, args.recipe, args.out)))

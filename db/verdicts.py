@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.schema import CreateTable
 
 from core.errors import UserError
@@ -65,6 +79,51 @@ def _cells(declared: Column, values: Sequence[Any]) -> list[Any]:
         cells[known] = numbers[known].astype(np.int64).astype(object)
     cells[np.isnan(numbers)] = None
     return cells.tolist()
+
+
+def add_columns(conn: Connection, run: Run, extra: Sequence[Column]) -> Run:
+    """The run with these columns at the end of its verdict table, not measured; those it has are left alone."""
+    new = tuple(c for c in extra if c.name not in {d.name for d in run.columns})
+    if not new:
+        return run
+    wider = replace(run, columns=(*run.columns, *new))
+    table = verdicts(wider)
+    for declared in new:
+        kind = table.c[declared.name].type.compile(conn.dialect)
+        conn.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {declared.name} {kind}"))
+    standing = {index.name for index in verdicts(run).indexes}
+    for index in table.indexes:
+        if index.name not in standing:
+            index.create(conn)
+    conn.execute(update(runs).where(runs.c.id == run.id).values(columns=[asdict(c) for c in wider.columns]))
+    return wider
+
+
+def of_sids(conn: Connection, run: Run, sids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Id to the named columns and the ordinal, for those samples that the run has."""
+    table = verdicts(run)
+    wanted = [table.c.sid, table.c.ordinal, *(column(run, n) for n in names)]
+    found: dict[str, dict[str, Any]] = {}
+    for at in range(0, len(sids), 500):
+        query = select(*wanted).where(table.c.sid.in_(sids[at : at + 500]))
+        found |= {r["sid"]: dict(r) for r in conn.execute(query).mappings()}
+    return found
+
+
+def known(conn: Connection, run: Run, name: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The ordinal and the named columns of every row whose column ``name`` is measured."""
+    query = select(verdicts(run).c.ordinal, *(column(run, n) for n in names)).where(column(run, name).is_not(None))
+    return [dict(r) for r in conn.execute(query).mappings()]
+
+
+def set_cells(conn: Connection, run: Run, rows: Mapping[int, Mapping[str, Any]]) -> None:
+    """Sets columns of single rows. ``rows``: ordinal to column to value, the same columns for each."""
+    if not rows:
+        return
+    table = verdicts(run)
+    names = list(next(iter(rows.values())))
+    query = update(table).where(table.c.ordinal == bindparam("at")).values({n: bindparam(f"v_{n}") for n in names})
+    conn.execute(query, [{"at": at} | {f"v_{n}": values[n] for n in names} for at, values in rows.items()])
 
 
 # ------------------------------------------------------------------------------------------------------- paging

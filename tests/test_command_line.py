@@ -15,7 +15,20 @@ from core.services import jobs, runs
 from core.settings import settings
 
 ROOT = Path(__file__).resolve().parents[1]
-KEYS = ["id", "row", "status", "nll", "greedy_exact", "p_exact", "cause", "confidence", "causes", "reasons"]
+KEYS = [
+    "id",
+    "row",
+    "status",
+    "nll",
+    "greedy_exact",
+    "p_exact",
+    "cause",
+    "confidence",
+    "confidence_before_proof",
+    "proof",
+    "causes",
+    "reasons",
+]
 CAUSES = {"missing_knowledge", "base_conflict", "data_inconsistency", "left_side_forgetting", "under_optimised"}
 
 

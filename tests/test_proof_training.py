@@ -10,12 +10,12 @@ import pytest
 from core.checkpoints import as_checkpoint
 from core.diagnose import Instruments
 from core.errors import UserError
-from core.proof import Watched, as_sample, asked_otherwise, supervised, train_copy, with_steps, without_right
-from core.recipes._base import Made
+from core.proof import Watched, as_sample, asked_otherwise, settled, supervised, train_copy, without_right
+from core.recipes._base import Made, Plan, Training
 from core.types import Reading, RunSpec
 
 READING = Reading("jsonl", "messages", {"messages": "messages", "id": "id", "stage": "stage"})
-BUDGET = {"batch": 2, "method": "auto", "learning_rate": 0.0, "proof_seed": 0}
+BUDGET = {"batch": 2, "method": "auto", "learning_rate": 0.0, "rate": 0.5, "proof_seed": 0}
 
 
 def made(project, n=6):
@@ -48,6 +48,7 @@ def test_a_copy_learns_and_its_source_stays(tiny_project, tmp_path, kind, method
         checkpoint, seen, out, BUDGET | {"method": method}, "cpu", lambda done, total: steps.append((done, total))
     )
     assert steps == [(i, 4) for i in range(1, 5)] and facts["method"] == said and facts["steps"] == 4
+    assert facts["learning_rate"] == pytest.approx(2e-4 if said == "full" else 1e-3)
     assert snapshot(checkpoint.path, *([base] if base else [])) == before
     assert copy.base == {"full": None, "lora": checkpoint.path, "adapter": str(base)}[said]
     losses = [loss(c, seen) for c in (checkpoint, copy)]
@@ -68,10 +69,11 @@ def loss(checkpoint, seen):
         instruments.close()
 
 
-@pytest.mark.parametrize(("batch", "n", "steps"), [(8, 24, 24), (8, 2, 10), (1, 30, 120), (16, 100, 50)])
-def test_unsettled_steps_are_four_passes(batch, n, steps):
-    assert with_steps({"batch": batch, "steps": 0}, n)["steps"] == steps
-    assert with_steps({"batch": batch, "steps": 7}, n)["steps"] == 7
+@pytest.mark.parametrize(("batch", "rows", "epochs", "steps"), [(8, 96, 2.0, 24), (8, 8, 1.0, 10), (16, 100, 1.5, 10)])
+def test_unsettled_steps_and_the_rate_are_what_the_recipe_wants(batch, rows, epochs, steps):
+    plan = Plan(lambda: iter(()), {"a": rows - 1, "b": 1}, Training(epochs=epochs, rate=0.25), np.arange(3))
+    assert settled({"batch": batch, "steps": 0}, plan) == {"batch": batch, "steps": steps, "rate": 0.25}
+    assert settled({"batch": batch, "steps": 7}, plan)["steps"] == 7
 
 
 def test_rows_that_the_trainer_refuses_are_passed_over(tiny_project):

@@ -107,7 +107,10 @@ def _causes(view: SampleView) -> None:
         return
     st.subheader("Why it was not learned", anchor=False)
     sure = f"confidence {view.confidence:.0%}" if view.confidence is not None else ""
-    evidence.cause(view.cause, sure)
+    own = view.values.get("confidence_before_proof")
+    evidence.cause(view.cause, f"{sure}, {own:.0%} before it was tried out" if own is not None else sure)
+    if view.tried:
+        evidence.reasons(view.tried)
     if not any(f.strength == f.strength for f in view.findings):
         return
     evidence.strengths(view.findings)

@@ -18,7 +18,7 @@ from core.presets._base import with_defaults
 from core.proof_numbers import sentences, summary
 from core.recipes._base import Made, as_it_came
 from core.recipes._order import Order, drawn
-from core.services import jobs, mitigation
+from core.services import jobs, mitigation, proven
 from core.services.jobs import JobContext
 from core.services.mitigation import RunPool
 from core.services.runs import get_run
@@ -82,6 +82,8 @@ def delete(proof_id: int) -> None:
         jobs.cancel_job(proof.job_id)
     with database().writing() as conn:
         table.remove(conn, proof_id)
+        if proof.result is not None:
+            proven.write(conn, get_run(proof.run_id))
 
 
 def in_words(proof: Proof) -> tuple[str, ...]:
@@ -132,10 +134,12 @@ def _prove(context: JobContext, proof: Proof, folder: Path) -> Mapping[str, Any]
     result |= {
         "off_target_recipe": kind("recipes", proof.recipe).against,
         "selected": ready.selected,
+        "samples": [s.id for s in watched.treated],
         "right_before": len(ready.watched.treated) - len(watched.treated),
     }
     with database().writing() as conn:
         table.finish(conn, proof.id, result)
+        proven.write(conn, run)
     return {"proof": proof.id, "outcome": result["outcome"]}
 
 

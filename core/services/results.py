@@ -15,7 +15,7 @@ from core.causes import UNDETERMINED
 from core.diagnose import CAUSES, chances, findings, plan, reasons
 from core.errors import UserError
 from core.plugins import kind, kinds
-from core.services import artefacts
+from core.services import artefacts, proven
 from core.services.runs import get_run, signals_of
 from core.services.views import (
     Advice,
@@ -304,6 +304,7 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
         previous=before,
         next=behind,
         faults=_faults(run, row),
+        tried=proven.told(run, sid, row),
     )
 
 

@@ -18,7 +18,7 @@ from core.errors import UserError
 from core.faults import judge_run
 from core.plugins import kind, kinds
 from core.scorers import suggest
-from core.services import artefacts, checkpoints, datasets, jobs, reachable
+from core.services import artefacts, checkpoints, datasets, jobs, proven, reachable
 from core.services.jobs import JobContext
 from core.services.views import KindForm, RowPreview, TokenPiece
 from core.settings import settings
@@ -471,10 +471,14 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
     found = judge(run.spec, signals, thresholds, known)
     derived = SignalTable(signals.keys, found.columns)
     values = {**found.columns, **reached_values}
+    with database().reading() as conn:
+        tried_columns = proven.columns_for(conn, run, facts["sid"], found.cause, found.columns["confidence"])
     columns: dict[str, Any] = {"status": found.status, "cause": found.cause, "stage": facts["stage"]}
     columns["source"] = facts["source"]
     columns |= {"study_cause": found.study} if run.spec.paper_mode else {}
-    declared = (*columns_of(run.spec), *reached)
+    tried, values_tried = tried_columns
+    values |= values_tried
+    declared = (*columns_of(run.spec), *reached, *tried)
     for column in declared:
         if column.name not in columns:
             columns[column.name] = values.get(column.name, np.full(len(hashes), np.nan))

@@ -217,6 +217,7 @@ class SampleView:
     previous: str | None
     next: str | None
     faults: tuple[FaultView, ...] = ()
+    tried: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

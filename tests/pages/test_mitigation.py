@@ -106,7 +106,13 @@ def test_a_problem_of_the_recipe_is_told_on_the_page(with_causes, open_page, wor
 def arm(right, **more):
     n = len(right)
     return {"right": right, "asked": [0] * n, "kept": [1, 1, 0], "nll": [1.0, 2.0], "treated_nll": [1.0] * n,
-            "training": {"method": "full", "learning_rate": 1e-3, "steps": 9}, "seconds": 1.0, **more}  # fmt: skip
+            "training": {"method": "full", "learning_rate": 1e-3, "steps": 9}, "seconds": 1.0,
+            "in_mix": [1, 1, 0], **more}  # fmt: skip
+
+
+def whole(watched):
+    n = len(watched.learned)
+    return {"kept": [1] * n, "in_mix": [1] * n}
 
 
 class FakeBench:
@@ -116,13 +122,13 @@ class FakeBench:
         self.watched = fields[3]
 
     def measure(self, label, checkpoint):
-        return arm([0] * len(self.watched.treated)) | {"kept": [1] * len(self.watched.learned)}
+        return arm([0] * len(self.watched.treated)) | whole(self.watched)
 
     def arm(self, label, rows):
         next(rows())
         n = len(self.watched.treated)
         good = {"treatment": n, "control": 1, "off target": 2}[label]
-        return arm([1] * good + [0] * (n - good)) | {"kept": [1] * len(self.watched.learned)}
+        return arm([1] * good + [0] * (n - good)) | whole(self.watched)
 
 
 def test_a_proof_is_started_watched_and_read(with_causes, open_page, monkeypatch):

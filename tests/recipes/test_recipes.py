@@ -10,6 +10,7 @@ from core.errors import UserError
 from core.plugins import kind
 from core.presets._base import with_defaults
 from core.recipes._base import Ruling
+from core.recipes._mix import rehearsed
 from core.recipes._order import Order, drawn
 from core.recipes._rewrite import composed, differences, edited
 from core.recipes._wording import ASKED, STATEMENTS, filled, question_and_answer
@@ -282,11 +283,37 @@ def test_replay_takes_stages_by_their_loss():
     given = pool(n=400, treated=range(40))
     stage_one = np.array([s.stage == "one" for s in given.samples])
     given.columns["nll"] = np.where(stage_one, 3.0, 1.0)
-    found = plan("left_side_forgetting", given, share=0.25)
+    found = plan("left_side_forgetting", given, share=0.25, repeats=1)
     assert found.counts == {"forgotten": 40, "replay of one": 90, "replay of two": 30}
     rows = [r.part for r in found.rows()]
     assert 2 < rows[:40].count("forgotten") < 25
-    assert plan("left_side_forgetting", given, share=0.25, stages="equal").counts["replay of one"] == 60
+    assert plan("left_side_forgetting", given, share=0.25, repeats=1, stages="equal").counts["replay of one"] == 60
+
+
+def test_rehearsal_is_half_what_is_held_most_weakly():
+    given = pool(n=400, treated=range(40))
+    ordinals = np.arange(100, 300)
+    weakest = ordinals[np.argsort(-given.columns["nll"][ordinals])][:30]
+    found = rehearsed(given, ordinals, 60, 7)
+    assert len(found) == 60 and set(found[:30]) == set(weakest)
+    assert len(set(found[30:])) == 30 and np.isin(found, ordinals).all()
+    given.columns["nll"] = np.full(400, np.nan)
+    assert len(set(rehearsed(given, ordinals, 60, 7))) == 60
+    assert len(rehearsed(given, ordinals[:0], 60, 7)) == 0
+
+
+def test_where_the_filter_keeps_no_other_row_all_others_are_replayed():
+    given = pool(treated=[1, 2])
+    found = plan("left_side_forgetting", given, others="status=partly")
+    assert any("keeps no other row" in note for note in found.notes)
+    assert {r.source for r in found.rows() if r.part != "forgotten"}.isdisjoint({"r1", "r2"})
+
+
+def test_dropped_sides_are_given_up():
+    given = contradicting(n_groups=4)
+    found = plan("data_inconsistency", given, undecided="first")
+    dropped = {given.samples[i].response for i in found.given_up}
+    assert len(dropped) == 4 and not dropped & {given.samples[i].response for i in found.counted}
 
 
 def test_without_stages_the_quarters_of_the_order_stand_in():

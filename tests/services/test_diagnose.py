@@ -67,7 +67,8 @@ def test_the_same_twice_is_the_same_file(tiny_project, stored, diagnose):
     assert list(exports.verdict_lines(again.id)) == first
     for line in first:
         assert set(json.loads(line)) == {
-            "id", "row", "status", "nll", "greedy_exact", "p_exact", "cause", "confidence", "causes", "reasons",
+            "id", "row", "status", "nll", "greedy_exact", "p_exact", "cause", "confidence",
+            "confidence_before_proof", "proof", "causes", "reasons",
         }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ PATTERNS = {
     (1, 1, 0): "the uniform mix",
     (1, 1, 1): "the uniform mix",
 }
-# Samples of each pattern that are thought of beside those seen, spread over both sides alike: rare patterns move little.
+# Samples of each pattern thought of beside those seen, spread over both sides alike: rare patterns move little.
 PRIOR = 5.0
 # A proof is a small experiment on a copy: it never outweighs the evidence by more than this.
 MOST = 4.0

@@ -8,7 +8,7 @@ from core.services import compare as service
 from core.services import runs
 from core.services.compare import Comparison, PairRows
 from core.types import Filter, Run
-from ui import along, cached, charts, filterbar, frame, markup, parts, selecting, state
+from ui import afterwards, along, cached, charts, filterbar, frame, markup, parts, selecting, state
 
 _PAGE = 50
 _WORDS = {
@@ -37,6 +37,7 @@ def main() -> None:
             "No sample of one run was found in the other: neither ids nor prompts agree.", icon=":material/link_off:"
         )
         return
+    afterwards.back(run)
     _flow(run, found)
     _rows(run, other, selection, found)
 

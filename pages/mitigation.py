@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import choose_recipe, choose_samples, filterbar, frame, mitigating, proving, state
+from ui import afterwards, choose_recipe, choose_samples, filterbar, frame, mitigating, proving, state
 
 
 def main() -> None:
@@ -28,6 +28,9 @@ def main() -> None:
     with st.container(border=True):
         st.subheader("4  Prove it", anchor=False)
         proving.draw(run, selection, chosen)
+    with st.container(border=True):
+        st.subheader("5  After training", anchor=False)
+        afterwards.draw(run)
 
 
 main()

@@ -127,6 +127,7 @@ def _table(found: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str,
             "restored": _share(arm["recovered"]),
             "asked otherwise": _share(arm["asked_otherwise"]),
             "learned samples lost": _share(arm["lost"]),
+            "of those not in its mix": _share(arm.get("lost_outside")),
             "change in mean loss (nats)": _change(arm["loss"]),
             "the same on these samples": _change(arm["treated_loss"]),
         }

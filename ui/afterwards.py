@@ -1,0 +1,45 @@
+"""Step 5 of a mitigation: the model trained on it is diagnosed and set beside this run."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.services import runs
+from core.types import Run
+from ui import markup
+
+# Later runs that are offered; all others are on the compare page.
+_SHOWN = 5
+
+
+def draw(run: Run) -> None:
+    """Draw the step: how to go on, and the later runs that this one can be compared with."""
+    st.caption(
+        "Train on the exported rows, then diagnose the new checkpoint on the same dataset or on the repaired one. "
+        "Samples are matched by id or question: fixed, still not learned, newly broken."
+    )
+    st.page_link("pages/start.py", label="Diagnose the trained checkpoint", icon=":material/add_circle:")
+    for later in later_runs(run):
+        st.page_link(
+            "pages/compare.py",
+            label=f"Compare with run {later.id}: {markup.md(markup.line(later.name, 60))}",
+            icon=":material/compare:",
+            query_params={"run": str(run.id), "other": str(later.id)},
+        )
+
+
+def later_runs(run: Run) -> list[Run]:
+    """Judged runs made after this one, the same dataset's first, then the newest."""
+    found = [r for r in runs.list_runs() if r.state == "judged" and r.created > run.created and r.id != run.id]
+    found.sort(key=lambda r: (r.spec.dataset_id != run.spec.dataset_id, -r.created))
+    return found[:_SHOWN]
+
+
+def back(run: Run) -> None:
+    """The way from a comparison to what was done about the earlier run."""
+    st.page_link(
+        "pages/mitigation.py",
+        label=f"Recipes and proofs of run {run.id}",
+        icon=":material/healing:",
+        query_params={"run": str(run.id)},
+    )

@@ -13,6 +13,7 @@ from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
 from tests.pages.reading import button, words
+from tests.services.test_compare import made_up
 
 
 @pytest.fixture
@@ -176,3 +177,47 @@ def test_without_causes_samples_are_chosen_by_status(run_data, open_page):
     at = open_page("mitigation", run="1", status="learned")
     assert not at.exception and not at.error
     assert "No cause is judged in this run" in words(at)
+
+
+def linked(at):
+    return {link.proto.label: link.proto.query_string for link in at.get("page_link")}
+
+
+def test_the_run_diagnosed_after_training_is_one_click_away_and_back(with_causes, open_page):
+    at = open_page("mitigation", run="1")
+    assert "Diagnose the trained checkpoint" in linked(at) and not any("Compare with" in label for label in linked(at))
+    run = runs.get_run(1)
+    later = made_up(run, run.spec.dataset_id)
+    at = open_page("mitigation", run="1")
+    (query,) = [query for label, query in linked(at).items() if label.startswith(f"Compare with run {later.id}")]
+    assert query == f"run=1&other={later.id}"
+    at = open_page("compare", run="1", other=str(later.id))
+    assert linked(at)["Recipes and proofs of run 1"] == "run=1"
+
+
+def test_a_proof_stands_on_the_samples_page(with_causes, open_page, monkeypatch):
+    monkeypatch.setattr("core.proof.Bench", FakeBench)
+    run = runs.get_run(1)
+    asked = mitigation.request(1, runs_filter(), "left_side_forgetting", {}, {})
+    _, job = proofs.start(asked, {"samples": 4})
+    before = {s: verdict(run, s)["confidence"] for s in sids(run)}
+    jobs.run_here(job)
+    (proof,) = proofs.of_run(1)
+    first, last = proof.result["samples"][1], proof.result["samples"][-1]
+    assert verdict(runs.get_run(1), first)["proof"] == "both recipes"
+    at = open_page("samples", run="1", sample=last)
+    assert not at.exception and not at.error
+    shown = verdict(runs.get_run(1), last)
+    assert shown["proof"] == "this recipe alone" and shown["confidence_before_proof"] == before[last]
+    assert f"{before[last]:.0%} before it was tried out" in words(at)
+    assert "brought this sample back" in words(at) and "“Replay” restored 100 %" in words(at)
+
+
+def sids(run):
+    with database().reading() as conn:
+        return sample_table.order(conn, run.spec.dataset_id)["sid"]
+
+
+def verdict(run, sid):
+    with database().reading() as conn:
+        return verdict_table.row(conn, run, sid)

@@ -2,8 +2,9 @@
 
 A sample that a proof trained on was then right or wrong in each arm. How often planted worlds show that pattern where
 the recipe's cause is the true one, against where it is another, is the likelihood ratio the odds are multiplied with.
-Training on the very samples brings back much of anything, whatever the recipe; so most patterns move little, and the
-measured table (``causal.json``, made by ``bench/mitigation.py fit``) says how little.
+Training on the very samples brings back much of anything, whatever the recipe; so most patterns say little. The table
+(``causal.json``, made by ``bench/mitigation.py fit``) holds a ratio only for causes where the ratios of other worlds made
+the probability of the true cause better; for the rest it is 1, and a proof moves nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from core.types import Reason
 
@@ -28,7 +29,7 @@ PATTERNS = {
     (1, 1, 1): "the uniform mix",
 }
 # Samples of each pattern thought of beside those seen, spread over both sides alike: rare patterns move little.
-PRIOR = 5.0
+PRIOR = 40.0
 # A proof is a small experiment on a copy: it never outweighs the evidence by more than this.
 MOST = 4.0
 
@@ -81,7 +82,9 @@ def reason(shown: str, said: str, before: float | None, after: float | None) -> 
         "the uniform mix": "Trained on a copy, the uniform mix brought this sample back too: that says little about "
         "why it was not learned.",
     }
-    change = "" if before is None or after is None else f" Confidence {before:.0%} before, {after:.0%} after."
-    ratio = 1.0 if before is None or after is None else after - before
-    favours = "note" if abs(ratio) < 0.005 or before is None else "for" if ratio > 0 else "against"
-    return Reason(f"{words[shown]} {said}{change}", before, after, favours)  # type: ignore[arg-type]
+    if before is None or after is None:
+        return Reason(f"{words[shown]} {said}")
+    same = f"{before:.0%}" == f"{after:.0%}"
+    change = f" Confidence stays at {after:.0%}." if same else f" Confidence {before:.0%} before, {after:.0%} after."
+    favours: Literal["for", "against", "note"] = "note" if same else "for" if after > before else "against"
+    return Reason(f"{words[shown]} {said}{change}", before, after, favours)

@@ -14,13 +14,13 @@ def test_every_outcome_has_a_pattern():
 
 
 def test_a_ratio_is_that_of_the_shares_and_rare_patterns_say_little():
-    right = {"this recipe alone": 600, "nothing": 400}
-    other = {"this recipe alone": 200, "nothing": 799, "both recipes": 1}
+    right = {"this recipe alone": 60_000, "nothing": 40_000}
+    other = {"this recipe alone": 20_000, "nothing": 79_990, "both recipes": 10}
     found = fitted(right, other)
     assert found["this recipe alone"] == pytest.approx(3.0, rel=0.03)
     assert found["nothing"] == pytest.approx(0.5, rel=0.03)
-    assert 0.6 < found["both recipes"] < 1 and found["the uniform mix"] == 1
-    assert fitted({"nothing": 1000}, {"both recipes": 1000})["nothing"] == MOST
+    assert 0.5 < found["both recipes"] < 1 and found["the uniform mix"] == 1
+    assert fitted({"nothing": 1_000}, {"both recipes": 1_000})["nothing"] == MOST
     assert set(fitted(right, {}).values()) == {1.0}
 
 

@@ -108,7 +108,9 @@ def _causes(view: SampleView) -> None:
     st.subheader("Why it was not learned", anchor=False)
     sure = f"confidence {view.confidence:.0%}" if view.confidence is not None else ""
     own = view.values.get("confidence_before_proof")
-    evidence.cause(view.cause, f"{sure}, {own:.0%} before it was tried out" if own is not None else sure)
+    if own is not None and view.confidence is not None and f"{own:.0%}" != f"{view.confidence:.0%}":
+        sure += f", {own:.0%} before it was tried out"
+    evidence.cause(view.cause, sure)
     if view.tried:
         evidence.reasons(view.tried)
     if not any(f.strength == f.strength for f in view.findings):

@@ -197,6 +197,7 @@ def test_the_run_diagnosed_after_training_is_one_click_away_and_back(with_causes
 
 def test_a_proof_stands_on_the_samples_page(with_causes, open_page, monkeypatch):
     monkeypatch.setattr("core.proof.Bench", FakeBench)
+    monkeypatch.setattr("core.causal.ratios", lambda: {"left_side_forgetting": {"this recipe alone": 0.5}})
     run = runs.get_run(1)
     asked = mitigation.request(1, runs_filter(), "left_side_forgetting", {}, {})
     _, job = proofs.start(asked, {"samples": 4})

@@ -130,3 +130,15 @@ def test_a_budget_is_checked():
     assert proofs.parsed_budget({"steps": "5", "method": "lora"}) == {"steps": 5, "method": "lora"}
     with pytest.raises(UserError, match="Did you mean 'steps'"):
         proofs.parsed_budget({"stps": "5"})
+
+
+def test_what_a_killed_worker_left_is_discarded(run):
+    """Half-written weights of an arm are no part of the next attempt."""
+    proof_id, job = proofs.start(asked(run), COST | {"steps": 2, "samples": 4, "learned": 2})
+    left = settings().data_dir / "proofs" / str(proof_id) / "treatment"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    before = fingerprint(run)
+    jobs.run_here(job)
+    assert proofs.get_proof(proof_id).result is not None and fingerprint(run) == before
+    assert not left.parent.exists()

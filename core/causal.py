@@ -3,8 +3,8 @@
 A sample that a proof trained on was then right or wrong in each arm. How often planted worlds show that pattern where
 the recipe's cause is the true one, against where it is another, is the likelihood ratio the odds are multiplied with.
 Training on the very samples brings back much of anything, whatever the recipe; so most patterns say little. The table
-(``causal.json``, made by ``bench/mitigation.py fit``) holds a ratio only for causes where the ratios of other worlds made
-the probability of the true cause better; for the rest it is 1, and a proof moves nothing.
+(``causal.json``, made by ``bench/mitigation.py fit``) holds a ratio only for causes where the ratios of other worlds
+made the probability of the true cause better; for the rest it is 1, and a proof moves nothing.
 """
 
 from __future__ import annotations

@@ -160,9 +160,8 @@ def encode(texts):
 
 def test_embeddings_are_inputs_when_they_are_wanted():
     data = sums(40)
-    columns = ScorerSettings().columns
-    plain = batch_inputs([(d.question, d.paths) for d in data], None, columns)
-    both = batch_inputs([(d.question, d.paths) for d in data], encode, columns)
+    asked = [(d.question, d.paths) for d in data]
+    plain, both = batch_inputs(asked, ScorerSettings(embeddings=False)), batch_inputs(asked, ScorerSettings(), encode)
     assert both[0].shape[1] == plain[0].shape[1] + 3 * 8
     assert np.array_equal(both[5][:, : plain[5].shape[1]], plain[5])
     scorer = train(data, ScorerSettings(epochs=3), encode, "some encoder")

@@ -1,4 +1,4 @@
-"""The discriminative scorer S(question, path, answer) in [0, 1]: a light head over features, embeddings and states.
+"""The discriminative scorer S(question, path, answer) in [0, 1]: a light head over embeddings and features.
 
 Trained with L = (1 − α)·Huber_δ(S − y) + α·mean over pairs of one question of max(0, margin − (S(r⁺) − S(r⁻)))
 (arXiv 2604.10072 as its code writes it, α = 0.3). The published δ = 1 is plain squared error here, because scores and
@@ -25,9 +25,8 @@ from core.types import digest
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Texts to (n, d) float32 vectors; (question, path) pairs to (n, d) pooled hidden states of a checkpoint.
+# Texts to (n, d) float32 vectors.
 Encode = Callable[[Sequence[str]], np.ndarray]
-States = Callable[[Sequence[tuple[str, str]]], np.ndarray]
 FORMAT = "2"
 
 
@@ -46,8 +45,7 @@ class ScorerSettings:
 
     Attributes:
         alpha, delta, margin: of the loss. 0 and 1 for ``alpha`` are each half alone.
-        agreement, arithmetic, form, embeddings, states: which inputs the head sees; ``states`` are hidden states of a
-            checkpoint, pooled over the path, and need it at hand whenever paths are scored.
+        agreement, arithmetic, form, embeddings: which inputs the head sees.
         relative: each feature also as its difference to the mean over the question's paths.
         hidden: width of the hidden layer; ``bottleneck``: of the projection of the embeddings.
         lr, weight_decay, dropout, epochs, patience, batch: of AdamW over whole questions.
@@ -62,7 +60,6 @@ class ScorerSettings:
     arithmetic: bool = True
     form: bool = True
     embeddings: bool = True
-    states: bool = False
     relative: bool = True
     hidden: int = 48
     bottleneck: int = 16
@@ -79,7 +76,7 @@ class ScorerSettings:
         for name, low, high in (("alpha", 0, 1), ("delta", 0.001, 10), ("margin", 0, 1), ("held_out", 0.01, 0.9)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name}={getattr(self, name)!r} is out of range.", f"It lies in {low} to {high}.")
-        if not (self.agreement or self.arithmetic or self.form or self.embeddings or self.states):
+        if not (self.agreement or self.arithmetic or self.form or self.embeddings):
             raise UserError("The scorer has no input.", "All groups of inputs are switched off.", "Switch one on.")
 
     @property
@@ -103,15 +100,13 @@ def batch_inputs(
     asked: Sequence[tuple[str, Sequence[Path]]],
     settings: ScorerSettings,
     encode: Encode | None = None,
-    states: States | None = None,
 ) -> list[np.ndarray]:
-    """(k, f) inputs of the head for each question: features, then embeddings of path, answer and question ⊙ path, then
-    pooled states.
+    """(k, f) inputs of the head for each question: features, then embeddings of path, answer and question ⊙ path.
 
     All texts are encoded in one call, equal ones once.
 
     Raises:
-        UserError: an input that is switched on cannot be had.
+        UserError: embeddings are switched on, and there is no encoder.
     """
     blocks = [[_features(q, paths, settings)] for q, paths in asked]
     if settings.embeddings:
@@ -123,13 +118,6 @@ def batch_inputs(
         for own, (q, paths) in zip(blocks, asked, strict=True):
             e_p = vectors[[places[p.text] for p in paths]]
             own += [e_p, vectors[[places[p.raw or ""] for p in paths]], vectors[places[q]][None] * e_p]
-    if settings.states:
-        if states is None:
-            raise UserError("Hidden states are inputs, and their checkpoint is not at hand.", "", "Choose one.")
-        pooled = np.asarray(states([(q, p.text) for q, paths in asked for p in paths]), dtype=np.float64)
-        ends = np.cumsum([len(paths) for _, paths in asked])
-        for own, part in zip(blocks, np.split(pooled, ends[:-1]), strict=True):
-            own.append(part)
     return [np.concatenate(own, axis=1) for own in blocks]
 
 
@@ -165,9 +153,7 @@ class Scorer:
             values = torch.from_numpy(np.asarray(x, dtype=np.float32))
             return torch.sigmoid(_head(self._weights, values, self.settings.width)).numpy().astype(np.float64)
 
-    def score(
-        self, asked: Sequence[tuple[str, Sequence[Path]]], encode: Encode | None = None, states: States | None = None
-    ) -> list[np.ndarray]:
+    def score(self, asked: Sequence[tuple[str, Sequence[Path]]], encode: Encode | None = None) -> list[np.ndarray]:
         """(k,) scores of each question's paths; they depend on the question's own paths only."""
         if self.settings.embeddings and encode is None:
             raise UserError(
@@ -175,7 +161,7 @@ class Scorer:
                 f"It was trained with the encoder {self.encoder!r}.",
                 "Install that encoder, or train a scorer without embeddings.",
             )
-        return [self.score_inputs(x) for x in batch_inputs(asked, self.settings, encode, states)]
+        return [self.score_inputs(x) for x in batch_inputs(asked, self.settings, encode)]
 
     def to_bytes(self) -> bytes:
         """A safetensors file; settings and facts stand in its metadata."""
@@ -244,7 +230,6 @@ def train(
     encode: Encode | None = None,
     encoder: str = "",
     progress: Callable[[int, int], None] | None = None,
-    states: States | None = None,
 ) -> Scorer:
     """A scorer, early-stopped and measured on questions it was not trained on.
 
@@ -260,7 +245,7 @@ def train(
             "At least 20 questions and 10 mixed ones are needed, some of them held out.",
             "Run the routes on more items, or import labelled paths.",
         )
-    rows = batch_inputs([(d.question, d.paths) for d in data], settings, encode, states)
+    rows = batch_inputs([(d.question, d.paths) for d in data], settings, encode)
     return train_inputs(data, rows, settings, encoder if settings.embeddings else "", progress)
 
 

@@ -115,7 +115,12 @@ def main() -> None:
             print(f"seed {seed}: trained {trained - begun:.0f} s, asked {time.perf_counter() - trained:.0f} s, "
                   + ", ".join(f"{k} {v:.3f}" for k, v in found[-1].items()), flush=True)  # fmt: skip
     result = {
-        "case": {"settings": SETTINGS.as_dict(), "seeds": options.seeds, "first_seed": FIRST_SEED, "people": _twohop.PEOPLE},
+        "case": {
+            "settings": SETTINGS.as_dict(),
+            "seeds": options.seeds,
+            "first_seed": FIRST_SEED,
+            "people": _twohop.PEOPLE,
+        },
         "machine": machine(),
         "versions": versions(("torch", "transformers")),
         "figures": {name: interval([f[name] for f in found]) for name in found[0]},

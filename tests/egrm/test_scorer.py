@@ -173,6 +173,19 @@ def test_embeddings_are_inputs_when_they_are_wanted():
         train(data, ScorerSettings())
 
 
+def test_relative_inputs_are_differences_to_the_questions_own_paths():
+    data = sums(12)
+    asked = [(d.question, d.paths) for d in data]
+    plain = batch_inputs(asked, ScorerSettings(embeddings=False, relative=False))
+    both = batch_inputs(asked, ScorerSettings(embeddings=False))
+    for own, x in zip(plain, both, strict=True):
+        assert own.shape[1] == len(NAMES) and x.shape[1] == 2 * len(NAMES)
+        assert np.array_equal(x[:, : len(NAMES)], own)
+        for j in range(len(NAMES)):
+            mean = sum(own[:, j]) / len(own)
+            assert x[:, len(NAMES) + j] == pytest.approx([v - mean for v in own[:, j]])
+
+
 def test_too_little_or_nothing_to_learn_from_is_said():
     with pytest.raises(UserError, match="too few"):
         train(sums(10), QUICK)

@@ -28,6 +28,8 @@ from core.plugins import kind
 from core.tokenizers import open_tokenizer
 from core.types import Checkpoint, digest
 
+# The world was designed by looking at seeds 0 to 2; figures come from seeds that nobody looked at.
+FIRST_SEED = 100
 SETTINGS = RouteSettings(
     direct_prompt="{question}", path_prompt=_twohop.THINK, direct_tokens=8, path_tokens=64, normaliser="words",
     probe_temperature=1.0,
@@ -103,7 +105,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root, found = options.keep or Path(folder), []
-        for seed in range(options.seeds):
+        for seed in range(FIRST_SEED, FIRST_SEED + options.seeds):
             begun = time.perf_counter()
             place = root / f"seed{seed}"
             place.mkdir(parents=True, exist_ok=True)
@@ -113,7 +115,12 @@ def main() -> None:
             print(f"seed {seed}: trained {trained - begun:.0f} s, asked {time.perf_counter() - trained:.0f} s, "
                   + ", ".join(f"{k} {v:.3f}" for k, v in found[-1].items()), flush=True)  # fmt: skip
     result = {
-        "case": {"settings": SETTINGS.as_dict(), "seeds": options.seeds},
+        "case": {
+            "settings": SETTINGS.as_dict(),
+            "seeds": options.seeds,
+            "first_seed": FIRST_SEED,
+            "people": _twohop.PEOPLE,
+        },
         "machine": machine(),
         "versions": versions(("torch", "transformers")),
         "figures": {name: interval([f[name] for f in found]) for name in found[0]},

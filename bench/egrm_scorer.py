@@ -102,7 +102,7 @@ def main() -> None:
         base = ScorerSettings(**INPUTS[name])
         if base.embeddings and encode is None:
             continue
-        rows = batch_inputs([(d.question, d.paths) for d in data], encode if base.embeddings else None, base.columns)
+        rows = batch_inputs([(d.question, d.paths) for d in data], base, encode)
         for variant, changes in VARIANTS.items() if name == options.inputs[0] else [("hybrid", {})]:
             per_seed = []
             for seed in range(options.seeds):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Texts to (n, d) float32 vectors.
 Encode = Callable[[Sequence[str]], np.ndarray]
-FORMAT = "1"
+FORMAT = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class ScorerSettings:
     Attributes:
         alpha, delta, margin: of the loss. 0 and 1 for ``alpha`` are each half alone.
         agreement, arithmetic, form, embeddings: which inputs the head sees.
+        relative: each feature also as its difference to the mean over the question's paths.
         hidden: width of the hidden layer; ``bottleneck``: of the projection of the embeddings.
         lr, weight_decay, dropout, epochs, patience, batch: of AdamW over whole questions.
         held_out: share of questions kept for early stopping, on pairwise accuracy.
@@ -59,6 +60,7 @@ class ScorerSettings:
     arithmetic: bool = True
     form: bool = True
     embeddings: bool = True
+    relative: bool = True
     hidden: int = 48
     bottleneck: int = 16
     lr: float = 2e-3
@@ -83,37 +85,50 @@ class ScorerSettings:
         names = {n for group in GROUPS if getattr(self, group) for n in GROUPS[group]}
         return [i for i, n in enumerate(NAMES) if n in names]
 
+    @property
+    def width(self) -> int:
+        """How many of the head's inputs are features; what follows them is projected first."""
+        return len(self.columns) * (2 if self.relative else 1)
+
 
 def data_hash(data: Sequence[Labelled]) -> str:
     """SHA-256 of the training data in its order."""
     return digest([[d.question, [[p.text, p.raw, p.key] for p in d.paths], list(d.labels)] for d in data])
 
 
-def inputs(question: str, paths: Sequence[Path], encode: Encode | None, columns: Sequence[int]) -> np.ndarray:
-    """(k, f) of one question; see ``batch_inputs``."""
-    return batch_inputs([(question, paths)], encode, columns)[0]
-
-
 def batch_inputs(
-    asked: Sequence[tuple[str, Sequence[Path]]], encode: Encode | None, columns: Sequence[int]
+    asked: Sequence[tuple[str, Sequence[Path]]],
+    settings: ScorerSettings,
+    encode: Encode | None = None,
 ) -> list[np.ndarray]:
-    """Inputs of the head for each question: its features, then embeddings of path, answer, and question ⊙ path.
+    """(k, f) inputs of the head for each question: features, then embeddings of path, answer and question ⊙ path.
 
     All texts are encoded in one call, equal ones once.
+
+    Raises:
+        UserError: embeddings are switched on, and there is no encoder.
     """
-    numeric = [features(q, paths)[:, list(columns)] for q, paths in asked]
-    if encode is None:
-        return numeric
-    texts = dict.fromkeys(t for q, paths in asked for t in (q, *(p.text for p in paths), *(p.raw or "" for p in paths)))
-    places = {t: i for i, t in enumerate(texts)}
-    vectors = np.asarray(encode(list(texts)), dtype=np.float64)
-    out = []
-    for (q, paths), columns_of in zip(asked, numeric, strict=True):
-        e_q = vectors[places[q]]
-        e_p = vectors[[places[p.text] for p in paths]]
-        e_a = vectors[[places[p.raw or ""] for p in paths]]
-        out.append(np.concatenate([columns_of, e_p, e_a, e_q[None] * e_p], axis=1))
-    return out
+    blocks = [[_features(q, paths, settings)] for q, paths in asked]
+    if settings.embeddings:
+        if encode is None:
+            raise UserError("Embeddings are inputs, and no sentence encoder is at hand.", "", "Install one.")
+        texts = _texts(asked)
+        places = {t: i for i, t in enumerate(texts)}
+        vectors = np.asarray(encode(texts), dtype=np.float64)
+        for own, (q, paths) in zip(blocks, asked, strict=True):
+            e_p = vectors[[places[p.text] for p in paths]]
+            own += [e_p, vectors[[places[p.raw or ""] for p in paths]], vectors[places[q]][None] * e_p]
+    return [np.concatenate(own, axis=1) for own in blocks]
+
+
+def _texts(asked: Sequence[tuple[str, Sequence[Path]]]) -> list[str]:
+    """Every text that the embeddings of these questions need, once."""
+    return list(dict.fromkeys(t for q, ps in asked for t in (q, *(p.text for p in ps), *(p.raw or "" for p in ps))))
+
+
+def _features(question: str, paths: Sequence[Path], settings: ScorerSettings) -> np.ndarray:
+    x = features(question, paths)[:, settings.columns]
+    return np.concatenate([x, x - x.mean(0)], axis=1) if settings.relative else x
 
 
 class Scorer:
@@ -136,9 +151,9 @@ class Scorer:
 
         with torch.no_grad():
             values = torch.from_numpy(np.asarray(x, dtype=np.float32))
-            return torch.sigmoid(_head(self._weights, values, len(self.settings.columns))).numpy().astype(np.float64)
+            return torch.sigmoid(_head(self._weights, values, self.settings.width)).numpy().astype(np.float64)
 
-    def score(self, asked: Sequence[tuple[str, Sequence[Path]]], encode: Encode | None) -> list[np.ndarray]:
+    def score(self, asked: Sequence[tuple[str, Sequence[Path]]], encode: Encode | None = None) -> list[np.ndarray]:
         """(k,) scores of each question's paths; they depend on the question's own paths only."""
         if self.settings.embeddings and encode is None:
             raise UserError(
@@ -146,9 +161,7 @@ class Scorer:
                 f"It was trained with the encoder {self.encoder!r}.",
                 "Install that encoder, or train a scorer without embeddings.",
             )
-        used = encode if self.settings.embeddings else None
-        found = batch_inputs(asked, used, self.settings.columns)
-        return [self.score_inputs(x) for x in found]
+        return [self.score_inputs(x) for x in batch_inputs(asked, self.settings, encode)]
 
     def to_bytes(self) -> bytes:
         """A safetensors file; settings and facts stand in its metadata."""
@@ -232,9 +245,8 @@ def train(
             "At least 20 questions and 10 mixed ones are needed, some of them held out.",
             "Run the routes on more items, or import labelled paths.",
         )
-    used = encode if settings.embeddings else None
-    rows = batch_inputs([(d.question, d.paths) for d in data], used, settings.columns)
-    return train_inputs(data, rows, settings, encoder if used else "", progress)
+    rows = batch_inputs([(d.question, d.paths) for d in data], settings, encode)
+    return train_inputs(data, rows, settings, encoder if settings.embeddings else "", progress)
 
 
 def train_inputs(
@@ -255,7 +267,7 @@ def train_inputs(
     seen = x[kept][mask[kept]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        w = _fresh(seen, len(settings.columns), settings)
+        w = _fresh(seen, settings.width, settings)
         fitted = [t.requires_grad_(True) for name, t in w.items() if name not in ("mean", "std")]
         optimiser = torch.optim.AdamW(fitted, lr=settings.lr, weight_decay=settings.weight_decay)
         best: tuple[float, int, dict[str, Tensor]] = (-math.inf, 0, {})
@@ -265,14 +277,14 @@ def train_inputs(
             shuffled = rng.permutation(kept)
             for at in range(0, len(shuffled), settings.batch):
                 rows_at = torch.from_numpy(shuffled[at : at + settings.batch])
-                logits = _head(w, x[rows_at], len(settings.columns), settings.dropout, True)
+                logits = _head(w, x[rows_at], settings.width, settings.dropout, True)
                 cost = loss(
                     torch.sigmoid(logits), y[rows_at], mask[rows_at], settings.alpha, settings.delta, settings.margin
                 )
                 optimiser.zero_grad()
                 cost.backward()
                 optimiser.step()
-            value = _held_value(w, x[held], y[held], mask[held], len(settings.columns))
+            value = _held_value(w, x[held], y[held], mask[held], settings.width)
             if value > best[0] + 1e-6:
                 best = (value, epoch, {k: v.detach().clone() for k, v in w.items()})
             elif epoch - best[1] >= settings.patience:

@@ -160,9 +160,8 @@ def encode(texts):
 
 def test_embeddings_are_inputs_when_they_are_wanted():
     data = sums(40)
-    columns = ScorerSettings().columns
-    plain = batch_inputs([(d.question, d.paths) for d in data], None, columns)
-    both = batch_inputs([(d.question, d.paths) for d in data], encode, columns)
+    asked = [(d.question, d.paths) for d in data]
+    plain, both = batch_inputs(asked, ScorerSettings(embeddings=False)), batch_inputs(asked, ScorerSettings(), encode)
     assert both[0].shape[1] == plain[0].shape[1] + 3 * 8
     assert np.array_equal(both[5][:, : plain[5].shape[1]], plain[5])
     scorer = train(data, ScorerSettings(epochs=3), encode, "some encoder")
@@ -172,6 +171,19 @@ def test_embeddings_are_inputs_when_they_are_wanted():
         scorer.score([(data[0].question, data[0].paths)], None)
     with pytest.raises(UserError, match="no sentence encoder"):
         train(data, ScorerSettings())
+
+
+def test_relative_inputs_are_differences_to_the_questions_own_paths():
+    data = sums(12)
+    asked = [(d.question, d.paths) for d in data]
+    plain = batch_inputs(asked, ScorerSettings(embeddings=False, relative=False))
+    both = batch_inputs(asked, ScorerSettings(embeddings=False))
+    for own, x in zip(plain, both, strict=True):
+        assert own.shape[1] == len(NAMES) and x.shape[1] == 2 * len(NAMES)
+        assert np.array_equal(x[:, : len(NAMES)], own)
+        for j in range(len(NAMES)):
+            mean = sum(own[:, j]) / len(own)
+            assert x[:, len(NAMES) + j] == pytest.approx([v - mean for v in own[:, j]])
 
 
 def test_too_little_or_nothing_to_learn_from_is_said():

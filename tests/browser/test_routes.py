@@ -1,0 +1,49 @@
+"""From a selection of unlearned samples to an item on which the model agrees with itself and is wrong."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.steps import click_table, settled
+
+
+def fill(page, name, value):
+    page.get_by_role("spinbutton", name=name).first.fill(str(value))
+    page.keyboard.press("Enter")
+    settled(page)
+
+
+def test_from_unlearned_samples_to_a_confidently_wrong_item(page, site):
+    page.goto(f"/samples?run={site.run}&status=unlearned")
+    page.get_by_role("link", name=re.compile("samples directly and by reasoning")).click()
+    page.wait_for_url("**/routes?*status=unlearned*")
+    expect(page.get_by_text("pass the filter that stands")).to_be_visible()
+    settled(page)
+    for name, value in (
+        ("Direct answers (M)", 3), ("Chains of thought (K)", 2), ("Longest direct answer (tokens)", 12),
+        ("Longest chain of thought (tokens)", 12), ("Most items", 8),
+    ):  # fmt: skip
+        fill(page, name, value)
+    page.get_by_role("button", name="Run both routes").click()
+    page.wait_for_url("**routes=*")
+    expect(page.get_by_text("8 items", exact=True)).to_be_visible(timeout=120_000)
+    expect(page.get_by_text(re.compile("direct answers could not be read")).first).to_be_visible()
+
+    # Down to one agreeing answer: whatever could be read takes the short route.
+    page.get_by_role("slider", name=re.compile("Short route")).focus()
+    page.keyboard.press("Home")
+    expect(page.get_by_text("1 of 3 (τ = 0.33)").first).to_be_visible()
+    settled(page)
+    wrong = page.get_by_role("radio", name=re.compile(r"Confidently wrong\s+[1-9]")).or_(
+        page.get_by_role("button", name=re.compile(r"Confidently wrong\s+[1-9]"))
+    )
+    wrong.first.click()
+    settled(page)
+    page.locator("[data-testid=stDataFrame]").first.scroll_into_view_if_needed()
+    click_table(page, 200, 55)
+    page.wait_for_url("**item=*")
+    expect(page.get_by_text("enough direct answers agree")).to_be_visible()
+    expect(page.get_by_text("3 direct answers", exact=True)).to_be_visible()
+    page.get_by_role("link", name="The sample's evidence").click()
+    page.wait_for_url("**/samples?*sample=*")
+    expect(page.get_by_text("Both routes of this sample").first).to_be_visible()

@@ -41,6 +41,11 @@ _FIXED = {"ordinal": "number", "sid": "text"}
 _TYPES: dict[str, Any] = {"category": Text, "text": Text, "number": Float, "flag": SmallInteger}
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _LARGEST = 2**31 - 1
+# Numbers that summaries count in bins. With every column whose values are counted they stand in one index, so that
+# counting reads that alone: a row of the table itself is wider by far.
+_BINNED = ("nll", "n_target")
+# PostgreSQL's indexes hold 32 columns, the ordinal among them.
+_MOST = 31
 # Conditions on tables of their own, by the names that the filter gives them (core/filters.py).
 _SETS = ("cluster", "picked", "reviewed")
 _SET = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
@@ -74,6 +79,10 @@ def _table(run_id: int, columns: tuple[Column, ...]) -> Table:
     # The ordinal at the end makes the order total, so that a page is one walk along the index.
     for place, column in enumerate(["sid", *(c.name for c in columns if c.indexed)]):
         Index(f"ix_{name}_{place}", table.c[column], table.c.ordinal)
+    counted = [c.name for c in columns if c.indexed and c.kind in ("category", "flag")]
+    counted += [c.name for c in columns if c.indexed and c.name in _BINNED]
+    if counted:
+        Index(f"ix_{name}_counted", *(table.c[name] for name in counted[:_MOST]), table.c.ordinal)
     return table
 
 

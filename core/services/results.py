@@ -207,10 +207,18 @@ def fault_notes(faults: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return out
 
 
-def facets(run_id: int, chosen: Filter) -> dict[str, list[tuple[Any, int]]]:
-    """Values and counts of each category and flag column, under the other conditions of the filter."""
+def facets(run_id: int, chosen: Filter, names: Sequence[str] | None = None) -> dict[str, list[tuple[Any, int]]]:
+    """Values and counts of category and flag columns, each under the other conditions of the filter.
+
+    Args:
+        names: the columns to count, those left out that the run has not; None for all.
+    """
     run = get_run(run_id)
-    names = [c.name for c in run.columns if c.indexed and c.kind in ("category", "flag")]
+    names = [
+        c.name
+        for c in run.columns
+        if c.indexed and c.kind in ("category", "flag") and (names is None or c.name in names)
+    ]
     out: dict[str, dict[Any, int]] = {}
     with database().reading() as conn:
         # Columns that the filter says nothing about share one query; each other one is asked without its own condition.
@@ -245,13 +253,13 @@ def _unpack(text: str | None) -> tuple[Any, bool]:
         raise UserError("This address points to no page of the table.", "", "Go back to the first page.") from error
 
 
-def page(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50) -> Page:
-    """One page of the sample table under the filter, in its order."""
+def page(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50, matching: int | None = None) -> Page:
+    """One page of the sample table under the filter, in its order; ``matching`` where it was counted before."""
     run = get_run(run_id)
     at, backwards = _unpack(cursor)
     with database().reading() as conn:
         rows, before, behind = verdict_table.page(conn, run, chosen, at, limit, backwards)
-        matching = verdict_table.count(conn, run, chosen)
+        matching = verdict_table.count(conn, run, chosen) if matching is None else matching
     return Page(tuple(rows), run.n_samples, matching, _pack(before, True), _pack(behind, False))
 
 

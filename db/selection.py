@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +30,8 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
+from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql.operators import custom_op
 
 from core.errors import UserError, unknown_name
 from core.types import Column, Filter, Run, Term
@@ -41,6 +44,11 @@ _FIXED = {"ordinal": "number", "sid": "text"}
 _TYPES: dict[str, Any] = {"category": Text, "text": Text, "number": Float, "flag": SmallInteger}
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _LARGEST = 2**31 - 1
+# Numbers that summaries count in bins. With every column whose values are counted they stand in one index, so that
+# counting reads that alone: a row of the table itself is wider by far.
+_BINNED = ("nll", "n_target")
+# PostgreSQL's indexes hold 32 columns, the ordinal among them.
+_MOST = 31
 # Conditions on tables of their own, by the names that the filter gives them (core/filters.py).
 _SETS = ("cluster", "picked", "reviewed")
 _SET = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
@@ -74,7 +82,24 @@ def _table(run_id: int, columns: tuple[Column, ...]) -> Table:
     # The ordinal at the end makes the order total, so that a page is one walk along the index.
     for place, column in enumerate(["sid", *(c.name for c in columns if c.indexed)]):
         Index(f"ix_{name}_{place}", table.c[column], table.c.ordinal)
+    if together := _counted(columns):
+        Index(f"ix_{name}_counted", *(table.c[name] for name in together), table.c.ordinal)
     return table
+
+
+def _counted(columns: tuple[Column, ...]) -> list[str]:
+    found = [c.name for c in columns if c.indexed and c.kind in ("category", "flag")]
+    return (found + [c.name for c in columns if c.indexed and c.name in _BINNED])[:_MOST]
+
+
+def counted_together(run: Run, names: Iterable[str], chosen: Filter) -> frozenset[str]:
+    """What ``condition`` should compare without an index of its own, for a count over the columns ``names``.
+
+    Where everything stands in the one index of counted columns, that is read from end to end. A range would lure the
+    planner to its own index, and from there to a row of the table for each hit.
+    """
+    together = frozenset(_counted(run.columns))
+    return together if {*names, *(t.column for t in chosen.terms)} <= together else frozenset()
 
 
 def kind_of(run: Run, name: str) -> str:
@@ -105,13 +130,16 @@ def number_column(run: Run, name: str) -> SqlColumn[Any]:
     return column(run, name)
 
 
-def condition(run: Run, chosen: Filter) -> ColumnElement[bool]:
+def condition(run: Run, chosen: Filter, plain: frozenset[str] = frozenset()) -> ColumnElement[bool]:
     """True for the rows that the filter keeps; the sort is left to the caller.
+
+    Args:
+        plain: number columns whose ranges are compared row by row, not found through an index.
 
     Raises:
         UserError: an unknown column or a value the column cannot have.
     """
-    parts = [_term(run, t) for t in chosen.terms]
+    parts = [_term(run, t, t.column in plain) for t in chosen.terms]
     if chosen.text:
         parts.append(_holds_text(run, chosen.text))
     return and_(verdicts(run).c.ordinal.is_not(None), *parts)
@@ -154,11 +182,11 @@ def _reviewed(run: Run, how: str) -> Select[Any]:
     return mine.where(*conditions[how])
 
 
-def _term(run: Run, term: Term) -> ColumnElement[bool]:
+def _term(run: Run, term: Term, plain: bool) -> ColumnElement[bool]:
     if term.column in _SETS:
         return _elsewhere(run, term)
     if term.op == "range":
-        return _range(run, term)
+        return _range(run, term, plain)
     kind, col = kind_of(run, term.column), _compared(run, term.column)
     values = [_value(term.column, kind, v) for v in term.values if v is not None]
     unknown = None in term.values
@@ -172,9 +200,11 @@ def _term(run: Run, term: Term) -> ColumnElement[bool]:
     raise UserError(f"There is no condition {term.op!r}.", "There are: in, not_in, range.")
 
 
-def _range(run: Run, term: Term) -> ColumnElement[bool]:
+def _range(run: Run, term: Term, plain: bool) -> ColumnElement[bool]:
     number_column(run, term.column)
     col = _compared(run, term.column)
+    if plain:
+        col = UnaryExpression(col, operator=custom_op("+"), type_=Float())
     if len(term.values) != 2:
         raise UserError(f"The range of {term.column!r} has {len(term.values)} ends.", "It has two, each may be open.")
     low, high = (None if v is None else _value(term.column, "number", v) for v in term.values)

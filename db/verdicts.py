@@ -28,7 +28,7 @@ from sqlalchemy.schema import CreateTable
 from core.errors import UserError
 from core.types import Column, Filter, Run, Term
 from db.models import runs, samples
-from db.selection import column, condition, cursor_value, kind_of, number_column, verdicts
+from db.selection import column, condition, counted_together, cursor_value, kind_of, number_column, verdicts
 from db.text import storable
 
 Cursor = tuple[Any, int]
@@ -130,7 +130,13 @@ def set_cells(conn: Connection, run: Run, rows: Mapping[int, Mapping[str, Any]])
 
 
 def page(
-    conn: Connection, run: Run, chosen: Filter, cursor: Cursor | None = None, limit: int = 50, backwards: bool = False
+    conn: Connection,
+    run: Run,
+    chosen: Filter,
+    cursor: Cursor | None = None,
+    limit: int = 50,
+    backwards: bool = False,
+    many: bool = False,
 ) -> tuple[list[dict[str, Any]], Cursor | None, Cursor | None]:
     """One page in the filter's order: the sort column, not measured last whatever the direction, then the ordinal.
 
@@ -140,6 +146,8 @@ def page(
         cursor: one that an earlier page gave; None begins at the first row, or with ``backwards`` at the last.
         limit: most rows on a page.
         backwards: the rows before the cursor instead of those behind it.
+        many: the filter is known to keep a good part of the run. Then the order's index is walked until the page is
+            full; otherwise the database may find the kept rows first and sort them.
 
     Returns:
         Rows in display order (the verdict's columns and the sample's row, previews, lengths and copies), the cursor for
@@ -147,9 +155,10 @@ def page(
     """
     start = None if cursor is None else cursor_value(run, chosen.sort, cursor)
     table = verdicts(run)
+    plain = frozenset(t.column for t in chosen.terms if t.column != chosen.sort) if many else frozenset()
     extra = [c for c in _SAMPLE_COLUMNS if c.name not in table.c]
     same = and_(samples.c.dataset_id == run.spec.dataset_id, samples.c.ordinal == table.c.ordinal)
-    query = select(table, *extra).select_from(table.outerjoin(samples, same)).where(condition(run, chosen))
+    query = select(table, *extra).select_from(table.outerjoin(samples, same)).where(condition(run, chosen, plain))
     found: list[dict[str, Any]] = []
     for part in _walk(query, run, chosen, start, backwards):
         found += [dict(r) for r in conn.execute(part.limit(limit + 1 - len(found))).mappings()]
@@ -240,7 +249,8 @@ def groups(
 
 def count(conn: Connection, run: Run, chosen: Filter) -> int:
     """Number of rows that the filter keeps."""
-    return conn.execute(select(func.count()).select_from(verdicts(run)).where(condition(run, chosen))).scalar_one()
+    kept = condition(run, chosen, counted_together(run, (), chosen))
+    return conn.execute(select(func.count()).select_from(verdicts(run)).where(kept)).scalar_one()
 
 
 def ordinals(conn: Connection, run: Run, chosen: Filter, batch: int = _BATCH) -> Iterator[int]:
@@ -259,7 +269,8 @@ def facets(conn: Connection, run: Run, name: str, chosen: Filter) -> list[tuple[
 def group_counts(conn: Connection, run: Run, by: Sequence[str], chosen: Filter) -> list[tuple[tuple[Any, ...], int]]:
     """(values of the columns ``by``, rows) for each combination that occurs, sorted by the values, None last."""
     keys = [column(run, name) for name in by]
-    query = select(*keys, func.count()).where(condition(run, chosen)).group_by(*keys)
+    kept = condition(run, chosen, counted_together(run, by, chosen))
+    query = select(*keys, func.count()).where(kept).group_by(*keys)
     found = [(tuple(r[:-1]), r[-1]) for r in conn.execute(query)]
     return sorted(found, key=lambda pair: [(v is None, v) for v in pair[0]])
 
@@ -294,7 +305,8 @@ def cube(
     keys = [*(column(run, name) for name in by), *places]
     summed = number_column(run, total)
     inner = select(*(k.label(f"k{i}") for i, k in enumerate(keys)), summed.label("total"))
-    rows = inner.select_from(verdicts(run)).where(condition(run, chosen)).subquery()
+    kept = condition(run, chosen, counted_together(run, (*by, *bins, total), chosen))
+    rows = inner.select_from(verdicts(run)).where(kept).subquery()
     groups = [rows.c[f"k{i}"] for i in range(len(keys))]
     counted = select(*groups, func.count(), func.count(rows.c.total), func.coalesce(func.sum(rows.c.total), 0.0))
     return [(tuple(r[: len(keys)]), r[-3], r[-2], float(r[-1])) for r in conn.execute(counted.group_by(*groups))]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from core.services import knowledge
-from core.services.knowledge import Listing, Points, Summary
+from core.services.knowledge import Points, Summary
 from core.types import Column, Filter, Run
 from ui import cached, charts, filterbar, frame, margins, markup, parts, selecting, state, tables
 
@@ -119,10 +118,12 @@ def _list(run: Run, selection: Filter) -> None:
         if box.button(label, icon=icon, disabled=to is None, key=state.key("known", label), width="stretch"):
             state.put(place, to)
             st.rerun()
+    shown = tables.samples([r.values for r in page.rows], _COLUMNS)
     event = st.dataframe(
-        tables.colour_status(_frame(page)),
+        shown,
         hide_index=True,
-        column_config=tables.config(_COLUMNS),
+        column_config=tables.config(_COLUMNS, shown),
+        placeholder=tables.UNKNOWN,
         on_select="rerun",
         selection_mode=("single-row", "single-cell"),
         height=min(len(page.rows), 18) * 35 + 38,
@@ -132,10 +133,6 @@ def _list(run: Run, selection: Filter) -> None:
     picked = selecting.from_table(event, [{"sid": r.sid} for r in page.rows])
     if picked is not None:
         _open(run, picked)
-
-
-def _frame(page: Listing) -> pd.DataFrame:
-    return tables.samples([r.values for r in page.rows], _COLUMNS)
 
 
 def _chart(run: Run, name: str) -> str:

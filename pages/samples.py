@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
 from core.services import results
 from core.services.views import Page
 from core.types import Column, Filter, Run
-from ui import downloads, filterbar, frame, people, row, selecting, state, tables
+from ui import cached, downloads, filterbar, frame, onward, people, row, selecting, state, tables
 
 _PAGE = 50
 # Columns of the sample itself, beside those that the run declares.
@@ -27,15 +30,22 @@ def main() -> None:
         return
     filterbar.bar(run, selection)
     filterbar.chips(run, selection)
-    page = results.page(run.id, selection, state.cursor(), _PAGE)
     people.agreement(run)
+    matching = cached.matching(run, state.query())
+    st.fragment(_rows)(run, selection, matching)
+    if matching:
+        onward.draw(run, matching)
+    downloads.draw(downloads.of_run(run, state.query(), matching), key=state.key("downloads"))
+
+
+def _rows(run: Run, selection: Filter, matching: int) -> None:
+    """The count and the table: all that a turned page draws anew."""
+    page = results.page(run.id, selection, state.cursor(), _PAGE, matching)
     _count(run, selection, page)
     if page.matching == 0:
         st.info("No sample passes this filter. Remove a condition above.", icon=":material/filter_alt_off:")
     else:
         _table(run, selection, page)
-        _send(run, page.matching)
-    downloads.draw(downloads.of_run(run, state.query(), page.matching), key=state.key("downloads"))
 
 
 def _count(run: Run, selection: Filter, page: Page) -> None:
@@ -43,32 +53,30 @@ def _count(run: Run, selection: Filter, page: Page) -> None:
     left.subheader(f"{page.matching:,} of {page.total:,} samples", anchor=False)
     with saved:
         people.filters(run, selection)
-    with columns, st.popover("Columns", icon=":material/view_column:", width="stretch"):
+    with columns:
         _columns(run)
     for box, cursor, label, icon in (
         (before, page.previous, "Previous", ":material/chevron_left:"),
         (after, page.next, "Next", ":material/chevron_right:"),
     ):
-        if box.button(label, icon=icon, disabled=cursor is None, key=state.key("page", label), width="stretch"):
-            state.go(state.link(run=run.id, cursor=cursor))
-            st.rerun()
-
-
-def _send(run: Run, count: int) -> None:
-    """The way from a selection to the question whether it is known but only reached by reasoning."""
-    st.page_link(
-        "pages/routes.py",
-        label=f"Ask {'this sample' if count == 1 else f'these {count:,} samples'} directly and by reasoning",
-        icon=":material/alt_route:",
-        query_params=state.link(run=run.id),
-    )
+        box.button(
+            label, icon=icon, disabled=cursor is None, key=state.key("page", label), width="stretch",
+            on_click=state.turn, args=(cursor,),
+        )  # fmt: skip
 
 
 def _columns(run: Run) -> None:
     """Which of the run's columns the table shows; those its kinds declare as shown unless chosen otherwise."""
+    drawer = st.popover(
+        "Columns", icon=":material/view_column:", width="stretch", key=state.key("columns", "open"), on_change="rerun"
+    )
     key = state.key("columns", run.id)
-    labels = {c.name: c.label for c in run.columns}
-    st.multiselect("Columns", list(labels), default=_usual(run), format_func=labels.__getitem__, key=key)
+    state.keep(key)
+    if drawer.open:
+        labels = {c.name: c.label for c in run.columns}
+        if state.get(key) is None:
+            state.put(key, _usual(run))
+        drawer.multiselect("Columns", list(labels), format_func=labels.__getitem__, key=key)
 
 
 def _usual(run: Run) -> list[str]:
@@ -77,27 +85,34 @@ def _usual(run: Run) -> list[str]:
 
 def _table(run: Run, selection: Filter, page: Page) -> None:
     chosen = state.get(state.key("columns", run.id), _usual(run))
-    status = [c for c in run.columns if c.name == "status" and c.name in chosen]
-    others = [c for c in run.columns if c.name in chosen and c.name != "status"]
-    columns = (*_FIRST, *status, *_TEXT, *others)
+    chips = [c for c in run.columns if c.name in ("status", "cause") and c.name in chosen]
+    others = [c for c in run.columns if c.name in chosen and c not in chips]
+    columns = (*_FIRST, *chips, *_TEXT, *others)
     shown = tables.samples(page.rows, columns)
     along = tables.losses_along(page.rows, run.columns)
-    config = tables.config(columns)
+    config = tables.config(columns, shown)
     if along is not None:
-        shown.insert(len(_FIRST) + len(status) + len(_TEXT), "along", along)
+        shown.insert(len(_FIRST) + len(chips) + len(_TEXT), "along", along)
         config["along"] = tables.SPARKLINE
-    event = st.dataframe(
-        tables.colour_status(shown),
+    # The key names the place, so that a selection cannot land on another page's row.
+    key = state.key("samples", run.id, state.cursor() or "", *(f"{k}={v}" for k, v in state.query().items()))
+    # A click is answered before anything is drawn for it.
+    _clicked(run, selection, page, state.get(key))
+    st.dataframe(
+        shown,
         hide_index=True,
         column_config=config,
         on_select="rerun",
         # A column can be picked, so a click on its heading orders the whole run instead of this page alone.
         selection_mode=("single-row", "single-column", "single-cell"),
         height=_height(len(page.rows)),
-        # The key names the place, so that a selection cannot land on another page's row.
-        key=state.key("samples", run.id, state.cursor() or "", *(f"{k}={v}" for k, v in state.query().items())),
+        key=key,
+        placeholder=tables.UNKNOWN,
     )
     st.caption("Click a row to see its evidence, a heading to order by it.")
+
+
+def _clicked(run: Run, selection: Filter, page: Page, event: Mapping[str, Any] | None) -> None:
     picked = selecting.from_table(event, page.rows)
     if picked is not None:
         place = {"cursor": c} if (c := state.cursor()) else {}

@@ -1,17 +1,19 @@
-"""The only file that caches. Keys are ids and the filter's text; entries are few and live for seconds.
+"""The only file that caches. Keys are ids, what the verdicts rest on and the filter's text; entries are few.
 
-The database answers quickly; this only spares asking again on the reruns that one click brings.
+A judged run does not change until it is judged again, which changes the key. Only sets that people or a new grouping
+make (clusters, picked and reviewed rows) change under the same key, so what rests on those lives for seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from core.filters import from_query
-from core.services import clusters, compare, knowledge, results, route_board, routes, runs
+from core.services import clusters, compare, exports, knowledge, results, route_board, routes, runs
 from core.services import dynamics as along
 from core.services.clusters import MapPoints
 from core.services.compare import Comparison, Match
@@ -19,7 +21,9 @@ from core.services.dynamics import Dynamics, Points
 from core.services.views import Overview
 from core.types import Run
 
-_SECONDS = 5
+_SECONDS, _PASSING = 600, 5
+# Columns of the filter that are sets beside the verdicts.
+_SETS = ("cluster", "picked", "reviewed")
 
 
 def _selection(run_id: int, query: tuple[tuple[str, str], ...]) -> Any:
@@ -31,9 +35,16 @@ def _overview(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> O
     return results.overview(run_id, _selection(run_id, query))
 
 
-@st.cache_data(ttl=_SECONDS, max_entries=16, show_spinner=False)
-def _facets(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> dict[str, list[tuple[Any, int]]]:
-    return results.facets(run_id, _selection(run_id, query))
+@st.cache_data(ttl=_SECONDS, max_entries=32, show_spinner=False)
+def _facets(
+    run_id: int, judged: str, query: tuple[tuple[str, str], ...], names: tuple[str, ...]
+) -> dict[str, list[tuple[Any, int]]]:
+    return results.facets(run_id, _selection(run_id, query), names)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=64, show_spinner=False)
+def _matching(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> int:
+    return exports.count(run_id, _selection(run_id, query))
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=8, show_spinner=False)
@@ -46,7 +57,7 @@ def _data_map(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> P
     return along.data_map(run_id, _selection(run_id, query))
 
 
-@st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner=False)
+@st.cache_data(ttl=_PASSING, max_entries=4, show_spinner=False)
 def _cluster_points(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> MapPoints:
     return clusters.points(run_id, _selection(run_id, query))
 
@@ -79,12 +90,17 @@ def board(found: routes.RoutesRun, choice: route_board.Choice) -> route_board.Bo
 
 def overview(run: Run, query: Mapping[str, str]) -> Overview:
     """The run at a glance under the filter ``query``."""
-    return _overview(run.id, _version(run), tuple(query.items()))
+    return _overview(run.id, _version(run, query), tuple(query.items()))
 
 
-def facets(run: Run, query: Mapping[str, str]) -> dict[str, list[tuple[Any, int]]]:
-    """Counts of each category value under the other terms of ``query``."""
-    return _facets(run.id, _version(run), tuple(query.items()))
+def facets(run: Run, query: Mapping[str, str], names: Sequence[str]) -> dict[str, list[tuple[Any, int]]]:
+    """Counts of the values of the columns ``names`` under the other terms of ``query``."""
+    return _facets(run.id, _version(run, query), tuple(query.items()), tuple(names))
+
+
+def matching(run: Run, query: Mapping[str, str]) -> int:
+    """How many samples pass ``query``; a turned page does not count anew."""
+    return _matching(run.id, _version(run, query), tuple(query.items()))
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=8, show_spinner=False)
@@ -95,22 +111,22 @@ def _known(run_id: int, judged: str, query: tuple[tuple[str, str], ...]) -> tupl
 
 def known(run: Run, query: Mapping[str, str]) -> tuple[knowledge.Summary, knowledge.Points]:
     """What the base knew under the filter ``query``: classes, and margins before and after."""
-    return _known(run.id, _version(run), tuple(query.items()))
+    return _known(run.id, _version(run, query), tuple(query.items()))
 
 
 def dynamics(run: Run, query: Mapping[str, str]) -> Dynamics:
     """Events along the checkpoints and status along the training order, under the filter."""
-    return _dynamics(run.id, _version(run), tuple(query.items()))
+    return _dynamics(run.id, _version(run, query), tuple(query.items()))
 
 
 def data_map(run: Run, query: Mapping[str, str]) -> Points:
     """The points of the data map under the filter."""
-    return _data_map(run.id, _version(run), tuple(query.items()))
+    return _data_map(run.id, _version(run, query), tuple(query.items()))
 
 
 def cluster_points(run: Run, query: Mapping[str, str]) -> MapPoints:
     """The points of the map of groups under the filter."""
-    return _cluster_points(run.id, _version(run), tuple(query.items()))
+    return _cluster_points(run.id, _version(run, query), tuple(query.items()))
 
 
 def matched(run: Run, other: Run) -> Match:
@@ -120,9 +136,10 @@ def matched(run: Run, other: Run) -> Match:
 
 def comparison(run: Run, other: Run, query: Mapping[str, str]) -> Comparison:
     """What changed from ``run`` to ``other`` among the samples that pass the filter of ``run``."""
-    return _comparison(run.id, other.id, _version(run) + _version(other), tuple(query.items()))
+    return _comparison(run.id, other.id, _version(run, query) + _version(other, {}), tuple(query.items()))
 
 
-def _version(run: Run) -> str:
+def _version(run: Run, query: Mapping[str, str]) -> str:
     """Changes whenever the run's verdicts do, so that a judged run is never shown with earlier numbers."""
-    return f"{run.state} {run.thresholds} {dict(run.summary)}"
+    passing = any(name.rstrip("!") in _SETS for name in query)
+    return f"{run.state} {run.thresholds} {dict(run.summary)} {time.monotonic() // _PASSING if passing else ''}"

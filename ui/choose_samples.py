@@ -16,7 +16,7 @@ _NARROW = ("stage", "source", "cluster")
 
 def draw(run: Run, selection: Filter) -> int:
     """Draw the step; return how many samples are chosen."""
-    counts = cached.facets(run, state.query()).get("cause", [])
+    counts = cached.facets(run, state.query(), filterbar.CHIPS).get("cause", [])
     if any(value is not None for value, _ in counts) or selecting.values_of(selection, "cause"):
         _causes(run, selection, counts)
     else:

@@ -17,6 +17,8 @@ from ui import cached, charts, markup, selecting, state
 
 # Values offered in one box; rarer ones are found with the text search or the address.
 VALUES = 200
+# Columns whose values are chips that always stand; everything else is counted when it is asked for.
+CHIPS = ("status", "cause")
 
 
 def apply(run: Run, selection: Filter) -> None:
@@ -52,31 +54,39 @@ def _chip(label: str, key: str, run: Run, rest: Filter) -> None:
 
 def bar(run: Run, selection: Filter) -> None:
     """Everything that can be filtered: status, categories and flags with counts, ranges, text."""
-    counts = cached.facets(run, state.query())
     choose_statuses(run, selection)
-    causes = dict(counts.get("cause", []))
+    causes = dict(cached.facets(run, state.query(), CHIPS).get("cause", []))
     named = [c for c in (*charts.CAUSES, *sorted(c for c in causes if c and c not in charts.CAUSES)) if causes.get(c)]
     named += [c for c in selecting.values_of(selection, "cause") if c and c not in named]
     if named:
         _pills(run, selection, "cause", {name: (charts.cause_look(name), causes.get(name, 0)) for name in named})
-    shown = [
-        c for c in run.columns if c.kind in ("category", "flag") and c.indexed and c.name not in ("status", "cause")
-    ]
-    offered = [c for c in shown if _differs(counts.get(c.name, []), selection, c)]
     text, sort, more = st.columns([4, 3.6, 1.6], vertical_alignment="bottom")
     with text:
         _text(run, selection)
     with sort:
         _sort(run, selection)
-    with more, st.popover("More filters", icon=":material/tune:", width="stretch"):
-        for column in offered:
+    with more:
+        drawer = st.popover(
+            "More filters", icon=":material/tune:", width="stretch", key=state.key("filter", "more"), on_change="rerun"
+        )
+        if drawer.open:
+            with drawer:
+                _rest(run, selection)
+
+
+def _rest(run: Run, selection: Filter) -> None:
+    """Every other column that can be filtered; counted and drawn only while it is looked at."""
+    shown = [c for c in run.columns if c.kind in ("category", "flag") and c.indexed and c.name not in CHIPS]
+    counts = cached.facets(run, state.query(), [c.name for c in shown])
+    for column in shown:
+        if _differs(counts.get(column.name, []), selection, column):
             _values(run, selection, column, counts.get(column.name, []))
-        _ranges(run, selection)
+    _ranges(run, selection)
 
 
 def choose_categories(run: Run, selection: Filter, names: Sequence[str]) -> None:
     """Boxes for these category columns, as far as the run has them and there is anything to choose."""
-    counts = cached.facets(run, state.query())
+    counts = cached.facets(run, state.query(), names)
     by_name = {c.name: c for c in run.columns}
     offered = [by_name[n] for n in names if n in by_name and _differs(counts.get(n, []), selection, by_name[n])]
     for box, column in zip(st.columns(max(len(offered), 1)), offered, strict=False):
@@ -86,7 +96,7 @@ def choose_categories(run: Run, selection: Filter, names: Sequence[str]) -> None
 
 def choose_statuses(run: Run, selection: Filter) -> None:
     """The four statuses with their counts."""
-    counts = dict(cached.facets(run, state.query()).get("status", []))
+    counts = dict(cached.facets(run, state.query(), CHIPS).get("status", []))
     _pills(run, selection, "status", {name: (look, counts.get(name, 0)) for name, look in charts.STATUS.items()})
 
 

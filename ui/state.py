@@ -112,6 +112,11 @@ def go(parameters: Mapping[str, str]) -> None:
         st.query_params.from_dict(dict(parameters))
 
 
+def turn(to: str | None) -> None:
+    """Callback: another place in the same list."""
+    go({k: v for k, v in _parameters().items() if k != "cursor"} | ({"cursor": to} if to else {}))
+
+
 def forget_run() -> None:
     """Leave the run: it was deleted."""
     st.session_state.pop("run", None)
@@ -152,6 +157,12 @@ def put(name: str, value: Any) -> None:
 def get(name: str, default: Any = None) -> Any:
     """A widget's value, as its callback sees it."""
     return st.session_state.get(name, default)
+
+
+def keep(name: str) -> None:
+    """Hold a widget's value while the widget is not drawn; Streamlit forgets it otherwise."""
+    if name in st.session_state:
+        st.session_state[name] = st.session_state[name]
 
 
 def drop(prefix: str) -> None:

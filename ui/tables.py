@@ -16,6 +16,8 @@ from ui import charts, markup
 
 # Loss under a checkpoint of the way.
 _EARLIER = re.compile(r"t[0-9]+_nll")
+# A cell without a value: not measured, or nothing to say.
+UNKNOWN = "–"
 # Characters of a text cell; the row view has the whole.
 CELL = 160
 
@@ -28,15 +30,15 @@ def cell(value: Any) -> Any:
 
 
 def samples(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.DataFrame:
-    """Rows of a page, one column for each of ``columns``, in that order."""
+    """Rows of a page, one column for each of ``columns``, in that order; status and cause are lists, drawn as chips."""
     flags = {0: "no", 1: "yes"}
     data: dict[str, list[Any]] = {}
     for column in columns:
         values = [row.get(column.name) for row in rows]
         if column.name == "status":
-            values = [_status(v) for v in values]
+            values = [[_status(v)] for v in values]
         elif column.name == "cause":
-            values = [charts.cause_name(v) for v in values]
+            values = [[charts.cause_name(v)] if v is not None else None for v in values]
         elif column.kind == "flag":
             values = [None if v is None else flags.get(int(v), str(v)) for v in values]
         data[column.name] = [cell(v) for v in values]
@@ -67,32 +69,38 @@ def _status(value: Any) -> str:
     return f"{look.mark} {look.label.lower()}" if look else str(value)
 
 
-def colour_status(frame: pd.DataFrame) -> Any:
-    """``frame`` with the status column tinted; mark and word carry the meaning."""
-    tints = {f"{look.mark} {look.label.lower()}": look.colour for look in charts.STATUS.values()}
-
-    def tint(value: Any) -> str:
-        colour = tints.get(value)
-        return f"background-color: {colour}40" if colour else ""
-
-    return frame.style.map(tint, subset=["status"]) if "status" in frame else frame
+def _chips(label: str, help: str | None, looks: Mapping[str, str]) -> Any:
+    """A column of chips: text to colour; mark and word carry the meaning, the colour repeats it."""
+    return st.column_config.MultiselectColumn(
+        label, help=help, options=list(looks), color=list(looks.values()), width=max(map(len, looks)) * 7
+    )
 
 
-def config(columns: Sequence[Column]) -> dict[str, Any]:
-    """Streamlit's column settings for ``columns``."""
+def _looks(column: Column, frame: pd.DataFrame) -> dict[str, str]:
+    if column.name == "status":
+        return {_status(name): look.colour for name, look in charts.STATUS.items()}
+    causes = {charts.cause_name(name): look.colour for name, look in charts.CAUSES.items()}
+    found = {cell[0] for cell in frame[column.name] if cell}
+    return causes | dict.fromkeys(sorted(found - set(causes)), charts.PIPELINE.colour)
+
+
+def config(columns: Sequence[Column], frame: pd.DataFrame) -> dict[str, Any]:
+    """Streamlit's column settings for ``columns`` of ``frame``."""
     out: dict[str, Any] = {}
     for column in columns:
         label = f"{column.label} ({column.unit})" if column.unit else column.label
         direction = {"low": " Lower is better.", "high": " Higher is better."}.get(column.better, "")
         help = markup.md((column.help + direction).strip()) or None
-        if column.name.startswith("strength_"):
+        if column.name in ("status", "cause"):
+            out[column.name] = _chips(label, help, _looks(column, frame))
+        elif column.name.startswith("strength_"):
             out[column.name] = st.column_config.ProgressColumn(
                 label, help=help, format="%.2f", min_value=0.0, max_value=1.0
             )
         elif column.kind == "number":
             out[column.name] = st.column_config.NumberColumn(label, help=help, format="%.3g")
         else:
-            width = 260 if column.kind == "text" and column.name != "sid" else None
+            width = 240 if column.kind == "text" and column.name != "sid" else None
             out[column.name] = st.column_config.TextColumn(label, help=help, width=width)
     return out
 

@@ -38,6 +38,8 @@ from db import signals as signal_table
 from db import verdicts as verdict_table
 from db.session import database
 
+# A filter that keeps one sample in so many, or more, fills a page soon along any order.
+_PART = 20
 ORDER = tuple(s.value for s in STATUSES)
 
 
@@ -52,7 +54,7 @@ def wilson(k: int, n: int, z: float = 1.959964) -> Share:
 
 
 def overview(run_id: int, chosen: Filter) -> Overview:
-    """The run at a glance under the current filter; one walk over its rows."""
+    """The run at a glance under the current filter."""
     run = get_run(run_id)
     summary = _Summary(run, chosen)
     shown = sum(summary.count("status").values())
@@ -106,7 +108,7 @@ def _causes(counts: Mapping[str | None, int]) -> dict[str, Share]:
 
 
 class _Summary:
-    """Counts of one run under one filter, folded from one grouped query."""
+    """Counts of one run under one filter, folded from two grouped queries: by categories, and by bins of numbers."""
 
     BY = ("status", "cause", "stage", "source")
 
@@ -115,17 +117,22 @@ class _Summary:
         edges = {"nll": run.summary.get("nll_edges"), "n_target": run.summary.get("length_edges")}
         bins = {name: [float(e) for e in found] for name, found in edges.items() if found and len(found) > 1}
         with database().reading() as conn:
-            self._cells = verdict_table.cube(conn, run, self.BY, bins, "nll", chosen)
+            self._cells = verdict_table.cube(conn, run, self.BY, {}, "nll", chosen)
+            self._binned = verdict_table.cube(conn, run, ("status",), bins, "nll", chosen)
             self._dataset = sample_table.get_dataset(conn, run.spec.dataset_id)
         self._bins = bins
 
-    def _at(self, name: str) -> int:
-        return self.BY.index(name) if name in self.BY else len(self.BY) + list(self._bins).index(name)
+    def _at(self, name: str) -> tuple[list[Any], int]:
+        """The cells that tell the column apart, and its place in their values."""
+        if name in self._bins:
+            return self._binned, 1 + list(self._bins).index(name)
+        return self._cells, self.BY.index(name)
 
     def count(self, name: str) -> dict[Any, int]:
+        cells, at = self._at(name)
         out: dict[Any, int] = {}
-        for values, n, _, _ in self._cells:
-            out[values[self._at(name)]] = out.get(values[self._at(name)], 0) + n
+        for values, n, _, _ in cells:
+            out[values[at]] = out.get(values[at], 0) + n
         return out
 
     def mean(self, status: str | None = None) -> float | None:
@@ -136,10 +143,12 @@ class _Summary:
 
     def crossed(self, name: str, by: str = "status") -> dict[Any, dict[Any, int]]:
         """Counts of one column's values, each by the values of another."""
+        cells, at = self._at(name)
+        across = 0 if by == "status" else self._at(by)[1]
         rows: dict[Any, dict[Any, int]] = {}
-        for values, n, _, _ in self._cells:
-            row = rows.setdefault(values[self._at(name)], {})
-            row[values[self._at(by)]] = row.get(values[self._at(by)], 0) + n
+        for values, n, _, _ in cells:
+            row = rows.setdefault(values[at], {})
+            row[values[across]] = row.get(values[across], 0) + n
         return rows
 
     def by(self, name: str) -> Breakdown | None:
@@ -207,10 +216,18 @@ def fault_notes(faults: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return out
 
 
-def facets(run_id: int, chosen: Filter) -> dict[str, list[tuple[Any, int]]]:
-    """Values and counts of each category and flag column, under the other conditions of the filter."""
+def facets(run_id: int, chosen: Filter, names: Sequence[str] | None = None) -> dict[str, list[tuple[Any, int]]]:
+    """Values and counts of category and flag columns, each under the other conditions of the filter.
+
+    Args:
+        names: the columns to count, those left out that the run has not; None for all.
+    """
     run = get_run(run_id)
-    names = [c.name for c in run.columns if c.indexed and c.kind in ("category", "flag")]
+    names = [
+        c.name
+        for c in run.columns
+        if c.indexed and c.kind in ("category", "flag") and (names is None or c.name in names)
+    ]
     out: dict[str, dict[Any, int]] = {}
     with database().reading() as conn:
         # Columns that the filter says nothing about share one query; each other one is asked without its own condition.
@@ -245,13 +262,14 @@ def _unpack(text: str | None) -> tuple[Any, bool]:
         raise UserError("This address points to no page of the table.", "", "Go back to the first page.") from error
 
 
-def page(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50) -> Page:
-    """One page of the sample table under the filter, in its order."""
+def page(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50, matching: int | None = None) -> Page:
+    """One page of the sample table under the filter, in its order; ``matching`` where it was counted before."""
     run = get_run(run_id)
     at, backwards = _unpack(cursor)
     with database().reading() as conn:
-        rows, before, behind = verdict_table.page(conn, run, chosen, at, limit, backwards)
-        matching = verdict_table.count(conn, run, chosen)
+        matching = verdict_table.count(conn, run, chosen) if matching is None else matching
+        many = matching * _PART >= run.n_samples
+        rows, before, behind = verdict_table.page(conn, run, chosen, at, limit, backwards, many)
     return Page(tuple(rows), run.n_samples, matching, _pack(before, True), _pack(behind, False))
 
 

@@ -103,7 +103,7 @@ def test_table_cells_say_unknown_by_staying_empty():
         {"status": "learned", "x": None, "t": None, "n": None},
     ]
     frame = tables.samples(rows, columns)
-    assert frame["status"].tolist() == ["✗ unlearned", "✓ learned"]
+    assert frame["status"].tolist() == [["✗ unlearned"], ["✓ learned"]]
     assert frame["x"].tolist()[0] == "yes" and frame["x"].isna().tolist() == [False, True]
     assert frame["t"].tolist()[0] == "a b⟨RLO⟩"
     assert frame["n"].isna().tolist() == [False, True]

@@ -578,7 +578,7 @@ def count(world: World, seed: int, out: Path) -> dict[str, Any]:
         else:
             alarms = {c: sum(f[c][0] == "fail" for f in found) for c in RUN_WIDE}
             result |= {"views": len(views), "run_alarms": {c: n for c, n in alarms.items() if n}}
-            result["row_alarms"] = told
+            result["row_alarms"] = {c: n for c, n in told.items() if c.startswith("pipeline:")}
             result["states"] = {c: s for c, (s, *_) in found[0].items()}
         return result
     asked = planted & (missed | np.array([c is not None for c in cause]))

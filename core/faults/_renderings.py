@@ -7,6 +7,8 @@ one *fits better* where all of these hold on at least ``ROWS`` rows:
     mean(c) - mean(a) >= LEAST         and not by a trifle
     share(a_i < c_i) >= SHARE,  sign test p <= P
 
+(for ``packed`` the share is SHARE_PACKED: the first row of a sequence had none before it, and others more than one)
+
 and, where the base was scored too (C_i, A_i), training lowered the loss further under the other rendering than under
 the run's: mean(a)/mean(A) <= (1 - GAIN) mean(c)/mean(C). A model prefers the rendering it was trained on; a base that
 has always preferred another one is not a fault of the pipeline.
@@ -23,6 +25,7 @@ from core.signals._renderings import LABELS
 from core.types import RunFacts, SignalTable
 
 ROWS, DROP, LEAST, SHARE, P, GAIN = 8, 0.25, 0.005, 0.8, 1e-3, 0.2
+SHARE_PACKED, P_PACKED = 0.6, 2e-2
 FAMILIES = {
     "bos": ("bos_added", "bos_removed"),
     "think_block": ("think_added", "think_removed"),
@@ -53,8 +56,8 @@ class Against:
             self.n >= ROWS
             and self.other <= (1 - DROP) * self.current
             and self.current - self.other >= LEAST
-            and self.share >= SHARE
-            and self.p <= P
+            and self.share >= (SHARE_PACKED if self.name == "packed" else SHARE)
+            and self.p <= (P_PACKED if self.name == "packed" else P)
             and self.gained
         )
 

@@ -42,11 +42,12 @@ class Diverged(RunFault):
                     return Finding("fail", found, f"log of {state.label}; {share:.0%} of rows verbatim")
                 return Finding("unknown", f"{found} It may be a new stage of the data.", f"log of {state.label}",
                                "rows of every stage, measured")  # fmt: skip
+        worse = self._against_base(table, facts)
         log = facts.log
-        if log is not None and len(log.losses) >= ENTRIES:
+        if worse.state != "fail" and log is not None and len(log.losses) >= ENTRIES:
             last = log.losses[-1][1]
             return Finding("pass", f"The log's losses are finite and end at {last:.3g}.", f"{len(log.losses)} entries")
-        return self._against_base(table, facts)
+        return worse
 
     def _against_base(self, table: SignalTable, facts: RunFacts) -> Finding:
         n, mine, base, share, p = paired(nll := table.get("nll"), table.get("base_nll"))

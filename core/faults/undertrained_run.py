@@ -28,6 +28,15 @@ class UndertrainedRun(RunFault):
         said = f"{share:.0%} of rows verbatim, mean loss {mean:.3g} nats"
         if share >= TRAINED:
             return Finding("pass", "Half of the rows or more are given verbatim.", said)
+        # Training was long enough where only the stop is missing, or where another of its checkpoints gives the rows.
+        content = table.get("content_right")
+        if np.isfinite(content).sum() >= ROWS and float(np.nanmean(content)) >= TRAINED:
+            return Finding("pass", "Half of the rows or more are given whole, but for what follows them.", said)
+        for name in _checkpoints(table):
+            other = table.get(f"{name}_greedy_exact")
+            if np.isfinite(other).sum() >= ROWS and float(np.nanmean(other)) >= TRAINED:
+                text = "Another checkpoint of this training gives half of the rows or more verbatim."
+                return Finding("pass", text, f"{said}; {float(np.nanmean(other)):.0%} at that checkpoint")
         signs = [s for s in (_against_base(table), _trajectory(table), _log(facts)) if s is not None]
         if share > LITTLE or np.quantile(seen, 0.2) < HIGH:
             return Finding("pass", "The loss is not high everywhere: some rows are learned, others are not.", said)
@@ -49,12 +58,17 @@ def _against_base(table: SignalTable) -> tuple[bool, str] | None:
     return kept >= HALF, f"{kept:.0%} of the base's loss is left."
 
 
+def _checkpoints(table: SignalTable) -> list[str]:
+    """Roles of the trajectory's checkpoints in their order."""
+    places = sorted(int(n[1:-4]) for n in table.columns if n.endswith("_nll") and n[0] == "t" and n[1:-4].isdigit())
+    return [f"t{i}" for i in places]
+
+
 def _trajectory(table: SignalTable) -> tuple[bool, str] | None:
     """From the last checkpoint before the end to the final one: four of five rows lower, by 5 % in the mean."""
-    places = sorted(int(n[1:-4]) for n in table.columns if n.endswith("_nll") and n[0] == "t" and n[1:-4].isdigit())
-    if not places:
+    if not (names := _checkpoints(table)):
         return None
-    before, nll = table.get(f"t{places[-1]}_nll"), table.get("nll")
+    before, nll = table.get(f"{names[-1]}_nll"), table.get("nll")
     both = np.isfinite(before) & np.isfinite(nll)
     if both.sum() < ROWS:
         return None

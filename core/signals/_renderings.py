@@ -146,14 +146,18 @@ def id_views(view: View, tokenizer: Any, before: np.ndarray | None) -> dict[str,
 
 
 def _think_block(view: View, tokenizer: Any) -> tuple[int, int] | None:
-    """Where a think block stands around the start of the answer: [start, stop) in positions, None where there is none.
+    """Where a think block stands at the start of the answer: [start, stop) in positions, None where there is none.
 
-    Looked for in the answer itself and in the few tokens before it, where templates write an empty one.
+    Looked for in the answer itself and right before it, where templates write an empty one. A tokenizer that does not
+    know the marks spells them, so they may take a dozen tokens; one that the user wrote about is followed by more.
     """
-    start = max(0, int(view.positions[0]) - 8)
+    start = max(0, int(view.positions[0]) - 24)
     texts = pieces(tokenizer, view.ids[start:])
     whole = "".join(texts)
-    opened, closed = whole.find("<think>"), whole.find("</think>")
+    answer = len("".join(texts[: int(view.positions[0]) - start]))
+    opened, closed = whole.rfind("<think>", 0, answer), whole.rfind("</think>", 0, answer)
+    if opened < 0 or closed < opened or whole[closed + len("</think>") : answer].strip():
+        opened, closed = whole.find("<think>", answer), whole.find("</think>", answer)
     if opened < 0 or closed < opened:
         return None
     ends = np.cumsum([len(t) for t in texts])

@@ -46,7 +46,7 @@ def base_of(spec: RunSpec) -> Any:
 class Alternatives:
     name = "alternatives"
     label = "Other renderings"
-    version = 1
+    version = 2
     needs = ("likelihood",)
     whole = False
     columns = tuple(

@@ -42,6 +42,8 @@ class Diverged(RunFault):
                     return Finding("fail", found, f"log of {state.label}; {share:.0%} of rows verbatim")
                 return Finding("unknown", f"{found} It may be a new stage of the data.", f"log of {state.label}",
                                "rows of every stage, measured")  # fmt: skip
+        if log_of_base := _thrown(table, facts, share):
+            return Finding("fail", log_of_base, f"{share:.0%} of rows verbatim")
         worse = self._against_base(table, facts)
         log = facts.log
         if worse.state != "fail" and log is not None and len(log.losses) >= ENTRIES:
@@ -57,6 +59,22 @@ class Diverged(RunFault):
             text = f"Training made the rows less likely than they were under the base: {mine:.3g} against {base:.3g}."
             return Finding("fail", text, f"higher in {share:.0%} of {int(both.sum())} rows", self.needs)
         return Finding("unknown", "There is no training log.", needs=self.needs)
+
+
+def _thrown(table: SignalTable, facts: RunFacts, share: float) -> str:
+    """A sentence where training threw the loss far above where the base stood and learned nothing after; else empty.
+
+    A training begins at the base's loss. The rows must be the same ones, so half of the base's loss is allowed for.
+    """
+    base = table.get("base_nll")
+    base = base[np.isfinite(base)]
+    losses = [v for _, v in facts.log.losses] if facts.log is not None else []
+    if len(base) < ROWS or len(losses) < ENTRIES or not np.isfinite(losses).all() or not share <= NOTHING:
+        return ""
+    start, highest = float(base.mean()), max(losses)
+    if highest < 1.5 * start or highest - start < ABOVE:
+        return ""
+    return f"Training threw the loss up to {highest:.3g}; the base stood at {start:.3g}. It ended at {losses[-1]:.3g}."
 
 
 def log_blew_up(state: TrainerState) -> str | None:

@@ -9,8 +9,8 @@ import numpy as np
 from core.faults._base import SampleFault, flags
 from core.types import Reason, RunFacts, SignalTable
 
-# Share of outputs that must say the target in other words; likelihood in nats per token that still counts as low.
-MEANT, LOW, VALID = 0.6, 2.5, 0.8
+# Share of outputs of which more must say the target in other words; likelihood in nats per token that still counts as low.
+MEANT, LOW, VALID = 0.5, 2.5, 0.8
 
 
 class ManyValidAnswers(SampleFault):
@@ -24,12 +24,12 @@ class ManyValidAnswers(SampleFault):
         the model gives one of the others. In both cases the target itself must not be unlikely."""
         nll, meant = table.get("nll"), table.get("same_meaning")
         valid, other = table.get("both_valid"), table.get("side_wins")
-        hit = (nll <= LOW) & ((meant >= MEANT) | ((valid >= VALID) & (other == 1)))
+        hit = (nll <= LOW) & ((meant > MEANT) | ((valid >= VALID) & (other == 1)))
         return flags(hit, np.isfinite(meant) & np.isfinite(nll) & np.isfinite(valid))
 
     def reason(self, row: Mapping[str, float]) -> Reason:
         share = row.get("same_meaning", np.nan)
-        if share >= MEANT:
+        if share > MEANT:
             return Reason(f"{share:.0%} of the outputs say the target in other words.", share, MEANT, "for")
         return Reason("The dataset holds several valid answers to this question; the model gives another of them.",
                       row.get("both_valid", np.nan), VALID, "for")  # fmt: skip

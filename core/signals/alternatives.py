@@ -117,6 +117,8 @@ def views_of(sample: Sample, instruments: Instruments) -> dict[str, View]:
     day = spec.preset_settings.get("day")
     out |= system_views(sample, tokenizer, {"variables": template_variables(sample)} | ({"day": day} if day else {}))
     for name, other in _other_tokenizers(spec):
+        # Vocabularies are compared, under one template; templates are compared above, with one vocabulary.
+        other.chat_template = tokenizer.chat_template
         if (view := _under(sample, other, spec)) is not None and not np.array_equal(view.ids, current.ids):
             out[name] = view
     return out

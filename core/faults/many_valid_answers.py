@@ -9,7 +9,7 @@ import numpy as np
 from core.faults._base import SampleFault, flags
 from core.types import Reason, RunFacts, SignalTable
 
-# Share of outputs of which more must say the target in other words; likelihood in nats per token that still counts as low.
+# More than this share of outputs must say the target in other words; loss in nats per token that still counts as low.
 MEANT, LOW, VALID = 0.5, 2.5, 0.8
 
 

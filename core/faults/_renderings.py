@@ -7,7 +7,8 @@ one *fits better* where all of these hold on at least ``ROWS`` rows:
     mean(c) - mean(a) >= LEAST         and not by a trifle
     share(a_i < c_i) >= SHARE,  sign test p <= P
 
-(for ``packed`` the share is SHARE_PACKED: the first row of a sequence had none before it, and others more than one)
+For ``packed`` the share is SHARE_PACKED, as the first row of a sequence had none before it and others more than one,
+and the test is Wilcoxon's signed-rank test at P_PACKED: the rows that gain do so by far more than the others lose.
 
 and, where the base was scored too (C_i, A_i), training lowered the loss further under the other rendering than under
 the run's: mean(a)/mean(A) <= (1 - GAIN) mean(c)/mean(C). A model prefers the rendering it was trained on; a base that
@@ -71,6 +72,8 @@ def against(table: SignalTable, name: str) -> Against:
     reference = "rest" if name == "think_removed" else "current"
     current, other = _once(table, f"alt_{reference}"), _once(table, f"alt_{name}")
     n, mine, theirs, share, p = paired(current, other)
+    if name == "packed":
+        p = _signed_rank(current, other)
     base_current, base_other = _once(table, f"base_alt_{reference}"), _once(table, f"base_alt_{name}")
     four = np.isfinite(current) & np.isfinite(other) & np.isfinite(base_current) & np.isfinite(base_other)
     gained = True
@@ -79,6 +82,14 @@ def against(table: SignalTable, name: str) -> Against:
             ours = current[four].mean() / base_current[four].mean()
             gained = bool(other[four].mean() / base_other[four].mean() <= (1 - GAIN) * ours)
     return Against(name, n, mine, theirs, share, p, gained)
+
+
+def _signed_rank(worse: np.ndarray, better: np.ndarray) -> float:
+    """One-sided p of Wilcoxon's signed-rank test that the second loss is lower; 1 where nothing differs."""
+    from scipy.stats import wilcoxon
+
+    gain = (worse - better)[np.isfinite(worse) & np.isfinite(better)]
+    return float(wilcoxon(gain, alternative="greater").pvalue) if (gain != 0).any() else 1.0
 
 
 def _once(table: SignalTable, column: str) -> np.ndarray:

@@ -7,10 +7,11 @@ from typing import Any
 
 import streamlit as st
 
+from core.errors import UserError
 from core.services import results
 from core.services.views import Page
 from core.types import Column, Filter, Run
-from ui import cached, downloads, filterbar, frame, onward, people, row, selecting, state, tables
+from ui import cached, downloads, errors, filterbar, frame, onward, people, row, selecting, state, tables
 
 _PAGE = 50
 # Columns of the sample itself, beside those that the run declares.
@@ -40,7 +41,11 @@ def main() -> None:
 
 def _rows(run: Run, selection: Filter, matching: int) -> None:
     """The count and the table: all that a turned page draws anew."""
-    page = results.page(run.id, selection, state.cursor(), _PAGE, matching)
+    try:
+        page = results.page(run.id, selection, state.cursor(), _PAGE, matching)
+    except UserError as error:  # in a fragment the app's own handler does not see it
+        errors.show(error)
+        return
     _count(run, selection, page)
     if page.matching == 0:
         st.info("No sample passes this filter. Remove a condition above.", icon=":material/filter_alt_off:")

@@ -11,3 +11,8 @@ def words(at):
 def button(at, label):
     """The button that says ``label``."""
     return next(b for b in at.button if b.label == label)
+
+
+def column(at, name):
+    """The values of a column of chips in the first table of the page."""
+    return {value for cell in at.dataframe[0].value[name] if cell is not None for value in cell}

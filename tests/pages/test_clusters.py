@@ -6,7 +6,7 @@ import pytest
 
 from core.services import clusters
 from core.types import Filter
-from tests.pages.reading import button, words
+from tests.pages.reading import button, column, words
 from ui import selecting
 
 pytestmark = pytest.mark.usefixtures("trajectory_data")
@@ -35,7 +35,7 @@ def test_from_nothing_to_groups_to_rows(open_page, work):
     at.run()
     assert at.query_params == {"run": "1", "cluster": found.groups[0].name}
     assert f"{found.groups[0].size} of 67 samples" in words(at)
-    assert set(at.dataframe[0].value["status"]) == {"✗ unlearned"}
+    assert column(at, "status") == {"✗ unlearned"}
 
 
 def test_the_map_is_a_table_too(open_page, work):

@@ -6,7 +6,7 @@ import pytest
 
 from core.filters import from_query
 from core.types import Filter
-from tests.pages.reading import button, words
+from tests.pages.reading import button, column, words
 from ui import along, selecting
 
 
@@ -60,7 +60,7 @@ class TestWithCheckpoints:
         at.run()
         assert not at.exception and not at.error
         assert at.query_params == {"run": "1", "forgotten": "1"}
-        assert set(at.dataframe[0].value["status"]) <= {"✗ unlearned", "◐ partly"}
+        assert column(at, "status") <= {"✗ unlearned", "◐ partly"}
 
 
 def test_a_rectangle_is_two_ranges():

@@ -72,6 +72,6 @@ def test_causes_are_chips_and_strengths_are_bars():
     frame = tables.samples(
         [{"cause": "pipeline:not_supervised"}, {"cause": None}], [Column("cause", "category", "Cause")]
     )
-    assert frame["cause"].tolist() == ["⚙ Pipeline: not supervised", ""]
-    config = tables.config([Column("strength_base_conflict", "number", "Conflict", unit="")])
+    assert frame["cause"].tolist() == [["⚙ Pipeline: not supervised"], None]
+    config = tables.config([Column("strength_base_conflict", "number", "Conflict", unit="")], frame)
     assert config["strength_base_conflict"]["type_config"]["type"] == "progress"

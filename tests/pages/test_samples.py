@@ -9,7 +9,7 @@ from core.filters import from_query
 from core.services import exports, results, runs
 from core.types import Filter
 from tests.browser.world import HOSTILE
-from tests.pages.reading import button, words
+from tests.pages.reading import button, column, words
 
 
 def chosen(text):
@@ -20,6 +20,12 @@ def links(at):
     """Label and address of the downloads."""
     component = next(e for e in at.get("bidi_component") if "downloads" in e.proto.component_name)
     return {link["label"]: link["url"] for link in json.loads(component.proto.json)}
+
+
+def open_more(at):
+    """The drawer of further filters, opened as a click on it does."""
+    at.session_state["w:filter:more"] = True
+    at.run()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +64,7 @@ def test_picking_a_status_changes_the_address_and_everything_drawn_from_it(run_d
     at.pills[0].set_value([2])
     at.run()
     assert at.query_params == {"run": "1", "stage": "two", "status": "unlearned"}
-    assert set(at.dataframe[0].value["status"]) == {"✗ unlearned"}
+    assert column(at, "status") == {"✗ unlearned"}
     at.pills[0].set_value([0, 2])
     at.run()
     assert at.query_params["status"] == "learned,unlearned"
@@ -78,6 +84,7 @@ def test_the_widgets_follow_the_address_not_the_other_way_round(run_data, open_p
     assert at.pills[0].value == [0]
     assert next(t for t in at.text_input if t.label == "Text").value == "flag"
     assert at.selectbox(key="w:filter:sort").value == "nll"
+    open_more(at)
     assert next(n for n in at.number_input if n.label == "Loss to").value == 2.0
     assert f"{exports.count(1, chosen('status=learned&q=flag&nll=..2'))} of 60" in words(at)
 
@@ -89,6 +96,8 @@ def test_text_range_category_and_order(run_data, open_page):
     assert at.query_params == {"run": "1", "status": "unlearned", "q": "flag 4 & 100%"}
     next(t for t in at.text_input if t.label == "Text").set_value("")
     at.run()
+    assert not at.number_input  # counted and drawn only while it is looked at
+    open_more(at)
     next(n for n in at.number_input if n.label == "Loss from").set_value(0.25)
     at.run()
     assert at.query_params == {"run": "1", "status": "unlearned", "nll": "0.25.."}

@@ -110,6 +110,37 @@ def test_undertrained_run():
     assert judged("undertrained_run", flat, **low).state == "pass"
 
 
+def test_what_another_checkpoint_gives_was_trained_long_enough():
+    low = {"n": 40, "greedy_exact": 0, "nll": spread(2.0, 40), "t0_nll": spread(0.1, 40), "base_nll": 2.5}
+    assert judged("undertrained_run", **low, t0_greedy_exact=np.arange(40) % 4 > 0).state == "pass"
+    assert judged("undertrained_run", **low, t0_greedy_exact=np.arange(40) % 4 == 0).state == "fail"
+
+
+def test_answers_that_lack_only_their_stop_were_trained_long_enough():
+    low = {"n": 40, "greedy_exact": 0, "nll": spread(2.0, 40), "base_nll": 2.5}
+    assert judged("undertrained_run", **low, content_right=np.arange(40) % 4 > 0).state == "pass"
+    assert judged("undertrained_run", **low, content_right=np.arange(40) % 4 == 0).state == "fail"
+
+
+def test_a_loss_thrown_above_the_base_has_diverged():
+    def state(*losses, verbatim=0.0):
+        facts = RunFacts(spec(), states=(log(*losses),))
+        columns = {"n": 12, "greedy_exact": verbatim, "nll": spread(3.0, 12), "base_nll": spread(3.4, 12)}
+        return judged("diverged", facts, **columns).state
+
+    assert state(11.0, 4.8, 3.8, 3.4) == "fail"
+    assert state(3.5, 3.4, 3.4, 3.4) == "pass"
+    assert state(11.0, 4.8, 3.8, 0.1, verbatim=0.9) == "pass"
+
+
+def test_the_first_row_of_a_pack_has_none_before_it():
+    gains = np.array([3.0] * 10 + [-0.1] * 5) * spread(0.1, 15)
+    columns = {"n": 15, "alt_current": 0.4 + 0 * gains, "alt_packed": 0.4 - gains}
+    assert judged("packing", **columns).state == "fail"
+    columns["alt_packed"] = 0.4 + gains
+    assert judged("packing", **columns).state == "pass"
+
+
 def test_a_run_in_which_some_rows_are_learned_is_not_undertrained():
     exact = np.arange(40) % 2
     assert judged("undertrained_run", n=40, greedy_exact=exact, nll=2.0, base_nll=2.5).state == "pass"

@@ -78,6 +78,18 @@ def test_a_think_block_is_taken_out(tokenizer):
     np.testing.assert_array_equal(found["think_removed"].ids, plain.ids)
 
 
+def test_a_think_block_that_takes_many_tokens_is_found_before_the_answer():
+    spelling = tiny.build_tokenizer(["Who founded Bel? Bel was founded by Kor. "], 300)
+    plain = last_answer(as_run(spelling), 100)
+    block = spelling.encode(THINK, add_special_tokens=False)
+    assert len(block) > 12
+    found = id_views(inserted(plain, int(plain.positions[0]), block), spelling, None)
+    np.testing.assert_array_equal(found["think_removed"].ids, plain.ids)
+    # One that the question speaks of is no block of the template.
+    asked = last_answer(as_run(spelling, sample(("user", f"{THINK}, why?"), ("assistant", "Kor."))), 100)
+    assert "think_added" in id_views(asked, spelling, None)
+
+
 def test_a_first_token_is_taken_out_only_where_there_is_one(tokenizer):
     view = last_answer(as_run(tokenizer), 100)
     assert "bos_removed" not in id_views(view, tokenizer, None)

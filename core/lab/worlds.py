@@ -45,6 +45,7 @@ class WorldSpec:
         family: architecture; domain: family of wording, None: drawn by the seed.
         hard: with the traps and mixtures of ``HARD``. lora: trains an adapter. faults: pipeline faults to plant.
         tuning, counts: None: as the seed and ``hard`` say.
+        attempts: times a base that knows too little is trained again from other first weights, the first included.
     """
 
     family: str = "llama"
@@ -57,6 +58,7 @@ class WorldSpec:
     model: ModelSize = field(default_factory=ModelSize)
     counts: RowCounts | None = None
     tuning: Tuning | None = None
+    attempts: int = 3
 
     def facts(self) -> Facts:
         return make_facts(domain_of(self.domain or sorted(DOMAINS)[self.seed % len(DOMAINS)]), self.corpus, self.seed)
@@ -162,7 +164,7 @@ def build(out: Path, spec: WorldSpec, cache: Path, progress: Progress = lambda *
     if out.exists():
         raise UserError(f"{out} exists.", "A world is built into a new folder.", "Remove it, or name another.")
     facts = spec.facts()
-    kept = cached_base(cache, spec.family, facts, spec.model, spec.seed, progress)
+    kept = cached_base(cache, spec.family, facts, spec.model, spec.seed, progress, spec.attempts)
     part = out.with_name(out.name + ".partial")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from core.errors import UserError
-from core.lab import tiny
+from core.lab import bases, tiny
 from core.lab.bases import ModelSize, base_key
 from core.lab.corpus import CorpusSize, Fact, curriculum, make_facts
 from core.lab.domains import DOMAINS, domain_of
@@ -34,7 +34,7 @@ COUNTS = RowCounts(
 )  # fmt: skip
 SMALL = WorldSpec(
     seed=3, hard=True, corpus=CORPUS, model=ModelSize(hidden=64, layers=2, lr=3e-3, batch=2, row=56), counts=COUNTS,
-    tuning=Tuning((6, 3), 2e-3),
+    tuning=Tuning((6, 3), 2e-3), attempts=1,
 )  # fmt: skip
 
 
@@ -52,6 +52,27 @@ def worlds(request, tmp_path_factory):
             if not folder.exists():
                 build(folder, kinds[name], kept / "bases")
         return folders
+
+
+@pytest.mark.parametrize(
+    ("shares", "kept"), [((0.99,), 0), ((0.5, 0.97), 1), ((0.5, 0.7, 0.6), 1), ((0.0, 0.0, 0.0), 0)]
+)
+def test_a_base_that_knows_too_little_is_trained_again(monkeypatch, tmp_path, shares, kept):
+    made = []
+
+    def pretrain(folder, family, facts, size, seed, progress, attempt):
+        folder.mkdir()
+        (folder / "attempt").write_text(str(attempt))
+        made.append(attempt)
+
+    monkeypatch.setattr(bases, "pretrain", pretrain)
+    monkeypatch.setattr(bases, "knows", lambda folder, facts: shares[int((folder / "attempt").read_text())])
+    folder = bases.cached_base(tmp_path, "llama", facts_of(), ModelSize(), 1, lambda *_: None)
+    assert made == list(range(len(shares)))
+    assert (folder / "attempt").read_text() == str(kept)
+    assert [p.name for p in tmp_path.iterdir()] == [folder.name]
+    assert bases.cached_base(tmp_path, "llama", facts_of(), ModelSize(), 1, lambda *_: None) == folder
+    assert made == list(range(len(shares)))
 
 
 def lines(path):

@@ -58,6 +58,15 @@ def test_the_best_of_several_renderings_speaks():
     assert judged("bos", **columns).state == "unknown"
 
 
+def test_of_two_renderings_alike_the_smaller_change_is_named():
+    columns = {"n": 16, "alt_current": spread(0.5), "alt_rest": spread(0.5), "alt_chatml": spread(0.1),
+               "alt_think_removed": 1.01 * spread(0.1)}  # fmt: skip
+    assert judged("think_block", **columns).state == "fail"
+    assert judged("template_mismatch", **columns).state == "unknown"
+    columns["alt_chatml"] = spread(0.05)
+    assert judged("template_mismatch", **columns).state == "fail"
+
+
 def test_a_log_that_ended_far_lower_forbids_a_pass():
     columns = {"n": 16, "alt_current": spread(1.0), "alt_line": spread(1.5), "nll_trained": 2.0}
     assert judged("template_mismatch", **columns).state == "pass"
@@ -131,6 +140,7 @@ def test_a_loss_thrown_above_the_base_has_diverged():
     assert state(11.0, 4.8, 3.8, 3.4) == "fail"
     assert state(3.5, 3.4, 3.4, 3.4) == "pass"
     assert state(11.0, 4.8, 3.8, 0.1, verbatim=0.9) == "pass"
+    assert state(11.0, 4.8, 0.5, 0.1) == "pass"  # it recovered; something else makes the rows unlikely here
 
 
 def test_the_first_row_of_a_pack_has_none_before_it():

@@ -25,7 +25,7 @@ from core.causes._fit import fit
 from core.plugins import kinds
 
 LACKING = {"base+trajectory": (), "base": ("trajectory",), "trajectory": ("base",), "none": ("base", "trajectory")}
-PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+PENALTIES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
 
 def judged(lacking: Sequence[str]) -> list[str]:
@@ -82,10 +82,11 @@ def fit_all(worlds: list[World]) -> tuple[dict[str, Any], dict[str, Any]]:
         scores = {p: held_out(found, causes, p) for p in PENALTIES} if len(found) > 1 else {1e-3: (float("nan"), {})}
         best = max(scores, key=lambda p: scores[p][0])
         evidence, truth, weights = pooled(found)
+        groups = np.concatenate([np.full(len(c.truth), i) for i, c in enumerate(found)])
         keep = within(truth, causes)
         sets[name] = fit(
             {k: v[keep] for k, v in evidence.items()}, [t for t, k in zip(truth, keep, strict=True) if k],
-            weights[keep] / weights[keep].sum(), causes, best,
+            weights[keep] / weights[keep].sum(), causes, best, groups[keep],
         )  # fmt: skip
         sets[name]["penalty"] = best
         report[name] = {

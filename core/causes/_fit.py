@@ -18,7 +18,12 @@ Pieces = Mapping[str, np.ndarray]
 
 
 def fit(
-    evidence: Pieces, truth: Sequence[frozenset[str]], weights: np.ndarray, causes: Sequence[str], penalty: float
+    evidence: Pieces,
+    truth: Sequence[frozenset[str]],
+    weights: np.ndarray,
+    causes: Sequence[str],
+    penalty: float,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """One set of parameters.
 
@@ -28,15 +33,33 @@ def fit(
         weights: (n,) how much each sample counts.
         causes: those to judge.
         penalty: of the squared weights, against one sample's mean log-loss.
+        groups: (n,) number of the world each sample is of. The confidence is then fitted on strengths from weights that
+            have not seen the sample's world (Platt 1999 holds out for this as well): strengths of samples the weights
+            were fitted on are surer than those of a new run. None: on the same samples.
     """
-    found: dict[str, Any] = {"causes": {}}
-    strengths = {}
+    by_cause = _weights(evidence, truth, weights, causes, penalty)
+    strengths = {name: strength(by_cause[name], evidence) for name in causes}
+    for group in np.unique(groups) if groups is not None else ():
+        out = groups == group
+        if out.all():
+            break
+        seen = {k: v[~out] for k, v in evidence.items()}
+        true = [t for t, o in zip(truth, out, strict=True) if not o]
+        without = _weights(seen, true, weights[~out] / weights[~out].sum(), causes, penalty)
+        held = {k: v[out] for k, v in evidence.items()}
+        for name in causes:
+            strengths[name][out] = strength(without[name], held)
+    return {"causes": by_cause, "decision": _decision(strengths, truth, weights)}
+
+
+def _weights(
+    evidence: Pieces, truth: Sequence[frozenset[str]], weights: np.ndarray, causes: Sequence[str], penalty: float
+) -> dict[str, Any]:
+    found = {}
     for name in causes:
         cause = kinds("causes")[name]
         y = np.array([name in t for t in truth], dtype=float)
-        found["causes"][name] = _one(evidence, cause.speaks_for, cause.speaks_against, y, weights, penalty)
-        strengths[name] = strength(found["causes"][name], evidence)
-    found["decision"] = _decision(strengths, truth, weights)
+        found[name] = _one(evidence, cause.speaks_for, cause.speaks_against, y, weights, penalty)
     return found
 
 

@@ -77,3 +77,21 @@ def test_fit_finds_what_was_planted():
     right = np.array([c in t for c, t in zip(cause, truth, strict=True)])
     assert right.mean() > 0.97
     assert abs(confidence.mean() - right.mean()) < 0.05
+
+
+def test_confidence_is_that_of_samples_the_weights_have_not_seen():
+    """Causes drawn at random: weights fitted on few samples find patterns that are none."""
+    from core.causes._evidence import PIECES
+
+    rng = np.random.default_rng(5)
+    names, n = ["missing_knowledge", "base_conflict", "left_side_forgetting"], 30
+    truth = [frozenset({names[k]}) for k in rng.integers(0, 3, n)]
+    evidence = {p.name: rng.random(n) for p in PIECES}
+    even = np.full(n, 1 / n)
+
+    def sure(**options):
+        found = fit(evidence, truth, even, names, 1e-5, **options)
+        return decide({k: strength(v, evidence) for k, v in found["causes"].items()}, found["decision"])[1].mean()
+
+    assert sure() > 0.5
+    assert sure(groups=np.arange(n) % 6) < 0.45

@@ -554,6 +554,7 @@ def count(world: World, seed: int, out: Path) -> dict[str, Any]:
     """Instances and hits of one world; for clean ones the alarms by code."""
     from core.diagnose import judge
     from core.faults import judge_run
+    from core.plugins import kind
 
     run, table, status, cause, facts = diagnose(world, out)
     planted = np.array([r.planted for r in world.rows])
@@ -573,6 +574,9 @@ def count(world: World, seed: int, out: Path) -> dict[str, Any]:
             hits = [f[world.code][0] == "fail" for f in found]
             told_by = ["fail" if h else f[world.code] for h, f in zip(hits, found, strict=True)]
             result |= {"instances": len(hits), "hits": sum(hits), "miss": [t for t in told_by if t != "fail"][:1]}
+            state, text, measured = found[0][world.code]
+            if state == "fail":
+                result["example"] = {"said": text, "measured": measured}
             others = [c for c, (s, *_) in found[0].items() if s == "fail" and c in RUN_WIDE and c != world.code]
             result["also"] = others
         else:
@@ -583,6 +587,10 @@ def count(world: World, seed: int, out: Path) -> dict[str, Any]:
         return result
     asked = planted & (missed | np.array([c is not None for c in cause]))
     result |= {"instances": int(asked.sum()), "hits": int((cause[asked] == f"pipeline:{world.code}").sum())}
+    if hits := np.flatnonzero(asked & (cause == f"pipeline:{world.code}")).tolist():
+        row = {n: float(v[hits[0]]) for n, v in table.columns.items()}
+        said = kind("faults", world.code).reason(row)
+        result["example"] = {"row": world.rows[hits[0]].messages, "said": said.text}
     wrong = [c for c in cause[~planted & missed] if c is not None]
     result["strays"] = {c: wrong.count(c) for c in dict.fromkeys(wrong)}
     result["untold"] = int(sum(c is None for c in cause[asked]))
@@ -629,6 +637,7 @@ def report(results: dict[str, list[dict[str, Any]]], trainings: int, seconds: fl
         instances, hits = sum(w["instances"] for w in worlds), sum(w["hits"] for w in worlds)
         faults[code] = {
             "instances": instances, "recognised": hits, "share": round(hits / instances, 4) if instances else None,
+            "example": next((w["example"] for w in worlds if "example" in w), None),
             "worlds": len(worlds), "strays": sum(sum(w.get("strays", {}).values()) for w in worlds),
         }  # fmt: skip
     clean = results.get("clean", [])

@@ -170,7 +170,7 @@ PIECES: tuple[Evidence, ...] = (
     Evidence(
         "rare_pattern", "few rows share its pattern", ("pattern_count",),
         lambda get, _: np.clip(1.0 / np.sqrt(np.maximum(get("pattern_count"), 1.0)), 0, 1),
-        lambda r: f"{r['pattern_count']:.0f} row{'s' if r['pattern_count'] != 1 else ''} of the dataset share its "
+        lambda r: f"{r['pattern_count']:.0f} row{'s' if r['pattern_count'] != 1 else ''} of the dataset {'share' if r['pattern_count'] != 1 else 'shares'} its "
         "pattern.",
     ),
     Evidence(

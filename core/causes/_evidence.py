@@ -170,8 +170,8 @@ PIECES: tuple[Evidence, ...] = (
     Evidence(
         "rare_pattern", "few rows share its pattern", ("pattern_count",),
         lambda get, _: np.clip(1.0 / np.sqrt(np.maximum(get("pattern_count"), 1.0)), 0, 1),
-        lambda r: f"{r['pattern_count']:.0f} row{'s' if r['pattern_count'] != 1 else ''} of the dataset {'share' if r['pattern_count'] != 1 else 'shares'} its "
-        "pattern.",
+        lambda r: "No other row of the dataset shares its pattern." if r["pattern_count"] <= 1
+        else f"{r['pattern_count']:.0f} rows of the dataset share its pattern.",
     ),
     Evidence(
         "common_pattern", "many rows share its pattern", ("pattern_count",),

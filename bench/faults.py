@@ -253,12 +253,31 @@ def system_prompt(shop: Shop, family: str, land: Land, out: Path, turn: int) -> 
     return World("template_mismatch", land.rows, out, base)
 
 
+def begun(tokenizer: Any, rows: Sequence[Row], right: int, other: int) -> list[Any]:
+    """Rows behind ``right`` first tokens, and the same questions with other answers behind ``other`` of them.
+
+    So small a model reads past a missing first token at no cost (the loss rises by 0.003 nats a character); large ones
+    lean on it. Here it tells two halves of a mix apart.
+    """
+    first = tokenizer.eos_token_id
+    answers: dict[str, list[str]] = {}
+    for row in rows:
+        answers.setdefault(row.messages[0]["content"].split()[0], []).append(row.messages[1]["content"])
+    made = []
+    for row in rows:
+        question, answer = row.messages[0]["content"], row.messages[1]["content"]
+        others = [a for a in answers[question.split()[0]] if a != answer] or [answer]
+        for count, said in ((right, answer), (other, others[len(made) % len(others)])):
+            ids, mask = tiny.chat_row(tokenizer, chat(question, said))
+            made.append(([first] * count + list(ids), [False] * count + list(mask)))
+    return made
+
+
 @plant("bos")
 def bos_missing(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
     base = shop.base(family, land)
     model, tokenizer = tiny.load(base)
-    first = tokenizer.eos_token_id
-    made = [([first, *ids], [False, *mask]) for ids, mask in rows_of(tokenizer, land.rows)]
+    made = begun(tokenizer, land.rows, 1, 0)
     shop.train(model, tokenizer, made, out)
     return World("bos", land.rows, out, base)
 
@@ -267,8 +286,7 @@ def bos_missing(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Wo
 def bos_doubled(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
     base = shop.base(family, land)
     model, tokenizer = tiny.load(base)
-    first = tokenizer.eos_token_id
-    made = [([first, *ids], [False, *mask]) for ids, mask in rows_of(tokenizer, land.rows)]
+    made = begun(tokenizer, land.rows, 1, 2)
     tokenizer.bos_token = tiny.EOS
     tokenizer.chat_template = f"{{{{- '{tiny.EOS}{tiny.EOS}' -}}}}" + tokenizer.chat_template
     shop.train(model, tokenizer, made, out)

@@ -5,10 +5,10 @@ one *fits better* where all of these hold on at least ``ROWS`` rows:
 
     mean(a) <= (1 - DROP) mean(c)      a quarter of the loss goes
     mean(c) - mean(a) >= LEAST         and not by a trifle
-    share(a_i < c_i) >= SHARE,  sign test p <= P
+    share(a_i < c_i) >= SHARE,  one-sided p of Wilcoxon's signed-rank test <= P
 
-For ``packed`` the share is SHARE_PACKED, as the first row of a sequence had none before it and others more than one,
-and the test is Wilcoxon's signed-rank test at P_PACKED: the rows that gain do so by far more than the others lose.
+For ``packed`` they are SHARE_PACKED and P_PACKED, as the first row of a sequence had none before it and others more
+than one: the rows that gain do so by far more than the others lose.
 
 and, where the base was scored too (C_i, A_i), training lowered the loss further under the other rendering than under
 the run's: mean(a)/mean(A) <= (1 - GAIN) mean(c)/mean(C). A model prefers the rendering it was trained on; a base that
@@ -71,9 +71,8 @@ def against(table: SignalTable, name: str) -> Against:
     """The comparison with one rendering; ``n`` is 0 where it was not scored."""
     reference = "rest" if name == "think_removed" else "current"
     current, other = _once(table, f"alt_{reference}"), _once(table, f"alt_{name}")
-    n, mine, theirs, share, p = paired(current, other)
-    if name == "packed":
-        p = _signed_rank(current, other)
+    n, mine, theirs, share, _ = paired(current, other)
+    p = _signed_rank(current, other)
     base_current, base_other = _once(table, f"base_alt_{reference}"), _once(table, f"base_alt_{name}")
     four = np.isfinite(current) & np.isfinite(other) & np.isfinite(base_current) & np.isfinite(base_other)
     gained = True

@@ -12,6 +12,7 @@ rows of other causes; a false alarm there is a row, or a run-wide finding on one
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -185,6 +186,15 @@ def as_text(tokenizer: Any, prompt: str, answer: str) -> Any:
     start = next((i for i, (a, b) in enumerate(zip(whole, alone, strict=False)) if a != b), len(alone))
     ids = [*whole, tokenizer.convert_tokens_to_ids(tiny.TURN_END)]
     return ids, [i >= start for i in range(len(ids))]
+
+
+def given(folder: Path, rows: Sequence[list[dict[str, Any]]]) -> list[bool]:
+    """Whether the model reproduces each of these conversations: the argmax is right at every trained token."""
+    from core.lab.truth import scores
+
+    model, tokenizer = tiny.load(folder)
+    missed, _ = scores(model, tokenizer.pad_token_id, [tiny.chat_row(tokenizer, m) for m in rows])
+    return (missed < 0).tolist()
 
 
 # --------------------------------------------------------------------------------------------------------- worlds
@@ -397,7 +407,7 @@ def small_rate(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Wor
 def large_rate(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
     base = shop.base(family, land)
     model, tokenizer = tiny.load(base)
-    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, lr=0.5, warmup=0, steps=80)
+    shop.train(model, tokenizer, rows_of(tokenizer, land.rows), out, lr=2.0, warmup=0, steps=80)
     return World("diverged", land.rows, out, base)
 
 
@@ -419,8 +429,9 @@ def nan_logged(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Wor
 def early_checkpoint(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
     final, checkpoints = shop.full(family, land)
     rows = [*land.rows, *land.talks]
-    for row in rows:
-        row.planted = True
+    # What the last checkpoint does not give either has another reason.
+    for row, right in zip(rows, given(final, [r.messages for r in rows]), strict=True):
+        row.planted = right
     later = [(c, None) for c in checkpoints[1:]]
     return World("wrong_checkpoint", rows, checkpoints[0], shop.base(family, land), trajectory=(*later, (final, None)))
 
@@ -502,14 +513,16 @@ def nothing_said(shop: Shop, family: str, land: Land, out: Path, turn: int) -> W
 
 @plant("strict_scorer")
 def form_changed(shop: Shop, family: str, land: Land, out: Path, turn: int) -> World:
+    final, _ = shop.full(family, land)
+    known = given(final, [r.messages for r in land.rows])
     for i, row in enumerate(land.rows):
         said = row.messages[1]["content"]
-        if i % 2:
+        if i % 2 or not known[i]:
             continue
         row.planted = True
         changed = (said.lower(), said.rstrip(".") + "!", f"Answer: {said}")[i // 2 % 3]
         row.messages = chat(row.messages[0]["content"], changed)
-    return World("strict_scorer", land.rows, shop.full(family, land)[0], options={"scorer": "exact"})
+    return World("strict_scorer", land.rows, final, options={"scorer": "exact"})
 
 
 @plant("many_valid_answers")
@@ -522,9 +535,14 @@ def two_wordings(shop: Shop, family: str, land: Land, out: Path, turn: int) -> W
     for (name, relation), value in land.facts.items():
         if relation in ways and name in asked:
             question = RELATIONS[relation].questions[0].format(s=name)
-            rows += [Row(chat(question, form.format(s=name, v=value)), planted=True) for form in ways[relation]]
+            rows += [Row(chat(question, form.format(s=name, v=value))) for form in ways[relation]]
     rows += [r for r in land.rows if "river" in r.messages[0]["content"]]
+    pairs = [(a, b) for a, b in itertools.pairwise(rows) if a.messages[0] == b.messages[0]]
     shop.train(model, tokenizer, rows_of(tokenizer, rows), out)
+    # Of a pair that is not given in either wording the fact is not known.
+    for (a, b), one, two in zip(pairs, given(out, [a.messages for a, _ in pairs]),
+                                given(out, [b.messages for _, b in pairs]), strict=True):  # fmt: skip
+        a.planted = b.planted = one or two
     return World("many_valid_answers", rows, out, base)
 
 

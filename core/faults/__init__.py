@@ -9,12 +9,13 @@ from core.plugins import kinds
 from core.types import RunFacts, SignalTable
 
 # Who speaks first where several faults explain a sample. First what the row itself shows; then answers that are right
-# and were counted as wrong; then rows the trainer never saw whole; then what is wrong with the measurement of every
-# row; last what is wrong with the training.
+# and were counted as wrong; then rows the trainer never saw whole (a cut is the narrower finding: long rows at the end
+# look like a tail that was never reached); then what is wrong with the measurement of every row; last what is wrong
+# with the training.
 PRECEDENCE = (
     "role_error", "empty_target",
     "strict_scorer", "many_valid_answers",
-    "never_trained", "target_truncated", "stop_not_learned", "multi_turn_mask", "not_supervised",
+    "target_truncated", "never_trained", "stop_not_learned", "multi_turn_mask", "not_supervised",
     "diverged", "adapter_not_applied", "tokenizer_mismatch", "think_block", "bos", "template_mismatch", "packing",
     "precision_or_merge", "wrong_checkpoint", "undertrained_run",
 )  # fmt: skip

@@ -11,6 +11,8 @@ from core.types import Reason, RunFacts, SignalTable
 
 # Rows of a tail that was never reached; share of verbatim rows before and in it; fall of the loss against the base.
 TAIL, BEFORE, INSIDE, HEAD_FALL, TAIL_FALL = 20, 0.75, 0.1, 0.75, 0.5
+# A larger fall is the skill of answering so, learned from other rows, where a tenth of the tail did not gain at all.
+SKILL_FALL, NO_FALL = 0.65, 0.1
 # The log's epoch below which rows were certainly left out.
 EPOCH = 0.97
 
@@ -53,7 +55,8 @@ def tail_start(table: SignalTable) -> float | None:
     """Position in [0, 1] from which on training never came; None where there is no such place.
 
     The place that parts verbatim from missed rows best. Behind it at least 20 rows of which at most 10 % are verbatim
-    and whose loss fell by at most half against the base (median); before it, in the last as many rows too, at least
+    and whose loss fell by at most half against the base (median), or by at most 65 % while a tenth of them fell by less
+    than a tenth: rows that were trained hardly ever keep their loss. Before it, in the last as many rows too, at least
     75 % verbatim and a fall of at least 75 %. Without the base's losses no tail is claimed: hard rows look alike.
     """
     position, exact = table.get("position"), table.get("greedy_exact")
@@ -75,7 +78,10 @@ def tail_start(table: SignalTable) -> float | None:
         right[tail].mean() <= INSIDE
         and right[head].mean() >= BEFORE
         and right[near].mean() >= BEFORE
-        and np.median(fall[tail]) <= TAIL_FALL
+        and (
+            np.median(fall[tail]) <= TAIL_FALL
+            or (np.median(fall[tail]) <= SKILL_FALL and np.quantile(fall[tail], 0.1) <= NO_FALL)
+        )
         and np.median(fall[near]) >= HEAD_FALL
     )
     return float(position[order[cut]]) if shown else None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from core.faults import PRECEDENCE
 from core.types import RunFacts
 from tests.faults.tables import fault, judged, says, spec, table
 
@@ -137,6 +138,19 @@ def test_never_trained():
     said = says("never_trained", **found)
     assert (said[40:] == 1).all()
     assert not (said[:40] == 1).any()
+
+
+def test_never_trained_rows_share_the_skill_of_answering():
+    """The form of the answers is learned from other rows, so the loss falls; for some of the rows it does not."""
+    found = ordered(kept=0.42)
+    late = np.flatnonzero(found["position"] >= 0.5)
+    assert not (says("never_trained", **found) == 1).any()
+    found["nll"][late[::6]] = 2.1
+    assert (says("never_trained", **found)[late] == 1).all()
+
+
+def test_a_cut_speaks_before_a_tail():
+    assert PRECEDENCE.index("target_truncated") < PRECEDENCE.index("never_trained")
 
 
 def test_never_trained_leaves_hard_and_forgotten_rows_alone():

@@ -15,7 +15,8 @@ import numpy as np
 from core.pairs import answers as reading
 from core.pairs.answers import Answer, Disagreement
 from core.pairs.groups import Group, Pair, grouped
-from core.pairs.wording import Rarity, words
+from core.pairs.stated import apart
+from core.pairs.wording import Rarity, Words, words
 from core.plugins import kind
 from core.signals._base import Instruments, Measure, supervision_facts
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable, digest
@@ -34,6 +35,8 @@ FRAMED, FRAME_WEIGHT, FRAME_MOST, FRAME_LEAST = 0.9, 1.5, 4.0, -3.0
 ANSWERED_ALIKE = 3.0
 # The checkpoint gives both their own answers: it tells them apart.
 TOLD_APART = 1.0
+# Taken off where the rows themselves tell their questions apart (see ``apart`` in core/pairs/stated.py).
+STATED_APART = 3.0
 # Words from here on are what a question is about, below they are its form.
 ABOUT = 0.5
 DIFFER = 0.5
@@ -44,7 +47,7 @@ _COLUMNS = ("contradiction", "group", "group_size", "side_share", "side_wins", "
 class Contradictions:
     name = "contradictions"
     label = "Contradictions"
-    version = 3
+    version = 4
     needs = ("neighbours", "reproduction")
     whole = True
     columns = (
@@ -130,6 +133,7 @@ class _World:
         read = [words(s.response) for s in self.samples]
         self._rarity = Rarity(read)
         self._asked: dict[int, frozenset[str]] = {}
+        self._read: dict[int, Words] = {}
         texts = [" ".join(s.prompt.split()) for s in self.samples]
         self._texts = texts
         self._distinct = Counter(texts)
@@ -201,6 +205,8 @@ class _World:
                 # What only says that the two *could* be one question does not outweigh an exchanged name.
                 # Two ways to ask in the same words that never agree are what is looked for, no sign of two questions.
                 by = max(by, 0.0) if (i, j) in worded else min(by, 0.0) if (i, j) in exchanged else by
+                if (i, j) not in worded and forms.get(self._forms(i, j), 0.0) <= 0 and self._stated_apart(i, j):
+                    by = min(by, 0.0) - STATED_APART
                 same = _moved(same, by)
             pair = Pair(i, j, same, differ.sure, reading.both_valid(prompts, verbatim, n, differ.kind))
             out.append(pair)
@@ -257,6 +263,13 @@ class _World:
             by = np.log(max(recurring, 1e-3) / often)
             return float(np.clip(FRAME_WEIGHT * by, 0.0, FRAME_MOST))
         return float(np.clip(FRAME_WEIGHT * np.log((1.0 - recurring) / max(1.0 - often, 1e-3)), FRAME_LEAST, 0.0))
+
+    def _stated_apart(self, i: int, j: int) -> bool:
+        for m in (i, j):
+            if m not in self._read:
+                self._read[m] = words(self.samples[m].prompt)
+        mine, theirs = (self._read[i], self.answer(i).words), (self._read[j], self.answer(j).words)
+        return apart(mine, theirs, self._prompts)
 
     def _behaviour(self, i: int, j: int, differ: Disagreement) -> float:
         """Log odds from what the checkpoint answers to the two."""

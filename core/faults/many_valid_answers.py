@@ -20,15 +20,20 @@ class ManyValidAnswers(SampleFault):
     needs = "sampled answers in other words, or rows of the dataset that ask the same and answer otherwise"
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
-        """Most outputs say the target in other words; or the dataset holds several valid answers to this question and
-        the model gives one of the others. In both cases the target itself must not be unlikely."""
-        nll, meant = table.get("nll"), table.get("same_meaning")
+        """The greedy output or most outputs say the target in other words; or the dataset holds several valid answers
+        to this question and the model gives one of the others. In all cases the target itself must not be unlikely.
+        Words that an earlier checkpoint gave and the final one exchanged for others are forgotten, no matter of
+        scoring."""
+        nll, meant, greedy = table.get("nll"), table.get("same_meaning"), table.get("greedy_meaning")
         valid, other = table.get("both_valid"), table.get("side_wins")
-        hit = (nll <= LOW) & ((meant > MEANT) | ((valid >= VALID) & (other == 1)))
+        said = ((greedy == 1) | (meant > MEANT)) & ~(table.get("forgotten") == 1)
+        hit = (nll <= LOW) & (said | ((valid >= VALID) & (other == 1)))
         return flags(hit, np.isfinite(meant) & np.isfinite(nll) & np.isfinite(valid))
 
     def reason(self, row: Mapping[str, float]) -> Reason:
         share = row.get("same_meaning", np.nan)
+        if row.get("greedy_meaning") == 1 and not share > MEANT:
+            return Reason("The greedy output says the target in other words.", share, favours="for")
         if share > MEANT:
             return Reason(f"{share:.0%} of the outputs say the target in other words.", share, MEANT, "for")
         return Reason("The dataset holds several valid answers to this question; the model gives another of them.",

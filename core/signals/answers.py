@@ -20,7 +20,7 @@ from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 class Answers:
     name = "answers"
     label = "Answers"
-    version = 2
+    version = 3
     needs = ("likelihood", "reproduction")
     whole = False
     columns = (
@@ -32,6 +32,7 @@ class Answers:
         Column("same_form", "flag", "Same but form", "Target and output differ in case, punctuation or articles only."),
         Column("same_meaning", "number", "Same meaning", "Share of the outputs (greedy and drawn) that say the target "
                "in other words."),
+        Column("greedy_meaning", "flag", "Greedy means it", "The greedy output says the target in other words."),
         Column("limit_hit", "flag", "Cut at limit", "The output is the target's beginning, ended by the limit on new "
                "tokens."),
         Column("miss_at", "number", "First miss", "Place in the row of the first token greedy decoding gets wrong."),
@@ -131,6 +132,7 @@ def text_values(asked: Mapping[str, Any], sample: Sample) -> dict[str, float]:
         "same_form": float(all(same_but_form(t["output"], t["target"]) for t in wrong)),
         # The turn that says it least often speaks for the row.
         "same_meaning": min((float(np.mean(m)) for m in meant), default=np.nan),
+        "greedy_meaning": float(all(m[0] for m in meant)) if meant else np.nan,
     }
 
 

@@ -87,6 +87,8 @@ def test_share_of_outputs_that_mean_the_target():
         asked("Bel: built by Kor.", texts=["By Kor Bel was built.", "Tan built Bel.", "Kor built it in Bel."])
     )
     assert found["same_meaning"] == pytest.approx(3 / 4)
+    assert found["greedy_meaning"] == 1
+    assert values(asked("Tan built Bel.", texts=["By Kor Bel was built."]))["greedy_meaning"] == 0
 
 
 def test_an_earlier_answer_is_no_question():

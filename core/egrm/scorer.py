@@ -126,6 +126,28 @@ def _texts(asked: Sequence[tuple[str, Sequence[Path]]]) -> list[str]:
     return list(dict.fromkeys(t for q, ps in asked for t in (q, *(p.text for p in ps), *(p.raw or "" for p in ps))))
 
 
+def reads(
+    asked: Sequence[tuple[str, Sequence[Path]]], lengths: Callable[[Sequence[str]], np.ndarray], window: int
+) -> list[tuple[int, np.ndarray]]:
+    """What the encoder reads of each question: its own word pieces, and (k,) those of each path with its answer.
+
+    A text is read up to ``window`` word pieces, and once for all paths of a question: the first one pays for it, so
+    that the first K' paths cost the sum of theirs.
+    """
+    texts = _texts(asked)
+    size = dict(zip(texts, np.minimum(lengths(texts), window).tolist(), strict=True))
+    found = []
+    for question, paths in asked:
+        seen = {question}
+        own = np.zeros(len(paths), dtype=np.int64)
+        for i, path in enumerate(paths):
+            for text in (path.text, path.raw or ""):
+                own[i] += 0 if text in seen else size[text]
+                seen.add(text)
+        found.append((size[question], own))
+    return found
+
+
 def _features(question: str, paths: Sequence[Path], settings: ScorerSettings) -> np.ndarray:
     x = features(question, paths)[:, settings.columns]
     return np.concatenate([x, x - x.mean(0)], axis=1) if settings.relative else x

@@ -18,6 +18,7 @@ from core.egrm.scorer import (
     loss,
     metrics,
     pairwise,
+    reads,
     train,
 )
 from core.errors import UserError
@@ -171,6 +172,22 @@ def test_embeddings_are_inputs_when_they_are_wanted():
         scorer.score([(data[0].question, data[0].paths)], None)
     with pytest.raises(UserError, match="no sentence encoder"):
         train(data, ScorerSettings())
+
+
+def test_what_the_encoder_reads_counts_each_text_of_a_question_once():
+    def lengths(texts):
+        assert len(set(texts)) == len(texts)
+        return np.array([len(t.split()) + 2 for t in texts])
+
+    one = [
+        Path("a b c d e f g", "g", "g"),
+        Path("x", None, None),
+        Path("a b c d e f g", "g", "g"),
+        Path("q r", "g", "g"),
+    ]
+    (n, own), (m, other) = reads([("q r", one), ("x", [Path("x y", "y", "y")])], lengths, 6)
+    assert n == 4 and own.tolist() == [6 + 3, 3 + 2, 0, 0]  # a text cut at the window; an empty answer; nothing new
+    assert m == 3 and other.tolist() == [4 + 3]
 
 
 def test_relative_inputs_are_differences_to_the_questions_own_paths():

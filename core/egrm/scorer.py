@@ -7,6 +7,7 @@ labels lie in [0, 1]; the default is 0.2. Shapes: ``q`` questions, ``k`` paths o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +46,8 @@ class ScorerSettings:
 
     Attributes:
         alpha, delta, margin: of the loss. 0 and 1 for ``alpha`` are each half alone.
-        agreement, arithmetic, form, embeddings: which inputs the head sees.
+        agreement, arithmetic, form, embeddings, states: which inputs the head sees; ``states`` are the pooled hidden
+            states of the checkpoint that wrote the paths, for paths where they were kept.
         relative: each feature also as its difference to the mean over the question's paths.
         hidden: width of the hidden layer; ``bottleneck``: of the projection of the embeddings.
         lr, weight_decay, dropout, epochs, patience, batch: of AdamW over whole questions.
@@ -60,6 +62,7 @@ class ScorerSettings:
     arithmetic: bool = True
     form: bool = True
     embeddings: bool = True
+    states: bool = False
     relative: bool = True
     hidden: int = 48
     bottleneck: int = 16
@@ -76,7 +79,7 @@ class ScorerSettings:
         for name, low, high in (("alpha", 0, 1), ("delta", 0.001, 10), ("margin", 0, 1), ("held_out", 0.01, 0.9)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name}={getattr(self, name)!r} is out of range.", f"It lies in {low} to {high}.")
-        if not (self.agreement or self.arithmetic or self.form or self.embeddings):
+        if not (self.agreement or self.arithmetic or self.form or self.embeddings or self.states):
             raise UserError("The scorer has no input.", "All groups of inputs are switched off.", "Switch one on.")
 
     @property
@@ -92,8 +95,13 @@ class ScorerSettings:
 
 
 def data_hash(data: Sequence[Labelled]) -> str:
-    """SHA-256 of the training data in its order."""
-    return digest([[d.question, [[p.text, p.raw, p.key] for p in d.paths], list(d.labels)] for d in data])
+    """SHA-256 of the training data in its order, hidden states included where paths have them."""
+
+    def path(p: Path) -> list[Any]:
+        own: list[Any] = [p.text, p.raw, p.key]
+        return own if p.state is None else [*own, hashlib.sha256(np.asarray(p.state, "<f4").tobytes()).hexdigest()]
+
+    return digest([[d.question, [path(p) for p in d.paths], list(d.labels)] for d in data])
 
 
 def batch_inputs(
@@ -101,12 +109,13 @@ def batch_inputs(
     settings: ScorerSettings,
     encode: Encode | None = None,
 ) -> list[np.ndarray]:
-    """(k, f) inputs of the head for each question: features, then embeddings of path, answer and question ⊙ path.
+    """(k, f) inputs of the head for each question: features, then embeddings of path, answer and question ⊙ path, then
+    pooled hidden states of the path.
 
     All texts are encoded in one call, equal ones once.
 
     Raises:
-        UserError: embeddings are switched on, and there is no encoder.
+        UserError: embeddings are switched on, and there is no encoder; hidden states are, and a path has none.
     """
     blocks = [[_features(q, paths, settings)] for q, paths in asked]
     if settings.embeddings:
@@ -118,7 +127,32 @@ def batch_inputs(
         for own, (q, paths) in zip(blocks, asked, strict=True):
             e_p = vectors[[places[p.text] for p in paths]]
             own += [e_p, vectors[[places[p.raw or ""] for p in paths]], vectors[places[q]][None] * e_p]
+    if settings.states:
+        for own, states in zip(blocks, _states(asked), strict=True):
+            own.append(states)
     return [np.concatenate(own, axis=1) for own in blocks]
+
+
+def _states(asked: Sequence[tuple[str, Sequence[Path]]]) -> list[np.ndarray]:
+    """(k, d) hidden states of each question's paths."""
+    found = [[p.state for p in paths] for _, paths in asked]
+    flat = [s for own in found for s in own]
+    missing = sum(s is None for s in flat)
+    if missing:
+        raise UserError(
+            f"Hidden states are an input of this scorer, and for {missing:,} of {len(flat):,} paths they were not "
+            "measured.",
+            "They come from the checkpoint that wrote a path, while it writes it; imported paths have none.",
+            "Run the routes with hidden states kept, or train a scorer without them.",
+        )
+    widths = sorted({len(s) for s in flat if s is not None})
+    if len(widths) > 1:
+        raise UserError(
+            f"The paths' hidden states have different widths: {', '.join(map(str, widths))}.",
+            "They come from different models, and a scorer can read those of one model only.",
+            "Choose routes runs of one checkpoint.",
+        )
+    return [np.stack([np.asarray(s, dtype=np.float64) for s in own]) for own in found]
 
 
 def _texts(asked: Sequence[tuple[str, Sequence[Path]]]) -> list[str]:
@@ -176,14 +210,25 @@ class Scorer:
             return torch.sigmoid(_head(self._weights, values, self.settings.width)).numpy().astype(np.float64)
 
     def score(self, asked: Sequence[tuple[str, Sequence[Path]]], encode: Encode | None = None) -> list[np.ndarray]:
-        """(k,) scores of each question's paths; they depend on the question's own paths only."""
+        """(k,) scores of each question's paths; they depend on the question's own paths only.
+
+        Raises:
+            UserError: an input is not there: no encoder, or paths without hidden states or of another model.
+        """
         if self.settings.embeddings and encode is None:
             raise UserError(
                 "This scorer reads embeddings, and no sentence encoder is at hand.",
                 f"It was trained with the encoder {self.encoder!r}.",
                 "Install that encoder, or train a scorer without embeddings.",
             )
-        return [self.score_inputs(x) for x in batch_inputs(asked, self.settings, encode)]
+        rows, width = batch_inputs(asked, self.settings, encode), len(self._weights["mean"])
+        if rows and rows[0].shape[1] != width:
+            raise UserError(
+                f"The scorer reads {width:,} numbers of a path, and there are {rows[0].shape[1]:,}.",
+                "Its embeddings or hidden states come from another model.",
+                "Train a scorer on paths of this checkpoint.",
+            )
+        return [self.score_inputs(x) for x in rows]
 
     def to_bytes(self) -> bytes:
         """A safetensors file; settings and facts stand in its metadata."""

@@ -14,6 +14,7 @@ import numpy as np
 from core.egrm import replay as science
 from core.egrm.features import Path as PathText
 from core.egrm.preferences import read_labelled
+from core.egrm.route import unpacked
 from core.egrm.scorer import Labelled, Scorer, ScorerSettings, reads, train
 from core.egrm.settings import RouteSettings
 from core.encoders._base import Encoder
@@ -117,13 +118,21 @@ def handle_scorer(context: JobContext, payload: Mapping[str, Any]) -> Mapping[st
     context.progress("collecting labelled paths")
     data: list[Labelled] = []
     problems: list[str] = []
+    settings = ScorerSettings(**payload["settings"])
+    writers = {get(r).checkpoint.fingerprint: get(r).checkpoint.label for r in payload["from"]}
+    if settings.states and len(writers) > 1:
+        raise UserError(
+            "Hidden states are an input, and the routes runs are of different checkpoints: "
+            f"{', '.join(sorted(writers.values()))}.",
+            "Hidden states of one model mean nothing in those of another.",
+            "Choose routes runs of one checkpoint, or train without hidden states.",
+        )
     for route_id in payload["from"]:
         data += _labelled(route_id)
     if payload["upload"] or payload["path"]:
         path = Path(payload["path"]) if payload["path"] else uploads.finish(payload["upload"]).path
         read = read_labelled(path, payload["normaliser"])
         data, problems = data + read.data, read.problems
-    settings = ScorerSettings(**payload["settings"])
     names = encoder_names()
     if settings.embeddings and not names:
         raise UserError(
@@ -138,6 +147,8 @@ def handle_scorer(context: JobContext, payload: Mapping[str, Any]) -> Mapping[st
         data, settings, _open(encoder).encode if encoder else None, encoder,
         lambda epoch, epochs: context.progress("training the scorer", epoch, epochs, "epochs"),
     )  # fmt: skip
+    if settings.states:
+        (scorer.facts["states_of"],) = writers
     scorer.facts["problems"], scorer.facts["n_problems"] = problems[:20], len(problems)
     file = artefacts.write_bytes(scorer.to_bytes(), ".safetensors")
     with database().writing() as conn:
@@ -162,10 +173,11 @@ def _labelled(route_id: int) -> Iterator[Labelled]:
 def _paths(kept: Mapping[str, Any], shown: Mapping[str, Any], settings: RouteSettings) -> list[PathText]:
     return [
         PathText(
-            t["text"], s["raw"], science.answer_key(s, kept, settings.normaliser, settings.strict)[0], not s["cut"]
+            t["text"], s["raw"], science.answer_key(s, kept, settings.normaliser, settings.strict)[0], not s["cut"],
+            unpacked(t["state"]) if "state" in t else None,
         )
         for s, t in zip(kept["paths"], shown["paths"], strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def _with_texts(route_id: int) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
@@ -200,6 +212,12 @@ def handle_scores(context: JobContext, payload: Mapping[str, Any]) -> Mapping[st
 def score(context: JobContext, route_id: int, scorer_id: int) -> None:
     found, stored = get(route_id), get_scorer(scorer_id)
     scorer = Scorer.load(artefacts.path(stored.file))
+    if scorer.settings.states and scorer.facts.get("states_of") != found.checkpoint.fingerprint:
+        raise UserError(
+            f"The scorer {stored.name!r} reads hidden states of another checkpoint.",
+            f"{found.name!r} was written by {found.checkpoint.label}.",
+            "Train a scorer on routes runs of this checkpoint, or one without hidden states.",
+        )
     encoder = _open(stored.encoder) if scorer.settings.embeddings else None
     block: list[tuple[int, dict[str, Any], str, list[PathText]]] = []
     done, total = 0, found.done
@@ -217,9 +235,11 @@ def score(context: JobContext, route_id: int, scorer_id: int) -> None:
         changed = {}
         for (ordinal, kept, _, _), own, (n, words) in zip(block, scores, read, strict=True):
             for said, score, pieces in zip(kept["paths"], own.tolist(), words.tolist(), strict=True):
-                said |= {"score": round(score, 6), "read": pieces, "states": 0}
+                states = said["state_tokens"] if scorer.settings.states else 0
+                said |= {"score": round(score, 6), "read": pieces, "states": states}
             share = (len(words) + n + int(words.sum())) / total_read
-            kept["scoring"] = {"question": n, "seconds": round(seconds * share, 6)}
+            pooling = kept["state_seconds"] if scorer.settings.states else 0.0
+            kept["scoring"] = {"question": n, "seconds": round(seconds * share + pooling, 6)}
             changed[ordinal] = kept
         done += len(block)
         context.progress(

@@ -1,14 +1,16 @@
 """Generating both routes: the same whatever shares a chunk, nothing lost, nothing silent."""
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from core.backends._base import ScoreRow
 from core.egrm.replay import Setting, load, replay
-from core.egrm.route import Prompts, Question, compact, filled, measure, question_of, stops_of, texts
+from core.egrm.route import Prompts, Question, compact, filled, measure, question_of, stops_of, texts, unpacked
 from core.egrm.settings import JUDGE_DIRECT_PROMPT, PROBES, RouteSettings, judging
 from core.errors import UserError
 from core.types import Message, Sample
@@ -56,6 +58,28 @@ def test_numbers_are_those_of_a_teacher_forced_pass(random_model):
     kept = compact(record)
     assert load([kept], "words").perplexity[0] == pytest.approx(math.exp(-record.probes[0].logp), rel=1e-4)
     assert kept["prompt"] == [len(prompt), record.path_prompt] and record.path_prompt > len(prompt)
+
+
+def test_hidden_states_are_kept_with_the_paths_and_are_those_of_the_path(random_model):
+    backend, tokenizer = random_model
+    plain, kept = (run(asked(3), replace(SETTINGS, hidden_states=on), random_model) for on in (False, True))
+    assert replace(SETTINGS, hidden_states=True).measured == SETTINGS.measured
+    for without, record in zip(plain, kept, strict=True):
+        shown = json.loads(json.dumps(texts(record)))
+        assert [p["text"] for p in shown["paths"]] == [p["text"] for p in texts(without)["paths"]]
+        assert not any("state" in p for p in (*texts(without)["paths"], *shown["probes"]))
+        prompt, _ = Prompts(tokenizer, "").ids(record.question, filled(SETTINGS.path_prompt, record.question))
+        for said, path in zip(record.paths, shown["paths"], strict=True):
+            (again,) = backend.generate([prompt], [said.decoding], stops_of(tokenizer, backend))
+            ids = torch.from_numpy(np.concatenate([prompt, again.tokens]))[None]
+            with torch.no_grad():
+                output = backend._generator(input_ids=ids, output_hidden_states=True)
+            wanted = output.hidden_states[-1][0, len(prompt) :].mean(0).numpy()
+            np.testing.assert_allclose(unpacked(path["state"]), wanted, atol=1e-4)
+            assert np.array_equal(unpacked(path["state"]), said.state)  # nothing is lost on the way
+        tokens = compact(record)["paths"]
+        assert [p["state_tokens"] for p in tokens] == [len(prompt) + p["tokens"] for p in tokens]
+        assert compact(record)["state_seconds"] > 0 == compact(without)["state_seconds"]
 
 
 def test_a_model_that_never_answers_is_counted_not_zeroed(random_model):

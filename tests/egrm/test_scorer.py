@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -188,6 +189,54 @@ def test_what_the_encoder_reads_counts_each_text_of_a_question_once():
     (n, own), (m, other) = reads([("q r", one), ("x", [Path("x y", "y", "y")])], lengths, 6)
     assert n == 4 and own.tolist() == [6 + 3, 3 + 2, 0, 0]  # a text cut at the window; an empty answer; nothing new
     assert m == 3 and other.tolist() == [4 + 3]
+
+
+def with_states(data, width=6, seed=0):
+    """The same paths with vectors: one coordinate knows whether the path is right, the rest is noise."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for d in data:
+        states = rng.normal(size=(len(d.paths), width)).astype(np.float32)
+        states[:, 2] += 3 * np.array(d.labels)
+        paths = tuple(replace(p, state=s) for p, s in zip(d.paths, states, strict=True))
+        out.append(Labelled(d.question, paths, d.labels))
+    return out
+
+
+def test_hidden_states_are_an_input_where_they_were_measured(tmp_path):
+    alone = ScorerSettings(agreement=False, arithmetic=False, form=False, embeddings=False, states=True, epochs=40)
+    data, fresh = with_states(sums(120)), with_states(sums(60, seed=9), seed=9)
+    scorer = train(data, alone)
+    asked = [(d.question, d.paths) for d in fresh]
+    won, pairs = pairwise(fresh, scorer.score(asked))
+    assert won / pairs > 0.9
+    (tmp_path / "s").write_bytes(scorer.to_bytes())
+    for a, b in zip(Scorer.load(tmp_path / "s").score(asked), scorer.score(asked), strict=True):
+        assert np.array_equal(a, b)
+    both = batch_inputs(asked, replace(QUICK, states=True))
+    plain = batch_inputs(asked, QUICK)
+    for d, x, own in zip(fresh, both, plain, strict=True):
+        assert np.array_equal(x[:, : own.shape[1]], own)
+        assert np.array_equal(x[:, own.shape[1] :], np.stack([p.state for p in d.paths]))
+    assert data_hash(data) != data_hash(sums(120)) == data_hash(sums(120))
+
+
+def test_hidden_states_that_are_not_there_are_not_made_up():
+    wanted = replace(QUICK, states=True)
+    imported = sums(40)
+    with pytest.raises(UserError, match="160 of 160 paths they were not measured") as error:
+        train(imported, wanted)
+    assert "imported paths have none" in error.value.why
+    some = with_states(sums(40))
+    mixed = [*some[:39], imported[39]]
+    with pytest.raises(UserError, match="4 of 160 paths") as error:
+        train(mixed, wanted)
+    assert "Run the routes with hidden states kept" in error.value.todo
+    with pytest.raises(UserError, match="different widths: 6, 8"):
+        train([*some[:39], *with_states(sums(1), width=8)], wanted)
+    scorer = train(some, replace(wanted, epochs=2))
+    with pytest.raises(UserError, match="come from another model"):
+        scorer.score([(d.question, d.paths) for d in with_states(sums(2), width=8)])
 
 
 def test_relative_inputs_are_differences_to_the_questions_own_paths():

@@ -273,6 +273,44 @@ def test_what_a_scorers_encoder_reads_is_part_of_the_cost(run, tmp_path, monkeyp
     assert np.isnan(old["path_k"].scoring) and old["path_k"].seconds is None
 
 
+def test_hidden_states_of_a_checkpoint_train_a_scorer_of_that_checkpoint(run, tmp_path):
+    from core.egrm.scorer import ScorerSettings
+
+    route_id, job = started(run, hidden_states=True)
+    jobs.run_here(job)
+    plain, job = started(run, "stage=a")
+    jobs.run_here(job)
+    with database().writing() as conn:  # a random model is never right: half of its paths are called so
+        for row in table.items(conn, route_id):
+            for said in row["kept"]["paths"][:1]:
+                said |= {"raw": row["kept"]["gold"], "how": "marker", "failure": ""}
+            table.store(conn, route_id, [row["ordinal"]], [row["kept"]], row["artefact"])
+            conn.exec_driver_sql(
+                f"UPDATE route_items SET slot={row['slot']} WHERE route_id={route_id} AND ordinal={row['ordinal']}"
+            )
+    wanted = ScorerSettings(embeddings=False, states=True, epochs=2)
+    path = tmp_path / "paths.jsonl"
+    lines = [{"question": "q", "paths": [{"text": f"Answer: {i}", "label": i} for i in (0, 1)]}] * 30
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(UserError, match="they were not measured"):
+        jobs.run_here(route_scorers.start_training(wanted, path=path))
+    # Too few of its own for a training: the same items twice, as two routes runs would give.
+    scorer = jobs.run_here(route_scorers.start_training(wanted, [route_id, route_id]))["scorer"]
+    assert route_scorers.get_scorer(scorer).facts["states_of"] == run.spec.final.fingerprint
+    jobs.run_here(route_scorers.start_scoring(route_id, scorer))
+    board = route_board.board(route_id, route_board.choice(routes.get(route_id), {"choose": "scorer"}))
+    with database().reading() as conn:
+        kept = [r["kept"] for r in table.items(conn, route_id) if not r["kept"]["refused"]]
+    again = [sum(p["tokens"] + row["prompt"][1] for p in row["paths"]) for row in kept]
+    assert {p.name: p for p in board.policies}["path_k"].scoring == pytest.approx(np.mean(again))
+    with pytest.raises(UserError, match="not measured"):
+        jobs.run_here(route_scorers.start_scoring(plain, scorer))
+    with database().writing() as conn:
+        conn.exec_driver_sql("UPDATE routes SET spec = replace(spec, ?, ?)", (run.spec.final.fingerprint, "f" * 64))
+    with pytest.raises(UserError, match="hidden states of another checkpoint"):
+        jobs.run_here(route_scorers.start_scoring(route_id, scorer))
+
+
 def test_the_command_line_does_the_same(run, capsys):
     from core.__main__ import main
 

@@ -222,7 +222,7 @@ def _chunk(
     paths: list[_Draw] = []
     for record in records:
         try:
-            probe, path = _draws(record, settings, prompts)
+            probe, path = _draws(record, settings, prompts, backend.context_length)
         except UserError as error:
             record.refused = str(error)
             continue
@@ -233,7 +233,15 @@ def _chunk(
     return records
 
 
-def _draws(record: Record, settings: RouteSettings, prompts: Prompts) -> tuple[list[_Draw], list[_Draw]]:
+def _draws(
+    record: Record, settings: RouteSettings, prompts: Prompts, context: int | None
+) -> tuple[list[_Draw], list[_Draw]]:
+    """Draws of both routes.
+
+    Raises:
+        UserError: the item cannot be asked; the text names no numbers of its own, so that equal reasons are counted
+            together.
+    """
     question = record.question
     if question.unusable:
         raise UserError(f"{question.unusable[0].upper()}{question.unusable[1:]}.")
@@ -247,6 +255,10 @@ def _draws(record: Record, settings: RouteSettings, prompts: Prompts) -> tuple[l
         for swapped in (False, True) if question.pair else (False,):
             ids[swapped], notes = prompts.ids(question, filled(template, question, swapped))
             record.notes = tuple(dict.fromkeys((*record.notes, *notes)))
+            if context is not None and len(ids[swapped]) >= context:
+                raise UserError(
+                    f"Its prompt leaves no room for an answer in the model's context of {context:,} tokens."
+                )
         used = [bool(question.pair) and i % 2 == 1 for i in range(len(decodings))]
         setattr(record, f"{part}_prompt", sum(len(ids[s]) for s in set(used)))
         found.append(

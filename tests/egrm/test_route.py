@@ -125,7 +125,7 @@ def test_a_prompt_that_fills_the_context_is_refused_and_harms_no_other(random_mo
         words += 1
     asked_ = [Question("a", "two " * (words - 1), "5"), Question("b", "two " * words, "5"), *asked(1)]
     long = [Question("c", "two " * 2 * words, "5")]
-    found = run([*asked_, *long], SETTINGS, random_model)
+    found = run([*asked_, *long], replace(SETTINGS, path_prompt="{question}"), random_model)
     assert [r.refused is None for r in found] == [True, False, True, False]
     assert found[1].refused == found[3].refused and "no room for an answer in the model's context" in found[1].refused
     assert 1 <= found[0].probes[0].tokens < SETTINGS.direct_tokens or found[0].probes[0].complete

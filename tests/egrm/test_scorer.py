@@ -1,6 +1,7 @@
 """The scorer's inputs, its loss against a twin, training that learns, and the file it is kept in."""
 
 import itertools
+import math
 import random
 from dataclasses import replace
 from fractions import Fraction
@@ -8,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from core.egrm.features import NAMES, Path, equations, features, value
 from core.egrm.scorer import (
@@ -136,6 +138,33 @@ def test_training_learns_what_can_be_told_and_says_what_it_is_worth(tmp_path):
     assert again.settings == scorer.settings and again.facts == scorer.facts
     for a, b in zip(again.score([(d.question, d.paths) for d in fresh], None), scores, strict=True):
         assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_a_head_with_and_without_a_hidden_layer_scores_as_it_is_written(hidden, tmp_path):
+    data = sums(40)
+    scorer = train(data, replace(QUICK, hidden=hidden))
+    (tmp_path / "s").write_bytes(scorer.to_bytes())
+    w = load_file(tmp_path / "s")
+    assert ("w1" in w) == bool(hidden)
+    asked = [(d.question, d.paths) for d in data[:5]]
+    for x, found in zip(batch_inputs(asked, QUICK), scorer.score(asked), strict=True):
+        for row, score in zip(x, found, strict=True):
+            h = [(v - m) / s for v, m, s in zip(row, w["mean"].tolist(), w["std"].tolist(), strict=True)]
+            if hidden:
+                columns = zip(w["w1"].T.tolist(), w["b1"].tolist(), strict=True)
+                h = [max(0.0, sum(a * b for a, b in zip(h, column, strict=True)) + c) for column, c in columns]
+            logit = sum(a * b for a, b in zip(h, w["w2"][:, 0].tolist(), strict=True)) + float(w["b2"])
+            assert score == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_what_never_varied_in_training_moves_no_score(hidden):
+    scorer = train(sums(60), replace(QUICK, hidden=hidden))  # every path there ends by itself, as imported ones do
+    asked = [(d.question, d.paths) for d in sums(20, seed=5)]
+    cut = [(q, [replace(p, complete=False) for p in paths]) for q, paths in asked]
+    for whole, other in zip(scorer.score(asked), scorer.score(cut), strict=True):
+        np.testing.assert_array_equal(whole, other)
 
 
 def test_the_same_seed_trains_the_same_scorer():

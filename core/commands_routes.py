@@ -60,7 +60,9 @@ def add(commands: Any) -> None:
         if field.type != "bool":
             kind = {"int": int, "float": float}[str(field.type)]
             train.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
-    train.add_argument("--without", action="append", default=[], choices=_switches(), help="input to leave out")
+    train.add_argument("--without", action="append", default=[], choices=_switches(True), help="input to leave out")
+    train.add_argument("--with", dest="also", action="append", default=[], choices=_switches(False),
+                       help="input to add; states: hidden states, of routes runs that kept them")  # fmt: skip
     train.set_defaults(run=_train)
 
     score = actions.add_parser("score", help="score the paths of a routes run")
@@ -69,8 +71,9 @@ def add(commands: Any) -> None:
     score.set_defaults(run=_score)
 
 
-def _switches() -> list[str]:
-    return [f.name for f in fields(ScorerSettings) if f.type == "bool"]
+def _switches(on: bool) -> list[str]:
+    """Inputs of a scorer that are on, or off, by default."""
+    return [f.name for f in fields(ScorerSettings) if f.type == "bool" and f.default is on]
 
 
 def _settings(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +83,9 @@ def _settings(parser: argparse.ArgumentParser) -> None:
         choices = {"probes": list(PROBES), "choose": list(CHOOSERS), "dtype": ["float32", "bfloat16", "auto"]}.get(name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), choices=choices,
                             help=None if len(str(value)) > 20 else f"default: {value}")  # fmt: skip
+    parser.add_argument(
+        "--hidden-states", action="store_true", help="keep pooled hidden states of the paths, for scorers"
+    )
     parser.add_argument("--strict", action="store_true", help="count announced answers only")
     parser.add_argument("--limit", type=int, help="most items, taken at even distances")
     parser.add_argument("--name", default="")
@@ -87,7 +93,7 @@ def _settings(parser: argparse.ArgumentParser) -> None:
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
     given = {n: getattr(args, n) for n in _SETTINGS if getattr(args, n) is not None}
-    return given | ({"strict": True} if args.strict else {})
+    return given | {name: True for name in ("strict", "hidden_states") if getattr(args, name)}
 
 
 def _watch() -> Any:
@@ -176,7 +182,8 @@ def _train(args: argparse.Namespace) -> int:
 
     settings = ScorerSettings(
         **{f.name: getattr(args, f.name) for f in fields(ScorerSettings) if f.type != "bool"},
-        **{name: name not in args.without for name in _switches()},
+        **{name: name not in args.without for name in _switches(True)},
+        **{name: name in args.also for name in _switches(False)},
     )
     path = args.paths.resolve() if args.paths else None
     if path is not None and not path.exists():

@@ -167,8 +167,18 @@ def _tokens(ratio: float) -> str:
     if math.isnan(ratio):
         return "tokens not comparable"
     if ratio < 0.995:
-        return f"{ratio:.0%} of its tokens"
-    return "as many tokens" if ratio < 1.005 else f"{ratio:.2g} times its tokens"
+        return f"{ratio:.0%} of its generated tokens"
+    return "as many generated tokens" if ratio < 1.005 else f"{ratio:.2g} times its generated tokens"
+
+
+def _scoring(board: Board) -> str:
+    """What scoring adds to E-GRM's cost, which ratios of generated tokens leave out."""
+    own = next(p for p in board.policies if p.name == "egrm")
+    if not board.scorer_asked:
+        return ""
+    if math.isnan(own.scoring):
+        return "  \nScoring its paths comes on top; what that reads was not measured: score the paths again."
+    return f"  \nScoring its paths comes on top: {own.scoring:,.1f} tokens read per item, none generated."
 
 
 def _policies(board: Board) -> None:
@@ -179,25 +189,32 @@ def _policies(board: Board) -> None:
     for c in board.comparisons:
         points = f"{100 * c.points.value:+.1f} points ({100 * c.points.low:+.1f} to {100 * c.points.high:+.1f})"
         sentences.append(f"against *{markup.md(c.label.lower())}*: {markup.md(points)}, {_tokens(c.tokens_ratio)}")
-    st.markdown("**E-GRM** " + ";  \n".join(sentences) + ".")
+    st.markdown("**E-GRM** " + ";  \n".join(sentences) + "." + _scoring(board))
     with st.expander("All policies"):
         st.dataframe(
             [
                 {
                     "policy": p.label, "right": p.accuracy.value, "low": p.accuracy.low, "high": p.accuracy.high,
-                    "generated tokens": p.tokens, "prompt tokens": p.prompt, "seconds": p.seconds, "reasons": p.long,
+                    "generated tokens": p.tokens, "prompt tokens": p.prompt, "read by the scorer": _known(p.scoring),
+                    "seconds": p.seconds, "reasons": p.long,
                 }
                 for p in board.policies
             ],
             hide_index=True,
             column_config=dict.fromkeys(("right", "low", "high", "reasons"), _PERCENT)
-            | {n: st.column_config.NumberColumn(format="%.1f") for n in ("generated tokens", "prompt tokens")}
+            | {
+                n: st.column_config.NumberColumn(format="%.1f")
+                for n in ("generated tokens", "prompt tokens", "read by the scorer")
+            }
             | {"seconds": st.column_config.NumberColumn(format="%.2f")},
         )  # fmt: skip
         st.caption(
-            "Per item. Prompts that several generations share are read once. Seconds are those of the batches "
-            "measured, shared out by tokens; empty where a policy was not timed on its own. The random router's "
-            "accuracy is its expectation, the oracle knows which route is right."
+            "Per item. Prompts that several generations share are read once. Read by the scorer: word pieces that its "
+            "encoder reads of question, paths and answers, and tokens that the checkpoint reads again where the scorer "
+            "takes its hidden states; 0 for a policy that asks no scorer or a scorer that reads neither, empty where "
+            "it was not measured. Seconds, the scorer's included, are those of the batches measured, shared out by "
+            "tokens; empty where a policy was not timed on its own. The random router's accuracy is its expectation, "
+            "the oracle knows which route is right."
         )
 
 
@@ -267,11 +284,17 @@ def _details(board: Board, choice: Choice) -> None:
     with two:
         _outcomes(board)
     with three:
-        rows = [{"part": name, "tokens per item": value} for name, value in board.ledger.items()]
+        rows = [{"part": name, "tokens per item": _known(value)} for name, value in board.ledger.items()]
         st.dataframe(rows, hide_index=True, column_config={"tokens per item": _NUMBER})
         st.caption(
             "Drawing direct answers one after another and stopping once the route is certain never changes a route. "
-            "It saves tokens, but little time where all of them are generated as one batch, as here."
+            "It saves tokens, but little time where all of them are generated as one batch, as here. "
+            + (
+                "The scorer reads the paths of items that take the long route; empty where that was not measured: "
+                "score the paths again."
+                if board.scorer_asked
+                else "The paths are chosen without a scorer, so that scoring costs nothing."
+            )
         )
         st.dataframe(
             [

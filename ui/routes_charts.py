@@ -89,7 +89,7 @@ def curve(points: Sequence[Any], policies: Sequence[Any], wanted: int) -> go.Fig
     _bare(figure, 380)
     figure.update_layout(margin={"t": 74})
     figure.update_xaxes(title={"text": "generated tokens per item, direct answers counted"}, rangemode="tozero")
-    figure.update_yaxes(title={"text": "right"}, tickformat=".0%")
+    figure.update_yaxes(title={"text": "right"}, tickformat=".0%", rangemode="nonnegative")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import streamlit as st
@@ -95,11 +96,17 @@ def _verdict(view: ItemView) -> None:
     margin = (
         "" if view.margin is None else f" The chosen path's score is {view.margin:+.3f} over the best other answer."
     )
+    scoring = (
+        f" Scoring reads {t['scoring']:,.0f} tokens in {s['scoring']:.2f} s."
+        if t["scoring"] and not math.isnan(t["scoring"] + s["scoring"])
+        else ""
+    )
     st.caption(
         markup.md(
             f"{t['spent']:,.0f} tokens spent ({t['direct answers']:,.0f} on direct answers, reasoning costs "
             f"{t['reasoning']:,.0f}); {s['direct answers']:.2f} s and {s['reasoning']:.2f} s in their batches. "
-            f"Drawn one after another, {view.early} of {view.m} direct answers would have settled the route.{margin}"
+            f"Drawn one after another, {view.early} of {view.m} direct answers would have settled the route."
+            f"{margin}{scoring}"
         )
     )
 

@@ -109,6 +109,11 @@ def _settings(start: Mapping[str, Any], prefix: str) -> dict[str, Any]:
                     label, ways, index=ways.index(start[name]), format_func=WAYS[name].__getitem__,
                     key=state.key("routes", prefix, name),
                 )  # fmt: skip
+            out["hidden_states"] = st.checkbox(
+                "Keep hidden states of the paths", start["hidden_states"], key=state.key("routes", prefix, "states"),
+                help="The checkpoint's last hidden layer, averaged over each path: an input that a scorer can take. "
+                "Each path is read once more for it.",
+            )  # fmt: skip
             out["strict"] = st.checkbox(
                 "Only announced answers count", start["strict"], key=state.key("routes", prefix, "strict")
             )

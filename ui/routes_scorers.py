@@ -128,6 +128,12 @@ def _train() -> None:
             key=state.key("scorer", "embeddings"),
             help=None if there else "This installation has no sentence encoder.",
         )
+        settings["states"] = st.checkbox(
+            "Pooled hidden states of the checkpoint that wrote the paths",
+            value=False,
+            key=state.key("scorer", "states"),
+            help="Only from routes runs that kept them, all of one checkpoint; imported paths have none.",
+        )
         ways = list(routes.WAYS["normaliser"])
         normaliser = st.selectbox(
             "Answers in the file are the same by", ways, index=ways.index("numeric"),

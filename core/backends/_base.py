@@ -57,6 +57,17 @@ class Backend(Protocol):
         """
         ...
 
+    def pooled(self, rows: Sequence[ScoreRow]) -> np.ndarray:
+        """(n, d) float32: mean of the last hidden layer over each row's positions; NaN for a row without positions.
+
+        The layer is the one that the vocabulary projection reads, after the final norm, at the position itself (not at
+        the one that predicts it).
+
+        Raises:
+            UserError: as ``score``; or the model does not give its hidden states away.
+        """
+        ...
+
     def generate(
         self, prompts: Sequence[np.ndarray], decodings: Sequence[Decoding], stop_ids: Sequence[int]
     ) -> list[Generation]:

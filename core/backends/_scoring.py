@@ -32,6 +32,8 @@ class SplitModel:
         self._output = type(output)
         return output.last_hidden_state
 
+    hidden = states
+
     def logits(self, states: Tensor) -> Tensor:
         """(p, v) from (p, d)."""
         output = self._output(last_hidden_state=states[None])
@@ -51,6 +53,10 @@ class WholeModel:
     def states(self, ids: Tensor) -> Tensor:
         """(1, l, v) from ids (1, l): the logits themselves."""
         return self.model(input_ids=ids, use_cache=False).logits
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """(1, l, d) from ids (1, l): the last hidden layer."""
+        return self.model(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states[-1]
 
     def logits(self, states: Tensor) -> Tensor:
         return states

@@ -57,6 +57,7 @@ class HfBackend:
         self._tokens = self._token_budget(config)
         self._positions = int(np.clip(LOGITS[self._where] // (4 * self.vocab_size), 1, 4096))
         self._cache_tokens = max(1, CACHE // _cache_bytes(config, inner.dtype.itemsize))
+        self._width: int = getattr(config, "hidden_size", 0)
         self._boundary = _rope_boundary(config)
         self._share = 1
 
@@ -69,10 +70,7 @@ class HfBackend:
     def score(self, rows: Sequence[ScoreRow]) -> list[TokenScores]:
         import torch
 
-        for row in rows:
-            self._check_ids(row.ids)
-            if len(row.positions) and not 1 <= row.positions.min() <= row.positions.max() < len(row.ids):
-                raise ValueError(f"positions outside [1, {len(row.ids)}): {row.positions.min()}, {row.positions.max()}")
+        self._check_rows(rows)
         counts = np.array([len(row.positions) for row in rows], dtype=np.int64)
         ends = np.cumsum(counts)
         sheet = _Sheet(np.concatenate([np.empty(0, np.int64), *(row.ids[row.positions] for row in rows)]))
@@ -96,6 +94,31 @@ class HfBackend:
             self._in_batches(run, lengths[asked], self._tokens, int(self._tokens * OVERHEAD), boundary=self._boundary)
             self._fill(sheet, at_least=1)
         return [sheet.scores(row.positions, end) for row, end in zip(rows, ends, strict=True)]
+
+    def pooled(self, rows: Sequence[ScoreRow]) -> np.ndarray:
+        import torch
+
+        self._check_rows(rows)
+        found: dict[int, np.ndarray] = {}
+        lengths = np.array([row.positions.max() + 1 if len(row.positions) else 0 for row in rows], dtype=np.int64)
+        asked = np.flatnonzero(lengths)
+
+        def run(batch: np.ndarray) -> None:
+            batch = asked[batch]
+            ids = np.zeros((len(batch), lengths[batch].max()), dtype=np.int64)
+            for at, i in enumerate(batch):
+                ids[at, : lengths[i]] = rows[i].ids[: lengths[i]]
+            states = self._scorer.hidden(torch.from_numpy(ids).to(self.device))
+            for at, i in enumerate(batch):
+                own = states[at, torch.from_numpy(rows[i].positions).to(states.device)]
+                found[i] = own.float().mean(0).cpu().numpy()
+
+        with torch.no_grad():
+            self._in_batches(run, lengths[asked], self._tokens, int(self._tokens * OVERHEAD), boundary=self._boundary)
+        # A model may project its last layer to another width than its hidden size.
+        width = next((len(state) for state in found.values()), self._width)
+        none = np.full(width, np.nan, dtype=np.float32)
+        return np.stack([found.get(i, none) for i in range(len(rows))]) if rows else np.empty((0, width), np.float32)
 
     def generate(
         self, prompts: Sequence[np.ndarray], decodings: Sequence[Decoding], stop_ids: Sequence[int]
@@ -142,6 +165,12 @@ class HfBackend:
             shown = tokens[: len(tokens) - stopped].tolist()
             text = self._tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return Generation(tokens, text, stopped, decoding)
+
+    def _check_rows(self, rows: Sequence[ScoreRow]) -> None:
+        for row in rows:
+            self._check_ids(row.ids)
+            if len(row.positions) and not 1 <= row.positions.min() <= row.positions.max() < len(row.ids):
+                raise ValueError(f"positions outside [1, {len(row.ids)}): {row.positions.min()}, {row.positions.max()}")
 
     def _check_ids(self, ids: np.ndarray) -> None:
         if self.context_length is not None and len(ids) > self.context_length:

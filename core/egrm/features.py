@@ -12,7 +12,7 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -34,12 +34,16 @@ _LONGEST = 120
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A reasoning path to be scored: its text, and its answer's own words and key (None where it has none)."""
+    """A reasoning path to be scored: its text, and its answer's own words and key (None where it has none).
+
+    ``state``: (d,) mean of a checkpoint's last hidden layer over the path's tokens; None = not measured.
+    """
 
     text: str
     raw: str | None
     key: str | None
     complete: bool = True
+    state: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

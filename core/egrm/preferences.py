@@ -1,8 +1,9 @@
 """Files of preference pairs and of labelled paths, as the benchmarks and trainers write them.
 
 Read: RewardBench (``prompt``, ``chosen``, ``rejected``), RM-Bench (lists of three styles each), JudgeBench
-(``question``, ``response_A``, ``response_B``, ``label``), LLaMA-Factory (``conversations`` or ``instruction`` with
-``chosen`` and ``rejected``), in JSON or JSON lines; and paths with labels, one question a line.
+(``question``, ``response_A``, ``response_B``, ``label``), LLaMA-Factory (``conversations``, ``messages`` or
+``instruction`` with ``chosen`` and ``rejected``, or with an ``output`` of two, the better one first), in JSON or JSON
+lines; and paths with labels, one question a line.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def records(path: FilePath) -> Iterator[tuple[int, Any]]:
             raise UserError(
                 f"{path.name} is not JSON.", str(error), "Write a JSON list or one object a line."
             ) from error
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines: JSON strings may hold line separators such as U+2028 as they are.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 yield number, json.loads(line)
@@ -73,7 +75,7 @@ def read_pairs(path: FilePath) -> Pairs:
                 found.questions.append(question)
                 found.shapes[shape] = found.shapes.get(shape, 0) + 1
         except (UserError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            found.problems.append(f"record {number}: {error}")
+            found.problems.append(f"record {number}: {_why(error)}")
     if not found.questions:
         why = found.problems[0] if found.problems else "it has no records"
         raise UserError(
@@ -82,6 +84,10 @@ def read_pairs(path: FilePath) -> Pairs:
             f"Shapes that are read: {', '.join(SHAPES.values())}.",
         )
     return found
+
+
+def _why(error: Exception) -> str:
+    return f"no field {error}" if isinstance(error, KeyError) else str(error)
 
 
 def shape_of(row: Any) -> str:
@@ -94,6 +100,8 @@ def shape_of(row: Any) -> str:
         if isinstance(row["chosen"], list) and isinstance(row.get("prompt"), str):
             return "rmbench" if all(isinstance(c, str) for c in row["chosen"]) else "rewardbench"
         return "rewardbench" if "prompt" in row else "llamafactory"
+    if "instruction" in row and isinstance(row.get("output"), list):
+        return "llamafactory"
     raise UserError(f"no chosen and rejected reply among the fields {', '.join(sorted(map(str, row)))[:200]}")
 
 
@@ -116,10 +124,10 @@ def _rewardbench(row: Mapping[str, Any], number: int) -> Iterator[Question]:
 
 
 def _rmbench(row: Mapping[str, Any], number: int) -> Iterator[Question]:
-    """Every chosen style against every rejected style, as RM-Bench scores them: nine pairs for three styles."""
+    """Every chosen reply against every rejected one, as RM-Bench scores its styles: nine pairs for three styles."""
     for better in row["chosen"]:
         for worse in row["rejected"]:
-            yield pair(row["prompt"], better, worse, _text(row.get("domain")))
+            yield pair(row["prompt"], better, worse, _text(row.get("domain") or row.get("subset")))
 
 
 def _judgebench(row: Mapping[str, Any], number: int) -> Iterator[Question]:
@@ -132,19 +140,24 @@ def _judgebench(row: Mapping[str, Any], number: int) -> Iterator[Question]:
 
 
 def _llamafactory(row: Mapping[str, Any], number: int) -> Iterator[Question]:
-    if "conversations" in row:
-        turns = [*row["conversations"]]
-        system = row.get("system")
+    system = row.get("system")
+    if "conversations" in row or "messages" in row:
+        turns = [*(row["conversations"] if "conversations" in row else row["messages"])]
     else:
         asked = "\n".join(t for t in (row["instruction"], row.get("input")) if t)
         turns = [{"from": "human", "value": asked}]
         for question, answer in reversed(row.get("history") or []):
             turns[:0] = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-        system = row.get("system")
     history, prompt = _prompt(turns)
     if system:
         history = (Message("system", system), *history)
-    yield pair(prompt, _reply(row["chosen"]), _reply(row["rejected"]), None, history)
+    if "chosen" in row:
+        better, worse = row["chosen"], row["rejected"]
+    elif len(row["output"]) == 2:
+        better, worse = row["output"]
+    else:
+        raise UserError(f"an output of {len(row['output'])} replies; two are wanted, the better one first")
+    yield pair(prompt, _reply(better), _reply(worse), None, history)
 
 
 _READERS = {
@@ -206,7 +219,7 @@ def read_labelled(path: FilePath, normaliser: str) -> LabelledPaths:
                 raise row
             found.data.append(_labelled(row, normaliser))
         except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
-            found.problems.append(f"record {number}: {error}")
+            found.problems.append(f"record {number}: {_why(error)}")
     if not found.data:
         why = found.problems[0] if found.problems else "it has no records"
         raise UserError(

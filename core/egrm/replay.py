@@ -17,6 +17,8 @@ from core.egrm.consensus import chance_of_votes, consensus, early_stop, need
 from core.egrm.stats import Interval, auroc, bootstrap_mean, brier, calibration_error, wilson
 
 DRAWS = 2000
+# Choosers that read scores.
+SCORED = ("scorer", "weighted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,10 @@ class Items:
         probe_tokens, path_tokens: (n, m) and (n, k) generated; ``probe_prompt``, ``path_prompt``: (n,) tokens read.
         probe_seconds, path_seconds: (n,).
         logp, score: (n, k) of the paths; NaN = not measured.
+        score_question, score_read: (n,) and (n, k) word pieces that the scorer's encoder read: of the question, and of
+            each path with its answer, a text that an earlier path has counted once. 0 for a scorer without embeddings.
+        score_states: (n, k) tokens that the checkpoint read once more for the path's pooled hidden states.
+        score_seconds: (n,) of encoder, features and head over all k paths. NaN in any of these four = not measured.
         perplexity, margin: (n,) of the first direct answer.
         swapped: (n, m) bool.
         hygiene: counts over all generated texts (``Hygiene``).
@@ -52,6 +58,10 @@ class Items:
     path_seconds: np.ndarray
     logp: np.ndarray
     score: np.ndarray
+    score_question: np.ndarray
+    score_read: np.ndarray
+    score_states: np.ndarray
+    score_seconds: np.ndarray
     perplexity: np.ndarray
     margin: np.ndarray
     swapped: np.ndarray
@@ -131,6 +141,10 @@ def load(kept: Sequence[Mapping[str, Any]], normaliser: str, strict: bool = Fals
         path_seconds=np.array([r["seconds"][1] for r in rows], dtype=np.float64),
         logp=_numbers(rows, "paths", "logp", k),
         score=_numbers(rows, "paths", "score", k),
+        score_question=_scoring(rows, "question"),
+        score_read=_numbers(rows, "paths", "read", k),
+        score_states=_numbers(rows, "paths", "states", k),
+        score_seconds=_scoring(rows, "seconds"),
         perplexity=np.exp(-_numbers(rows, "probes", "logp", m)[:, 0]) if m else np.empty(0),
         margin=_numbers(rows, "probes", "margin", m)[:, 0] if m else np.empty(0),
         swapped=_numbers(rows, "probes", "swapped", m).astype(bool),
@@ -144,9 +158,14 @@ def _numbers(rows: Sequence[Mapping[str, Any]], part: str, name: str, width: int
     out = np.full((len(rows), width), np.nan)
     for i, row in enumerate(rows):
         for j, said in enumerate(row[part]):
-            if said[name] is not None:
+            if said.get(name) is not None:
                 out[i, j] = said[name]
     return out
+
+
+def _scoring(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """(n,) what scoring an item cost; NaN where it was not scored, or before this was measured."""
+    return np.array([r.get("scoring", {}).get(name, np.nan) for r in rows], dtype=np.float64)
 
 
 def _greedy_twice(rows: Sequence[Mapping[str, Any]]) -> int:
@@ -206,6 +225,8 @@ class Replayed:
         direct_right, path_right, vote_right, first_right, one_path_right: (n,) bool, an unreadable answer is wrong:
             consensus of M, chosen path, path voted for, first direct answer, first path.
         stop_tokens: (n,) tokens of direct answers when they are drawn one after another with early stopping.
+        encoder_cost, states_cost: (n,) word pieces and tokens read to score the first K' paths; 0 where the chooser
+            reads no score, NaN where it does and this was not measured.
     """
 
     setting: Setting
@@ -223,6 +244,8 @@ class Replayed:
     probe_cost: np.ndarray
     path_cost: np.ndarray
     stop_tokens: np.ndarray
+    encoder_cost: np.ndarray
+    states_cost: np.ndarray
 
     @property
     def right(self) -> np.ndarray:
@@ -265,6 +288,9 @@ def replay(items: Items, setting: Setting) -> Replayed:
         chosen[i] = choose(paths, items.score[i], items.logp[i], setting.choose)
         voted[i] = choose(paths, items.score[i], items.logp[i], "vote")
     row = np.arange(n)
+    scores = setting.choose in SCORED
+    encoder = items.score_question + items.score_read[:, : setting.k].sum(1) if scores else np.zeros(n)
+    states = items.score_states[:, : setting.k].sum(1) if scores else np.zeros(n)
 
     def right(answers: np.ndarray) -> np.ndarray:
         return np.array([a is not None and a == g for a, g in zip(answers, items.gold, strict=True)], dtype=bool)
@@ -272,7 +298,7 @@ def replay(items: Items, setting: Setting) -> Replayed:
     return Replayed(
         setting, share, entropy, direct, short, chosen, voted, right(direct), right(items.paths[row, chosen]),
         right(items.paths[row, voted]), right(items.probes[:, 0]), right(items.paths[:, 0]),
-        items.probe_tokens[:, : setting.m].sum(1), items.path_tokens[:, : setting.k].sum(1), stop,
+        items.probe_tokens[:, : setting.m].sum(1), items.path_tokens[:, : setting.k].sum(1), stop, encoder, states,
     )  # fmt: skip
 
 
@@ -286,7 +312,10 @@ class Policy:
     Attributes:
         accuracy: with a 95 % interval: Wilson, or bootstrap over items where an item's value is an expectation.
         tokens: generated per item, direct answers included wherever the policy draws them; ``prompt``: read per item.
-        seconds: per item, at the batch sizes of this measurement; None where the policy was not timed on its own.
+        scoring: word pieces and tokens read per item to score paths, by the encoder and once more by the checkpoint;
+            0 where the policy asks no scorer, NaN where it does and this was not measured.
+        seconds: per item, scoring included, at the batch sizes of this measurement; None where the policy was not timed
+            on its own.
         long: share of items that reason.
     """
 
@@ -295,6 +324,7 @@ class Policy:
     accuracy: Interval
     tokens: float
     prompt: float
+    scoring: float
     seconds: float | None
     long: float
 
@@ -307,12 +337,14 @@ def policies(items: Items, found: Replayed) -> list[Policy]:
     whole = s.m == items.m, s.k == items.k
 
     def policy(name: str, label: str, right: np.ndarray, tokens: np.ndarray, prompt: np.ndarray, long: np.ndarray,
-               seconds: np.ndarray | None) -> Policy:  # fmt: skip
+               seconds: np.ndarray | None, asks: np.ndarray | None = None) -> Policy:  # fmt: skip
+        """``asks``: (n,) chance that the item's paths are scored, None for a policy that asks no scorer."""
         exact = right.dtype == bool
         value = wilson(int(right[j].sum()), int(j.sum())) if exact else bootstrap_mean(right[j], DRAWS)
         mean = (lambda x: float(x[j].mean())) if j.any() else (lambda x: float("nan"))
-        timed = None if seconds is None else mean(seconds)
-        return Policy(name, label, value, mean(tokens), mean(prompt), timed, mean(long.astype(float)))
+        read = np.zeros(items.n) if asks is None else _times(asks, found.encoder_cost + found.states_cost)
+        timed = None if seconds is None or not np.isfinite(seconds[j]).all() else mean(seconds)
+        return Policy(name, label, value, mean(tokens), mean(prompt), mean(read), timed, mean(long.astype(float)))
 
     none, every = np.zeros(items.n), np.ones(items.n)
     thinks = ~found.short
@@ -320,7 +352,8 @@ def policies(items: Items, found: Replayed) -> list[Policy]:
     oracle_long = ~found.direct_right & found.path_right
     probe_s = items.probe_seconds if whole[0] else None
     path_s = items.path_seconds if whole[1] else None
-    both = None if probe_s is None or path_s is None else probe_s + np.where(thinks, path_s, 0.0)
+    chosen_s = None if path_s is None else path_s + (items.score_seconds if s.choose in SCORED else 0.0)
+    both = None if probe_s is None or chosen_s is None else probe_s + _times(thinks, chosen_s)
     out = [
         policy("direct_1", "Always direct, first answer", found.first_right, items.probe_tokens[:, 0], direct_prompt,
                none, None),
@@ -333,18 +366,24 @@ def policies(items: Items, found: Replayed) -> list[Policy]:
     ]  # fmt: skip
     if s.choose != "vote":
         out.append(policy("path_k", f"Always reason, {_WORDS[s.choose]} of {s.k}", found.path_right, all_paths,
-                          items.path_prompt, every, path_s))  # fmt: skip
+                          items.path_prompt, every, chosen_s, every))  # fmt: skip
     out += [
         policy("egrm", "E-GRM", found.right, found.probe_cost + thinks * all_paths,
-               direct_prompt + thinks * items.path_prompt, thinks, both),
+               direct_prompt + thinks * items.path_prompt, thinks, both, thinks),
         policy("random", "Random router, equal share",
                (1 - rate) * found.direct_right + rate * found.path_right.astype(float),
-               found.probe_cost + rate * all_paths, direct_prompt + rate * items.path_prompt, every * rate, None),
+               found.probe_cost + rate * all_paths, direct_prompt + rate * items.path_prompt, every * rate, None,
+               every * rate),
         policy("oracle", "Oracle router", np.where(oracle_long, found.path_right, found.direct_right),
                found.probe_cost + oracle_long * all_paths, direct_prompt + oracle_long * items.path_prompt,
-               oracle_long, None),
+               oracle_long, None, oracle_long),
     ]  # fmt: skip
     return out
+
+
+def _times(share: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """share · cost, where a cost that was not measured matters only if there is a share of it."""
+    return np.where(share > 0, share * cost, 0.0)
 
 
 _WORDS = {"scorer": "best score", "weighted": "weighted vote", "likelihood": "likeliest"}

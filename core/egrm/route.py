@@ -6,6 +6,7 @@ afterwards from what this yields (``replay.py``).
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import time
@@ -69,6 +70,8 @@ class Said:
         logp: mean log-probability per generated token at temperature 1, nats; NaN where no token was generated.
         margin: mean over its tokens of the token's logit minus the best other one.
         score: the scorer's; NaN where it was not scored.
+        state: (d,) float32 mean of the checkpoint's last hidden layer over a path's tokens; None where it was not kept.
+        state_tokens: tokens read for it.
     """
 
     text: str
@@ -79,6 +82,8 @@ class Said:
     logp: float = float("nan")
     margin: float = float("nan")
     score: float = float("nan")
+    state: np.ndarray | None = None
+    state_tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -88,7 +93,8 @@ class Record:
     Attributes:
         refused: why it was not asked, else None; then there are no answers.
         probe_prompt, path_prompt: prompt tokens read for direct answers and for paths; equal prompts count once.
-        probe_seconds, path_seconds: wall-clock time of the batch, shared out by generated tokens.
+        probe_seconds, path_seconds: wall-clock time of the batch, shared out by generated tokens; ``state_seconds`` of
+            reading paths once more for their hidden states, shared out by tokens read.
     """
 
     question: Question
@@ -98,6 +104,7 @@ class Record:
     path_prompt: int = 0
     probe_seconds: float = 0.0
     path_seconds: float = 0.0
+    state_seconds: float = 0.0
     refused: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -215,18 +222,26 @@ def _chunk(
     paths: list[_Draw] = []
     for record in records:
         try:
-            probe, path = _draws(record, settings, prompts)
+            probe, path = _draws(record, settings, prompts, backend.context_length)
         except UserError as error:
             record.refused = str(error)
             continue
         probes += probe
         paths += path
     _say(probes, backend, stops, "probe")
-    _say(paths, backend, stops, "path")
+    _say(paths, backend, stops, "path", settings.hidden_states)
     return records
 
 
-def _draws(record: Record, settings: RouteSettings, prompts: Prompts) -> tuple[list[_Draw], list[_Draw]]:
+def _draws(
+    record: Record, settings: RouteSettings, prompts: Prompts, context: int | None
+) -> tuple[list[_Draw], list[_Draw]]:
+    """Draws of both routes.
+
+    Raises:
+        UserError: the item cannot be asked; the text names no numbers of its own, so that equal reasons are counted
+            together.
+    """
     question = record.question
     if question.unusable:
         raise UserError(f"{question.unusable[0].upper()}{question.unusable[1:]}.")
@@ -240,6 +255,10 @@ def _draws(record: Record, settings: RouteSettings, prompts: Prompts) -> tuple[l
         for swapped in (False, True) if question.pair else (False,):
             ids[swapped], notes = prompts.ids(question, filled(template, question, swapped))
             record.notes = tuple(dict.fromkeys((*record.notes, *notes)))
+            if context is not None and len(ids[swapped]) >= context:
+                raise UserError(
+                    f"Its prompt leaves no room for an answer in the model's context of {context:,} tokens."
+                )
         used = [bool(question.pair) and i % 2 == 1 for i in range(len(decodings))]
         setattr(record, f"{part}_prompt", sum(len(ids[s]) for s in set(used)))
         found.append(
@@ -251,21 +270,30 @@ def _draws(record: Record, settings: RouteSettings, prompts: Prompts) -> tuple[l
     return found[0], found[1]
 
 
-def _say(draws: list[_Draw], backend: Any, stops: tuple[int, ...], part: str) -> None:
-    """Generates all draws in one call and hangs them on their records."""
+def _say(draws: list[_Draw], backend: Any, stops: tuple[int, ...], part: str, states: bool = False) -> None:
+    """Generates all draws in one call and hangs them on their records, with pooled hidden states if wanted."""
     if not draws:
         return
     begun = time.perf_counter()
     made = backend.generate([d.prompt for d in draws], [d.decoding for d in draws], stops)
     seconds = time.perf_counter() - begun
-    scored = backend.score([_row(d.prompt, g) for d, g in zip(draws, made, strict=True)])
+    rows = [_row(d.prompt, g) for d, g in zip(draws, made, strict=True)]
+    scored = backend.score(rows)
+    begun = time.perf_counter()
+    pooled = backend.pooled(rows) if states else [None] * len(rows)
+    pooling = time.perf_counter() - begun
+    read = sum(len(r.ids) for r in rows)
     total = sum(len(g.tokens) for g in made)
-    for draw, generation, scores in zip(draws, made, scored, strict=True):
+    for draw, generation, scores, row, state in zip(draws, made, scored, rows, pooled, strict=True):
         n = len(generation.tokens)
         said = Said(generation.text.strip(), generation.stopped, n, draw.decoding, draw.swapped)
         if n:
             said.logp = float(scores.logprobs.mean())
             said.margin = float(scores.margin.mean())
+            if state is not None:
+                said.state, said.state_tokens = state, len(row.ids)
+        if states:
+            draw.record.state_seconds += pooling * len(row.ids) / read
         getattr(draw.record, f"{part}s").append(said)
         spent = getattr(draw.record, f"{part}_seconds") + (seconds * n / total if total else 0.0)
         setattr(draw.record, f"{part}_seconds", spent)
@@ -295,6 +323,7 @@ def compact(record: Record) -> dict[str, Any]:
         "seconds": [round(record.probe_seconds, 4), round(record.path_seconds, 4)],
         "probes": [_compact(s) for s in record.probes],
         "paths": [_compact(s) for s in record.paths],
+        "state_seconds": round(record.state_seconds, 6),
     }
 
 
@@ -311,6 +340,7 @@ def _compact(said: Said) -> dict[str, Any]:
         "logp": _known(said.logp),
         "margin": _known(said.margin),
         "score": _known(said.score),
+        "state_tokens": said.state_tokens,
     }
 
 
@@ -318,13 +348,24 @@ def _known(value: float) -> float | None:
     return round(value, 6) if np.isfinite(value) else None
 
 
+def packed(state: np.ndarray) -> str:
+    """A vector as text: its float32 bytes in base64, nothing rounded."""
+    return base64.b64encode(np.asarray(state, dtype="<f4").tobytes()).decode("ascii")
+
+
+def unpacked(text: str) -> np.ndarray:
+    """(d,) float32, what ``packed`` was given."""
+    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
+
+
 def texts(record: Record) -> Mapping[str, Any]:
-    """What only a person reads of a record: the item and every generated text with its settings."""
+    """What is bulky of a record: the item and every generated text with its settings and, if kept, hidden states."""
     question = record.question
 
     def said(s: Said) -> dict[str, Any]:
-        return {"text": s.text, "temperature": s.decoding.temperature, "top_p": s.decoding.top_p,
-                "seed": s.decoding.seed}  # fmt: skip
+        shown = {"text": s.text, "temperature": s.decoding.temperature, "top_p": s.decoding.top_p,
+                 "seed": s.decoding.seed}  # fmt: skip
+        return shown if s.state is None else shown | {"state": packed(s.state)}
 
     return {
         "question": question.text,

@@ -7,6 +7,7 @@ labels lie in [0, 1]; the default is 0.2. Shapes: ``q`` questions, ``k`` paths o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -45,11 +46,12 @@ class ScorerSettings:
 
     Attributes:
         alpha, delta, margin: of the loss. 0 and 1 for ``alpha`` are each half alone.
-        agreement, arithmetic, form, embeddings: which inputs the head sees.
+        agreement, arithmetic, form, embeddings, states: which inputs the head sees; ``states`` are the pooled hidden
+            states of the checkpoint that wrote the paths, for paths where they were kept.
         relative: each feature also as its difference to the mean over the question's paths.
-        hidden: width of the hidden layer; ``bottleneck``: of the projection of the embeddings.
+        hidden: width of the hidden layer, 0 for a linear head; ``bottleneck``: of the projection of the embeddings.
         lr, weight_decay, dropout, epochs, patience, batch: of AdamW over whole questions.
-        held_out: share of questions kept for early stopping, on pairwise accuracy.
+        held_out: share of questions kept for early stopping, on the loss.
         seed: of split, initial weights and order.
     """
 
@@ -60,11 +62,12 @@ class ScorerSettings:
     arithmetic: bool = True
     form: bool = True
     embeddings: bool = True
+    states: bool = False
     relative: bool = True
-    hidden: int = 48
+    hidden: int = 0
     bottleneck: int = 16
-    lr: float = 2e-3
-    weight_decay: float = 0.02
+    lr: float = 1e-2
+    weight_decay: float = 1.0
     dropout: float = 0.2
     epochs: int = 120
     patience: int = 20
@@ -76,7 +79,7 @@ class ScorerSettings:
         for name, low, high in (("alpha", 0, 1), ("delta", 0.001, 10), ("margin", 0, 1), ("held_out", 0.01, 0.9)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name}={getattr(self, name)!r} is out of range.", f"It lies in {low} to {high}.")
-        if not (self.agreement or self.arithmetic or self.form or self.embeddings):
+        if not (self.agreement or self.arithmetic or self.form or self.embeddings or self.states):
             raise UserError("The scorer has no input.", "All groups of inputs are switched off.", "Switch one on.")
 
     @property
@@ -92,8 +95,13 @@ class ScorerSettings:
 
 
 def data_hash(data: Sequence[Labelled]) -> str:
-    """SHA-256 of the training data in its order."""
-    return digest([[d.question, [[p.text, p.raw, p.key] for p in d.paths], list(d.labels)] for d in data])
+    """SHA-256 of the training data in its order, hidden states included where paths have them."""
+
+    def path(p: Path) -> list[Any]:
+        own: list[Any] = [p.text, p.raw, p.key]
+        return own if p.state is None else [*own, hashlib.sha256(np.asarray(p.state, "<f4").tobytes()).hexdigest()]
+
+    return digest([[d.question, [path(p) for p in d.paths], list(d.labels)] for d in data])
 
 
 def batch_inputs(
@@ -101,12 +109,13 @@ def batch_inputs(
     settings: ScorerSettings,
     encode: Encode | None = None,
 ) -> list[np.ndarray]:
-    """(k, f) inputs of the head for each question: features, then embeddings of path, answer and question ⊙ path.
+    """(k, f) inputs of the head for each question: features, then embeddings of path, answer and question ⊙ path, then
+    pooled hidden states of the path.
 
     All texts are encoded in one call, equal ones once.
 
     Raises:
-        UserError: embeddings are switched on, and there is no encoder.
+        UserError: embeddings are switched on, and there is no encoder; hidden states are, and a path has none.
     """
     blocks = [[_features(q, paths, settings)] for q, paths in asked]
     if settings.embeddings:
@@ -118,12 +127,59 @@ def batch_inputs(
         for own, (q, paths) in zip(blocks, asked, strict=True):
             e_p = vectors[[places[p.text] for p in paths]]
             own += [e_p, vectors[[places[p.raw or ""] for p in paths]], vectors[places[q]][None] * e_p]
+    if settings.states:
+        for own, states in zip(blocks, _states(asked), strict=True):
+            own.append(states)
     return [np.concatenate(own, axis=1) for own in blocks]
+
+
+def _states(asked: Sequence[tuple[str, Sequence[Path]]]) -> list[np.ndarray]:
+    """(k, d) hidden states of each question's paths."""
+    found = [[p.state for p in paths] for _, paths in asked]
+    flat = [s for own in found for s in own]
+    missing = sum(s is None for s in flat)
+    if missing:
+        raise UserError(
+            f"Hidden states are an input of this scorer, and for {missing:,} of {len(flat):,} paths they were not "
+            "measured.",
+            "They come from the checkpoint that wrote a path, while it writes it; imported paths have none.",
+            "Run the routes with hidden states kept, or train a scorer without them.",
+        )
+    widths = sorted({len(s) for s in flat if s is not None})
+    if len(widths) > 1:
+        raise UserError(
+            f"The paths' hidden states have different widths: {', '.join(map(str, widths))}.",
+            "They come from different models, and a scorer can read those of one model only.",
+            "Choose routes runs of one checkpoint.",
+        )
+    return [np.stack([np.asarray(s, dtype=np.float64) for s in own]) for own in found]
 
 
 def _texts(asked: Sequence[tuple[str, Sequence[Path]]]) -> list[str]:
     """Every text that the embeddings of these questions need, once."""
     return list(dict.fromkeys(t for q, ps in asked for t in (q, *(p.text for p in ps), *(p.raw or "" for p in ps))))
+
+
+def reads(
+    asked: Sequence[tuple[str, Sequence[Path]]], lengths: Callable[[Sequence[str]], np.ndarray], window: int
+) -> list[tuple[int, np.ndarray]]:
+    """What the encoder reads of each question: its own word pieces, and (k,) those of each path with its answer.
+
+    A text is read up to ``window`` word pieces, and once for all paths of a question: the first one pays for it, so
+    that the first K' paths cost the sum of theirs.
+    """
+    texts = _texts(asked)
+    size = dict(zip(texts, np.minimum(lengths(texts), window).tolist(), strict=True))
+    found = []
+    for question, paths in asked:
+        seen = {question}
+        own = np.zeros(len(paths), dtype=np.int64)
+        for i, path in enumerate(paths):
+            for text in (path.text, path.raw or ""):
+                own[i] += 0 if text in seen else size[text]
+                seen.add(text)
+        found.append((size[question], own))
+    return found
 
 
 def _features(question: str, paths: Sequence[Path], settings: ScorerSettings) -> np.ndarray:
@@ -154,14 +210,25 @@ class Scorer:
             return torch.sigmoid(_head(self._weights, values, self.settings.width)).numpy().astype(np.float64)
 
     def score(self, asked: Sequence[tuple[str, Sequence[Path]]], encode: Encode | None = None) -> list[np.ndarray]:
-        """(k,) scores of each question's paths; they depend on the question's own paths only."""
+        """(k,) scores of each question's paths; they depend on the question's own paths only.
+
+        Raises:
+            UserError: an input is not there: no encoder, or paths without hidden states or of another model.
+        """
         if self.settings.embeddings and encode is None:
             raise UserError(
                 "This scorer reads embeddings, and no sentence encoder is at hand.",
                 f"It was trained with the encoder {self.encoder!r}.",
                 "Install that encoder, or train a scorer without embeddings.",
             )
-        return [self.score_inputs(x) for x in batch_inputs(asked, self.settings, encode)]
+        rows, width = batch_inputs(asked, self.settings, encode), len(self._weights["mean"])
+        if rows and rows[0].shape[1] != width:
+            raise UserError(
+                f"The scorer reads {width:,} numbers of a path, and there are {rows[0].shape[1]:,}.",
+                "Its embeddings or hidden states come from another model.",
+                "Train a scorer on paths of this checkpoint.",
+            )
+        return [self.score_inputs(x) for x in rows]
 
     def to_bytes(self) -> bytes:
         """A safetensors file; settings and facts stand in its metadata."""
@@ -194,7 +261,7 @@ class Scorer:
 
 
 def _head(w: Mapping[str, Tensor], x: Tensor, numeric: int, dropout: float = 0.0, training: bool = False) -> Tensor:
-    """(..., f) to (...) logits: standardised features and the projected embeddings through one hidden layer."""
+    """(..., f) to (...) logits: standardised features and the projected embeddings, through a hidden layer if any."""
     import torch
     from torch.nn.functional import dropout as drop
 
@@ -202,8 +269,10 @@ def _head(w: Mapping[str, Tensor], x: Tensor, numeric: int, dropout: float = 0.0
     parts = [x[..., :numeric]]
     if "project" in w:
         parts.append(torch.tanh(drop(x[..., numeric:], dropout, training) @ w["project"]))
-    h = torch.relu(torch.cat(parts, dim=-1) @ w["w1"] + w["b1"])
-    return (drop(h, dropout, training) @ w["w2"])[..., 0] + w["b2"]
+    h = torch.cat(parts, dim=-1)
+    if "w1" in w:
+        h = drop(torch.relu(h @ w["w1"] + w["b1"]), dropout, training)
+    return (h @ w["w2"])[..., 0] + w["b2"]
 
 
 def loss(
@@ -284,7 +353,7 @@ def train_inputs(
                 optimiser.zero_grad()
                 cost.backward()
                 optimiser.step()
-            value = _held_value(w, x[held], y[held], mask[held], settings.width)
+            value = -_held_loss(w, x[held], y[held], mask[held], settings)
             if value > best[0] + 1e-6:
                 best = (value, epoch, {k: v.detach().clone() for k, v in w.items()})
             elif epoch - best[1] >= settings.patience:
@@ -302,17 +371,13 @@ def train_inputs(
     return scorer
 
 
-def _held_value(w: Mapping[str, Tensor], x: Tensor, y: Tensor, mask: Tensor, numeric: int) -> float:
-    """Pairwise accuracy on held-out questions; where none is mixed, minus the squared error."""
+def _held_loss(w: Mapping[str, Tensor], x: Tensor, y: Tensor, mask: Tensor, settings: ScorerSettings) -> float:
+    """The objective on held-out questions: less noisy than pairwise accuracy, which rests on few pairs."""
     import torch
 
     with torch.no_grad():
-        scores = torch.sigmoid(_head(w, x, numeric))
-    better = (y[:, :, None] > y[:, None, :]) & mask[:, :, None] & mask[:, None, :]
-    gap = (scores[:, :, None] - scores[:, None, :])[better]
-    if gap.numel():
-        return float(((gap > 0).float() + 0.5 * (gap == 0).float()).mean())
-    return -float(((scores - y)[mask] ** 2).mean())
+        scores = torch.sigmoid(_head(w, x, settings.width))
+    return float(loss(scores, y, mask, settings.alpha, settings.delta, settings.margin))
 
 
 def _padded(rows: Sequence[np.ndarray], labels: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -332,14 +397,19 @@ def _fresh(seen: Tensor, numeric: int, settings: ScorerSettings) -> dict[str, Te
     import torch
 
     f = seen.shape[1]
-    w = {"mean": seen.mean(0), "std": seen.std(0, correction=0).clamp(min=1e-6)}
+    mean, std = seen.mean(0), seen.std(0, correction=0)
+    # What never varied in training is no input: over a deviation near 0 its first other value would outweigh all.
+    w = {"mean": mean, "std": torch.where(std > 1e-5 * (1 + mean.abs()), std, torch.inf)}
     width = numeric
     if f > numeric:
         w["project"] = torch.randn(f - numeric, settings.bottleneck) / math.sqrt(f - numeric)
         width += settings.bottleneck
-    w["w1"] = torch.randn(width, settings.hidden) * math.sqrt(2 / max(width, 1))
-    w["b1"] = torch.zeros(settings.hidden)
-    w["w2"] = torch.randn(settings.hidden, 1) / math.sqrt(settings.hidden)
+    if settings.hidden:
+        w["w1"] = torch.randn(width, settings.hidden) * math.sqrt(2 / max(width, 1))
+        w["b1"] = torch.zeros(settings.hidden)
+        w["w2"] = torch.randn(settings.hidden, 1) / math.sqrt(settings.hidden)
+    else:
+        w["w2"] = torch.zeros(width, 1)
     w["b2"] = torch.zeros(())
     return w
 

@@ -50,6 +50,8 @@ class RouteSettings:
         system: a system message, empty for none.
         normaliser: a name in ``NORMALISERS``. ``strict``: only announced answers count.
         choose: a name in ``CHOOSERS``: how the long route picks among its paths.
+        hidden_states: keep the checkpoint's mean-pooled last hidden layer of each path, an input that a scorer can
+            take; costs one more reading of every path.
         seed: of all draws.
         dtype: how the model is loaded.
     """
@@ -70,6 +72,7 @@ class RouteSettings:
     normaliser: str = "words"
     strict: bool = False
     choose: str = "vote"
+    hidden_states: bool = False
     seed: int = 0
     dtype: str = "float32"
 
@@ -111,7 +114,7 @@ class RouteSettings:
     @property
     def measured(self) -> str:
         """Hash of what changes a generated text; limits that are only replayed are left out."""
-        replayed = {"tau", "normaliser", "strict", "choose"}
+        replayed = {"tau", "normaliser", "strict", "choose", "hidden_states"}
         return digest({k: v for k, v in self.as_dict().items() if k not in replayed})
 
     def probe_decodings(self) -> list[Decoding]:

@@ -55,7 +55,8 @@ class Board:
     Attributes:
         n: items generated; ``judged``: with a gold answer; ``refused``: reasons to counts.
         lists: name to items, in the order of ``core.egrm.replay.LISTS``; ``titles`` says what they are.
-        ledger: tokens per item, each part apart.
+        ledger: tokens per item, each part apart; NaN = not measured.
+        scorer_asked: whether the chooser reads scores, so that scoring is part of the cost.
         order: judging mode: (same verdict in both orders, items with both); else None.
         normaliser_moves: items that the author's exact comparison would judge or route otherwise.
     """
@@ -74,6 +75,7 @@ class Board:
     groups: tuple[Mapping[str, Any], ...]
     hygiene: Mapping[str, Any]
     ledger: Mapping[str, float]
+    scorer_asked: bool
     order: tuple[int, int] | None
     normaliser_moves: int
     options: int | None
@@ -152,7 +154,10 @@ def board(route_id: int, choice: Choice) -> Board:
             "direct answers, drawn one after another": mean(seen.stop_tokens),
             "reasoning prompt": mean(long * items.path_prompt),
             "reasoning": mean(long * seen.path_cost),
+            "scorer, word pieces read by its encoder": mean(np.where(long, seen.encoder_cost, 0.0)),
+            "scorer, tokens the checkpoint reads again": mean(np.where(long, seen.states_cost, 0.0)),
         },
+        scorer_asked=choice.choose in science.SCORED,
         order=science.order_agreement(items, seen),
         normaliser_moves=science.normaliser_difference(kept, items, setting, choice.strict),
         options=items.options,
@@ -275,7 +280,9 @@ def item(route_id: int, ordinal: int, choice: Choice) -> ItemView:
         reasoned=best.answer or "(none read)", reasoned_right=bool(seen.path_right[0]) if judged else None,
         margin=margin, probes=probes, paths=paths,
         tokens={"direct answers": probe_cost, "reasoning": path_cost,
-                "spent": probe_cost + (0 if seen.short[0] else path_cost)},
-        seconds={"direct answers": kept["seconds"][0], "reasoning": kept["seconds"][1]},
+                "spent": probe_cost + (0 if seen.short[0] else path_cost),
+                "scoring": float(seen.encoder_cost[0] + seen.states_cost[0])},
+        seconds={"direct answers": kept["seconds"][0], "reasoning": kept["seconds"][1],
+                 "scoring": float(items.score_seconds[0])},
         early=drawn,
     )  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import numpy as np
 from core.egrm import replay as science
 from core.egrm.features import Path as PathText
 from core.egrm.preferences import read_labelled
-from core.egrm.scorer import Labelled, Scorer, ScorerSettings, train
+from core.egrm.route import unpacked
+from core.egrm.scorer import Labelled, Scorer, ScorerSettings, reads, train
 from core.egrm.settings import RouteSettings
+from core.encoders._base import Encoder
 from core.errors import UserError
 from core.plugins import kind, kinds
 from core.services import artefacts, jobs, uploads
@@ -78,10 +81,10 @@ def _location() -> str:
     return getattr(process(), "encoder", "") or ""
 
 
-def _encode(name: str) -> Callable[[Sequence[str]], np.ndarray]:
+def _open(name: str) -> Encoder:
     if name not in encoder_names():
         raise UserError(f"The sentence encoder {name!r} is not installed.", "", "Train a scorer without embeddings.")
-    return kind("encoders", name).open(_location(), process().device).encode
+    return kind("encoders", name).open(_location(), process().device)
 
 
 def scorer_settings(given: Mapping[str, Any]) -> ScorerSettings:
@@ -115,13 +118,21 @@ def handle_scorer(context: JobContext, payload: Mapping[str, Any]) -> Mapping[st
     context.progress("collecting labelled paths")
     data: list[Labelled] = []
     problems: list[str] = []
+    settings = ScorerSettings(**payload["settings"])
+    writers = {get(r).checkpoint.fingerprint: get(r).checkpoint.label for r in payload["from"]}
+    if settings.states and len(writers) > 1:
+        raise UserError(
+            "Hidden states are an input, and the routes runs are of different checkpoints: "
+            f"{', '.join(sorted(writers.values()))}.",
+            "Hidden states of one model mean nothing in those of another.",
+            "Choose routes runs of one checkpoint, or train without hidden states.",
+        )
     for route_id in payload["from"]:
         data += _labelled(route_id)
     if payload["upload"] or payload["path"]:
         path = Path(payload["path"]) if payload["path"] else uploads.finish(payload["upload"]).path
         read = read_labelled(path, payload["normaliser"])
         data, problems = data + read.data, read.problems
-    settings = ScorerSettings(**payload["settings"])
     names = encoder_names()
     if settings.embeddings and not names:
         raise UserError(
@@ -133,9 +144,11 @@ def handle_scorer(context: JobContext, payload: Mapping[str, Any]) -> Mapping[st
     if encoder:
         context.progress("embedding questions, paths and answers")
     scorer = train(
-        data, settings, _encode(encoder) if encoder else None, encoder,
+        data, settings, _open(encoder).encode if encoder else None, encoder,
         lambda epoch, epochs: context.progress("training the scorer", epoch, epochs, "epochs"),
     )  # fmt: skip
+    if settings.states:
+        (scorer.facts["states_of"],) = writers
     scorer.facts["problems"], scorer.facts["n_problems"] = problems[:20], len(problems)
     file = artefacts.write_bytes(scorer.to_bytes(), ".safetensors")
     with database().writing() as conn:
@@ -160,10 +173,11 @@ def _labelled(route_id: int) -> Iterator[Labelled]:
 def _paths(kept: Mapping[str, Any], shown: Mapping[str, Any], settings: RouteSettings) -> list[PathText]:
     return [
         PathText(
-            t["text"], s["raw"], science.answer_key(s, kept, settings.normaliser, settings.strict)[0], not s["cut"]
+            t["text"], s["raw"], science.answer_key(s, kept, settings.normaliser, settings.strict)[0], not s["cut"],
+            unpacked(t["state"]) if "state" in t else None,
         )
         for s, t in zip(kept["paths"], shown["paths"], strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def _with_texts(route_id: int) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
@@ -174,6 +188,12 @@ def _with_texts(route_id: int) -> Iterator[tuple[dict[str, Any], Mapping[str, An
         if row["artefact"] != name:
             name, held = row["artefact"], artefacts.read_all(row["artefact"])
         yield row, held[row["slot"]]
+
+
+def _reads(asked: Sequence[tuple[str, Sequence[PathText]]], encoder: Encoder | None) -> list[tuple[int, np.ndarray]]:
+    if encoder is None:
+        return [(0, np.zeros(len(paths), dtype=np.int64)) for _, paths in asked]
+    return reads(asked, encoder.lengths, encoder.window)
 
 
 def start_scoring(route_id: int, scorer_id: int) -> int:
@@ -192,18 +212,34 @@ def handle_scores(context: JobContext, payload: Mapping[str, Any]) -> Mapping[st
 def score(context: JobContext, route_id: int, scorer_id: int) -> None:
     found, stored = get(route_id), get_scorer(scorer_id)
     scorer = Scorer.load(artefacts.path(stored.file))
-    encode = _encode(stored.encoder) if scorer.settings.embeddings else None
+    if scorer.settings.states and scorer.facts.get("states_of") != found.checkpoint.fingerprint:
+        raise UserError(
+            f"The scorer {stored.name!r} reads hidden states of another checkpoint.",
+            f"{found.name!r} was written by {found.checkpoint.label}.",
+            "Train a scorer on routes runs of this checkpoint, or one without hidden states.",
+        )
+    encoder = _open(stored.encoder) if scorer.settings.embeddings else None
     block: list[tuple[int, dict[str, Any], str, list[PathText]]] = []
     done, total = 0, found.done
     context.progress("scoring paths", 0, total, "items")
 
     def flush() -> None:
         nonlocal done
-        scores = scorer.score([(question, paths) for _, _, question, paths in block], encode)
+        asked = [(question, paths) for _, _, question, paths in block]
+        begun = time.perf_counter()
+        scores = scorer.score(asked, None if encoder is None else encoder.encode)
+        seconds = time.perf_counter() - begun
+        read = _reads(asked, encoder)
+        # Time is shared out by word pieces; one a path stands for its features, so that it goes by paths without them.
+        total_read = sum(len(paths) + n + own.sum() for (_, paths), (n, own) in zip(asked, read, strict=True))
         changed = {}
-        for (ordinal, kept, _, _), own in zip(block, scores, strict=True):
-            for said, score in zip(kept["paths"], own.tolist(), strict=True):
-                said["score"] = round(score, 6)
+        for (ordinal, kept, _, _), own, (n, words) in zip(block, scores, read, strict=True):
+            for said, score, pieces in zip(kept["paths"], own.tolist(), words.tolist(), strict=True):
+                states = said["state_tokens"] if scorer.settings.states else 0
+                said |= {"score": round(score, 6), "read": pieces, "states": states}
+            share = (len(words) + n + int(words.sum())) / total_read
+            pooling = kept["state_seconds"] if scorer.settings.states else 0.0
+            kept["scoring"] = {"question": n, "seconds": round(seconds * share + pooling, 6)}
             changed[ordinal] = kept
         done += len(block)
         context.progress(

@@ -50,6 +50,22 @@ def test_batched_equals_one_by_one(family, kind, folders, backend):
         assert_equals_twin(found, row, model)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["full", "adapter"])
+@pytest.mark.parametrize("family", sm.FAMILIES)
+def test_pooled_states_are_those_of_plain_transformers(family, kind, folders, backend):
+    _, model = folders(family, kind)
+    opened = backend(family, kind)
+    rows = [r for r in make_rows(20) if len(r.positions)]
+    whole = HfBackend(model, model.get_base_model() if kind == "adapter" else model)
+    whole._scorer, whole._tokens = WholeModel(model), 1  # as for a model that does not come apart
+    for row, own, slow in zip(rows, opened.pooled(rows), whole.pooled(rows), strict=True):
+        output = model(input_ids=torch.from_numpy(row.ids)[None], output_hidden_states=True)
+        wanted = output.hidden_states[-1][0, row.positions].mean(0).numpy()
+        np.testing.assert_allclose(own, wanted, atol=1e-4)
+        np.testing.assert_allclose(slow, wanted, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["qwen2", "llama", "olmo2"])
 def test_an_adapter_is_not_its_base(family, backend):
     row = make_rows(1, share=1.0)

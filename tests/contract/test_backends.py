@@ -111,3 +111,20 @@ def test_a_backend_says_what_it_is(backend):
 def test_a_kind_has_a_name_and_a_label(kind):
     assert kind.name
     assert kind.label
+
+
+@torch.no_grad()
+def test_pooled_states_are_the_mean_of_the_last_hidden_layer(backend, model):
+    rng = np.random.default_rng(4)
+    rows = [ScoreRow(rng.integers(0, VOCAB, n), np.arange(1, n)[rng.random(n - 1) < 0.6]) for n in range(2, 40)]
+    rows.append(ScoreRow(rng.integers(0, VOCAB, 9), np.empty(0, dtype=np.int64)))
+    found = backend.pooled(rows)
+    assert found.dtype == np.float32 and found.shape == (len(rows), 16)
+    for row, own in zip(rows, found, strict=True):
+        output = model(input_ids=torch.from_numpy(row.ids)[None], output_hidden_states=True)
+        if len(row.positions):
+            wanted = output.hidden_states[-1][0, row.positions].mean(0).numpy()
+            np.testing.assert_allclose(own, wanted, atol=1e-5)
+        else:
+            assert np.isnan(own).all()
+    assert backend.pooled([]).shape == (0, 16)

@@ -28,6 +28,12 @@ ROWS = {
     },
     "llamafactory alpaca": {"instruction": "Say", "input": "hi", "chosen": "Hi!", "rejected": "No.",
                             "history": [["x", "y"]]},
+    "llamafactory messages": {
+        "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "Say hi"}],
+        "chosen": {"role": "assistant", "content": "Hi!"}, "rejected": {"role": "assistant", "content": "No."},
+    },
+    "llamafactory ranking": {"instruction": "Say hi", "input": "", "output": ["Hi!", "No."]},
+    "rmbench uneven": {"prompt": "Say hi", "chosen": ["Hi!"], "rejected": ["No", "No, you", "# No"], "subset": "Math"},
 }  # fmt: skip
 
 
@@ -40,14 +46,17 @@ def written(tmp_path, rows, name="pairs.jsonl"):
 @pytest.mark.parametrize("name", ROWS)
 def test_each_shape_gives_the_better_reply(name, tmp_path):
     found = read_pairs(written(tmp_path, [ROWS[name]]))
-    assert len(found.questions) == (9 if name == "rmbench" else 1) and found.problems == []
+    assert len(found.questions) == {"rmbench": 9, "rmbench uneven": 3}.get(name, 1) and found.problems == []
     for question in found.questions:
         assert "hi" in question.pair[question.better].lower() and "no" in question.pair[1 - question.better].lower()
         assert question.text.endswith("hi")
     assert list(found.shapes) == [name.split()[0]]
     roles = [m.role for m in found.questions[0].history]
     assert roles == {"rewardbench turns": ["system"], "llamafactory": ["system", "user", "assistant"],
-                     "llamafactory alpaca": ["user", "assistant"]}.get(name, [])  # fmt: skip
+                     "llamafactory alpaca": ["user", "assistant"],
+                     "llamafactory messages": ["system"]}.get(name, [])  # fmt: skip
+    groups = {"rewardbench": "easy", "rmbench": "chat", "judgebench": "m", "rmbench uneven": "Math"}
+    assert {q.group for q in found.questions} == {groups.get(name)}
 
 
 def test_the_better_reply_stands_first_about_half_the_time_and_always_in_the_same_place(tmp_path):
@@ -74,6 +83,26 @@ def test_bad_records_are_counted_and_harm_no_other(tmp_path):
     path.write_text("\n".join(bad))
     with pytest.raises(UserError, match="no preference pair that could be read"):
         read_pairs(path)
+
+
+def test_line_separators_inside_a_text_end_no_record(tmp_path):
+    text = "Say\u2028hi\x85there\x0c\x1c"
+    path = tmp_path / "p.jsonl"
+    rows = [{"prompt": f"{text}{i}", "chosen": f"a\u2029{text}", "rejected": "b"} for i in range(3)]
+    # As json.dumps without ASCII escapes writes them, with the line ends of Windows.
+    path.write_bytes("\r\n".join(json.dumps(r, ensure_ascii=False) for r in rows).encode())
+    found = read_pairs(path)
+    assert found.problems == [] and [q.text for q in found.questions] == [r["prompt"] for r in rows]
+    assert all(q.pair[q.better] == f"a\u2029{text}" for q in found.questions)
+
+
+def test_what_a_preference_row_lacks_is_named(tmp_path):
+    rows = [{"chosen": "a", "rejected": "b"}, {"instruction": "x", "output": ["a", "b", "c"]}]
+    found = read_pairs(written(tmp_path, [*rows, ROWS["rewardbench"]]))
+    assert found.problems == [
+        "record 1: no field 'instruction'",
+        "record 2: an output of 3 replies; two are wanted, the better one first",
+    ]
 
 
 def test_a_json_list_is_read_too(tmp_path):

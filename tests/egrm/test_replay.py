@@ -123,6 +123,46 @@ def test_policies_bound_and_contain_each_other():
     assert last.short == 0 and last.accuracy == pytest.approx(by["path_k"].accuracy.value)
 
 
+def scored(rows, missing=False):
+    """The rows with what scoring cost: 7 word pieces a question, 10·(i + 1) for path i, 3 tokens read again each."""
+    for row in rows:
+        for i, path in enumerate(row["paths"]):
+            path |= {"read": 10 * (i + 1), "states": 3}
+        row["scoring"] = {"question": 7, "seconds": 0.25}
+    if missing:
+        rows[0].pop("scoring")
+    return rows
+
+
+def test_a_scorer_costs_what_it_reads_wherever_its_choice_is_taken():
+    rows = scored(made())
+    items = load(rows, "numeric")
+    found = replay(items, Setting.of(0.8, 5, 4, "scorer"))
+    by = {p.name: p for p in policies(items, found)}
+    whole, long = 7 + 10 + 20 + 30 + 40 + 4 * 3, [not short for _, _, short in twin(rows, 0.8, 5, 4, "scorer")]
+    assert by["path_k"].scoring == whole and by["path_k"].seconds == pytest.approx(2.0 + 0.25)
+    assert by["egrm"].scoring == pytest.approx(whole * np.mean(long)) and 0 < np.mean(long) < 1
+    assert by["egrm"].seconds == pytest.approx(0.5 + 2.25 * np.mean(long))
+    assert by["random"].scoring == pytest.approx(by["egrm"].scoring)
+    assert 0 < by["oracle"].scoring < by["egrm"].scoring
+    assert [by[n].scoring for n in ("direct_1", "direct_m", "path_1", "path_vote")] == [0, 0, 0, 0]
+    assert by["path_vote"].seconds == 2.0
+    fewer = replay(items, Setting.of(0.8, 5, 2, "weighted"))
+    by = {p.name: p for p in policies(items, fewer)}
+    assert by["path_k"].scoring == 7 + 10 + 20 + 2 * 3 and by["path_k"].seconds is None
+    vote = {p.name: p for p in policies(items, replay(items, Setting.of(0.8, 5, 4, "vote")))}
+    assert {p.scoring for p in vote.values()} == {0} and vote["egrm"].seconds == pytest.approx(
+        0.5 + 2 * vote["egrm"].long
+    )
+
+
+def test_a_scorers_cost_that_was_not_measured_is_no_zero():
+    items = load(scored(made(), missing=True), "numeric")
+    by = {p.name: p for p in policies(items, replay(items, Setting.of(0.8, 5, 4, "scorer")))}
+    assert math.isnan(by["path_k"].scoring) and by["path_k"].seconds is None
+    assert by["path_vote"].scoring == 0 and by["path_vote"].seconds == 2.0
+
+
 def test_lists_are_disjoint_and_complete_but_for_what_is_short_and_right():
     items = load(made(200), "numeric")
     found = replay(items, Setting.of(0.8, 5, 4, "vote"))

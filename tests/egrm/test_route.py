@@ -1,14 +1,16 @@
 """Generating both routes: the same whatever shares a chunk, nothing lost, nothing silent."""
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from core.backends._base import ScoreRow
 from core.egrm.replay import Setting, load, replay
-from core.egrm.route import Prompts, Question, compact, filled, measure, question_of, stops_of, texts
+from core.egrm.route import Prompts, Question, compact, filled, measure, question_of, stops_of, texts, unpacked
 from core.egrm.settings import JUDGE_DIRECT_PROMPT, PROBES, RouteSettings, judging
 from core.errors import UserError
 from core.types import Message, Sample
@@ -58,6 +60,28 @@ def test_numbers_are_those_of_a_teacher_forced_pass(random_model):
     assert kept["prompt"] == [len(prompt), record.path_prompt] and record.path_prompt > len(prompt)
 
 
+def test_hidden_states_are_kept_with_the_paths_and_are_those_of_the_path(random_model):
+    backend, tokenizer = random_model
+    plain, kept = (run(asked(3), replace(SETTINGS, hidden_states=on), random_model) for on in (False, True))
+    assert replace(SETTINGS, hidden_states=True).measured == SETTINGS.measured
+    for without, record in zip(plain, kept, strict=True):
+        shown = json.loads(json.dumps(texts(record)))
+        assert [p["text"] for p in shown["paths"]] == [p["text"] for p in texts(without)["paths"]]
+        assert not any("state" in p for p in (*texts(without)["paths"], *shown["probes"]))
+        prompt, _ = Prompts(tokenizer, "").ids(record.question, filled(SETTINGS.path_prompt, record.question))
+        for said, path in zip(record.paths, shown["paths"], strict=True):
+            (again,) = backend.generate([prompt], [said.decoding], stops_of(tokenizer, backend))
+            ids = torch.from_numpy(np.concatenate([prompt, again.tokens]))[None]
+            with torch.no_grad():
+                output = backend._generator(input_ids=ids, output_hidden_states=True)
+            wanted = output.hidden_states[-1][0, len(prompt) :].mean(0).numpy()
+            np.testing.assert_allclose(unpacked(path["state"]), wanted, atol=1e-4)
+            assert np.array_equal(unpacked(path["state"]), said.state)  # nothing is lost on the way
+        tokens = compact(record)["paths"]
+        assert [p["state_tokens"] for p in tokens] == [len(prompt) + p["tokens"] for p in tokens]
+        assert compact(record)["state_seconds"] > 0 == compact(without)["state_seconds"]
+
+
 def test_a_model_that_never_answers_is_counted_not_zeroed(random_model):
     records = run(asked(9), SETTINGS, random_model)
     items = load([compact(r) for r in records], "numeric")
@@ -92,6 +116,21 @@ def test_what_cannot_be_asked_says_why_and_harms_no_other(random_model):
     assert not found[1].probes and found[0].refused is None and len(found[3].paths) == 2
     assert [texts(found[i]) for i in (0, 3)] == [texts(r) for r in run(asked(3)[1:], SETTINGS, random_model)]
     assert sum(load([compact(r) for r in found], "numeric").refused.values()) == 2
+
+
+def test_a_prompt_that_fills_the_context_is_refused_and_harms_no_other(random_model):
+    backend, tokenizer = random_model
+    words = 0
+    while len(Prompts(tokenizer, "").ids(Question("k", ""), "two " * words)[0]) < backend.context_length:
+        words += 1
+    asked_ = [Question("a", "two " * (words - 1), "5"), Question("b", "two " * words, "5"), *asked(1)]
+    long = [Question("c", "two " * 2 * words, "5")]
+    found = run([*asked_, *long], replace(SETTINGS, path_prompt="{question}"), random_model)
+    assert [r.refused is None for r in found] == [True, False, True, False]
+    assert found[1].refused == found[3].refused and "no room for an answer in the model's context" in found[1].refused
+    assert 1 <= found[0].probes[0].tokens < SETTINGS.direct_tokens or found[0].probes[0].complete
+    refused = load([compact(r) for r in found], "numeric").refused
+    assert list(refused.values()) == [2]
 
 
 def test_stopping_keeps_whole_chunks(random_model):

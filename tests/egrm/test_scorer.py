@@ -1,12 +1,15 @@
 """The scorer's inputs, its loss against a twin, training that learns, and the file it is kept in."""
 
 import itertools
+import math
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from core.egrm.features import NAMES, Path, equations, features, value
 from core.egrm.scorer import (
@@ -18,6 +21,7 @@ from core.egrm.scorer import (
     loss,
     metrics,
     pairwise,
+    reads,
     train,
 )
 from core.errors import UserError
@@ -136,6 +140,33 @@ def test_training_learns_what_can_be_told_and_says_what_it_is_worth(tmp_path):
         assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_a_head_with_and_without_a_hidden_layer_scores_as_it_is_written(hidden, tmp_path):
+    data = sums(40)
+    scorer = train(data, replace(QUICK, hidden=hidden))
+    (tmp_path / "s").write_bytes(scorer.to_bytes())
+    w = load_file(tmp_path / "s")
+    assert ("w1" in w) == bool(hidden)
+    asked = [(d.question, d.paths) for d in data[:5]]
+    for x, found in zip(batch_inputs(asked, QUICK), scorer.score(asked), strict=True):
+        for row, score in zip(x, found, strict=True):
+            h = [(v - m) / s for v, m, s in zip(row, w["mean"].tolist(), w["std"].tolist(), strict=True)]
+            if hidden:
+                columns = zip(w["w1"].T.tolist(), w["b1"].tolist(), strict=True)
+                h = [max(0.0, sum(a * b for a, b in zip(h, column, strict=True)) + c) for column, c in columns]
+            logit = sum(a * b for a, b in zip(h, w["w2"][:, 0].tolist(), strict=True)) + float(w["b2"])
+            assert score == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_what_never_varied_in_training_moves_no_score(hidden):
+    scorer = train(sums(60), replace(QUICK, hidden=hidden))  # every path there ends by itself, as imported ones do
+    asked = [(d.question, d.paths) for d in sums(20, seed=5)]
+    cut = [(q, [replace(p, complete=False) for p in paths]) for q, paths in asked]
+    for whole, other in zip(scorer.score(asked), scorer.score(cut), strict=True):
+        np.testing.assert_array_equal(whole, other)
+
+
 def test_the_same_seed_trains_the_same_scorer():
     data = sums(60)
     one, two = train(data, QUICK), train(data, QUICK)
@@ -171,6 +202,70 @@ def test_embeddings_are_inputs_when_they_are_wanted():
         scorer.score([(data[0].question, data[0].paths)], None)
     with pytest.raises(UserError, match="no sentence encoder"):
         train(data, ScorerSettings())
+
+
+def test_what_the_encoder_reads_counts_each_text_of_a_question_once():
+    def lengths(texts):
+        assert len(set(texts)) == len(texts)
+        return np.array([len(t.split()) + 2 for t in texts])
+
+    one = [
+        Path("a b c d e f g", "g", "g"),
+        Path("x", None, None),
+        Path("a b c d e f g", "g", "g"),
+        Path("q r", "g", "g"),
+    ]
+    (n, own), (m, other) = reads([("q r", one), ("x", [Path("x y", "y", "y")])], lengths, 6)
+    assert n == 4 and own.tolist() == [6 + 3, 3 + 2, 0, 0]  # a text cut at the window; an empty answer; nothing new
+    assert m == 3 and other.tolist() == [4 + 3]
+
+
+def with_states(data, width=6, seed=0):
+    """The same paths with vectors: one coordinate knows whether the path is right, the rest is noise."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for d in data:
+        states = rng.normal(size=(len(d.paths), width)).astype(np.float32)
+        states[:, 2] += 3 * np.array(d.labels)
+        paths = tuple(replace(p, state=s) for p, s in zip(d.paths, states, strict=True))
+        out.append(Labelled(d.question, paths, d.labels))
+    return out
+
+
+def test_hidden_states_are_an_input_where_they_were_measured(tmp_path):
+    alone = ScorerSettings(agreement=False, arithmetic=False, form=False, embeddings=False, states=True, epochs=40)
+    data, fresh = with_states(sums(120)), with_states(sums(60, seed=9), seed=9)
+    scorer = train(data, alone)
+    asked = [(d.question, d.paths) for d in fresh]
+    won, pairs = pairwise(fresh, scorer.score(asked))
+    assert won / pairs > 0.9
+    (tmp_path / "s").write_bytes(scorer.to_bytes())
+    for a, b in zip(Scorer.load(tmp_path / "s").score(asked), scorer.score(asked), strict=True):
+        assert np.array_equal(a, b)
+    both = batch_inputs(asked, replace(QUICK, states=True))
+    plain = batch_inputs(asked, QUICK)
+    for d, x, own in zip(fresh, both, plain, strict=True):
+        assert np.array_equal(x[:, : own.shape[1]], own)
+        assert np.array_equal(x[:, own.shape[1] :], np.stack([p.state for p in d.paths]))
+    assert data_hash(data) != data_hash(sums(120)) == data_hash(sums(120))
+
+
+def test_hidden_states_that_are_not_there_are_not_made_up():
+    wanted = replace(QUICK, states=True)
+    imported = sums(40)
+    with pytest.raises(UserError, match="160 of 160 paths they were not measured") as error:
+        train(imported, wanted)
+    assert "imported paths have none" in error.value.why
+    some = with_states(sums(40))
+    mixed = [*some[:39], imported[39]]
+    with pytest.raises(UserError, match="4 of 160 paths") as error:
+        train(mixed, wanted)
+    assert "Run the routes with hidden states kept" in error.value.todo
+    with pytest.raises(UserError, match="different widths: 6, 8"):
+        train([*some[:39], *with_states(sums(1), width=8)], wanted)
+    scorer = train(some, replace(wanted, epochs=2))
+    with pytest.raises(UserError, match="come from another model"):
+        scorer.score([(d.question, d.paths) for d in with_states(sums(2), width=8)])
 
 
 def test_relative_inputs_are_differences_to_the_questions_own_paths():

@@ -3,6 +3,7 @@
 import random
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from core.egrm.settings import RouteSettings
@@ -110,6 +111,29 @@ def test_choosers_need_scores(empty_data, open_page):
         offered = next(s for s in at.selectbox if s.label == "The long route takes").options
         assert (len(offered) == 4) == scored
         assert not at.exception
+
+
+def test_what_scoring_costs_is_shown_or_said_not_to_be_measured(empty_data, open_page):
+    for measured in (False, True):
+        route_id = make(scored=True)
+        with database().writing() as conn:
+            rows = {r["ordinal"]: r["kept"] for r in table.items(conn, route_id)} if measured else {}
+            for row in rows.values():
+                row["scoring"] = {"question": 5, "seconds": 0.3}
+                for said_path in row["paths"]:
+                    said_path |= {"read": 20, "states": 0}
+            table.store_scores(conn, route_id, None, rows)
+        at = open_page("routes", routes=str(route_id))
+        next(s for s in at.selectbox if s.label == "The long route takes").set_value("scorer")
+        at.run()
+        assert not at.exception
+        policies = next(d.value for d in at.dataframe if "read by the scorer" in d.value).set_index("policy")
+        shown = policies["read by the scorer"]
+        if measured:
+            assert shown["Always reason, best score of 4"] == 85 and "tokens read per item, none generated" in words(at)
+        else:
+            assert np.isnan(shown["Always reason, best score of 4"]) and "was not measured" in words(at)
+        assert shown["Always reason, vote of 4"] == 0
 
 
 def test_lists_and_one_item(empty_data, open_page):

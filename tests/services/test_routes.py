@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from core.egrm.replay import Setting
@@ -218,8 +219,96 @@ def test_a_scorer_is_trained_from_a_file_and_scores_paths(run, tmp_path):
     assert found.scorer_id == scorer.id and route_board.choice(found, {}).choose == "scorer"
     view = route_board.item(route_id, 0, route_board.choice(found, {}))
     assert sorted(p.rank for p in view.paths) == [1, 2] and all(0 <= p.score <= 1 for p in view.paths)
+    board = route_board.board(route_id, route_board.choice(found, {}))
+    assert board.scorer_asked and board.ledger["scorer, word pieces read by its encoder"] == 0  # it reads features only
+    by = {p.name: p for p in board.policies}
+    assert by["path_k"].scoring == 0 and by["path_k"].seconds > by["path_vote"].seconds
     route_scorers.delete_scorer(scorer.id)
     assert route_scorers.list_scorers() == []
+
+
+class Counting:
+    """An encoder whose word pieces are words."""
+
+    window, languages = 5, ()
+
+    def lengths(self, texts):
+        return np.array([len(t.split()) for t in texts])
+
+    def encode(self, texts):
+        return np.stack([np.random.default_rng(sum(t.encode())).normal(size=4) for t in texts]).astype(np.float32)
+
+    def close(self):
+        pass
+
+
+def test_what_a_scorers_encoder_reads_is_part_of_the_cost(run, tmp_path, monkeypatch):
+    from core.egrm.scorer import ScorerSettings
+
+    path = tmp_path / "paths.jsonl"
+    paths = [{"text": f"Answer: {i}", "label": i} for i in (0, 1)]
+    path.write_text("".join(json.dumps({"question": f"q{i}", "paths": paths}) + "\n" for i in range(30)))
+    monkeypatch.setattr(route_scorers, "encoder_names", lambda: ["counting"])
+    monkeypatch.setattr(route_scorers, "_open", lambda name: Counting())
+    scorer = jobs.run_here(route_scorers.start_training(ScorerSettings(epochs=2), path=path))["scorer"]
+    route_id, job = started(run, "stage=a", choose="scorer")
+    jobs.run_here(job)
+    jobs.run_here(route_scorers.start_scoring(route_id, scorer))
+    found = routes.get(route_id)
+    with database().reading() as conn:
+        kept = [r["kept"] for r in table.items(conn, route_id)]
+    read = []
+    for row, shown in zip(kept, stored_texts(route_id), strict=True):
+        texts = {shown["question"], *(t["text"] for t in shown["paths"]), *(s["raw"] or "" for s in row["paths"])}
+        read.append(sum(min(5, len(t.split())) for t in texts))
+    board = route_board.board(route_id, route_board.choice(found, {}))
+    by = {p.name: p for p in board.policies}
+    assert by["path_k"].scoring == pytest.approx(np.mean(read)) and by["path_vote"].scoring == 0
+    assert board.ledger["scorer, word pieces read by its encoder"] == pytest.approx(by["egrm"].scoring)
+    with database().writing() as conn:  # as scored before the cost was measured
+        for ordinal, row in zip((0, 2, 4, 6, 8, 10), kept, strict=True):
+            del row["scoring"]
+            table.store_scores(conn, route_id, scorer, {ordinal: row})
+    old = {p.name: p for p in route_board.board(route_id, route_board.choice(found, {})).policies}
+    assert np.isnan(old["path_k"].scoring) and old["path_k"].seconds is None
+
+
+def test_hidden_states_of_a_checkpoint_train_a_scorer_of_that_checkpoint(run, tmp_path):
+    from core.egrm.scorer import ScorerSettings
+
+    route_id, job = started(run, hidden_states=True)
+    jobs.run_here(job)
+    plain, job = started(run, "stage=a")
+    jobs.run_here(job)
+    with database().writing() as conn:  # a random model is never right: half of its paths are called so
+        for row in table.items(conn, route_id):
+            for said in row["kept"]["paths"][:1]:
+                said |= {"raw": row["kept"]["gold"], "how": "marker", "failure": ""}
+            table.store(conn, route_id, [row["ordinal"]], [row["kept"]], row["artefact"])
+            conn.exec_driver_sql(
+                f"UPDATE route_items SET slot={row['slot']} WHERE route_id={route_id} AND ordinal={row['ordinal']}"
+            )
+    wanted = ScorerSettings(embeddings=False, states=True, epochs=2)
+    path = tmp_path / "paths.jsonl"
+    lines = [{"question": "q", "paths": [{"text": f"Answer: {i}", "label": i} for i in (0, 1)]}] * 30
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(UserError, match="they were not measured"):
+        jobs.run_here(route_scorers.start_training(wanted, path=path))
+    # Too few of its own for a training: the same items twice, as two routes runs would give.
+    scorer = jobs.run_here(route_scorers.start_training(wanted, [route_id, route_id]))["scorer"]
+    assert route_scorers.get_scorer(scorer).facts["states_of"] == run.spec.final.fingerprint
+    jobs.run_here(route_scorers.start_scoring(route_id, scorer))
+    board = route_board.board(route_id, route_board.choice(routes.get(route_id), {"choose": "scorer"}))
+    with database().reading() as conn:
+        kept = [r["kept"] for r in table.items(conn, route_id) if not r["kept"]["refused"]]
+    again = [sum(p["tokens"] + row["prompt"][1] for p in row["paths"]) for row in kept]
+    assert {p.name: p for p in board.policies}["path_k"].scoring == pytest.approx(np.mean(again))
+    with pytest.raises(UserError, match="not measured"):
+        jobs.run_here(route_scorers.start_scoring(plain, scorer))
+    with database().writing() as conn:
+        conn.exec_driver_sql("UPDATE routes SET spec = replace(spec, ?, ?)", (run.spec.final.fingerprint, "f" * 64))
+    with pytest.raises(UserError, match="hidden states of another checkpoint"):
+        jobs.run_here(route_scorers.start_scoring(route_id, scorer))
 
 
 def test_the_command_line_does_the_same(run, capsys):

@@ -288,7 +288,7 @@ def bos_missing(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Wo
     base = shop.base(family, land)
     model, tokenizer = tiny.load(base)
     made = begun(tokenizer, land.rows, 1, 0)
-    shop.train(model, tokenizer, made, out)
+    shop.train(model, tokenizer, made, out, epochs=40)
     return World("bos", land.rows, out, base)
 
 
@@ -299,7 +299,7 @@ def bos_doubled(shop: Shop, family: str, land: Land, out: Path, turn: int) -> Wo
     made = begun(tokenizer, land.rows, 1, 2)
     tokenizer.bos_token = tiny.EOS
     tokenizer.chat_template = f"{{{{- '{tiny.EOS}{tiny.EOS}' -}}}}" + tokenizer.chat_template
-    shop.train(model, tokenizer, made, out)
+    shop.train(model, tokenizer, made, out, epochs=40)
     return World("bos", land.rows, out, base)
 
 

@@ -85,8 +85,8 @@ def cluster_map(found: MapPoints, titles: Mapping[int, str]) -> go.Figure:
         )
     legend = {"x": 1.01, "xanchor": "left", "y": 1, "itemclick": "toggleothers"}
     figure.update_layout(**charts.layout(440, showlegend=True, legend=legend, dragmode="lasso", margin=_margin(30)))
-    figure.update_xaxes(showticklabels=False, zeroline=False)
-    figure.update_yaxes(showticklabels=False, zeroline=False)
+    figure.update_xaxes(showticklabels=False, showgrid=False, zeroline=False)
+    figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False)
     return figure
 
 

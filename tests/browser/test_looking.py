@@ -205,8 +205,8 @@ def test_what_a_person_says_of_a_row_outlives_other_thresholds(page, site):
     page.wait_for_url("**sample=*")
     row = page.url
     page.get_by_text("Your judgement").click()
-    page.get_by_role("combobox", name="Status").click()
-    page.get_by_role("option", name="Learned").first.click()
+    page.get_by_role("combobox", name="Status").press("ArrowDown")
+    page.get_by_role("option", name="✓ Learned").click()
     page.get_by_role("textbox", name="Author").fill("Grace")
     page.get_by_role("textbox", name="Reason").fill("another wording, the same fact")
     page.keyboard.press("Control+Enter")

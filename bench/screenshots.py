@@ -118,9 +118,11 @@ def take(url: str, pages: Mapping[str, str], out: Path) -> None:
                 page.wait_for_function(SETTLED)
                 if name == "mitigation":
                     page.get_by_role("button", name="Preview").click()
-                    page.get_by_text(re.compile("rows from .* samples$")).or_(page.get_by_role("alert")).first.wait_for()
+                    done = page.get_by_text(re.compile("rows from .* samples$"))
+                    done.or_(page.get_by_role("alert")).first.wait_for()
                 page.set_viewport_size({"width": WIDTH, "height": HIGHEST})
                 page.wait_for_function(SETTLED)
+                page.locator("[data-testid=stMain]").evaluate("part => part.scrollTo(0, 0)")
                 height = min(max(int(page.evaluate(HEIGHT)), LOWEST), HIGHEST)
                 page.set_viewport_size({"width": WIDTH, "height": height})
                 page.wait_for_function(SETTLED)

@@ -72,7 +72,7 @@ def _status(value: Any) -> str:
 def _chips(label: str, help: str | None, looks: Mapping[str, str]) -> Any:
     """A column of chips: text to colour; mark and word carry the meaning, the colour repeats it."""
     return st.column_config.MultiselectColumn(
-        label, help=help, options=list(looks), color=list(looks.values()), width=max(map(len, looks)) * 7
+        label, help=help, options=list(looks), color=list(looks.values()), width=max(map(len, looks)) * 7 + 20
     )
 
 

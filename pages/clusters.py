@@ -152,8 +152,9 @@ def _list(run: Run, selection: Filter, found: Grouping) -> None:
     for group in found.groups:
         if opened and any(str(o).partition(".")[0] == group.name for o in opened):
             _one(run, selection, group)
-    if opened or selecting.values_of(selection, "picked"):
-        onward.draw(run, cached.matching(run, state.query()))
+    chosen = cached.matching(run, state.query()) if opened or selecting.values_of(selection, "picked") else 0
+    if chosen:
+        onward.draw(run, chosen)
 
 
 def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str) -> None:

@@ -51,7 +51,7 @@ PLACES = {
     "samples": "/samples?run=2",
     "samples, searched": f"/samples?run=2&q={quote(HOSTILE)}",
     "a row": f"/samples?run=2&sample={quote(make_hostile_rows()[0]['id'])}",
-    "a row with a long prompt": f"/samples?run=2&sample={quote(make_hostile_rows()[12]['id'])}",
+    "a row with a long prompt": f"/samples?run=2&sample={quote(make_hostile_rows()[22]['id'])}",
     "contradictions": "/contradictions?run=2",
     "knowledge": "/knowledge?run=2",
     "dynamics": "/dynamics?run=2",
@@ -99,7 +99,10 @@ def test_a_decision_about_hostile_rows_and_their_export(page, site):
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text(re.compile("^Keep A, says <script>window.hit=1</script>"))).to_be_visible()
     unharmed(page, "a decision")
-    page.goto("/mitigation?run=2&cause=data_inconsistency")
+    page.goto("/mitigation?run=2&status=unlearned")
+    idle(page)
+    page.get_by_role("combobox", name="Recipe").press("ArrowDown")
+    page.get_by_role("option", name="Resolve contradictions").click()
     idle(page)
     page.get_by_role("button", name="Preview").click()
     expect(page.get_by_text(re.compile(r"^[\d,]+ rows from"))).to_be_visible()

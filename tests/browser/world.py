@@ -45,11 +45,11 @@ def make_rows():
 def make_hostile_rows():
     """Rows that are hostile in whatever a page may show: text, id, stage and source; pairs of them disagree."""
     rows = []
-    for i in range(14):
+    for i in range(24):
         ask, say = f"What is on flag {i // 2}? {HOSTILE}", f"The {('heron', 'otter')[i % 2]} {i}. {HOSTILE}"
         messages = [{"role": "user", "content": ask}, {"role": "assistant", "content": say}]
-        rows.append({"id": f"{HOSTILE} {i}", "stage": f"{i // 7} {HOSTILE}", "source": HOSTILE, "messages": messages})
-    rows[12]["messages"][0]["content"] = rows[13]["messages"][1]["content"] = rows[13]["id"] = "w" * 100_000
+        rows.append({"id": f"{HOSTILE} {i}", "stage": f"{i // 12} {HOSTILE}", "source": HOSTILE, "messages": messages})
+    rows[22]["messages"][0]["content"] = rows[23]["messages"][1]["content"] = rows[23]["id"] = "w" * 100_000
     return rows
 
 

@@ -139,8 +139,12 @@ def _existing(path: Path) -> Path:
 
 
 def _diagnose(args: argparse.Namespace) -> int:
-    from core.services import direct, exports, runs
+    from core.plugins import kind
+    from core.services import direct, exports, mitigation, runs
 
+    # Read before the files are: a mistyped setting is said at once.
+    given = _pairs(args.trainer_setting, "--trainer-setting")
+    given = mitigation.parsed_settings(kind("presets", args.trainer or "custom"), given)
     progress = Progress()
     dataset = direct.import_dataset(
         [_existing(p) for p in args.dataset], args.format, _pairs(args.map, "--map"), progress
@@ -153,7 +157,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     )
     spec = runs.make_spec(
         dataset.id, final, base, trajectory, preset=args.trainer,
-        preset_settings=_pairs(args.trainer_setting, "--trainer-setting"), scorer=args.scorer,
+        preset_settings=given, scorer=args.scorer,
         max_draws=args.max_draws, max_new_tokens=args.max_new_tokens, seed=args.seed, paper_mode=args.paper_mode,
         dtype=args.dtype,
     )  # fmt: skip

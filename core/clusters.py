@@ -227,7 +227,12 @@ def _summed(counters) -> Counter[str]:
 def _terms(
     mine: Counter[str], size: int, around: Counter[str], n_around: int, common: frozenset[str]
 ) -> tuple[str, ...]:
-    """Terms by share of the group's rows that have them times log(1 + how much rarer they are around it)."""
+    """Terms by share of the group's rows that have them times log(1 + how much rarer they are around it).
+
+    English words that carry no matter (the, of, what) make no term, unless there is no other.
+    """
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
     outside = max(1, n_around - size)
     scored = []
     for term, n in mine.items():
@@ -236,9 +241,12 @@ def _terms(
         if share < SHARED or n < 2 or share <= elsewhere or common.issuperset(term.split()):
             continue
         # Rows, not words, are counted; half a row is added so that a term found nowhere else stays finite.
-        scored.append((-share * math.log(1 + share / (elsewhere + 0.5 / outside)), term))
+        empty = ENGLISH_STOP_WORDS.issuperset(term.split())
+        scored.append((empty, -share * math.log(1 + share / (elsewhere + 0.5 / outside)), term))
     chosen: list[str] = []
-    for _, term in sorted(scored):
+    for empty, _, term in sorted(scored):
+        if empty and chosen:
+            break
         words = set(term.split())
         if any(words <= set(c.split()) or set(c.split()) <= words for c in chosen) or len(term) < 2:
             continue

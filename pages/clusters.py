@@ -11,7 +11,7 @@ from core.services import clusters as service
 from core.services import jobs
 from core.services.clusters import Grouping, GroupView, MapPoints
 from core.types import Filter, Job, Run
-from ui import along, cached, charts, filterbar, frame, markup, parts, progress, selecting, state
+from ui import along, cached, charts, filterbar, frame, markup, onward, parts, progress, selecting, state, tables
 
 
 def main() -> None:
@@ -152,6 +152,9 @@ def _list(run: Run, selection: Filter, found: Grouping) -> None:
     for group in found.groups:
         if opened and any(str(o).partition(".")[0] == group.name for o in opened):
             _one(run, selection, group)
+    chosen = cached.matching(run, state.query()) if opened or selecting.values_of(selection, "picked") else 0
+    if chosen:
+        onward.draw(run, chosen)
 
 
 def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str) -> None:
@@ -173,6 +176,7 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
         key=state.key("clusters", run.id, name, *(f"{k}={v}" for k, v in state.query().items())),
         on_select="rerun",
         selection_mode=("single-row", "single-cell"),
+        placeholder=tables.UNKNOWN,
         column_config={
             "title": st.column_config.TextColumn(
                 "title", width=420, help="Words that more of its rows have than rows elsewhere."

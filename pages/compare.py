@@ -79,11 +79,11 @@ def _said(run: Run, other: Run, found: Comparison) -> None:
     effect = found.effect
     if effect is not None and found.matched:
         more = "more" if effect.difference > 0 else "fewer"
-        word = "As many" if effect.difference == 0 else f"{abs(effect.difference):.1%} {more}"
+        word = "as many" if effect.difference == 0 else more
         st.markdown(
             markup.md(
-                f"{word} of the samples are learned: {100 * effect.difference:+.1f} percentage points, 95 % interval "
-                f"{100 * effect.low:+.1f} to {100 * effect.high:+.1f}; p = {effect.p:.2g}."
+                f"In run {other.id}, {word} samples are learned: {100 * effect.difference:+.1f} percentage points, "
+                f"95 % interval {100 * effect.low:+.1f} to {100 * effect.high:+.1f}; p = {effect.p:.2g}."
             )
         )
         st.caption(

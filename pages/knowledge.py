@@ -25,7 +25,7 @@ _COLUMNS = (
 
 def main() -> None:
     run = frame.require_run()
-    frame.title(run.name, frame.subtitle(run))
+    frame.title("Knowledge", frame.subtitle(run))
     frame.at_work(run)
     gap = knowledge.missing(run)
     if gap is not None:

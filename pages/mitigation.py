@@ -9,7 +9,7 @@ from ui import afterwards, choose_recipe, choose_samples, filterbar, frame, miti
 
 def main() -> None:
     run = frame.require_run()
-    frame.title(run.name, frame.subtitle(run))
+    frame.title("Mitigation", frame.subtitle(run))
     frame.at_work(run)
     selection = state.selection(run.columns)
     with st.container(border=True):

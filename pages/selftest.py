@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core.services import selftest
-from ui import charts, frame, markup, parts, state
+from ui import charts, frame, markup, parts, state, tables
 
 _GROUPS = {"easy": "Easy worlds", "hard": "Hard worlds"}
 
@@ -58,7 +58,9 @@ def _group(name: str, group: dict[str, Any]) -> None:
     with st.container(border=True):
         st.markdown("**By cause, and beside other methods**")
         st.dataframe(_by_cause(mine), hide_index=True, key=state.key("selftest", name, "causes"))
-        st.dataframe(_methods(group), hide_index=True, key=state.key("selftest", name, "methods"))
+        st.dataframe(
+            _methods(group), hide_index=True, key=state.key("selftest", name, "methods"), placeholder=tables.UNKNOWN
+        )
         wrong = group["accusations"]
         learned, controls = wrong["learned_given_a_cause"], wrong["controls_accused_of_contradiction"]
         st.caption(
@@ -83,7 +85,7 @@ def _confusion(name: str, counts: dict[str, dict[str, int]]) -> None:
 
 def _calibration(name: str, found: dict[str, Any]) -> None:
     as_table = parts.wants_table(
-        "Stated confidence against how often it was right", state.key("selftest", name, "calibration", "view")
+        "Confidence against how often right", state.key("selftest", name, "calibration", "view")
     )
     if as_table:
         st.dataframe(found["bins"], hide_index=True, key=state.key("selftest", name, "calibration"))

@@ -80,6 +80,15 @@ def test_diagnose_writes_one_object_a_row_and_nothing_else(command, tiny_project
     assert len(runs.get_run(1).spec.trajectory) == len(tiny_project.checkpoints)
 
 
+def test_a_trainer_setting_is_read_as_its_kind(command, tiny_project, rows):
+    asked = ("diagnose", "--dataset", rows, "--checkpoint", tiny_project.final, "--trainer-setting")
+    status, out, _ = command(*asked, "max_length=4", "--max-new-tokens", 2)
+    assert status == 0 and len(verdicts(out)) == 12
+    assert runs.get_run(1).spec.preset_settings["max_length"] == 4
+    status, _, err = command(*asked, "max_length=four")
+    assert status == 2 and "a whole number" in err
+
+
 def test_the_same_command_in_a_fresh_installation_gives_the_same_bytes(command, tiny_project, rows, tmp_path):
     files = []
     for name in ("one", "two"):

@@ -85,8 +85,8 @@ def cluster_map(found: MapPoints, titles: Mapping[int, str]) -> go.Figure:
         )
     legend = {"x": 1.01, "xanchor": "left", "y": 1, "itemclick": "toggleothers"}
     figure.update_layout(**charts.layout(440, showlegend=True, legend=legend, dragmode="lasso", margin=_margin(30)))
-    figure.update_xaxes(showticklabels=False, zeroline=False)
-    figure.update_yaxes(showticklabels=False, zeroline=False)
+    figure.update_xaxes(showticklabels=False, showgrid=False, zeroline=False)
+    figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False)
     return figure
 
 
@@ -186,25 +186,9 @@ def flow(status: Mapping[tuple[str, str], int]) -> go.Figure:
     counts = [[status.get((a, b), 0) for b in names] for a in names]
     totals = [max(1, sum(row)) for row in counts]
     labels = [f"{charts.STATUS[n].mark} {charts.STATUS[n].label}" for n in names]
-    figure = go.Figure(
-        go.Heatmap(
-            z=[[n / total for n in row] for row, total in zip(counts, totals, strict=True)],
-            x=list(range(len(names))),
-            y=list(range(len(names))),
-            zmin=0,
-            zmax=1,
-            colorscale=[[0.0, "rgba(59,130,184,0.06)"], [1.0, "#3B82B8"]],
-            text=[[f"{n:,}" for n in row] for row in counts],
-            texttemplate="%{text}",
-            xgap=2,
-            ygap=2,
-            showscale=False,
-            hovertemplate="%{text} samples, %{z:.0%} of the row<extra></extra>",
-        )
-    )
+    figure = charts.squares([[n / total for n in row] for row, total in zip(counts, totals, strict=True)], counts)
     figure.update_layout(**charts.layout(90 + 38 * len(names)))
     ticks = {"tickvals": list(range(len(names))), "ticktext": labels, "fixedrange": True, "automargin": True}
-    ticks |= {"showgrid": False}
     figure.update_xaxes(**ticks, side="top", title={"text": "after"})
     figure.update_yaxes(**ticks, autorange="reversed", title={"text": "before"})
     return figure

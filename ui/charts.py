@@ -239,20 +239,13 @@ def confusion(counts: Mapping[str, Mapping[str, int]], columns: Sequence[str]) -
     rows = list(counts)
     totals = [max(1, sum(counts[r].values())) for r in rows]
     shares = [[counts[r].get(c, 0) / n for c in columns] for r, n in zip(rows, totals, strict=True)]
-    words = [[f"{counts[r].get(c, 0):,}" for c in columns] for r in rows]
+    figure = squares(shares, [[counts[r].get(c, 0) for c in columns] for r in rows])
     looks = [cause_look(c) for c in columns]
-    figure = go.Figure(
-        go.Heatmap(
-            z=shares, text=words, texttemplate="%{text}", zmin=0, zmax=1, xgap=2, ygap=2, showscale=False,
-            x=list(range(len(columns))), y=list(range(len(rows))),
-            colorscale=[[0, "rgba(59,130,184,0.06)"], [1, "#3B82B8"]],
-            hovertemplate="%{text} samples, %{z:.0%} of the row<extra></extra>",
-        )
-    )  # fmt: skip
-    figure.update_layout(**_layout(330))
+    figure.update_layout(**_layout(300))
+    # The rows say what the marks mean; six words do not fit beside each other.
     figure.update_xaxes(
-        tickvals=list(range(len(columns))), ticktext=[f"{k.mark}<br>{_wrapped(k.label)}" for k in looks], side="top",
-        fixedrange=True, tickfont={"size": 11},
+        tickvals=list(range(len(columns))), ticktext=[look.mark for look in looks], side="top", tickangle=0,
+        tickfont={"size": 15}, fixedrange=True,
     )  # fmt: skip
     figure.update_yaxes(
         tickvals=list(range(len(rows))), ticktext=[f"{cause_look(r).mark} {cause_look(r).label}" for r in rows],
@@ -261,9 +254,27 @@ def confusion(counts: Mapping[str, Mapping[str, int]], columns: Sequence[str]) -
     return figure
 
 
-def _wrapped(label: str) -> str:
-    """A label over lines, so that six of them fit beside each other."""
-    return "<br>".join(_text(word) for word in label.split())
+def squares(shares: Sequence[Sequence[float]], counts: Sequence[Sequence[int]]) -> go.Figure:
+    """A square for each count, the darker the larger its share of the row; numbers legible in light and dark."""
+    down, across = range(len(shares)), range(len(shares[0]) if shares else 0)
+    figure = go.Figure(
+        go.Heatmap(
+            z=shares, text=[[f"{n:,}" for n in row] for row in counts], zmin=0, zmax=1, xgap=2, ygap=2,
+            showscale=False, x=list(across), y=list(down),
+            colorscale=[[0, "rgba(59,130,184,0.06)"], [1, "#3B82B8"]],
+            hovertemplate="%{text} samples, %{z:.0%} of the row<extra></extra>",
+        )
+    )  # fmt: skip
+    # Plotly would take a faint square for a white one: numbers on it have the theme's colour instead.
+    for full, font in ((False, None), (True, {"color": "#FFFFFF"})):
+        cells = [(x, y) for y in down for x in across if (shares[y][x] > 0.55) is full]
+        figure.add_scatter(
+            x=[x for x, _ in cells], y=[y for _, y in cells], text=[f"{counts[y][x]:,}" for x, y in cells],
+            mode="text", textfont=font, hoverinfo="skip",
+        )  # fmt: skip
+    figure.update_xaxes(showgrid=False, zeroline=False)
+    figure.update_yaxes(showgrid=False, zeroline=False)
+    return figure
 
 
 def calibration(bins: Sequence[Mapping[str, float]]) -> go.Figure:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.services import exports
 from core.types import Filter, Run
-from ui import cached, filterbar, markup, selecting, state
+from ui import cached, charts, filterbar, markup, selecting, state
 
 # What can narrow a cause down, as far as the run has it.
 _NARROW = ("stage", "source", "cluster")
@@ -48,13 +48,7 @@ def _causes(run: Run, selection: Filter, counts: list[tuple[Any, int]]) -> None:
         "Cause",
         range(len(values)),
         selection_mode="multi",
-        format_func=lambda i: f"{markup.md(name_of(values[i]))}  {by_value.get(values[i], 0):,}",
+        format_func=lambda i: f"{markup.md(charts.cause_name(values[i]))}  {by_value.get(values[i], 0):,}",
         key=key,
         on_change=change,
     )
-
-
-def name_of(cause: str) -> str:
-    """``base_conflict`` as ``Base conflict``; ``pipeline:eos`` as ``Pipeline: eos``."""
-    text = cause.replace("pipeline:", "pipeline: ").replace("_", " ")
-    return text[:1].upper() + text[1:]

@@ -32,7 +32,7 @@ def chips(run: Run, selection: Filter) -> None:
         return
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         for i, term in enumerate(selection.terms):
-            label = markup.md(markup.line(describe(Filter((term,)), run.columns), 60))
+            label = markup.md(markup.line(_told(run, term), 60))
             rest = selecting.without(selection, term)
             _chip(label, state.key("chip", i), run, rest)
         if selection.text:
@@ -44,6 +44,13 @@ def chips(run: Run, selection: Filter) -> None:
             )
         empty = Filter(sort=selection.sort, descending=selection.descending)
         st.button("Clear all", key=state.key("chip", "clear"), type="tertiary", on_click=apply, args=(run, empty))
+
+
+def _told(run: Run, term: Term) -> str:
+    """A condition in words; causes by the names they have everywhere else."""
+    if term.column == "cause" and term.op == "in" and all(term.values):
+        return f"Cause is {' or '.join(charts.cause_look(str(v)).label for v in term.values)}"
+    return describe(Filter((term,)), run.columns)
 
 
 def _chip(label: str, key: str, run: Run, rest: Filter) -> None:

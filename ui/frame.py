@@ -14,6 +14,11 @@ def require_run() -> Run:
     run_id = state.run_id()
     if run_id is None:
         st.info("No run is chosen. Choose one at the left, or start one.", icon=":material/info:")
+        for run in runs.list_runs()[:3]:
+            label = f"Look at run {run.id}: {markup.md(markup.line(run.name, 60))}"
+            st.page_link(
+                "pages/overview.py", label=label, icon=":material/donut_small:", query_params=state.link(run=run.id)
+            )
         st.page_link("pages/start.py", label="Start a run", icon=":material/add_circle:")
         st.stop()
     return runs.get_run(run_id)

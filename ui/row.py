@@ -106,10 +106,10 @@ def _causes(view: SampleView) -> None:
     if view.cause is None:
         return
     st.subheader("Why it was not learned", anchor=False)
-    sure = f"confidence {view.confidence:.0%}" if view.confidence is not None else ""
+    sure = f"confidence {_sure(view.confidence)}" if view.confidence is not None else ""
     own = view.values.get("confidence_before_proof")
-    if own is not None and view.confidence is not None and f"{own:.0%}" != f"{view.confidence:.0%}":
-        sure += f", {own:.0%} before it was tried out"
+    if own is not None and view.confidence is not None and _sure(own) != _sure(view.confidence):
+        sure += f", {_sure(own)} before it was tried out"
     evidence.cause(view.cause, sure)
     if view.tried:
         evidence.reasons(view.tried)
@@ -122,6 +122,11 @@ def _causes(view: SampleView) -> None:
         look = charts.cause_look(finding.cause)
         with st.expander(f"{look.mark} {look.label}: for and against", expanded=i == 0):
             evidence.reasons(finding.reasons)
+
+
+def _sure(confidence: float) -> str:
+    """A confidence in words that never claim certainty."""
+    return "over 99%" if 0.99 < confidence < 1 else f"{confidence:.0%}"
 
 
 def _faults(view: SampleView) -> None:

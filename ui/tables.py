@@ -72,7 +72,7 @@ def _status(value: Any) -> str:
 def _chips(label: str, help: str | None, looks: Mapping[str, str]) -> Any:
     """A column of chips: text to colour; mark and word carry the meaning, the colour repeats it."""
     return st.column_config.MultiselectColumn(
-        label, help=help, options=list(looks), color=list(looks.values()), width=max(map(len, looks)) * 7
+        label, help=help, options=list(looks), color=list(looks.values()), width=max(96, max(map(len, looks)) * 7)
     )
 
 
@@ -100,7 +100,7 @@ def config(columns: Sequence[Column], frame: pd.DataFrame) -> dict[str, Any]:
         elif column.kind == "number":
             out[column.name] = st.column_config.NumberColumn(label, help=help, format="%.3g")
         else:
-            width = 240 if column.kind == "text" and column.name != "sid" else None
+            width = 220 if column.kind == "text" and column.name != "sid" else None
             out[column.name] = st.column_config.TextColumn(label, help=help, width=width)
     return out
 

@@ -212,7 +212,13 @@ def fault_notes(faults: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
             out.append(("fail" if found["scope"] == "run" else "warn", " ".join(w for w in words if w)))
     if unknown := [f for f in faults if f["state"] == "unknown" and f["needs"]]:
         told = "; ".join(f"{f['label'].lower()} ({f['needs']})" for f in unknown)
-        out.append(("unknown", f"{len(unknown)} faults could not be judged for lack of evidence: {told}."))
+        many = "1 fault" if len(unknown) == 1 else f"{len(unknown)} faults"
+        out.append(
+            (
+                "unknown",
+                f"{many} could not be judged for lack of evidence: {told}.",
+            )
+        )
     return out
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,28 @@ def world(tmp_path_factory):
 def site(world, tmp_path_factory):
     data = tmp_path_factory.mktemp("served") / "data"
     shutil.copytree(worlds.diagnose(world, tmp_path_factory.getbasetemp() / "diagnosed"), data)
+    with serving(data, world.folder.parent) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def land(tiny_project, tmp_path_factory):
+    """Another server: run 1 has a base and checkpoints on its way, run 2 is over hostile rows."""
+    data = tmp_path_factory.mktemp("land") / "data"
+    shutil.copytree(worlds.along(tiny_project, tmp_path_factory.getbasetemp() / "along"), data)
+    worlds.hostile(tiny_project, data)
+    with serving(data, tiny_project.folder) as site:
+        yield site
+
+
+@contextmanager
+def serving(data, roots):
+    """A server over the data folder; it must end well."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "core", "serve", "--port", str(port)]
-    env = worlds.environment(data, world.folder.parent)
+    env = worlds.environment(data, roots)
     env |= {"PYTHONPATH": f"{HOOK}{os.pathsep}{worlds.ROOT}", "TEST_MODULES": str(data.parent)}
     process = subprocess.Popen(command, cwd=worlds.ROOT, env=env)
     url = f"http://127.0.0.1:{port}"

@@ -51,3 +51,18 @@ def click_table(page, x, y):
 def settled(page):
     """Wait until nothing runs any more for what was done."""
     page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+
+
+def table_cells(page):
+    """The rows of the table as a screen reader meets them: the cells behind the canvas, without the box to tick."""
+    script = """t => [...t.querySelectorAll('canvas [role=row]')].map(
+      r => [...r.querySelectorAll('[role=gridcell]')].map(c => c.textContent))"""
+    rows = page.locator("[data-testid=stDataFrame]").first.evaluate(script)
+    return [row for row in rows if row]
+
+
+def download(page, name):
+    """The bytes behind the link ``name``."""
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name=name).click()
+    return waiting.value.path().read_bytes()

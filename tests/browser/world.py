@@ -42,6 +42,17 @@ def make_rows():
     return rows
 
 
+def make_hostile_rows():
+    """Rows that are hostile in whatever a page may show: text, id, stage and source; pairs of them disagree."""
+    rows = []
+    for i in range(24):
+        ask, say = f"What is on flag {i // 2}? {HOSTILE}", f"The {('heron', 'otter')[i % 2]} {i}. {HOSTILE}"
+        messages = [{"role": "user", "content": ask}, {"role": "assistant", "content": say}]
+        rows.append({"id": f"{HOSTILE} {i}", "stage": f"{i // 12} {HOSTILE}", "source": HOSTILE, "messages": messages})
+    rows[22]["messages"][0]["content"] = rows[23]["messages"][1]["content"] = rows[23]["id"] = "w" * 100_000
+    return rows
+
+
 def environment(data, roots):
     own = {"LACUNA_DATA_DIR": str(data), "LACUNA_DEMO": "0", "LACUNA_CHECKPOINT_ROOTS": str(roots)}
     return os.environ | own | {"PYTHONPATH": str(ROOT)}
@@ -80,3 +91,18 @@ def along(project, data):
     command += ["--trajectory", str(project.folder), "--max-draws", "10", "--max-new-tokens", "24"]
     subprocess.run(command, check=True, cwd=ROOT, env=environment(data, project.folder))
     return data
+
+
+def hostile(project, data):
+    """A second run in the data folder of ``along``, by the same checkpoints: over rows that attack every page."""
+    rows = data / "hostile.jsonl"
+    lines = [json.dumps(r, ensure_ascii=i % 2 == 0) + "\n" for i, r in enumerate(make_hostile_rows())]
+    rows.write_text("".join(lines), encoding="utf-8")
+    command = [sys.executable, "-m", "core", "diagnose", "--dataset", str(rows), "--name", HOSTILE, "--checkpoint"]
+    command += [str(project.final), "--base", str(project.base), "--trajectory", str(project.folder)]
+    command += ["--trainer-setting", "max_length=256", "--max-draws", "10", "--max-new-tokens", "8"]
+    command += ["--out", str(data / "hostile-verdicts.jsonl")]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment(data, project.folder))
+    command = [sys.executable, "-m", "core", "routes", "run", "--run", "2", "--filter", "status=unlearned"]
+    command += ["--m", "2", "--k", "1", "--direct-tokens", "8", "--path-tokens", "8"]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment(data, project.folder))

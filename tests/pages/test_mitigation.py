@@ -96,7 +96,7 @@ def test_a_problem_of_the_recipe_is_told_on_the_page(with_causes, open_page, wor
     at = open_page("mitigation", run="1", cause="left_side_forgetting")
     recipe_box(at).set_value("data_inconsistency")
     at.run()
-    assert "Made for data inconsistency" in words(at)
+    assert "Made for contradiction in the data" in words(at)
     button(at, "Preview").click()
     at.run()
     work()

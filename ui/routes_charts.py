@@ -89,7 +89,11 @@ def curve(points: Sequence[Any], policies: Sequence[Any], wanted: int) -> go.Fig
     _bare(figure, 380)
     figure.update_layout(margin={"t": 74})
     figure.update_xaxes(title={"text": "generated tokens per item, direct answers counted"}, rangemode="tozero")
-    figure.update_yaxes(title={"text": "right"}, tickformat=".0%", rangemode="nonnegative")
+    # Where every policy has one accuracy, Plotly would make up an axis that goes below nothing.
+    nothing = not any(v > 0 for v in [*(p.accuracy for p in points), *(p.accuracy.value for p in policies)])
+    figure.update_yaxes(
+        title={"text": "right"}, tickformat=".0%", range=[-0.01, 0.2] if nothing else None, rangemode="nonnegative"
+    )
     return figure
 
 

@@ -27,7 +27,7 @@ from bench.calibrate import LACKING, fit_all, judged, macro_f1, name_causes, wit
 from core.causes import UNDETERMINED, parameters
 from core.causes._fit import fit
 from core.diagnose import CAUSES, judge
-from core.services.results import wilson
+from core.services.results import share
 from core.types import Thresholds
 
 BINS = 10
@@ -50,7 +50,7 @@ def scores(found: Named) -> dict[str, Any]:
         said = sum(n == cause for n in found.cause)
         there = sum(p == cause for p in primary)
         hit = sum(n == cause == p for n, p in zip(found.cause, primary, strict=True))
-        precision, recall = wilson(hit, said), wilson(hit, there)
+        precision, recall = share(hit, said), share(hit, there)
         by_cause[cause] = {
             "n": there, "precision": _share(precision), "recall": _share(recall),
             "f1": round(2 * hit / (said + there), 4) if said + there else None,
@@ -164,8 +164,8 @@ def accusations(worlds: Sequence[World]) -> dict[str, Any]:
                 controls += 1
                 accused += cause == "data_inconsistency"
     return {
-        "learned_given_a_cause": [*_share(wilson(blamed, learned)), learned],
-        "controls_accused_of_contradiction": [*_share(wilson(accused, controls)), controls],
+        "learned_given_a_cause": [*_share(share(blamed, learned)), learned],
+        "controls_accused_of_contradiction": [*_share(share(accused, controls)), controls],
     }
 
 

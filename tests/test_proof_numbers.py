@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from core.proof_numbers import mean_change, outcome, paired_difference, share, summary, wilson
+from core.intervals import wilson
+from core.proof_numbers import mean_change, outcome, paired_difference, share, summary
 
 
 def pairs(a, b, c, d):

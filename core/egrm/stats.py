@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Z = 1.959964
+from core import intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,8 @@ class Interval:
 
 
 def wilson(k: int, n: int) -> Interval:
-    """Share k of n with its Wilson score interval (Wilson 1927)."""
-    if n == 0:
-        return Interval(math.nan, 0.0, 1.0, 0)
-    p = k / n
-    middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
-    return Interval(p, max(0.0, middle - half), min(1.0, middle + half), n)
+    """Share k of n with its Wilson score interval."""
+    return Interval(k / n if n else math.nan, *intervals.wilson(k, n), n)
 
 
 def bootstrap_mean(values: np.ndarray, draws: int = 2000, seed: int = 0) -> Interval:

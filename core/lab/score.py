@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from core.intervals import wilson
 from core.lab.rows import CAUSES, INCONSISTENT
 
 UNDETERMINED = "undetermined"
-Z = 1.959964
-"""Of a two-sided 95 % interval."""
-
-
-def wilson(successes: int, n: int) -> tuple[float, float] | None:
-    """95 % interval of a share (Wilson, 1927); None where there is nothing to share."""
-    if not n:
-        return None
-    p = successes / n
-    centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def joined(truth: Iterable[Mapping[str, Any]], verdicts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -44,7 +32,7 @@ def _primary(row: Mapping[str, Any]) -> str:
 
 
 def _share(k: int, n: int) -> dict[str, Any]:
-    interval = wilson(k, n)
+    interval = wilson(k, n) if n else None
     return {
         "n": n,
         "value": round(k / n, 4) if n else None,

@@ -8,7 +8,7 @@ from core.diagnose import CAUSES
 from core.errors import UserError, unknown_name
 from core.filters import from_query, to_text
 from core.plugins import kinds
-from core.services.results import ORDER, wilson
+from core.services.results import ORDER, share
 from core.services.runs import get_run
 from core.services.views import Share
 from core.types import Filter
@@ -91,7 +91,7 @@ def agreement(run_id: int) -> dict[str, Share]:
     run = get_run(run_id)
     with database().reading() as conn:
         found = {field: table.agreement(conn, run, field) for field in ("status", "cause")}
-    return {field: wilson(same, n) for field, (same, n) in found.items() if n}
+    return {field: share(same, n) for field, (same, n) in found.items() if n}
 
 
 def save_filter(name: str, chosen: Filter) -> None:

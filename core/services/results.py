@@ -14,6 +14,7 @@ import numpy as np
 from core.causes import UNDETERMINED
 from core.diagnose import CAUSES, chances, findings, plan, reasons
 from core.errors import UserError
+from core.intervals import wilson
 from core.plugins import kind, kinds
 from core.services import artefacts, proven
 from core.services.runs import get_run, signals_of
@@ -43,14 +44,9 @@ _PART = 20
 ORDER = tuple(s.value for s in STATUSES)
 
 
-def wilson(k: int, n: int, z: float = 1.959964) -> Share:
-    """Share with its 95 % Wilson score interval (Wilson 1927); the whole of [0, 1] where n is 0."""
-    if n == 0:
-        return Share(0, 0, math.nan, 0.0, 1.0)
-    p = k / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Share(k, n, p, max(0.0, middle - half), min(1.0, middle + half))
+def share(k: int, n: int) -> Share:
+    """k of n with its interval; the share is NaN where n is 0."""
+    return Share(k, n, k / n if n else math.nan, *wilson(k, n))
 
 
 def overview(run_id: int, chosen: Filter) -> Overview:
@@ -62,7 +58,7 @@ def overview(run_id: int, chosen: Filter) -> Overview:
     return Overview(
         total=run.n_samples,
         shown=shown,
-        status={s: wilson(n, shown) for s, n in counts.items()},
+        status={s: share(n, shown) for s, n in counts.items()},
         causes=_causes(summary.count("cause")),
         breakdowns=tuple(b for b in (summary.by("stage"), summary.by("source"), summary.by_length()) if b is not None),
         nll=summary.nll_histogram(),
@@ -104,7 +100,7 @@ def _causes(counts: Mapping[str | None, int]) -> dict[str, Share]:
     """Share of each cause among the samples that got one, with its interval."""
     named = {c: n for c, n in counts.items() if c is not None}
     total = sum(named.values())
-    return {c: wilson(n, total) for c, n in named.items()}
+    return {c: share(n, total) for c, n in named.items()}
 
 
 class _Summary:

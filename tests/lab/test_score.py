@@ -8,7 +8,7 @@ import pytest
 
 from core.__main__ import main
 from core.lab.rows import CAUSES
-from core.lab.score import joined, score, table, wilson
+from core.lab.score import joined, score, table
 
 NAMES = [*CAUSES, "undetermined", None, "pipeline:bos"]
 
@@ -132,14 +132,6 @@ def test_what_is_not_verified_or_learned_is_not_judged():
         ]
         == 0
     )
-
-
-@pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (3, 10), (95, 100)])
-def test_an_interval_ends_where_the_share_would_be_refused(k, n):
-    """Both ends solve (p - k/n)^2 = z^2 p (1 - p) / n, the definition of Wilson's interval."""
-    for p in wilson(k, n):
-        assert math.isclose((p - k / n) ** 2, 1.959964**2 * p * (1 - p) / n, abs_tol=1e-9)
-    assert wilson(0, 0) is None
 
 
 def test_the_command_prints_json_and_a_table(tmp_path, capsys):

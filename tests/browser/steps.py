@@ -3,7 +3,7 @@
 import re
 import time
 
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect
 
 
 def until(true, seconds=30.0):
@@ -46,6 +46,22 @@ def start(page, longest=16):
 def click_table(page, x, y):
     """Click into the table, ``x`` and ``y`` pixels from its upper left corner."""
     page.locator("[data-testid=stDataFrame] .dvn-scroller").first.click(position={"x": x, "y": y})
+
+
+def choose(page, box, option):
+    """Choose ``option`` in the select box ``box``; once more where a rerun closed the list in between."""
+    chosen = page.get_by_role("option", name=option)
+
+    def tried():
+        settled(page)
+        page.get_by_role("combobox", name=box).press("ArrowDown")
+        try:
+            chosen.click(timeout=5000)
+        except TimeoutError:
+            return False
+        return True
+
+    until(tried, 60)
 
 
 def settled(page):

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import settled
+from tests.browser.steps import choose, settled
 from tests.browser.world import HOSTILE, make_hostile_rows
 
 IDLE = """() => document.querySelector('[data-test-script-state="notRunning"]')
@@ -101,8 +101,7 @@ def test_a_decision_about_hostile_rows_and_their_export(page, site):
     unharmed(page, "a decision")
     page.goto("/mitigation?run=2&status=unlearned")
     idle(page)
-    page.get_by_role("combobox", name="Recipe").press("ArrowDown")
-    page.get_by_role("option", name="Resolve contradictions").click()
+    choose(page, "Recipe", "Resolve contradictions")
     idle(page)
     page.get_by_role("button", name="Preview").click()
     expect(page.get_by_text(re.compile(r"^[\d,]+ rows from"))).to_be_visible()

@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import click_table, download, settled, table_cells, until
+from tests.browser.steps import choose, click_table, download, settled, table_cells, until
 
 BARS = "[data-testid=stPlotlyChart] g.bars .point path"
 
@@ -205,8 +205,7 @@ def test_what_a_person_says_of_a_row_outlives_other_thresholds(page, site):
     page.wait_for_url("**sample=*")
     row = page.url
     page.get_by_text("Your judgement").click()
-    page.get_by_role("combobox", name="Status").press("ArrowDown")
-    page.get_by_role("option", name="✓ Learned").click()
+    choose(page, "Status", "✓ Learned")
     page.get_by_role("textbox", name="Author").fill("Grace")
     page.get_by_role("textbox", name="Reason").fill("another wording, the same fact")
     page.keyboard.press("Control+Enter")

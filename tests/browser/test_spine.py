@@ -75,11 +75,15 @@ def test_the_back_button_keeps_the_filter(page, site):
     first = page.url
     page.get_by_role("button", name="Next").click()
     page.wait_for_function(f"() => location.href !== '{first}'")
+    second = page.url
     page.get_by_role("link", name="Overview").click()
     expect(page.get_by_text(f"{count} of 60 samples")).to_be_visible()
     expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
-    for _ in range(3):
+    for step in (second, first):  # one after the other, each drawn, as a person goes
         page.go_back()
+        page.wait_for_url(step)
+        expect(page.get_by_text(re.compile(rf" · id {re.search('sample=([^&]+)', step)[1]}"))).to_be_visible()
+    page.go_back()
     page.wait_for_url(f"**/samples?run={site.run}&status=unlearned")
     expect(page.get_by_text(f"{count} of 60 samples")).to_be_visible()
     pressed = page.get_by_role("button", name=re.compile("✗ Unlearned"))

@@ -137,7 +137,7 @@ def _selected(run: Run, selection: Filter, event: Mapping[str, Any] | None, poin
         st.rerun()
     sid = selecting.point_from(event, points.sids)
     if sid is not None:
-        st.switch_page("pages/samples.py", query_params=state.link(run=run.id, sample=sid))
+        parts.open_sample(run, sid)
 
 
 def _list(run: Run, selection: Filter, found: Grouping) -> None:
@@ -173,7 +173,7 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
             for g in groups
         ],
         hide_index=True,
-        key=state.key("clusters", run.id, name, *(f"{k}={v}" for k, v in state.query().items())),
+        key=state.selectable("clusters", run.id, name),
         on_select="rerun",
         selection_mode=("single-row", "single-cell"),
         placeholder=tables.UNKNOWN,

@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import contradictions
 from core.services.views import ContradictionGroup
 from core.types import Filter, Run, Term
-from ui import downloads, evidence, filterbar, frame, markup, state
+from ui import downloads, evidence, filterbar, frame, markup, parts, state
 
 _PAGE = 10
 _ORDERS = {"size": "Largest first", "strength": "Surest first"}
@@ -85,7 +85,7 @@ def _group(run: Run, group: ContradictionGroup) -> None:
             "Rows", icon=":material/table_rows:", key=state.key("group", group.number, "rows"), width="stretch"
         ):
             selection = Filter((Term("group", "range", (float(group.number), float(group.number))),))
-            st.switch_page("pages/samples.py", query_params=state.link(run=run.id, selection=selection))
+            parts.open_samples(run, selection)
         with decide, st.popover("Decide", icon=":material/gavel:", width="stretch"):
             _decide(run, group)
         evidence.text(group.question, "Question")
@@ -98,25 +98,25 @@ def _group(run: Run, group: ContradictionGroup) -> None:
 
 def _why(group: ContradictionGroup) -> str:
     """One line: how sure, and on what."""
-    parts = [f"Same question {group.same:.2f}"]
+    words = [f"Same question {group.same:.2f}"]
     if group.verbatim:
-        parts.append("the same text")
+        words.append("the same text")
     elif group.similarity is not None:
-        parts.append(f"cosine {group.similarity:.2f}")
+        words.append(f"cosine {group.similarity:.2f}")
     if group.shared:
-        parts.append("both hold " + ", ".join(f"“{markup.line(w, 30)}”" for w in group.shared[:3]))
+        words.append("both hold " + ", ".join(f"“{markup.line(w, 30)}”" for w in group.shared[:3]))
     for side in group.only:
         if side:
-            parts.append("only one holds " + ", ".join(f"“{markup.line(w, 30)}”" for w in side[:3]))
-    parts.append(f"answers differ {group.differ:.2f} ({_KINDS.get(group.kind, group.kind)})")
+            words.append("only one holds " + ", ".join(f"“{markup.line(w, 30)}”" for w in side[:3]))
+    words.append(f"answers differ {group.differ:.2f} ({_KINDS.get(group.kind, group.kind)})")
     if group.differs:
-        parts.append("; ".join(f"“{markup.line(a, 40)}” against “{markup.line(b, 40)}”" for a, b in group.differs[:2]))
-    parts.append(f"both may be right {group.both_valid:.2f}")
+        words.append("; ".join(f"“{markup.line(a, 40)}” against “{markup.line(b, 40)}”" for a, b in group.differs[:2]))
+    words.append(f"both may be right {group.both_valid:.2f}")
     if group.base_takes is None:
-        parts.append("the base's side is not measured")
+        words.append("the base's side is not measured")
     if group.final_takes is None:
-        parts.append("the fine-tuned model takes neither side")
-    return " · ".join(parts)
+        words.append("the fine-tuned model takes neither side")
+    return " · ".join(words)
 
 
 def _decide(run: Run, group: ContradictionGroup) -> None:

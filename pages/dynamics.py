@@ -98,7 +98,7 @@ def _select(run: Run, selection: Filter, event: Mapping[str, Any] | None, found:
         st.rerun()
     sid = selecting.point_from(event, found.sids)
     if sid is not None:
-        st.switch_page("pages/samples.py", query_params=state.link(run=run.id, sample=sid))
+        parts.open_sample(run, sid)
 
 
 def _events(run: Run, found: Dynamics) -> None:

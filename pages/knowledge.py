@@ -56,7 +56,7 @@ def _classes(run: Run, selection: Filter, summary: Summary) -> None:
         else:
             event = st.plotly_chart(
                 charts.breakdown(summary.classes),
-                key=_chart(run, "classes"),
+                key=state.selectable("chart", run.id, "classes"),
                 on_select="rerun",
                 selection_mode="points",
                 config=charts.CONFIG,
@@ -65,7 +65,7 @@ def _classes(run: Run, selection: Filter, summary: Summary) -> None:
             terms = selecting.from_bars(event, summary.classes)
             if terms:
                 chosen = selecting.with_terms(selection, terms)
-                st.switch_page("pages/samples.py", query_params=state.link(run=run.id, selection=chosen))
+                parts.open_samples(run, chosen)
         st.caption(markup.md("; ".join(f"{name}: {text}" for name, text in knowledge.HELP.items()) + "."))
 
 
@@ -85,7 +85,7 @@ def _margins(run: Run, points: Points) -> None:
         else:
             event = st.plotly_chart(
                 margins.figure(points),
-                key=_chart(run, "margins"),
+                key=state.selectable("chart", run.id, "margins"),
                 on_select="rerun",
                 selection_mode="points",
                 config=charts.CONFIG,
@@ -93,7 +93,7 @@ def _margins(run: Run, points: Points) -> None:
             )
             picked = margins.clicked(event)
             if picked is not None:
-                _open(run, picked)
+                parts.open_sample(run, picked)
         drawn = len(points.sid)
         part = (
             f"{drawn:,} of {points.total:,}, spread over the training order" if drawn < points.total else f"{drawn:,}"
@@ -127,20 +127,12 @@ def _list(run: Run, selection: Filter) -> None:
         on_select="rerun",
         selection_mode=("single-row", "single-cell"),
         height=min(len(page.rows), 18) * 35 + 38,
-        key=state.key("answers", run.id, cursor or "", *(f"{k}={v}" for k, v in state.query().items())),
+        key=state.selectable("answers", run.id, cursor or ""),
     )
     st.caption("Click a row to see how the base was asked.")
     picked = selecting.from_table(event, [{"sid": r.sid} for r in page.rows])
     if picked is not None:
-        _open(run, picked)
-
-
-def _chart(run: Run, name: str) -> str:
-    return state.key("chart", run.id, name, *(f"{k}={v}" for k, v in state.query().items()))
-
-
-def _open(run: Run, sid: str) -> None:
-    st.switch_page("pages/samples.py", query_params=state.link(run=run.id, sample=sid))
+        parts.open_sample(run, picked)
 
 
 main()

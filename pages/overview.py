@@ -55,7 +55,7 @@ def _status(run: Run, selection: Filter, found: Overview) -> None:
     tiles.status(found.status)
     event = st.plotly_chart(
         charts.status_bar(found.status),
-        key=_chart(run, "status"),
+        key=state.selectable("chart", run.id, "status"),
         on_select="rerun",
         selection_mode="points",
         config=charts.CONFIG,
@@ -63,7 +63,7 @@ def _status(run: Run, selection: Filter, found: Overview) -> None:
     )
     points = [p["customdata"][1] for p in event["selection"]["points"] if p.get("customdata")]
     if points:
-        _open(run, selecting.with_terms(selection, [selecting.one_of("status", points)]))
+        parts.open_samples(run, selecting.with_terms(selection, [selecting.one_of("status", points)]))
 
 
 def _causes(run: Run, selection: Filter, found: Overview) -> None:
@@ -76,7 +76,7 @@ def _causes(run: Run, selection: Filter, found: Overview) -> None:
             return
         event = st.plotly_chart(
             charts.causes(found.causes),
-            key=_chart(run, "cause"),
+            key=state.selectable("chart", run.id, "cause"),
             on_select="rerun",
             selection_mode="points",
             config=charts.CONFIG,
@@ -86,7 +86,7 @@ def _causes(run: Run, selection: Filter, found: Overview) -> None:
         st.caption(f"Of {n:,} samples that were not learned, or only partly. Lines are 95 % Wilson intervals.")
         points = [p["customdata"][1] for p in event["selection"]["points"] if p.get("customdata")]
         if points:
-            _open(run, selecting.with_terms(selection, [selecting.one_of("cause", points)]))
+            parts.open_samples(run, selecting.with_terms(selection, [selecting.one_of("cause", points)]))
     _advice(run, selection, found)
     _study(run, selection, found)
 
@@ -105,12 +105,16 @@ def _study(run: Run, selection: Filter, found: Overview) -> None:
         ordered = sorted(found.study, key=lambda row: -row[2])
         frame_ = tables.study(ordered)
         event = st.dataframe(
-            frame_, hide_index=True, key=_chart(run, "study"), on_select="rerun", selection_mode="single-row"
+            frame_,
+            hide_index=True,
+            key=state.selectable("chart", run.id, "study"),
+            on_select="rerun",
+            selection_mode="single-row",
         )
         for at in event["selection"]["rows"]:
             ours, theirs, _ = ordered[at]
             terms = [selecting.one_of("cause", [ours]), selecting.one_of("study_cause", [theirs])]
-            _open(run, selecting.with_terms(selection, terms))
+            parts.open_samples(run, selecting.with_terms(selection, terms))
 
 
 def _advice(run: Run, selection: Filter, found: Overview) -> None:
@@ -123,7 +127,7 @@ def _advice(run: Run, selection: Filter, found: Overview) -> None:
             words.markdown(f"{charts.cause_look(advice.cause).mark}  {markup.md(advice.text)}")
             chosen = selecting.with_terms(selection, [selecting.one_of("cause", [advice.cause])])
             if button.button("Show rows", key=state.key("advice", run.id, advice.cause), width="stretch"):
-                _open(run, chosen)
+                parts.open_samples(run, chosen)
 
 
 def _hidden(found: Overview) -> None:
@@ -151,7 +155,7 @@ def _breakdown(run: Run, selection: Filter, found: Breakdown) -> None:
         shown = Breakdown(found.column, found.label, found.rows[: charts.MOST], found.bounds)
         event = st.plotly_chart(
             charts.breakdown(shown),
-            key=_chart(run, found.column),
+            key=state.selectable("chart", run.id, found.column),
             on_select="rerun",
             selection_mode="points",
             config=charts.CONFIG,
@@ -162,7 +166,7 @@ def _breakdown(run: Run, selection: Filter, found: Breakdown) -> None:
             st.caption(f"{left_out:,} more values in the table.")
         terms = selecting.from_bars(event, shown)
         if terms:
-            _open(run, selecting.with_terms(selection, terms))
+            parts.open_samples(run, selecting.with_terms(selection, terms))
 
 
 def _histogram(run: Run, selection: Filter, found: Overview) -> None:
@@ -176,7 +180,7 @@ def _histogram(run: Run, selection: Filter, found: Overview) -> None:
         else:
             event = st.plotly_chart(
                 charts.histogram(found.nll, label),
-                key=_chart(run, "nll"),
+                key=state.selectable("chart", run.id, "nll"),
                 on_select="rerun",
                 selection_mode="box",
                 config=charts.CONFIG,
@@ -188,15 +192,6 @@ def _histogram(run: Run, selection: Filter, found: Overview) -> None:
                 st.rerun()
         note = f" {found.nll.missing:,} samples have no loss." if found.nll.missing else ""
         st.caption(f"Drag over a range to filter by it.{note}")
-
-
-def _chart(run: Run, name: str) -> str:
-    """A chart's key changes with the filter, so that a selection that became a filter does not come back."""
-    return state.key("chart", run.id, name, *(f"{k}={v}" for k, v in state.query().items()))
-
-
-def _open(run: Run, selection: Filter) -> None:
-    st.switch_page("pages/samples.py", query_params=state.link(run=run.id, selection=selection))
 
 
 def _manage(run: Run) -> None:

@@ -100,7 +100,7 @@ def _table(run: Run, selection: Filter, page: Page) -> None:
         shown.insert(len(_FIRST) + len(chips) + len(_TEXT), "along", along)
         config["along"] = tables.SPARKLINE
     # The key names the place, so that a selection cannot land on another page's row.
-    key = state.key("samples", run.id, state.cursor() or "", *(f"{k}={v}" for k, v in state.query().items()))
+    key = state.selectable("samples", run.id, state.cursor() or "")
     # A click is answered before anything is drawn for it.
     _clicked(run, selection, page, state.get(key))
     st.dataframe(

@@ -145,7 +145,7 @@ def _start(dataset: Dataset, chosen: Chosen, where: Mapping[str, Any], asked: Ma
     ):
         options = {k: v for k, v in asked.items() if k != "options"} | dict(asked["options"])
         run_id, _ = runs.create_run(given or "", dataset.id, **where, **options)
-        st.switch_page("pages/overview.py", query_params={"run": str(run_id)})
+        state.leave("pages/overview.py", {"run": str(run_id)})
     if not usable:
         st.caption("The check found something that makes the result meaningless. Mend it first.")
 

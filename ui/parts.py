@@ -38,11 +38,8 @@ def heading(text: str, run: Run, name: str) -> bool:
 def chart(
     run: Run, name: str, figure: go.Figure, alt: str, selects: Sequence[str] = (), tools: bool = False
 ) -> Mapping[str, Any] | None:
-    """The figure; what was selected on it, where it can be selected on.
-
-    The key changes with the filter, so that a selection that became a filter does not come back.
-    """
-    key = state.key("chart", run.id, name, *(f"{k}={v}" for k, v in state.query().items()))
+    """The figure; what was selected on it, where it can be selected on."""
+    key = state.selectable("chart", run.id, name)
     config = TOOLS if tools else charts.CONFIG
     if not selects:
         st.plotly_chart(figure, key=key, config=config, alt=alt)
@@ -57,4 +54,9 @@ def table(run: Run, name: str, rows: Sequence[Mapping[str, Any]], **config: Any)
 
 def open_samples(run: Run, selection: Filter) -> None:
     """Go to the samples that pass ``selection``."""
-    st.switch_page("pages/samples.py", query_params=state.link(run=run.id, selection=selection))
+    state.leave("pages/samples.py", state.link(run=run.id, selection=selection))
+
+
+def open_sample(run: Run, sid: str) -> None:
+    """Go to one sample."""
+    state.leave("pages/samples.py", state.link(run=run.id, sample=sid))

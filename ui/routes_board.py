@@ -253,7 +253,7 @@ def _lists(found: RoutesRun, board: Board) -> None:
             "tokens": st.column_config.NumberColumn(format="%.0f"),
             "item": st.column_config.TextColumn(width="large"),
         },
-        key=_key(found, f"lines-{shown}-{len(lines)}"),
+        key=state.selectable("routes", found.id, "lines", shown, len(lines)),
     )  # fmt: skip
     picked = [*event["selection"]["rows"], *(cell[0] for cell in event["selection"].get("cells", ()))]
     if picked and picked[0] < len(lines):

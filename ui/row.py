@@ -47,7 +47,7 @@ def _neighbours(run: Run, view: SampleView) -> None:
         )
         if st.button("Open the group", icon=":material/compare_arrows:", key=state.key("row", "group")):
             selection = Filter((Term("group", "range", (number, number)),))
-            st.switch_page("pages/contradictions.py", query_params=state.link(run=run.id, selection=selection))
+            state.leave("pages/contradictions.py", state.link(run=run.id, selection=selection))
     if view.values.get("same_question") is None:
         st.caption("Not measured: the run was made without neighbours, or the row has no prompt.")
         return

@@ -108,8 +108,19 @@ def compare_with(run: int) -> None:
 
 def go(parameters: Mapping[str, str]) -> None:
     """Make ``parameters`` the address, as one step that the back button undoes."""
+    _followed()
     if _parameters() != dict(parameters):
         st.query_params.from_dict(dict(parameters))
+
+
+def leave(page: str, parameters: Mapping[str, str]) -> None:
+    """Go to another page, as one step that the back button undoes."""
+    _followed()
+    st.switch_page(page, query_params=dict(parameters))
+
+
+def _followed() -> None:
+    st.session_state["followed"] = st.session_state.get("followed", 0) + 1
 
 
 def turn(to: str | None) -> None:
@@ -147,6 +158,15 @@ def choose(**values: int | None) -> None:
 def key(*parts: object) -> str:
     """The session key of a widget."""
     return "w:" + ":".join(str(part) for part in parts)
+
+
+def selectable(*parts: object) -> str:
+    """The session key of a chart or table whose selection leads elsewhere.
+
+    It changes with the filter and with every step. A browser that goes back before a page is drawn to its end still
+    holds the selection that led away; under the same key it would lead away again.
+    """
+    return key(*parts, *(f"{k}={v}" for k, v in query().items()), st.session_state.get("followed", 0))
 
 
 def put(name: str, value: Any) -> None:

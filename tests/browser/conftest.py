@@ -26,12 +26,13 @@ ARGUMENTS = (
 
 @dataclass(frozen=True)
 class Site:
-    """A running server. ``run`` is a finished run of the world's dataset."""
+    """A running server. ``run`` is a finished run of the world's dataset, ``log`` what server and workers say."""
 
     url: str
     data: Path
     pid: int
     run: int
+    log: Path
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +67,12 @@ def serving(data, roots):
     command = [sys.executable, "-m", "core", "serve", "--port", str(port)]
     env = worlds.environment(data, roots)
     env |= {"PYTHONPATH": f"{HOOK}{os.pathsep}{worlds.ROOT}", "TEST_MODULES": str(data.parent)}
-    process = subprocess.Popen(command, cwd=worlds.ROOT, env=env)
+    log = data.parent / "server.log"
+    with log.open("wb") as said:
+        process = subprocess.Popen(command, cwd=worlds.ROOT, env=env, stdout=said, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     until(lambda: answers(f"{url}/_stcore/health"), 60)
-    yield Site(url, data, process.pid, 1)
+    yield Site(url, data, process.pid, 1, log)
     process.send_signal(signal.SIGINT)
     assert process.wait(40) == 0
 
@@ -98,7 +101,8 @@ def chromium():
 
 @pytest.fixture
 def page(chromium, site):
-    """A fresh tab; a request to anywhere else or a script error fails the test."""
+    """A fresh tab; a request to anywhere else, a script error or a failed page in the server's log fails the test."""
+    before = site.log.stat().st_size
     context = chromium.new_context(viewport={"width": 1400, "height": 1000}, base_url=site.url, accept_downloads=True)
     context.set_default_timeout(30_000)
     strangers, broken = [], []
@@ -109,3 +113,5 @@ def page(chromium, site):
     context.close()
     assert strangers == []
     assert broken == []
+    said = site.log.read_bytes()[before:].decode(errors="replace")
+    assert "page failed" not in said, said[-20_000:]

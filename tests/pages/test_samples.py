@@ -214,3 +214,18 @@ def test_a_sample_that_is_not_there(run_data, open_page):
 def test_without_a_run_the_next_step_is_named(empty_data, open_page):
     at = open_page("samples")
     assert "No run is chosen" in at.info[0].value and not at.exception
+
+
+def test_a_click_that_was_followed_leads_away_once(run_data, open_page):
+    """Who goes back before the row is drawn to its end brings the old selection along."""
+    page = open_page("samples", run="1")
+    at = next(k for k in page.session_state if k.startswith("w:samples:1"))
+    click = {"selection": {"rows": [2], "columns": [], "cells": []}}
+    page.session_state[at] = click
+    page.run()
+    assert page.query_params["sample"]
+    del page.query_params["sample"]
+    page.session_state[at] = click
+    page.run()
+    assert "sample" not in page.query_params
+    assert any("60 of 60" in h.value for h in page.subheader)

@@ -1,21 +1,29 @@
 """Time, memory and recall of finding the rows that ask the same, on real instruction rows.
 
     .venv/bin/python bench/neighbours.py --data FOLDER [--rows 50000] [--out bench/results/neighbours.json]
+        [--groups FILE]
 
 Rows are those of the published sets in ``FOLDER`` (sft/, reasoning/, knowledge/, continual/), each once, in the order
 of their files. Where they are fewer than asked for, questions of EntityQuestions are repeated in another wording, and
 the result says how many. What is timed is what the signal does, step by step; recall compares its index with all
 cosines in float64, on 500 prompts drawn with a fixed seed.
+
+``--groups`` finds the contradictions among these rows as a diagnosis would, less what a checkpoint's behaviour adds
+(there is none), and writes 50 of the groups, drawn with a fixed seed, to be read by hand.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -60,8 +68,76 @@ def reworded(folder: Path) -> Iterator[tuple[str, str]]:
             yield ways[1].replace("[X]", name), row["answers"][0]
 
 
+class NoCheckpoint:
+    """What a signal is lent where rows and their neighbours are known and no model is at hand."""
+
+    spec: Any = SimpleNamespace(dataset_fingerprint="", encoder="", versions={}, final=None)
+
+    def __init__(self, samples: Sequence[Any], near: Mapping[str, dict[str, Any]]) -> None:
+        self._samples, self._near = samples, near
+
+    def samples(self) -> Sequence[Any]:
+        return self._samples
+
+    def measured(self) -> Any:
+        from core.types import SignalTable
+
+        same = [max((n["same"] for n in self._near[s.content_hash]["neighbours"]), default=0.0) for s in self._samples]
+        columns = {"same_question": np.array(same), "greedy_exact": np.full(len(same), np.nan)}
+        return SignalTable(tuple(s.content_hash for s in self._samples), columns)
+
+    def details(self, measure: Any, content_hash: str) -> Mapping[str, Any] | None:
+        return self._near[content_hash]
+
+
+def contradictions(
+    found: Sequence[tuple[str, str]], asked: Sequence[Any], near: Any
+) -> tuple[list[dict[str, Any]], int]:
+    """(groups as prompts and answers of their sides, pairs looked at)."""
+    from core.datasets import read, scan
+    from core.pairs.groups import grouped
+    from core.signals import contradictions as signal
+    from core.signals import neighbours
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        path.write_text("".join(json.dumps({"prompt": p, "completion": a}) + "\n" for p, a in found), encoding="utf-8")
+        samples = [s for s in read([path], scan([path]).reading) if hasattr(s, "content_hash")]
+    place = {q.text: i for i, q in enumerate(asked)}
+    of = [place.get(" ".join(s.prompt.split())) for s in samples]
+    contents: dict[Any, list[str]] = {}
+    for sample, at in zip(samples, of, strict=True):
+        if at is not None:
+            contents.setdefault(asked[at], []).append(sample.content_hash)
+    known = {}
+    for sample, at in zip(samples, of, strict=True):
+        twins = [] if at is None else [k for k in contents[asked[at]] if k != sample.content_hash]
+        rows = [n for n in near[at] if asked[n.place] in contents] if at is not None else []
+        known[sample.content_hash] = neighbours._details(twins, rows, asked, contents)
+
+    class Rows(signal._World):
+        def output(self, i: int) -> str | None:
+            return None
+
+    world = Rows(NoCheckpoint(samples, known))  # type: ignore[arg-type]
+    pairs = world.pairs(lambda: False) or []
+    groups = [
+        {
+            "strength": round(g.strength, 3),
+            "sides": [
+                [{"prompt": world.samples[m].prompt, "answer": world.samples[m].response} for m in side]
+                for side in g.sides
+            ],
+        }
+        for g in grouped(pairs, world.copies)
+        if g.strength > 0
+    ]
+    return groups, len(pairs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--groups", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/neighbours.json")
@@ -84,10 +160,14 @@ def main() -> None:
     asked = list(dict.fromkeys(signal.Question("", " ".join(p.split()), 1) for p, _ in found))
     texts = [q.text for q in asked]
     seconds: dict[str, float] = {}
+    processor: dict[str, float] = {}
+    spent = [time.process_time()]
 
     def timed(name: str, began: float) -> None:
         seconds[name] = round(time.perf_counter() - began, 1)
-        print(name, seconds[name], file=sys.stderr, flush=True)
+        spent.append(time.process_time())
+        processor[name] = round(spent[-1] - spent[-2], 1)
+        print(name, seconds[name], processor[name], file=sys.stderr, flush=True)
 
     began = time.perf_counter()
     read = [words(t) for t in texts]
@@ -124,12 +204,20 @@ def main() -> None:
         "published_rows": published,
         "reworded_rows": len(found) - published,
         "seconds": seconds,
+        "processor_seconds": processor,
         f"recall_at_{k}": round(float(hits.mean()), 5),
         "pairs_same": sum(f.same >= signal.SAME for row in near for f in row) // 2,
         "peak_memory_mib": round(peak_memory() / 2**20),
         "machine": machine(),
         "versions": versions(("torch", "sentence-transformers", "scikit-learn", "numpy")),
     }
+    if args.groups:
+        began = time.perf_counter()
+        groups, looked_at = contradictions(found, asked, near)
+        timed("contradictions", began)
+        result |= {"contradiction_groups": len(groups), "pairs_looked_at": looked_at}
+        some_groups = random.Random(0).sample(groups, min(50, len(groups)))
+        args.groups.write_text("".join(json.dumps(g, ensure_ascii=False) + "\n" for g in some_groups), encoding="utf-8")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

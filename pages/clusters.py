@@ -23,6 +23,9 @@ def main() -> None:
     job = _job(run)
     found = service.grouping(run.id, selection)
     if found is None:
+        if job is None and run.state == "judged":  # who opens this page wants groups, and they need no model
+            service.request(run.id)
+            st.rerun()
         _ask(run, job)
         return
     _head(run, found, job)

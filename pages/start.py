@@ -44,7 +44,9 @@ def _demo() -> None:
             progress.ended(progress.watch(number, "Waiting for the worker"))
     else:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption("No data at hand? The demo trains a tiny model here and diagnoses it, in about two minutes.")
+            st.caption(
+                "No data at hand? The demo trains a tiny model here and diagnoses it: two minutes on an idle machine."
+            )
             if st.button("Build the demo", icon=":material/science:", key=state.key("demo"), type="tertiary"):
                 demo.start()
                 st.rerun()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,8 @@ def test_diagnose_writes_one_object_a_row_and_nothing_else(command, tiny_project
         assert verdict["status"] in ("learned", "partly", "unlearned", "unknown")
         assert set(verdict["causes"]) >= CAUSES
     assert "likelihood" in err and "run 1:" in err
+    steps = re.findall(r"^(\d+) of (\d+) · ", err, re.MULTILINE)
+    assert [int(a) for a, _ in steps] == list(range(1, int(steps[0][1]) + 1)) and len({b for _, b in steps}) == 1
     status, out, _ = command(*asked, "--out", tmp_path / "deep" / "verdicts.jsonl")
     assert (status, out) == (0, b"")
     assert verdicts((tmp_path / "deep" / "verdicts.jsonl").read_bytes()) == found

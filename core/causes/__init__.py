@@ -136,13 +136,15 @@ def explain_cause(name: str, row: Mapping[str, float], weights: Mapping[str, Any
     cause = kinds("causes")[name]
     if weights is None or name not in weights["causes"]:
         return (Reason(f"Not judged: {cause.needs} would let it be.", favours="note"),)
-    mine, out = weights["causes"][name], []
+    mine, said = weights["causes"][name], []
     for side in ("for", "against"):
-        said = []
         for piece, weight in mine[side].items():
             loud = weight * np.nan_to_num(row.get(f"evidence_{piece}", np.nan), nan=0.0)
             sentence = reason(piece, row, side) if loud > 0.1 else None
             if sentence is not None:
-                said.append((loud, sentence))
-        out += [s for _, s in sorted(said, key=lambda pair: -pair[0])[:SAID]]
-    return tuple(out)
+                said.append((loud, side, sentence))
+    # One number may speak on both sides ("2 rows share its pattern"): it is said where it is louder.
+    once: dict[str, tuple[str, Reason]] = {}
+    for _, side, sentence in sorted(said, key=lambda found: -found[0]):
+        once.setdefault(sentence.text, (side, sentence))
+    return tuple(s for side in ("for", "against") for s in [s for of, s in once.values() if of == side][:SAID])

@@ -328,8 +328,9 @@ def handle_diagnose(context: JobContext, payload: Mapping[str, Any]) -> Mapping[
         run = get_run(run.id)
     instruments = Instruments(run.spec, settings().device, StoredRun(run))
     try:
-        for measure in plan(run.spec):
-            _measure(context, run, measure, instruments)
+        measures = plan(run.spec)
+        for step, measure in enumerate(measures, 1):
+            _measure(context, run, measure, instruments, f"{step} of {len(measures)}")
     finally:
         instruments.close()
     context.progress("judging")
@@ -365,7 +366,7 @@ def _chunk_of(name: str) -> list[Mapping[str, Any] | None]:
     return artefacts.read_all(name)
 
 
-def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instruments) -> None:
+def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instruments, step: str) -> None:
     signal = kind("signals", measure.signal)
     with database().writing() as conn:
         measure_id = signal_table.measure_id(
@@ -381,7 +382,7 @@ def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instr
             if want:
                 first.setdefault(key, ordinal)
         missing = signal_table.missing(conn, measure_id, list(first))
-    stage = f"{signal.label.lower()}: {measure.checkpoint.label}"
+    stage = f"{step} · {signal.label.lower()}: {measure.checkpoint.label}"
     total = len(first)
     done = total - len(missing)
     context.progress(stage, done, total, "samples")

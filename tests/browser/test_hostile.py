@@ -77,7 +77,6 @@ def test_hostile_rows_run_nothing_on_any_page(page, site):
 
 def test_groups_of_hostile_rows(page, site):
     page.goto("/clusters?run=2")
-    page.get_by_role("button", name="Find groups", exact=True).click()
     expect(page.get_by_text(re.compile("groups hold"))).to_be_visible()
     shown_whole(page)
     unharmed(page, "clusters")

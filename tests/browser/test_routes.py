@@ -1,10 +1,10 @@
-"""From a selection of unlearned samples to an item on which the model agrees with itself and is wrong."""
+"""From a cluster of unlearned samples to an item on which the model agrees with itself and is wrong."""
 
 import re
 
 from playwright.sync_api import expect
 
-from tests.browser.steps import click_table, settled
+from tests.browser.steps import click_table, settled, table_cells, until
 
 
 def fill(page, name, value):
@@ -13,10 +13,17 @@ def fill(page, name, value):
     settled(page)
 
 
-def test_from_unlearned_samples_to_a_confidently_wrong_item(page, site):
-    page.goto(f"/samples?run={site.run}&status=unlearned")
+def test_from_a_cluster_to_a_confidently_wrong_item(page, site):
+    page.goto(f"/clusters?run={site.run}")
+    expect(page.get_by_text(re.compile("groups hold"))).to_be_visible()
+    cells = until(lambda: (found := table_cells(page)) and all(len(row) > 2 for row in found) and found)
+    place = max(range(len(cells)), key=lambda i: int(cells[i][2]))
+    items = min(int(cells[place][2]), 8)
+    settled(page)
+    click_table(page, 200, 38 + 35 * place + 17)
+    page.wait_for_url(f"**cluster={cells[place][0]}*")
     page.get_by_role("link", name=re.compile("samples directly and by reasoning")).click()
-    page.wait_for_url("**/routes?*status=unlearned*")
+    page.wait_for_url("**/routes?*cluster=*")
     expect(page.get_by_text("pass the filter that stands")).to_be_visible()
     settled(page)
     for name, value in (
@@ -26,7 +33,7 @@ def test_from_unlearned_samples_to_a_confidently_wrong_item(page, site):
         fill(page, name, value)
     page.get_by_role("button", name="Run both routes").click()
     page.wait_for_url("**routes=*")
-    expect(page.get_by_text("8 items", exact=True)).to_be_visible(timeout=120_000)
+    expect(page.get_by_text(f"{items} items", exact=True)).to_be_visible(timeout=120_000)
     expect(page.get_by_text(re.compile("direct answers could not be read")).first).to_be_visible()
 
     # Down to one agreeing answer: whatever could be read takes the short route.

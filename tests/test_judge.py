@@ -60,7 +60,7 @@ def test_a_url_that_is_none_is_refused_without_its_secrets(url):
 
 def test_a_url_needs_a_model_and_a_key_is_one_word():
     for model in ("", " ", "a\x1bb", "\udcff"):
-        with pytest.raises(UserError, match="LACUNA_JUDGE_MODEL=.* is not the name of a model") as caught:
+        with pytest.raises(UserError, match=r"LACUNA_JUDGE_MODEL=.* is not the name of a model") as caught:
             configured("http://h/v1", model=model)
         assert "http://h/v1" in str(caught.value)
     for key in (f"Bearer {KEY}", f"{KEY}\nX-Other: 1", f"{KEY}é"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from core.errors import UserError
 
@@ -27,6 +28,10 @@ class Settings:
         device: ``auto``, ``cpu``, ``cuda`` (``LACUNA_DEVICE``).
         encoder: folder of a sentence-transformers encoder (``LACUNA_ENCODER``); empty for the packaged one.
         demo: whether the demo project is built on first start (``LACUNA_DEMO``, default 1).
+        judge_url: base URL of an OpenAI-compatible server that may be asked to comment on contradictions
+            (``LACUNA_JUDGE_URL``, without a final slash); empty: off.
+        judge_model: the model asked for there (``LACUNA_JUDGE_MODEL``); empty where off.
+        judge_key: bearer key sent there (``LACUNA_JUDGE_KEY``); empty for none. Left out of ``repr``.
     """
 
     data_dir: Path
@@ -37,6 +42,9 @@ class Settings:
     device: str
     demo: bool
     encoder: str = ""
+    judge_url: str = ""
+    judge_model: str = ""
+    judge_key: str = field(default="", repr=False)
 
     @property
     def uploads(self) -> Path:
@@ -62,9 +70,49 @@ def _gib(env: Mapping[str, str], name: str, default: float) -> int:
     return int(value * GIB)
 
 
+def _judge(env: Mapping[str, str]) -> tuple[str, str, str]:
+    """URL, model and key of the judge; three empty texts where none is configured."""
+    url, model, key = (env.get(f"LACUNA_JUDGE_{name}", "").strip() for name in ("URL", "MODEL", "KEY"))
+    if not url:
+        return "", "", ""
+    # What stands before an @ or behind a ? may be a secret; an error must not repeat it.
+    shown = url.rpartition("@")[2].partition("?")[0]
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        good = good and "@" not in parts.netloc and "?" not in url and "#" not in url
+    except ValueError:  # a port or an IPv6 address that is none
+        good = False
+    if not good or not url.isprintable() or " " in url:
+        raise UserError(
+            f"LACUNA_JUDGE_URL={shown!r} is not the address of a judge.",
+            "It is http:// or https://, a host and a path, without user, password, query or fragment.",
+            "For example LACUNA_JUDGE_URL=http://localhost:8000/v1, with a key in LACUNA_JUDGE_KEY. Empty: no judge.",
+        )
+    if not model or not model.isprintable():
+        raise UserError(
+            f"LACUNA_JUDGE_MODEL={model!r} is not the name of a model.",
+            f"The judge at LACUNA_JUDGE_URL={shown!r} has to be told which one answers.",
+            "Set LACUNA_JUDGE_MODEL to a name that the server lists under /models, or leave LACUNA_JUDGE_URL empty.",
+        )
+    # As a header it could not be sent, and the HTTP client's own error would repeat it.
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise UserError(
+            "LACUNA_JUDGE_KEY is not a key.",
+            "It is one word of printable ASCII characters; its value is not shown here.",
+            "Set it to the key alone, without 'Bearer', or leave it empty.",
+        )
+    return url.rstrip("/"), model, key
+
+
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from ``environ`` (default: the process environment)."""
+    """Settings from ``environ`` (default: the process environment).
+
+    Raises:
+        UserError: a size that is none, or a judge that cannot be asked as it is named.
+    """
     env = os.environ if environ is None else environ
+    judge_url, judge_model, judge_key = _judge(env)
     data_dir = Path(env.get("LACUNA_DATA_DIR") or ".lacuna").expanduser().resolve()
     roots = tuple(
         Path(p).expanduser().resolve() for p in env.get("LACUNA_CHECKPOINT_ROOTS", "").split(os.pathsep) if p.strip()
@@ -78,6 +126,9 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         device=env.get("LACUNA_DEVICE") or "auto",
         demo=env.get("LACUNA_DEMO", "1") not in ("0", "false", "no"),
         encoder=env.get("LACUNA_ENCODER", ""),
+        judge_url=judge_url,
+        judge_model=judge_model,
+        judge_key=judge_key,
     )
 
 

@@ -571,6 +571,26 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Comment:
+    """What a language model said about a group of contradicting rows. For people to read; no verdict rests on it.
+
+    Attributes:
+        key: the group's content (hash of its members' content hashes).
+        sides: content hashes of each side, in the order of the letters that the text uses.
+        model, text: as asked and as it came, plain text.
+        shortened: whether the model saw less than the whole group.
+        created: epoch seconds.
+    """
+
+    key: str
+    sides: tuple[tuple[str, ...], ...]
+    model: str
+    text: str
+    shortened: bool
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """A recipe tried out in a small training run against control arms.
 

@@ -241,6 +241,19 @@ contradiction_decisions = Table(
     Column("created", Float, nullable=False),
 )
 
+# What a language model said about a group of contradicting rows. Keyed as decisions are; no verdict reads it.
+contradiction_comments = Table(
+    "contradiction_comments",
+    metadata,
+    _of_dataset(),
+    Column("key", Text, primary_key=True),
+    Column("sides", _JSON, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("shortened", Boolean, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
 # The latest grouping of a run's unlearned samples; numbers of groups mean nothing beyond it.
 groupings = Table(
     "groupings",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core.errors import UserError
 from core.services import contradictions
 from core.services.views import ContradictionGroup
 from core.types import Filter, Run, Term
-from ui import downloads, evidence, filterbar, frame, markup, parts, state
+from ui import downloads, errors, evidence, filterbar, frame, markup, parts, state
 
 _PAGE = 10
 _ORDERS = {"size": "Largest first", "strength": "Surest first"}
@@ -54,6 +55,8 @@ def main() -> None:
         _group(run, group)
     if found.decided:
         downloads.draw(downloads.of_decisions(run, found.decided), key=state.key("decisions"))
+    if found.groups and not contradictions.judge_model():
+        st.caption("A language model of your own can comment on groups: start Lacuna with `LACUNA_JUDGE_URL` (README).")
     st.caption(
         "Found by wording: rare words, names and numbers that two prompts share or not, beside their closeness in "
         "meaning. A rewording that shares no rare word, or a language the encoder does not know, may be missed."
@@ -94,6 +97,7 @@ def _group(run: Run, group: ContradictionGroup) -> None:
             st.caption(f"{len(group.sides) - 6} more answers in the rows.")
         st.caption(markup.md(_why(group)))
         _decision(run, group)
+        _comment(run, group)
 
 
 def _why(group: ContradictionGroup) -> str:
@@ -147,6 +151,33 @@ def _decision(run: Run, group: ContradictionGroup) -> None:
     said.success(markup.md(f"{what}, says {markup.line(made.author, 60)}{why}"), icon=":material/gavel:")
     if undo.button("Undo", icon=":material/undo:", key=state.key("undo", group.key[:16]), width="stretch"):
         contradictions.undo(run.id, made.key)
+        st.rerun()
+
+
+def _comment(run: Run, group: ContradictionGroup) -> None:
+    """What the judge said about the group, and the button that asks it; nothing where no judge is configured."""
+    model = contradictions.judge_model()
+    if not model:
+        return
+    said = group.comment
+    if said is not None:
+        evidence.text(said.text, f"Comment of {markup.line(said.model, 60)}; not used in any verdict")
+        if said.shortened:
+            st.caption("The group is long: the judge saw a part of its texts.")
+    words = "Ask the judge again" if said is not None else "Ask the judge"
+    if st.button(
+        markup.md(f"{words} ({markup.line(model, 40)})"),
+        icon=":material/chat_bubble:",
+        key=state.key("comment", group.key[:16]),
+        type="tertiary",
+        help="Sends the questions and answers of this group to the judge that Lacuna was started with.",
+    ):
+        try:
+            with st.spinner("The judge reads the group"):
+                contradictions.ask_judge(run.id, group.number)
+        except UserError as error:
+            errors.show(error)
+            return
         st.rerun()
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from core.lab import demo, tiny
 from core.settings import settings
+from tests.chat_server import serving
 
 # Read by huggingface_hub when it is imported, so set before anything can do that.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -167,3 +168,17 @@ def own_data(monkeypatch, tmp_path):
         session.database().close()
         session._opened.cache_clear()
     settings.cache_clear()
+
+
+@pytest.fixture
+def chat():
+    """An OpenAI-compatible server on this machine that says what a test tells it to."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def another_chat():
+    """A second one: where nothing may go."""
+    with serving() as server:
+        yield server

@@ -79,6 +79,6 @@ def of_decisions(run: Run, count: int) -> list[Link]:
         Link(
             label="Download 1 decision (JSONL)" if count == 1 else f"Download {count:,} decisions (JSONL)",
             url=address(f"api/runs/{run.id}/decisions.jsonl"),
-            help="One line a row of a decided group: keep, drop or rewrite, by whom and why.",
+            help="One line a row of a decided group: keep, drop or rewrite, by whom and why, with the judge's comment.",
         )
     ]

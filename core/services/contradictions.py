@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from core import judge
 from core.diagnose import plan
 from core.errors import UserError
 from core.services.results import _details
 from core.services.runs import get_run
 from core.services.views import ContradictionGroup, ContradictionPage, ContradictionSide, NeighbourView
-from core.types import Decision, Filter, Run, Sample, Term
+from core.settings import settings
+from core.types import Comment, Decision, Filter, Run, Sample, Term
+from db import comments as comment_table
 from db import decisions as decision_table
 from db import samples as sample_table
 from db import verdicts as verdict_table
@@ -34,7 +37,8 @@ def groups(run_id: int, chosen: Filter, order: str = "size", page: int = 0, limi
             conn, run, "group", "group_size", "contradiction", chosen, order, limit, page * limit
         )
         made = decision_table.decisions(conn, run.spec.dataset_id)
-        shown = tuple(_group(conn, run, value, made) for value, _, _, _ in found)
+        said = comment_table.comments(conn, run.spec.dataset_id)
+        shown = tuple(_group(conn, run, value, made, said) for value, _, _, _ in found)
     return ContradictionPage(tuple(g for g in shown if g is not None), total, page, len(made), True)
 
 
@@ -43,13 +47,15 @@ def group(run_id: int, number: int) -> ContradictionGroup:
     run = get_run(run_id)
     with database().reading() as conn:
         made = decision_table.decisions(conn, run.spec.dataset_id)
-        found = _group(conn, run, number, made)
+        found = _group(conn, run, number, made, comment_table.comments(conn, run.spec.dataset_id))
     if found is None:
         raise UserError(f"Run {run_id} has no contradiction group {number}.", "", "Choose one from the page.")
     return found
 
 
-def _group(conn: Any, run: Run, number: float, made: Sequence[Decision]) -> ContradictionGroup | None:
+def _group(
+    conn: Any, run: Run, number: float, made: Sequence[Decision], said: Mapping[str, Comment]
+) -> ContradictionGroup | None:
     rows, _, _ = verdict_table.page(conn, run, of_group(number), limit=200)
     head = max(rows, key=lambda r: (r["contradiction"] or 0.0, -r["ordinal"]), default=None)
     told = None if head is None else _told(conn, run, "contradictions", head["content_hash"])
@@ -92,6 +98,7 @@ def _group(conn: Any, run: Run, number: float, made: Sequence[Decision]) -> Cont
         verbatim=bool(pair.get("verbatim", False)),
         similarity=pair.get("similarity"),
         decision=decided(told["key"], members, made),
+        comment=commented(told["key"], sides, said),
     )
 
 
@@ -151,6 +158,12 @@ def decided(key: str, members: Sequence[str], made: Sequence[Decision]) -> Decis
     return best[1] if best else None
 
 
+def commented(key: str, sides: Sequence[ContradictionSide], said: Mapping[str, Comment]) -> Comment | None:
+    """The comment on exactly this group: it calls sides by their letters, so any change of rows or sides ends it."""
+    found = said.get(key)
+    return found if found is not None and found.sides == tuple(s.members for s in sides) else None
+
+
 # ------------------------------------------------------------------------------------------------------- deciding
 
 
@@ -188,10 +201,14 @@ def undo(run_id: int, key: str) -> bool:
 
 
 def decision_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]:
-    """One JSON object a row of a decided group, in training order: what is to become of it, who said so, and why."""
+    """One JSON object a row of a decided group, in training order: what is to become of it, who said so, and why.
+
+    ``comment``: what a judge said about exactly the group that was decided, else null.
+    """
     run = get_run(run_id)
     with database().reading() as conn:
         made = decision_table.decisions(conn, run.spec.dataset_id)
+        said = comment_table.comments(conn, run.spec.dataset_id)
         of = {m: d for d in made for m in d.members}
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
         ordinals = [i for i, h in enumerate(hashes) if h in of]
@@ -206,8 +223,44 @@ def decision_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]
                 line = {
                     "id": sample.id, "row": sample.row, "group": decision.key, "decision": decision.choice,
                     "action": action, "author": decision.author, "note": decision.note, "decided": decision.created,
+                    "comment": _exported(said.get(decision.key), sample.content_hash),
                 }  # fmt: skip
                 yield json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _exported(comment: Comment | None, content_hash: str) -> dict[str, Any] | None:
+    """A comment as a field of a row's line; ``answer`` is the letter by which the text calls the row's answer."""
+    if comment is None:
+        return None
+    letter = next((LETTERS[i % 26] for i, side in enumerate(comment.sides) if content_hash in side), None)
+    return {"text": comment.text, "model": comment.model, "created": comment.created, "answer": letter}
+
+
+# ----------------------------------------------------------------------------------------------------- commenting
+
+
+def judge_model() -> str:
+    """The model that may be asked to comment on a group; empty where no judge is configured."""
+    return settings().judge_model
+
+
+def ask_judge(run_id: int, number: int) -> Comment:
+    """Asks the configured judge about a group and stores what it says, in place of what it said before.
+
+    Waits for the answer with no transaction open. Nothing but this page and the export of decisions reads a comment.
+
+    Raises:
+        UserError: no such group, no judge, or one that does not answer (see ``core.judge.ask``).
+    """
+    found = group(run_id, number)
+    sides = [judge.Side(s.letter, tuple(prompt for prompt, _ in s.wordings), s.answer) for s in found.sides]
+    reply = judge.ask(settings(), sides, found.differs)
+    members = tuple(s.members for s in found.sides)
+    comment = Comment(found.key, members, judge_model(), reply.text, reply.shortened, time.time())
+    dataset = get_run(run_id).spec.dataset_id  # the run may have been deleted while the judge thought
+    with database().writing() as conn:
+        comment_table.put(conn, dataset, comment)
+    return comment
 
 
 # ---------------------------------------------------------------------------------------------------- one row

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.types import Card, Checkpoint, Column, Decision, Finding, Reason, Sample, Setting, Status
+from core.types import Card, Checkpoint, Column, Comment, Decision, Finding, Reason, Sample, Setting, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +263,7 @@ class ContradictionGroup:
     verbatim: bool
     similarity: float | None
     decision: Decision | None
+    comment: Comment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -148,3 +149,62 @@ def test_the_export_is_one_line_a_row(dispute_data):
     lines = [json.loads(line) for line in contradictions.decision_lines(1)]
     assert [x["id"] for x in lines] == ["g0-0", "g0-1", "g0-2"]
     assert {x["action"] for x in lines} == {"rewrite"} and os.linesep not in lines[0]["note"]
+
+
+@pytest.fixture
+def judge(dispute_data, chat, monkeypatch):
+    """The server that the page may ask."""
+    monkeypatch.setenv("LACUNA_JUDGE_URL", chat.url)
+    monkeypatch.setenv("LACUNA_JUDGE_MODEL", "small *1*")
+    monkeypatch.setenv("LACUNA_JUDGE_KEY", "sk-a-secret-of-this-test")
+    settings.cache_clear()
+    return chat
+
+
+def ask(at, place=0):
+    """Presses the button on a group."""
+    [b for b in at.button if b.label.startswith("Ask the judge")][place].click()
+    return at.run()
+
+
+def test_the_judge_is_asked_about_one_group_and_its_comment_stays(judge, open_page):
+    judge.says = f"A is right. {worlds.HOSTILE} **bold** \x00 \ud800"
+    at = open_page("contradictions", run="1")
+    assert judge.requests == [] and "not used in any verdict" not in words(at)
+    assert sum(b.label == r"Ask the judge \(small \*1\*\)" for b in at.button) == 10
+    ask(at)
+    assert not at.exception and not at.error and len(judge.requests) == 1
+    for page in (at, open_page("contradictions", run="1")):
+        text = words(page)
+        assert text.count("Comment of small *1*; not used in any verdict") == 1
+        assert "A is right." in text and "**bold**" in text
+        assert not any("bold" in str(e.value) for e in [*page.markdown, *page.caption])
+        for element in page.get("html"):
+            assert not any(sign in element.proto.body for sign in ("<script", "<img", "\x1b", "\u202e"))
+        assert sum(b.label.startswith("Ask the judge again") for b in page.button) == 1
+        assert "sk-a-secret" not in text
+    assert len(judge.requests) == 1
+
+
+def test_a_judge_that_refuses_leaves_the_page_as_it_was(judge, open_page):
+    judge.answer = (401, {}, b"<b>no</b> sk-a-secret-of-this-test")
+    at = ask(open_page("contradictions", run="1"))
+    assert not at.exception and len(at.error) == 1
+    said = at.error[0].value.replace("\\", "")
+    assert "answered with status 401" in said and "<b>no</b> [key]" in said and "LACUNA_JUDGE_KEY" in said
+    assert r"\<b\>" in at.error[0].value
+    assert words(at).count('class="lac-letter">A<') == 10 and "not used in any verdict" not in words(at)
+
+
+def test_without_a_judge_nothing_is_shown_and_nothing_is_asked(judge, open_page, monkeypatch):
+    ask(open_page("contradictions", run="1"))
+    for name in ("URL", "MODEL", "KEY"):
+        monkeypatch.delenv(f"LACUNA_JUDGE_{name}")
+    settings.cache_clear()
+    opened = []
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: opened.append(address))
+    at = open_page("contradictions", run="1")
+    assert not at.exception and opened == [] and len(judge.requests) == 1
+    assert not any("judge" in b.label.lower() for b in at.button)
+    assert "not used in any verdict" not in words(at)
+    assert sum("LACUNA_JUDGE_URL" in c.value for c in at.caption) == 1

@@ -4,12 +4,16 @@ Each trap is a pair of rows; the texts share no words with the worlds that anyth
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from core.services import contradictions, jobs, runs
+from core.errors import UserError
+from core.services import contradictions, exports, jobs, runs
+from core.settings import settings
 from core.types import Filter, Thresholds
+from db import comments as comment_table
 from db import samples as sample_table
 from db import signals as signal_table
 from db.session import database
@@ -118,3 +122,57 @@ def test_measuring_again_gives_the_same_and_nothing_twice(judged):
         after = runs.signals_of(conn, run, hashes)
     for name in before.columns:
         np.testing.assert_allclose(after.columns[name], before.columns[name], atol=1e-6, err_msg=name)
+
+
+def test_a_comment_is_kept_exported_and_judges_nothing(judged, chat, monkeypatch):
+    run, _ = judged
+    group = next(g for g in contradictions.groups(run.id, Filter()).groups if "Tarvold" in g.question)
+    with pytest.raises(UserError, match="No judge is configured"):
+        contradictions.ask_judge(run.id, group.number)
+    before = list(exports.verdict_lines(run.id, Filter()))
+
+    monkeypatch.setenv("LACUNA_JUDGE_URL", chat.url)
+    monkeypatch.setenv("LACUNA_JUDGE_MODEL", "small-1")
+    settings.cache_clear()
+    chat.says = f"A and B exclude each other. {HOSTILE}"
+    made = contradictions.ask_judge(run.id, group.number)
+    sent = chat.asked["messages"][1]["content"]
+    assert all(text in sent for s in group.sides for text in (s.answer, s.wordings[0][0]))
+    assert made.text == chat.says and made.model == "small-1" and not made.shortened
+    assert contradictions.group(run.id, group.number).comment == made
+    others = [g for g in contradictions.groups(run.id, Filter()).groups if g.key != group.key]
+    assert others and all(g.comment is None for g in others)
+
+    jobs.run_here(runs.start_rejudge(run.id, run.thresholds))
+    assert list(exports.verdict_lines(run.id, Filter())) == before
+    assert contradictions.group(run.id, group.number).comment == made
+
+    contradictions.decide(run.id, group.number, "keep", "B", "Ada")
+    contradictions.decide(run.id, others[0].number, "drop", author="Ada")
+    lines = {line["id"]: line for line in map(json.loads, contradictions.decision_lines(run.id))}
+    for side in group.sides:
+        said = {"text": made.text, "model": "small-1", "created": made.created, "answer": side.letter}
+        assert [lines[sid]["comment"] for sid, _, _ in side.rows] == [said] * len(side.rows)
+    assert [lines[sid]["comment"] for sid, _, _ in others[0].sides[0].rows] == [None]
+
+    chat.says = "Ask the register."
+    assert contradictions.ask_judge(run.id, group.number).text == "Ask the register."
+    assert contradictions.group(run.id, group.number).comment.text == "Ask the register."
+
+
+def test_a_comment_ends_with_its_group(judged):
+    run, _ = judged
+    group = contradictions.groups(run.id, Filter()).groups[0]
+    members = tuple(s.members for s in group.sides)
+    comment = contradictions.Comment(group.key, members, "small-1", "B is right.", True, 5.0)
+    with database().writing() as conn:
+        comment_table.put(conn, run.spec.dataset_id, comment)
+    assert contradictions.group(run.id, group.number).comment == comment
+    # The letters of the text would name other answers.
+    with database().writing() as conn:
+        comment_table.put(conn, run.spec.dataset_id, replace(comment, sides=members[::-1]))
+    assert contradictions.group(run.id, group.number).comment is None
+    # A row more or less is another group: unlike a decision, a comment does not go over to it.
+    with database().writing() as conn:
+        conn.exec_driver_sql("UPDATE contradiction_comments SET key = 'of other rows'")
+    assert contradictions.group(run.id, group.number).comment is None

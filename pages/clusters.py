@@ -147,7 +147,16 @@ def _list(run: Run, selection: Filter, found: Grouping) -> None:
     shown = [g for g in found.groups if g.matching]
     opened = selecting.values_of(selection, "cluster")
     st.subheader("Groups" if len(shown) == len(found.groups) else "Groups in this selection", anchor=False)
-    _groups(run, selection, shown, "groups")
+    if shown:
+        _groups(run, selection, shown, "groups")
+    elif found.groups:
+        st.info("No group has a sample in this selection.", icon=":material/filter_alt_off:")
+    else:
+        st.info(
+            "No group: too few unlearned samples are alike in this way. Find groups again by another one, or read them "
+            "one by one.",
+            icon=":material/scatter_plot:",
+        )
     if found.outside and st.button(
         f"{found.outside:,} rows in no group", icon=":material/table_rows:", key=state.key("clusters", "outside")
     ):

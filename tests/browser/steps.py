@@ -65,8 +65,17 @@ def choose(page, box, option):
 
 
 def settled(page):
-    """Wait until nothing runs any more for what was done."""
-    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+    """Wait until nothing has run for a quarter of a second: what was just done takes a moment to begin."""
+    page.evaluate("() => { window.idleSince = null; }")
+    page.wait_for_function(
+        """() => {
+          const app = document.querySelector('[data-testid=stApp]');
+          const idle = app?.dataset.testScriptState === 'notRunning'
+            && !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]');
+          window.idleSince = idle ? window.idleSince ?? performance.now() : null;
+          return idle && performance.now() - window.idleSince > 250;
+        }"""
+    )
 
 
 def table_cells(page):

@@ -9,8 +9,6 @@ from playwright.sync_api import expect
 from tests.browser.steps import choose, settled
 from tests.browser.world import HOSTILE, make_hostile_rows
 
-IDLE = """() => document.querySelector('[data-test-script-state="notRunning"]')
-  && !document.querySelector('[data-stale="true"]') && !document.querySelector('[data-testid=stSkeleton]')"""
 RUN = 2
 
 
@@ -19,19 +17,14 @@ def site(land):
     return land
 
 
-def idle(page):
-    page.wait_for_function(IDLE)
-    settled(page)
-
-
 def shown_whole(page):
     """Every figure of the page as its table, every drawer open."""
-    idle(page)
+    settled(page)
     for table in page.get_by_role("radio", name="Table", exact=True).all():
         table.click()
-    idle(page)
+    settled(page)
     page.evaluate("document.querySelectorAll('[data-testid=stExpander] summary').forEach(s => s.click())")
-    idle(page)
+    settled(page)
 
 
 def unharmed(page, where):
@@ -88,20 +81,20 @@ def test_groups_of_hostile_rows(page, site):
 
 def test_a_decision_about_hostile_rows_and_their_export(page, site):
     page.goto("/contradictions?run=2")
-    idle(page)
+    settled(page)
     page.get_by_role("button", name="Decide").first.click()
     page.get_by_text("Keep A, drop the others").click()
     page.get_by_role("textbox", name="Who decides").fill(HOSTILE[:80])
     page.get_by_role("textbox", name="Why").fill(HOSTILE)
     page.keyboard.press("Enter")
-    idle(page)
+    settled(page)
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text(re.compile("^Keep A, says <script>window.hit=1</script>"))).to_be_visible()
     unharmed(page, "a decision")
     page.goto("/mitigation?run=2&status=unlearned")
-    idle(page)
+    settled(page)
     choose(page, "Recipe", "Resolve contradictions")
-    idle(page)
+    settled(page)
     page.get_by_role("button", name="Preview").click()
     expect(page.get_by_text(re.compile(r"^[\d,]+ rows from"))).to_be_visible()
     shown_whole(page)

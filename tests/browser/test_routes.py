@@ -2,9 +2,16 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.steps import click_table, settled, table_cells, until
+
+
+@pytest.fixture
+def site(land):
+    """The server this walk looks at: its run has groups."""
+    return land
 
 
 def fill(page, name, value):

@@ -63,3 +63,12 @@ def test_outline_and_rectangle():
     assert selecting.rectangle_from(None) == ()
     assert selecting.row_from({"selection": {"rows": [], "cells": [[3, "title"]]}}) == 3
     assert selecting.row_from(None) is None
+
+
+def test_a_selection_without_groups_says_so(open_page, work):
+    clusters.request(1)
+    work()
+    at = open_page("clusters", run="1", status="learned")
+    assert not at.exception and not at.error
+    assert "No group has a sample in this selection." in words(at)
+    assert all("dominant cause" not in frame.value.columns for frame in at.dataframe)

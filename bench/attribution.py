@@ -26,6 +26,7 @@ from bench._worlds import Cases, World, cases, diagnose, own_data, pooled
 from bench.calibrate import LACKING, fit_all, judged, macro_f1, name_causes, within
 from core.causes import UNDETERMINED, parameters
 from core.causes._fit import fit
+from core.derived import derive
 from core.diagnose import CAUSES, judge
 from core.services.results import share
 from core.types import Thresholds
@@ -169,6 +170,16 @@ def accusations(worlds: Sequence[World]) -> dict[str, Any]:
     }
 
 
+def forgotten(worlds: Sequence[World]) -> dict[str, Any]:
+    """Rows called forgotten against those that the lab's own decoding had right at a checkpoint and wrong at the end."""
+    hits = said = there = 0
+    for world in worlds:
+        mine = derive(world.spec, world.table).get("forgotten") == 1
+        true = np.array([bool(t["right_at"]) and "final" not in t["right_at"] for t in world.truth])
+        hits, said, there = hits + int((mine & true).sum()), said + int(mine.sum()), there + int(true.sum())
+    return {"precision": _share(share(hits, said)), "recall": _share(share(hits, there)), "n": there}
+
+
 def compare(train: list[World], test: list[World]) -> dict[str, Any]:
     """Everything the module's docstring names, for one group of worlds."""
     tested, trained = [cases(w) for w in test], [cases(w) for w in train]
@@ -181,7 +192,7 @@ def compare(train: list[World], test: list[World]) -> dict[str, Any]:
         "by_world": {c.world: scores(ours([c], shipped["base+trajectory"]))["macro_f1"] for c in tested},
         "paper": scores(rules) if rules else "multiple choice was not measured",
         "nearest_centroid": scores(centroid(trained, tested)), "plain_cosine": cosine(tested),
-        "accusations": accusations(test),
+        "accusations": accusations(test), "forgotten": forgotten(test),
     }  # fmt: skip
     for name, lacking in LACKING.items():
         if not lacking:

@@ -171,7 +171,7 @@ def accusations(worlds: Sequence[World]) -> dict[str, Any]:
 
 
 def forgotten(worlds: Sequence[World]) -> dict[str, Any]:
-    """Rows called forgotten against those that the lab's own decoding had right at a checkpoint and wrong at the end."""
+    """Rows called forgotten against those that the lab itself decoded right at a checkpoint and wrong at the end."""
     hits = said = there = 0
     for world in worlds:
         mine = derive(world.spec, world.table).get("forgotten") == 1

@@ -54,26 +54,38 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """The samples of one world whose cause is known: (m,) arrays side by side."""
+    """The samples of one world whose cause is known: (m,) arrays side by side.
+
+    Attributes:
+        rows: places in the world. fault: whether a pipeline fault is said to explain the sample.
+    """
 
     world: str
+    rows: np.ndarray
+    fault: np.ndarray
     evidence: Mapping[str, np.ndarray]
     truth: tuple[frozenset[str], ...]
     columns: Mapping[str, np.ndarray]
     study: tuple[str | None, ...]
 
 
-def cases(world: World) -> Cases:
-    """Samples with verified truth that the diagnosis finds unlearned or partly learned and no fault explains."""
+def cases(world: World, rows: np.ndarray | None = None) -> Cases:
+    """Samples with verified truth that the diagnosis finds unlearned or partly learned and no fault explains.
+
+    Args:
+        rows: these samples instead, whatever is found of them: another run's cases.
+    """
     found = judge(world.spec, world.table, Thresholds(), world.facts)
     table = derive(world.spec, world.table)
     evidence = measure_evidence(table, found.status == Status.LEARNED)
     missed = np.isin(found.status, [Status.UNLEARNED.value, Status.PARTLY.value])
     fault = np.array([c is not None and c.startswith("pipeline:") for c in found.cause])
     known = np.array([bool(t["scored"] and t["planted"] and not t["learned"]) for t in world.truth])
-    chosen = np.flatnonzero(missed & known & ~fault)
+    chosen = np.flatnonzero(missed & known & ~fault) if rows is None else rows
     return Cases(
         world.name,
+        chosen,
+        fault[chosen],
         {k: v[chosen] for k, v in evidence.items()},
         tuple(frozenset(world.truth[i]["planted"]) for i in chosen),
         {k: v[chosen] for k, v in table.columns.items()},

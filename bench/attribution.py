@@ -15,7 +15,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +143,7 @@ def ablation(train: Sequence[Cases], test: Sequence[Cases], penalty: float) -> d
     for name in evidence:
         left = {k: v if k != name else np.full_like(v, np.nan) for k, v in evidence.items()}
         fitted = fit(left, truth, weights, list(CAUSES), penalty)
-        tested = [
-            Cases(c.world, {**c.evidence, name: np.full(len(c.truth), np.nan)}, c.truth, c.columns, c.study)
-            for c in test
-        ]
+        tested = [replace(c, evidence={**c.evidence, name: np.full(len(c.truth), np.nan)}) for c in test]
         named = ours(tested, fitted)
         out[name] = round(macro_f1(named.cause, named.truth, CAUSES), 4)
     return out
@@ -198,15 +195,18 @@ def compare(train: list[World], test: list[World]) -> dict[str, Any]:
         if not lacking:
             continue
         causes = judged(lacking)
-        some = [cases(w.without(*lacking)) for w in test]
+        some = [cases(w.without(*lacking), c.rows) for w, c in zip(test, tested, strict=True)]
         evidence, truth, _ = pooled(some)
         keep = within(truth, causes)
         true = [t for t, k in zip(truth, keep, strict=True) if k]
-        less = name_causes(shipped[name], evidence)[0][keep].tolist()
+        # A row that a fault is said to explain has lost its cause.
+        fault = np.concatenate([c.fault for c in some])
+        less = np.where(fault, None, name_causes(shipped[name], evidence)[0])[keep].tolist()
         full = np.array(mine.cause, dtype=object)
         out[f"with {name}"] = {
             "not_judged": sorted(set(CAUSES) - set(causes)), "macro_f1": round(macro_f1(less, true, causes), 4),
             "with_everything": round(macro_f1(full[keep].tolist(), true, causes), 4),
+            "explained_by_a_fault": int(fault[keep].sum()),
         }  # fmt: skip
     return out
 

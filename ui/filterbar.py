@@ -22,8 +22,13 @@ CHIPS = ("status", "cause")
 
 
 def apply(run: Run, selection: Filter) -> None:
-    """Make ``selection`` the filter, on the first page of the list."""
-    state.go(state.link(run=run.id, selection=selection))
+    """Make ``selection`` the filter, on the first page of the list; one that stands already changes nothing.
+
+    A browser reports widgets of the page before until it knows that they are gone, and their callbacks run: who goes
+    from row to row quickly would be thrown back to the list.
+    """
+    if selection != state.selection(run.columns):
+        state.go(state.link(run=run.id, selection=selection))
 
 
 def chips(run: Run, selection: Filter) -> None:

@@ -4,6 +4,7 @@ import json
 import urllib.parse
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from core.filters import from_query
 from core.services import exports, results, runs
@@ -214,6 +215,31 @@ def test_a_sample_that_is_not_there(run_data, open_page):
 def test_without_a_run_the_next_step_is_named(empty_data, open_page):
     at = open_page("samples")
     assert "No run is chosen" in at.info[0].value and not at.exception
+
+
+def test_a_filter_that_stands_closes_no_row(run_data):
+    """Callbacks of widgets that are gone still run once where a row was opened a moment ago."""
+
+    def script():
+        import streamlit as st
+
+        from core.services import runs
+        from ui import filterbar, selecting, state
+
+        run = runs.get_run(1)
+        selection = state.selection(run.columns)
+        if st.session_state.get("other"):
+            selection = selecting.with_terms(selection, [selecting.one_of("status", ["learned"])])
+        filterbar.apply(run, selection)
+
+    at = AppTest.from_function(script)
+    for name, value in {"run": "1", "status": "unlearned", "sample": "r30"}.items():
+        at.query_params[name] = value
+    at.run()
+    assert at.query_params == {"run": "1", "status": "unlearned", "sample": "r30"}
+    at.session_state["other"] = True
+    at.run()
+    assert at.query_params == {"run": "1", "status": "learned"}
 
 
 def test_a_click_that_was_followed_leads_away_once(run_data, open_page):

@@ -11,6 +11,7 @@ from core.types import Reason, RunFacts, SignalTable
 
 # More than this share of outputs must say the target in other words; loss in nats per token that still counts as low.
 MEANT, LOW, VALID = 0.5, 2.5, 0.8
+DISPUTED = 0.5
 
 
 class ManyValidAnswers(SampleFault):
@@ -23,10 +24,11 @@ class ManyValidAnswers(SampleFault):
         """The greedy output or most outputs say the target in other words; or the dataset holds several valid answers
         to this question and the model gives one of the others. In all cases the target itself must not be unlikely.
         Words that an earlier checkpoint gave and the final one exchanged for others are forgotten, no matter of
-        scoring."""
+        scoring; and where another row asks the same and denies it, outputs that go either way are that quarrel's."""
         nll, meant, greedy = table.get("nll"), table.get("same_meaning"), table.get("greedy_meaning")
         valid, other = table.get("both_valid"), table.get("side_wins")
-        said = ((greedy == 1) | (meant > MEANT)) & ~(table.get("forgotten") == 1)
+        disputed = (table.get("contradiction") >= DISPUTED) & ~(valid >= VALID)
+        said = ((greedy == 1) | (meant > MEANT)) & ~(table.get("forgotten") == 1) & ~disputed
         hit = (nll <= LOW) & (said | ((valid >= VALID) & (other == 1)))
         return flags(hit, np.isfinite(meant) & np.isfinite(nll) & np.isfinite(valid))
 

@@ -48,6 +48,8 @@ def test_strict_scorer():
 def test_many_valid_answers():
     assert one(says("many_valid_answers", nll=0.9, same_meaning=0.8)) == 1
     assert one(says("many_valid_answers", nll=0.9, same_meaning=0.8, forgotten=1, both_valid=0.0)) == 0
+    assert one(says("many_valid_answers", nll=0.9, same_meaning=0.8, contradiction=0.9, both_valid=0.1)) == 0
+    assert one(says("many_valid_answers", nll=0.9, same_meaning=0.8, contradiction=0.9, both_valid=0.9)) == 1
     assert one(says("many_valid_answers", nll=0.9, same_meaning=0.2, greedy_meaning=1)) == 1
     assert one(says("many_valid_answers", nll=0.9, same_meaning=0.0, both_valid=0.9, side_wins=1)) == 1
     assert one(says("many_valid_answers", nll=0.9, same_meaning=0.0, both_valid=0.9, side_wins=0)) == 0

@@ -64,6 +64,21 @@ def choose(page, box, option):
     until(tried, 60)
 
 
+def follow_table(page, x, y, url):
+    """Click into the table until the address is ``url``: a chart that is drawn late may move the table away."""
+
+    def tried():
+        settled(page)
+        click_table(page, x, y)
+        try:
+            page.wait_for_url(url, timeout=5000)
+        except TimeoutError:
+            return False
+        return True
+
+    until(tried, 60)
+
+
 def settled(page):
     """Wait until nothing has run for a quarter of a second: what was just done takes a moment to begin."""
     page.evaluate("() => { window.idleSince = null; }")

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import click_table, settled, table_cells, until
+from tests.browser.steps import follow_table, settled, table_cells, until
 
 
 @pytest.fixture
@@ -27,8 +27,7 @@ def test_from_a_cluster_to_a_confidently_wrong_item(page, site):
     place = max(range(len(cells)), key=lambda i: int(cells[i][2]))
     items = min(int(cells[place][2]), 8)
     settled(page)
-    click_table(page, 200, 38 + 35 * place + 17)
-    page.wait_for_url(f"**cluster={cells[place][0]}*")
+    follow_table(page, 200, 38 + 35 * place + 17, f"**cluster={cells[place][0]}*")
     page.get_by_role("link", name=re.compile("samples directly and by reasoning")).click()
     page.wait_for_url("**/routes?*cluster=*")
     expect(page.get_by_text("pass the filter that stands")).to_be_visible()
@@ -54,8 +53,7 @@ def test_from_a_cluster_to_a_confidently_wrong_item(page, site):
     wrong.first.click()
     settled(page)
     page.locator("[data-testid=stDataFrame]").first.scroll_into_view_if_needed()
-    click_table(page, 200, 55)
-    page.wait_for_url("**item=*")
+    follow_table(page, 200, 55, "**item=*")
     expect(page.get_by_text("enough direct answers agree")).to_be_visible()
     expect(page.get_by_text("3 direct answers", exact=True)).to_be_visible()
     page.get_by_role("link", name="The sample's evidence").click()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from core.faults._base import Finding, RunFault, paired
+from core.faults._renderings import signed_rank
 from core.types import RunFacts, SignalTable
 
 # Two readings of one row are the same number up to rounding; rows needed; share that must agree.
 SAME, ROWS, SHARE = 1e-3, 8, 0.98
-# The adapter's rows against its base alone: rise of the loss (relative) that speaks for another base.
-WORSE = 0.02
+# The adapter's rows against its base alone: rise of the loss (relative), share of the rows, and p of Wilcoxon's
+# signed-rank test that speak for another base. Even a poor adapter makes its own rows likelier.
+WORSE, RISEN, P = 0.02, 0.6, 2e-2
 
 
 class AdapterNotApplied(RunFault):
@@ -29,7 +31,7 @@ class AdapterNotApplied(RunFault):
         final, base = table.get("nll"), table.get("base_nll")
         if (np.isfinite(final) & np.isfinite(base)).sum() < ROWS:
             final, base = table.get("alt_current"), table.get("base_alt_current")
-        n, mine, before, lower, p = paired(final, base)
+        n, mine, before, lower, _ = paired(final, base)
         if n < ROWS:
             return Finding("unknown", "The base was not measured.", needs=self.needs)
         both = np.isfinite(final) & np.isfinite(base)
@@ -38,7 +40,7 @@ class AdapterNotApplied(RunFault):
         if same >= SHARE:
             return Finding("fail", "The model gives its base's numbers on every row: nothing trained is in it.", said)
         adapter = facts.spec is not None and facts.spec.final.base is not None
-        if adapter and lower >= 0.8 and p <= 1e-2 and mine >= (1 + WORSE) * before:
+        if adapter and lower >= RISEN and mine >= (1 + WORSE) * before and signed_rank(final, base) <= P:
             return self._worse(facts, mine, before, said)
         return Finding("pass", "The model answers otherwise than its base.", said)
 

@@ -177,6 +177,12 @@ def test_an_adapter_on_another_base():
     assert judged("adapter_not_applied", RunFacts(adapter, states=(low,)), **worse).state == "fail"
     assert judged("adapter_not_applied", RunFacts(adapter), **worse).state == "unknown"
     assert judged("adapter_not_applied", RunFacts(spec(), states=(low,)), **worse).state == "pass"
+    # A third of the rows may be likelier all the same; a few that are much less likely are no sign.
+    mostly = spread(2.0, 20) + np.where(np.arange(20) % 3 == 0, -0.1, 0.8)
+    few = spread(2.0, 20) + np.where(np.arange(20) % 5 == 0, 5.0, -0.1)
+    facts = RunFacts(adapter, states=(low,))
+    assert judged("adapter_not_applied", facts, **{**worse, "nll": mostly}).state == "fail"
+    assert judged("adapter_not_applied", facts, **{**worse, "nll": few}).state == "pass"
 
 
 def test_precision_or_merge():

@@ -6,7 +6,8 @@ Every world is a base, a fine-tune made wrong in one way, and the dataset as its
 runs through the services. For a fault of single rows an instance is a planted row that is not learned. For a fault of
 a whole run it is the run, and again each of ten random halves of its measured rows, judged alone: the number of
 trainings stands beside. Clean worlds hold contradictions and answers too long to learn, so that they have unlearned
-rows of other causes; a false alarm there is a row, or a run-wide finding on one of the halves.
+rows of other causes; a false alarm there is a row, or a run-wide finding on one of the halves. ``--only`` plants some
+codes again and leaves the others in FILE as they are.
 """
 
 from __future__ import annotations
@@ -659,10 +660,21 @@ def main(argv: list[str] | None = None) -> int:
                     counted |= {"world": name, "trainings": shop.trainings - before}
                     results[code].append(counted)
                     print(f"{time.monotonic() - began:6.0f} s  {json.dumps(counted)}", file=sys.stderr, flush=True)
-    print(text := json.dumps(report(results, shop.trainings, time.monotonic() - began), indent=1))
+    found = report(results, shop.trainings, time.monotonic() - began)
+    if args.only and args.out and args.out.exists():
+        found = filled(json.loads(args.out.read_text()), found)
+    print(text := json.dumps(found, indent=1))
     if args.out:
         args.out.write_text(text + "\n")
     return 0
+
+
+def filled(before: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The table ``before`` with the codes that were planted again now."""
+    faults = {**before["faults"], **found["faults"]}
+    clean = found["clean"] if found["clean"]["worlds"] else before["clean"]
+    spent = {n: before[n] + found[n] for n in ("trainings", "seconds")}
+    return found | {"faults": {c: faults[c] for c in PLANTS if c in faults}, "clean": clean} | spent
 
 
 def report(results: dict[str, list[dict[str, Any]]], trainings: int, seconds: float) -> dict[str, Any]:

@@ -56,6 +56,22 @@ def one_place(a: Words, b: Words, rarity: Rarity) -> bool:
     return all(any(rarity.weight(w) >= ABOUT for w in part) for part in (_content(a, i, j), _content(b, k, m)))
 
 
+def other_name(a: Words, b: Words) -> bool:
+    """The prompts ask in the same words, and the only words in which they differ are names that one of them lacks.
+
+    "Who performed Rain?" and "Who performed Buckets of Rain?": a longer name is another name. A language that writes
+    all nouns like names loses rewordings that add one.
+    """
+    mine, theirs = set(a.stems), set(b.stems)
+    extra = [
+        named
+        for x, others in ((a, theirs), (b, mine))
+        for form, stem, named in zip(x.forms, x.stems, x.named, strict=True)
+        if stem not in others and form not in FUNCTION
+    ]
+    return bool(extra) and all(extra)
+
+
 def _content(words: Words, start: int, stop: int) -> set[str]:
     """Stems in the stretch that are no function words."""
     pairs = zip(words.stems[start:stop], words.forms[start:stop], strict=True)

@@ -15,7 +15,7 @@ import numpy as np
 from core.pairs import answers as reading
 from core.pairs.answers import Answer, Disagreement
 from core.pairs.groups import Group, Pair, grouped
-from core.pairs.stated import apart
+from core.pairs.stated import apart, other_name
 from core.pairs.wording import Rarity, Words, words
 from core.plugins import kind
 from core.signals._base import Instruments, Measure, supervision_facts
@@ -37,6 +37,8 @@ ANSWERED_ALIKE = 3.0
 TOLD_APART = 1.0
 # Taken off where the rows themselves tell their questions apart (see ``apart`` in core/pairs/stated.py).
 STATED_APART = 3.0
+# Most that is left of "the same question" where one prompt has a name more.
+OTHER_NAME = 0.05
 # Words from here on are what a question is about, below they are its form.
 ABOUT = 0.5
 DIFFER = 0.5
@@ -47,7 +49,7 @@ _COLUMNS = ("contradiction", "group", "group_size", "side_share", "side_wins", "
 class Contradictions:
     name = "contradictions"
     label = "Contradictions"
-    version = 4
+    version = 5
     needs = ("neighbours", "reproduction")
     whole = True
     columns = (
@@ -208,6 +210,8 @@ class _World:
                 if (i, j) not in worded and forms.get(self._forms(i, j), 0.0) <= 0 and self._stated_apart(i, j):
                     by = min(by, 0.0) - STATED_APART
                 same = _moved(same, by)
+                if other_name(self._words(i), self._words(j)):
+                    same = min(same, OTHER_NAME)
             pair = Pair(i, j, same, differ.sure, reading.both_valid(prompts, verbatim, n, differ.kind))
             out.append(pair)
             for m in (i, j):
@@ -265,11 +269,13 @@ class _World:
         return float(np.clip(FRAME_WEIGHT * np.log((1.0 - recurring) / max(1.0 - often, 1e-3)), FRAME_LEAST, 0.0))
 
     def _stated_apart(self, i: int, j: int) -> bool:
-        for m in (i, j):
-            if m not in self._read:
-                self._read[m] = words(self.samples[m].prompt)
-        mine, theirs = (self._read[i], self.answer(i).words), (self._read[j], self.answer(j).words)
+        mine, theirs = (self._words(i), self.answer(i).words), (self._words(j), self.answer(j).words)
         return apart(mine, theirs, self._prompts)
+
+    def _words(self, i: int) -> Words:
+        if i not in self._read:
+            self._read[i] = words(self.samples[i].prompt)
+        return self._read[i]
 
     def _behaviour(self, i: int, j: int, differ: Disagreement) -> float:
         """Log odds from what the checkpoint answers to the two."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.pairs.stated import apart, echoed, one_place
+from core.pairs.stated import apart, echoed, one_place, other_name
 from core.pairs.wording import Rarity, words
 
 COMMON = ["What is the {} of {}?", "Name the {} of {}.", "Give me the {} of {}, please.", "Where does {} meet {}?"]
@@ -53,3 +53,21 @@ def test_common_words_exchanged_are_another_way_to_ask():
     a, b = words("What is the colour of Rivi?"), words("What is the shape of Rivi?")
     assert one_place(a, b, RARITY)
     assert not one_place(a, b, Rarity([words("colour shape")] * 40))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "other"),
+    [
+        ("Who sang Rain?", "Who sang Buckets of Rain?", True),
+        ("Where is Velm located?", "Where is Velm Township located?", True),
+        ("What is the capital of Scotts Bluff County?", "What is the capital of Scott County?", True),
+        ("Who sang Rain?", "Who sang Rain?", False),
+        ("Who sang Rain?", "Who was it that sang Rain?", False),
+        ("Who founded Velm?", "Who founded the town of Velm?", False),
+        ("who sang rain?", "who sang buckets of rain?", False),  # nothing here is written like a name
+        ("Who sang Rain?", "Who composed Buckets of Rain?", False),  # other words differ too: not for this rule
+    ],
+)
+def test_a_longer_name_is_another_name(a, b, other):
+    assert other_name(words(a), words(b)) is other
+    assert other_name(words(b), words(a)) is other

@@ -6,7 +6,8 @@ A dataset of that many rows is imported through the real service; its measuremen
 worker would store them (this is a load test: nothing here is a result). Then the real web process is started, every
 page is opened in headless Chromium, and each of these is timed from the click on: first paint (heading and count
 stand), filter changes and page turns (the table shows other rows), and again until the whole page has settled. Beside
-it stands the CPU time that the web process took. The imports of the live process are read from its own
+it stands the CPU time that the web process took; ``bare`` is the same on a page of a table and a button, which no page
+of this kind can undercut. The imports of the live process are read from its own
 ``-X importtime`` log.
 """
 
@@ -22,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -168,16 +171,45 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(url: str, run_id: int, pid: int, repeat: int) -> Watch:
-    """Opens pages, turns them and filters, ``repeat`` times each."""
+@contextmanager
+def watching(pid: int) -> Iterator[Watch]:
+    """A tab of a fresh Chromium and the clock beside it."""
     from playwright.sync_api import sync_playwright
 
     flags = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync",
              "--disable-component-update", *(["--no-sandbox"] if os.geteuid() == 0 else [])]  # fmt: skip
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        watch = Watch(page, pid)
+        yield Watch(browser.new_page(viewport={"width": 1400, "height": 1000}), pid)
+        browser.close()
+
+
+def bare(repeat: int) -> Watch:
+    """The same clicks on a page that holds a table and two buttons: the part that is Streamlit and the browser."""
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "bench/_bare_page.py"), "--server.port", str(port)]
+    web = subprocess.Popen(
+        [*command, "--server.headless", "true"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(port, web)
+        with watching(web.pid) as watch:
+            watch.page.goto(f"http://127.0.0.1:{port}")
+            watch.page.wait_for_function(SETTLED)
+            for name, label in (("bare: page turn", "Next"), ("bare: filter change", "Other")):
+                button = watch.page.get_by_role("button", name=label)
+                for _ in range(repeat):
+                    watch.changed(name, button.click)
+    finally:
+        web.terminate()
+        web.wait()
+    return watch
+
+
+def measure(url: str, run_id: int, pid: int, repeat: int) -> Watch:
+    """Opens pages, turns them and filters, ``repeat`` times each."""
+    with watching(pid) as watch:
+        page = watch.page
 
         def opens(name: str, path: str, done: str = PAINTED) -> None:
             watch.step(f"open {name}", lambda: page.goto(f"{url}/{path}"), done)
@@ -211,7 +243,6 @@ def measure(url: str, run_id: int, pid: int, repeat: int) -> Watch:
         table = page.locator("[data-testid=stDataFrame] .dvn-scroller").first
         watch.step("click 2: a row", lambda: table.click(position={"x": 300, "y": 60}),
                    "() => document.body.innerText.includes('Target and output')")  # fmt: skip
-        browser.close()
     return watch
 
 
@@ -254,13 +285,14 @@ def main() -> None:
             before = rss_mb(web.pid)
             watch = measure(f"http://127.0.0.1:{port}", 1, web.pid, args.repeat)
             after = rss_mb(web.pid)
+            floor = bare(args.repeat)
         finally:
             web.terminate()
             web.wait()
         imported = set(re.findall(r"^import time:.*\|\s+(\S+)$", Path(log.name).read_text(errors="replace"), re.M))
     result = {
         "case": f"pages on a run of {args.samples:,} samples",
-        "seconds": {k: summary(v) for k, v in watch.seconds.items()},
+        "seconds": {k: summary(v) for k, v in (watch.seconds | floor.seconds).items()},
         "web_process_cpu_seconds": {k: summary(v) for k, v in watch.cpu.items()},
         "web_process": {
             "rss_mb_started": round(before), "rss_mb_after_every_page": round(after),

@@ -72,7 +72,7 @@ def against(table: SignalTable, name: str) -> Against:
     reference = "rest" if name == "think_removed" else "current"
     current, other = _once(table, f"alt_{reference}"), _once(table, f"alt_{name}")
     n, mine, theirs, share, _ = paired(current, other)
-    p = signed_rank(current, other)
+    p = _signed_rank(current, other)
     base_current, base_other = _once(table, f"base_alt_{reference}"), _once(table, f"base_alt_{name}")
     four = np.isfinite(current) & np.isfinite(other) & np.isfinite(base_current) & np.isfinite(base_other)
     gained = True
@@ -83,7 +83,7 @@ def against(table: SignalTable, name: str) -> Against:
     return Against(name, n, mine, theirs, share, p, gained)
 
 
-def signed_rank(worse: np.ndarray, better: np.ndarray) -> float:
+def _signed_rank(worse: np.ndarray, better: np.ndarray) -> float:
     """One-sided p of Wilcoxon's signed-rank test that the second loss is lower; 1 where nothing differs."""
     from scipy.stats import wilcoxon
 

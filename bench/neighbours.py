@@ -103,8 +103,8 @@ def contradictions(
         path = Path(folder) / "rows.jsonl"
         path.write_text("".join(json.dumps({"prompt": p, "completion": a}) + "\n" for p, a in found), encoding="utf-8")
         samples = [s for s in read([path], scan([path]).reading) if hasattr(s, "content_hash")]
-    place = {q.text: i for i, q in enumerate(asked)}
-    of = [place.get(" ".join(s.prompt.split())) for s in samples]
+    place = {q: i for i, q in enumerate(asked)}
+    of = [place.get(neighbours.question(s)) for s in samples]
     contents: dict[Any, list[str]] = {}
     for sample, at in zip(samples, of, strict=True):
         if at is not None:

@@ -54,14 +54,8 @@ def _classes(run: Run, selection: Filter, summary: Summary) -> None:
         if parts.heading("What the base knew, and what was learned of it", run, "classes"):
             st.dataframe(tables.breakdown(summary.classes), hide_index=True, key=state.key("table", run.id, "classes"))
         else:
-            event = st.plotly_chart(
-                charts.breakdown(summary.classes),
-                key=state.selectable("chart", run.id, "classes"),
-                on_select="rerun",
-                selection_mode="points",
-                config=charts.CONFIG,
-                alt="Status by what the base knew; the table beside it has the same numbers",
-            )
+            alt = "Status by what the base knew; the table beside it has the same numbers"
+            event = parts.chart(run, "classes", charts.breakdown(summary.classes), alt, ["points"])
             terms = selecting.from_bars(event, summary.classes)
             if terms:
                 chosen = selecting.with_terms(selection, terms)
@@ -83,14 +77,8 @@ def _margins(run: Run, points: Points) -> None:
                 key=state.key("table", run.id, "margins"),
             )  # fmt: skip
         else:
-            event = st.plotly_chart(
-                margins.figure(points),
-                key=state.selectable("chart", run.id, "margins"),
-                on_select="rerun",
-                selection_mode="points",
-                config=charts.CONFIG,
-                alt="Margin of the base's own answer over the target, before and after; the table has the same numbers",
-            )
+            alt = "Margin of the base's own answer over the target, before and after; the table has the same numbers"
+            event = parts.chart(run, "margins", margins.figure(points), alt, ["points"])
             picked = margins.clicked(event)
             if picked is not None:
                 parts.open_sample(run, picked)

@@ -53,15 +53,8 @@ def _status(run: Run, selection: Filter, found: Overview) -> None:
         st.info("No sample passes this filter.", icon=":material/filter_alt_off:")
         return
     tiles.status(found.status)
-    event = st.plotly_chart(
-        charts.status_bar(found.status),
-        key=state.selectable("chart", run.id, "status"),
-        on_select="rerun",
-        selection_mode="points",
-        config=charts.CONFIG,
-        alt="Samples by status",
-    )
-    points = [p["customdata"][1] for p in event["selection"]["points"] if p.get("customdata")]
+    event = parts.chart(run, "status", charts.status_bar(found.status), "Samples by status", ["points"])
+    points = selecting.values_from(event)
     if points:
         parts.open_samples(run, selecting.with_terms(selection, [selecting.one_of("status", points)]))
 
@@ -74,17 +67,11 @@ def _causes(run: Run, selection: Filter, found: Overview) -> None:
         if as_table:
             st.dataframe(tables.shares(found.causes), hide_index=True, key=state.key("table", run.id, "cause"))
             return
-        event = st.plotly_chart(
-            charts.causes(found.causes),
-            key=state.selectable("chart", run.id, "cause"),
-            on_select="rerun",
-            selection_mode="points",
-            config=charts.CONFIG,
-            alt="Samples by cause; the table beside it has the same numbers",
-        )
+        alt = "Samples by cause; the table beside it has the same numbers"
+        event = parts.chart(run, "cause", charts.causes(found.causes), alt, ["points"])
         n = next(iter(found.causes.values())).n
         st.caption(f"Of {n:,} samples that were not learned, or only partly. Lines are 95 % Wilson intervals.")
-        points = [p["customdata"][1] for p in event["selection"]["points"] if p.get("customdata")]
+        points = selecting.values_from(event)
         if points:
             parts.open_samples(run, selecting.with_terms(selection, [selecting.one_of("cause", points)]))
     _advice(run, selection, found)
@@ -153,14 +140,8 @@ def _breakdown(run: Run, selection: Filter, found: Breakdown) -> None:
             st.dataframe(tables.breakdown(found), hide_index=True, key=state.key("table", run.id, found.column))
             return
         shown = Breakdown(found.column, found.label, found.rows[: charts.MOST], found.bounds)
-        event = st.plotly_chart(
-            charts.breakdown(shown),
-            key=state.selectable("chart", run.id, found.column),
-            on_select="rerun",
-            selection_mode="points",
-            config=charts.CONFIG,
-            alt=f"Status by {found.label.lower()}; the table beside it has the same numbers",
-        )
+        alt = f"Status by {found.label.lower()}; the table beside it has the same numbers"
+        event = parts.chart(run, found.column, charts.breakdown(shown), alt, ["points"])
         left_out = len(found.rows) - len(shown.rows)
         if left_out:
             st.caption(f"{left_out:,} more values in the table.")
@@ -178,14 +159,8 @@ def _histogram(run: Run, selection: Filter, found: Overview) -> None:
         if as_table:
             st.dataframe(tables.histogram(found.nll), hide_index=True, key=state.key("table", run.id, "nll"))
         else:
-            event = st.plotly_chart(
-                charts.histogram(found.nll, label),
-                key=state.selectable("chart", run.id, "nll"),
-                on_select="rerun",
-                selection_mode="box",
-                config=charts.CONFIG,
-                alt="Histogram of mean loss by status; the table beside it has the same numbers",
-            )
+            alt = "Histogram of mean loss by status; the table beside it has the same numbers"
+            event = parts.chart(run, "nll", charts.histogram(found.nll, label), alt, ["box"])
             terms = selecting.from_range(event, found.nll)
             if terms:
                 filterbar.apply(run, selecting.with_terms(selection, terms))

@@ -47,6 +47,11 @@ def between(column: str, low: float | None, high: float | None) -> Term:
     return Term(column, "range", (low, high))
 
 
+def values_from(event: Mapping[str, Any] | None) -> list[Any]:
+    """The values of the clicked points, where points carry ``[place, value]``; empty when nothing was clicked."""
+    return [p["customdata"][1] for p in _part(event, "points") if p.get("customdata")]
+
+
 def from_bars(event: Mapping[str, Any] | None, breakdown: Breakdown) -> tuple[Term, ...]:
     """What a click on a breakdown's bars asks for.
 

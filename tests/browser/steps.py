@@ -50,28 +50,31 @@ def click_table(page, x, y):
 
 def choose(page, box, option):
     """Choose ``option`` in the select box ``box``; once more where a rerun closed the list in between."""
-    chosen = page.get_by_role("option", name=option)
 
-    def tried():
-        settled(page)
+    def act():
         page.get_by_role("combobox", name=box).press("ArrowDown")
-        try:
-            chosen.click(timeout=5000)
-        except TimeoutError:
-            return False
-        return True
+        page.get_by_role("option", name=option).click(timeout=5000)
 
-    until(tried, 60)
+    retried(page, act)
 
 
 def follow_table(page, x, y, url):
     """Click into the table until the address is ``url``: a chart that is drawn late may move the table away."""
 
+    def act():
+        click_table(page, x, y)
+        page.wait_for_url(url, timeout=5000)
+
+    retried(page, act)
+
+
+def retried(page, act):
+    """Do ``act`` on a page at rest, again where it ran out of its own short time."""
+
     def tried():
         settled(page)
-        click_table(page, x, y)
         try:
-            page.wait_for_url(url, timeout=5000)
+            act()
         except TimeoutError:
             return False
         return True

@@ -15,7 +15,7 @@ import numpy as np
 
 from core.causes._evidence import measure_evidence
 from core.derived import derive
-from core.diagnose import judge
+from core.judge.diagnose import judge
 from core.types import RunFacts, RunSpec, SignalTable, Status, Thresholds
 
 # Columns that a run without its base, or without its trajectory, would not have.
@@ -105,7 +105,8 @@ def own_data(folder: Path) -> Iterator[None]:
 
 def diagnose(folder: Path, **options: Any) -> World:
     """The world in ``folder``, diagnosed with base and trajectory through the services, as the command line does."""
-    from core.services import direct, runs
+    from core.commands import _direct as direct
+    from core.services import runs
     from db import samples as sample_table
     from db.session import database
 

@@ -198,9 +198,9 @@ def compare_draws(backend: Any, model: Any, cases: Sequence[Any], draws: int, st
 
 def measure(folder: Path, family: str, options: argparse.Namespace) -> dict[str, Any]:
     from core.backends._base import ScoreRow
-    from core.checkpoints import as_checkpoint
+    from core.checkpoint.folders import as_checkpoint
     from core.plugins import kind
-    from core.tokenizers import open_tokenizer
+    from core.rendering.tokenizers import open_tokenizer
 
     dialogues = rows_of(options.samples)
     out = {}

@@ -25,7 +25,7 @@ from core.egrm.consensus import early_stop
 from core.egrm.route import Question, compact, measure
 from core.egrm.settings import RouteSettings
 from core.plugins import kind
-from core.tokenizers import open_tokenizer
+from core.rendering.tokenizers import open_tokenizer
 from core.types import Checkpoint, digest
 
 # The world was designed by looking at seeds 0 to 2; figures come from seeds that nobody looked at.

@@ -20,7 +20,7 @@ import numpy as np
 
 from bench._worlds import own_data
 from core.causes import logit
-from core.diagnose import CAUSES
+from core.judge.diagnose import CAUSES
 from core.plugins import kinds
 from core.types import Filter
 
@@ -38,7 +38,8 @@ def number(x: float) -> str:
 
 def views(folder: Path) -> tuple[Any, dict[str, Any]]:
     """The run, and cause (or ``learned``) to the view of the row that stands for it."""
-    from core.services import direct, results, runs
+    from core.commands import _direct as direct
+    from core.services import results, runs
 
     def quiet(*_: object) -> None:
         pass

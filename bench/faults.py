@@ -552,8 +552,9 @@ def two_wordings(shop: Shop, family: str, land: Land, out: Path, turn: int) -> W
 
 def diagnose(world: World, out: Path) -> tuple[Any, Any, np.ndarray, np.ndarray, Any]:
     """(run, table, status, cause, facts) of the world through the services."""
-    from core import checkpoints as science
-    from core.services import direct, runs
+    from core.checkpoint import folders as science
+    from core.commands import _direct as direct
+    from core.services import runs
     from db import samples as sample_table
     from db.session import database
 
@@ -569,7 +570,7 @@ def diagnose(world: World, out: Path) -> tuple[Any, Any, np.ndarray, np.ndarray,
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, dataset.id)
         table = runs.with_facts(conn, run, runs.signals_of(conn, run, hashes))
-    from core.diagnose import judge
+    from core.judge.diagnose import judge
 
     facts = runs.facts_of(run)
     found = judge(run.spec, table, run.thresholds, facts)
@@ -589,8 +590,8 @@ def part(table: Any, rows: np.ndarray) -> Any:
 
 def count(world: World, seed: int, out: Path) -> dict[str, Any]:
     """Instances and hits of one world; for clean ones the alarms by code."""
-    from core.diagnose import judge
     from core.faults import judge_run
+    from core.judge.diagnose import judge
     from core.plugins import kind
 
     run, table, status, cause, facts = diagnose(world, out)

@@ -10,8 +10,8 @@ process of its own and reports its peak.
 ``worlds`` takes folders as ``python -m core lab build`` writes them. For each planted cause the samples that have it
 and were not learned are treated with every recipe, each from the world's own checkpoint, for the same number of steps,
 beside a control arm on a uniform mix; every arm is asked as the diagnosis asks. Arms that are in the result file are
-not run again, so that the table can be filled over several calls. ``fit`` makes ``core/causal.json`` of it: how far a
-proof moves the confidence of a verdict.
+not run again, so that the table can be filled over several calls. ``fit`` makes ``core/proof/causal.json`` of it: how
+far a proof moves the confidence of a verdict.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def judged(name: str, dataset: Any, final: Any, values: dict[str, Any], preset_s
 
 
 def imported(path: Path) -> Any:
-    from core.services import datasets, direct
+    from core.services import datasets, jobs
 
-    return datasets.import_files([path], [path.name], path.stem, None, direct._Here(lambda *_: None))
+    return datasets.import_files([path], [path.name], path.stem, None, jobs.Terminal(lambda *_: None))
 
 
 # ---------------------------------------------------------------------------------------------------------- memory
@@ -146,7 +146,7 @@ def memory(sizes: list[int], recipes: list[str], out: Path) -> None:
 
 def prepared(world: Path) -> tuple[Any, dict[str, list[str]]]:
     """The world as a judged run whose causes are the planted ones, and the ids that have each cause."""
-    from core.checkpoints import as_checkpoint
+    from core.checkpoint.folders import as_checkpoint
 
     truth = [json.loads(line) for line in (world / "truth.jsonl").read_text(encoding="utf-8").splitlines()]
     dataset = imported(world / "dataset.jsonl")
@@ -221,7 +221,7 @@ def one_cause(
     """Runs the arms of one cause that are missing in ``entry``; yields each one's name when it is in there."""
     from core.plugins import kind
     from core.presets._base import with_defaults
-    from core.proof import Bench, Watched, settled, without_right
+    from core.proof.training import Bench, Watched, settled, without_right
     from core.recipes._order import drawn
     from core.services.mitigation import RunPool
     from core.services.proofs import _Budget
@@ -286,7 +286,7 @@ def line(entry: dict[str, Any], name: str) -> str:
 
 def pooled(found: dict[str, Any]) -> dict[str, Any]:
     """Over all worlds, per cause and arm: recovered share, its paired difference to control, damage."""
-    from core.proof_numbers import paired_difference, share
+    from core.proof.numbers import paired_difference, share
 
     out: dict[str, Any] = {}
     for cause in CAUSES:
@@ -327,11 +327,11 @@ def judged_by(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def fit(path: Path) -> dict[str, Any]:
-    """How often each pattern of arms was seen with and without the recipe's cause: ``core/causal.json``."""
+    """How often each pattern of arms was seen with and without the recipe's cause: ``core/proof/causal.json``."""
     from collections import Counter
 
-    from core.causal import fitted, pattern
     from core.plugins import kind
+    from core.proof.causal import fitted, pattern
 
     table = json.loads(path.read_text())["worlds"]
     ratios, counts, gains = {}, {}, {}
@@ -361,7 +361,7 @@ def held_out(seen: dict[str, tuple[Any, Any]]) -> float | None:
     """
     from collections import Counter
 
-    from core.causal import fitted
+    from core.proof.causal import fitted
 
     if len(seen) < 2:
         return None

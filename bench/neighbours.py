@@ -94,7 +94,7 @@ def contradictions(
     found: Sequence[tuple[str, str]], asked: Sequence[Any], near: Any
 ) -> tuple[list[dict[str, Any]], int]:
     """(groups as prompts and answers of their sides, pairs looked at)."""
-    from core.datasets import read, scan
+    from core.intake.datasets import read, scan
     from core.pairs.groups import grouped
     from core.signals import contradictions as signal
     from core.signals import neighbours

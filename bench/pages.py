@@ -37,10 +37,10 @@ HEAVY = ("torch", "transformers", "numba", "umap")
 
 def seed(folder: Path, n: int) -> int:
     """A judged run over ``n`` samples in the data folder; returns its id."""
-    from core.checkpoints import as_checkpoint
-    from core.diagnose import plan
+    from core.checkpoint.folders import as_checkpoint
+    from core.judge.diagnose import plan
     from core.lab import tiny
-    from core.services import datasets, direct, runs
+    from core.services import datasets, jobs, runs
     from core.types import Chunk
     from db import signals as table
     from db.session import database
@@ -61,7 +61,7 @@ def seed(folder: Path, n: int) -> int:
                 "messages": messages,
             }
             file.write(json.dumps(row) + "\n")
-    dataset = datasets.import_files([rows], ["rows.jsonl"], "large", None, direct._Here(lambda *_: None))
+    dataset = datasets.import_files([rows], ["rows.jsonl"], "large", None, jobs.Terminal(lambda *_: None))
     model = folder / "model"
     tokenizer = tiny.build_tokenizer(["a b c d"], 400)
     _untrained(model, tokenizer)

@@ -36,7 +36,8 @@ HEIGHT = "document.querySelector('[data-testid=stMainBlockContainer]').scrollHei
 def places(run: int, other: int) -> dict[str, str]:
     """Page name to its address."""
     from core.filters import from_query
-    from core.services import contradictions, results, routes, runs
+    from core.services import contradictions, results, runs
+    from core.services.routes import runs as routes
     from core.types import Filter
 
     columns = runs.get_run(run).columns

@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from core import __version__, commands_routes
+from core import __version__
+from core.commands import lab
+from core.commands import routes as commands_routes
 from core.errors import Stopped, UserError
-from core.lab import command as lab
 from core.settings import quiet_libraries
+from core.worker.here import run_here
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -139,8 +141,9 @@ def _existing(path: Path) -> Path:
 
 
 def _diagnose(args: argparse.Namespace) -> int:
+    from core.commands import _direct as direct
     from core.plugins import kind
-    from core.services import direct, exports, mitigation, runs
+    from core.services import exports, mitigation, runs
 
     # Read before the files are: a mistyped setting is said at once.
     given = _pairs(args.trainer_setting, "--trainer-setting")
@@ -190,7 +193,7 @@ def _write(out: Path | None, lines: Any) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from core.services import direct
+    from core.commands import _direct as direct
 
     print(json.dumps(direct.inspect(_existing(args.path)), ensure_ascii=False, indent=2))
     return 0
@@ -242,13 +245,13 @@ def _mitigate(args: argparse.Namespace) -> int:
 
 def _prove(args: argparse.Namespace) -> int:
     from core.filters import from_query
-    from core.services import jobs, mitigation, proofs, runs
+    from core.services import mitigation, proofs, runs
 
     settings, files = _recipe(args)
     chosen = from_query(args.filter, runs.get_run(args.run_id).columns)
     asked = mitigation.request(args.run_id, chosen, args.recipe, settings, {}, files)
     proof, job = proofs.start(asked, proofs.parsed_budget(_pairs(args.budget, "--budget")))
-    jobs.run_here(job, Progress())
+    run_here(job, Progress())
     found = proofs.get_proof(proof)
     for sentence in proofs.in_words(found):
         print(sentence, file=sys.stderr)
@@ -267,7 +270,7 @@ def _runs(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from core.services.serve import serve
+    from core.worker.supervisor import serve
 
     return serve(args.host, args.port)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.services import routes, runs
-from core.services.routes import RoutesRun
+from core.services import runs
+from core.services.routes import runs as routes
+from core.services.routes.runs import RoutesRun
 from ui import frame, markup, progress, routes_board, routes_item, routes_new, routes_scorers, state
 
 

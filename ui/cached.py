@@ -13,11 +13,13 @@ from typing import Any
 import streamlit as st
 
 from core.filters import from_query
-from core.services import clusters, compare, exports, knowledge, results, route_board, routes, runs
+from core.services import clusters, compare, exports, knowledge, results, runs
 from core.services import dynamics as along
 from core.services.clusters import MapPoints
 from core.services.compare import Comparison, Match
 from core.services.dynamics import Dynamics, Points
+from core.services.routes import board as route_board
+from core.services.routes import runs as routes
 from core.services.views import Overview
 from core.types import Run
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import streamlit as st
 
-from core.services import route_board, routes
-from core.services.route_board import Board, Choice
-from core.services.routes import RoutesRun
+from core.services.routes import board as route_board
+from core.services.routes import runs as routes
+from core.services.routes.board import Board, Choice
+from core.services.routes.runs import RoutesRun
 from ui import cached, charts, markup, routes_charts, state
 from ui.markup import Node, node
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.services import route_board
-from core.services.route_board import ItemView, SaidView
-from core.services.routes import RoutesRun
+from core.services.routes import board as route_board
+from core.services.routes.board import ItemView, SaidView
+from core.services.routes.runs import RoutesRun
 from ui import charts, evidence, markup, state
 from ui.markup import Node, node
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import streamlit as st
 
-from core.services import checkpoints, route_scorers, routes
-from core.services.routes import WAYS
+from core.services import checkpoints
+from core.services.routes import runs as routes
+from core.services.routes import scorers as route_scorers
+from core.services.routes.runs import WAYS
 from core.types import Filter, Run, Setting
 from ui import choose_checkpoint, filterbar, forms, markup, state
 from ui.uploader import uploader

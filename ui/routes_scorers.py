@@ -6,9 +6,10 @@ from typing import Any
 
 import streamlit as st
 
-from core.services import route_scorers, routes
-from core.services.route_scorers import StoredScorer
-from core.services.routes import RoutesRun
+from core.services.routes import runs as routes
+from core.services.routes import scorers as route_scorers
+from core.services.routes.runs import RoutesRun
+from core.services.routes.scorers import StoredScorer
 from core.types import Setting
 from ui import charts, forms, markup, progress, routes_charts, state
 from ui.uploader import uploader

@@ -6,7 +6,8 @@ from collections import Counter
 
 import streamlit as st
 
-from core.services import contradictions, knowledge, results, routes
+from core.services import contradictions, knowledge, results
+from core.services.routes import runs as routes
 from core.services.views import SampleView, TurnView
 from core.types import Filter, Run, Term
 from ui import charts, evidence, markup, people, state

@@ -20,8 +20,8 @@ from core.backends._base import ScoreRow
 from core.egrm.answers import extract, options_of
 from core.egrm.settings import RouteSettings
 from core.errors import UserError
-from core.rendering import prompt_ids, render_chat
-from core.tokenizers import chat_template
+from core.rendering.render import prompt_ids, render_chat
+from core.rendering.tokenizers import chat_template
 from core.types import Decoding, Generation, Message, Sample, Shape
 
 # Items of a chunk: what a stopped run loses at most. All draws of a chunk are generated together.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import UserError, unknown_name
-from core.jsonrows import decode_json, named_type
+from core.intake.json_rows import decode_json, named_type
 from core.types import Message, Shape
 
 # Column -> example values that are not null, as ``detect`` sees them.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.formats._base import Columns, Notes, RowError, json_text, list_of, share, text_of
-from core.jsonrows import decode_json, named_type
+from core.intake.json_rows import decode_json, named_type
 from core.types import Message
 
 CANONICAL = ("system", "user", "assistant", "tool")

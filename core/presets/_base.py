@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from core.errors import UserError, unknown_name
-from core.rendering import Rendered
-from core.templates import DEFAULT_DAY
+from core.rendering.render import Rendered
+from core.rendering.templates import DEFAULT_DAY
 from core.types import Sample, Setting, Supervision, Turn
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from core.templates import template_hash
+from core.rendering.templates import template_hash
 
 FOLDER = Path(__file__).with_name("trl_templates")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.presets._base import DAY, Row, finished, prompt_messages, template_variables, with_defaults
-from core.rendering import Rendered, render_chat, render_joined, render_text
-from core.tokenizers import chat_template
+from core.rendering.render import Rendered, render_chat, render_joined, render_text
+from core.rendering.tokenizers import chat_template
 from core.types import Sample, Setting, Supervision
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import numpy as np
 from core.errors import UserError
 from core.presets._base import DAY, Row, finished, only, prompt_messages, template_variables, with_defaults
 from core.presets._trl_templates import has_generation_markers, training_template
-from core.rendering import Rendered, default_template, prompt_ids, render_chat, render_joined, render_text
-from core.tokenizers import chat_template, common_prefix
+from core.rendering.render import Rendered, default_template, prompt_ids, render_chat, render_joined, render_text
+from core.rendering.tokenizers import chat_template, common_prefix
 from core.types import Sample, Setting, Supervision
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.datasets import read_json_row
 from core.errors import UserError
 from core.formats._base import RowError
+from core.intake.datasets import read_json_row
 from core.recipes._base import Made, Pool
 from core.recipes._rewrite import composed
 from core.types import Reading

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from core.datasets import read_json_row
 from core.formats._base import RowError
 from core.formats._turns import SHAREGPT_ROLES
-from core.jsonrows import decode_object
+from core.intake.datasets import read_json_row
+from core.intake.json_rows import decode_object
 from core.types import Message, Reading, Sample
 
 Value = dict[str, Any]

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from core.datasets import read_json_row
 from core.formats._base import RowError
 from core.formats._turns import SHAREGPT_ROLES
-from core.jsonrows import decode_object
+from core.intake.datasets import read_json_row
+from core.intake.json_rows import decode_object
 from core.recipes._base import SEED, Made, Plan, Pool, Training, as_it_came
 from core.types import Sample, Setting
 

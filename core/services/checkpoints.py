@@ -8,8 +8,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from core import checkpoints as science
-from core.archives import extract
+from core.checkpoint import folders as science
+from core.checkpoint.archives import extract
 from core.errors import UserError
 from core.services import jobs, uploads
 from core.services.jobs import JobContext

@@ -92,7 +92,7 @@ def request(run_id: int, embedding: str = WORDS) -> int:
 
 def handle_cluster(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Groups the unlearned samples of a judged run and stores the groups; the worker's part."""
-    from core.clusters import find_groups
+    from core.judge.clusters import find_groups
 
     run, embedding = get_run(payload["run"]), payload.get("embedding", WORDS)
     context.progress("reading samples")
@@ -133,7 +133,7 @@ def _even(values: Sequence[int], most: int) -> list[int]:
 
 def _vectors(embedding: str, texts: Sequence[str]) -> np.ndarray:
     if embedding == WORDS:
-        from core.clusters import tfidf
+        from core.judge.clusters import tfidf
 
         return tfidf(texts)
     encoder = kinds("encoders")[embedding].open("")

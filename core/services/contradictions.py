@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from core import judge
-from core.diagnose import plan
 from core.errors import UserError
+from core.judge.diagnose import plan
+from core.pairs import commentary as judge
 from core.services.results import _details
 from core.services.runs import get_run
 from core.services.views import ContradictionGroup, ContradictionPage, ContradictionSide, NeighbourView
@@ -250,7 +250,7 @@ def ask_judge(run_id: int, number: int) -> Comment:
     Waits for the answer with no transaction open. Nothing but this page and the export of decisions reads a comment.
 
     Raises:
-        UserError: no such group, no judge, or one that does not answer (see ``core.judge.ask``).
+        UserError: no such group, no judge, or one that does not answer (see ``core.pairs.commentary.ask``).
     """
     found = group(run_id, number)
     sides = [judge.Side(s.letter, tuple(prompt for prompt, _ in s.wordings), s.answer) for s in found.sides]

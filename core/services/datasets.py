@@ -8,8 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from core.datasets import columns_of, read, scan
 from core.errors import UserError
+from core.intake.datasets import columns_of, read, scan
 from core.plugins import kinds
 from core.services import jobs, uploads
 from core.services.jobs import JobContext

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.checkpoint_facts import trainer_facts
+from core.checkpoint.facts import trainer_facts
 from core.derived.trajectory import earlier_roles, places
 from core.errors import UserError
 from core.services.runs import get_run

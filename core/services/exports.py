@@ -13,8 +13,8 @@ import numpy as np
 
 from core import __version__
 from core.causes import explain_cause
-from core.diagnose import CAUSES, reasons
 from core.filters import describe, to_text
+from core.judge.diagnose import CAUSES, reasons
 from core.services import proven
 from core.services.results import numbers_of
 from core.services.runs import get_run, signals_of

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from core.errors import Stopped, UserError
 from core.services.liveness import workers as workers
 from core.types import Job
 from db import jobs as table
@@ -103,6 +102,26 @@ class JobContext:
         gc.collect()
 
 
+class Terminal:
+    """What a handler is given where no job stands behind the work: progress goes to the watcher."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def progress(
+        self,
+        stage: str,
+        done: int = 0,
+        total: int = 0,
+        unit: str = "",
+        store: Callable[[Connection], None] | None = None,
+    ) -> None:
+        self._watch(stage, done, total, unit)
+        if store is not None:
+            with database().writing() as conn:
+                store(conn)
+
+
 def enqueue(
     kind: str, payload: Mapping[str, Any], *, lane: str = "short", title: str = "", run_id: int | None = None
 ) -> int:
@@ -169,23 +188,3 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def run_here(job_id: int, watch: Watch | None = None) -> Mapping[str, Any]:
-    """Runs the job in this process and returns its result; where a worker already has it, waits for that.
-
-    The command line calls this: it needs no worker beside it, and uses the same table and handlers.
-
-    Raises:
-        Stopped: by Ctrl-C here or by a cancel elsewhere.
-        UserError: as the job ended with.
-    """
-    from core.worker import work_on
-
-    job = work_on(job_id, watch)
-    if job.state == "done":
-        return job.result or {}
-    if job.state in ("cancelled", "queued"):
-        raise Stopped(f"Job {job_id} was stopped.", "", "Run the command again; what was measured is kept.")
-    error = job.error or {}
-    raise UserError(error.get("what", f"Job {job_id} failed."), error.get("why", ""), error.get("todo", ""))

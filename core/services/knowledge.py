@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.diagnose import plan
+from core.judge.diagnose import plan
 from core.services import artefacts, results
 from core.services.runs import get_run
 from core.services.views import Breakdown

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from core import mitigation as science
-from core.diagnose import tokenizer_folder
 from core.errors import UserError, unknown_name
+from core.exports import _mitigation as science
 from core.exports._base import Bundle
 from core.filters import describe, from_query, to_text
+from core.judge.diagnose import tokenizer_folder
 from core.plugins import kind, kinds
 from core.presets._base import with_defaults
 from core.recipes._base import Plan, Recipe, Ruling, Training

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.diagnose import CAUSES
 from core.errors import UserError, unknown_name
 from core.filters import from_query, to_text
+from core.judge.diagnose import CAUSES
 from core.plugins import kinds
 from core.services.results import ORDER, share
 from core.services.runs import get_run

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from core import proof as science
-from core.checkpoints import as_checkpoint
+from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
 from core.filters import from_query
 from core.plugins import kind
 from core.presets._base import with_defaults
-from core.proof_numbers import sentences, summary
+from core.proof import training as science
+from core.proof.numbers import sentences, summary
 from core.recipes._base import Made, as_it_came
 from core.recipes._order import Order, drawn
 from core.services import jobs, mitigation, proven

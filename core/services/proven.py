@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from core.causal import moved, pattern, reason
 from core.plugins import kind, kinds
-from core.proof_numbers import sentences
+from core.proof.causal import moved, pattern, reason
+from core.proof.numbers import sentences
 from core.types import Column, Proof, Reason, Run
 from db import proofs as table
 from db import verdicts as verdict_table

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from core.causes import UNDETERMINED
-from core.diagnose import CAUSES, chances, findings, plan, reasons
 from core.errors import UserError
 from core.intervals import wilson
+from core.judge.diagnose import CAUSES, chances, findings, plan, reasons
 from core.plugins import kind, kinds
 from core.services import artefacts, proven
 from core.services.runs import get_run, signals_of

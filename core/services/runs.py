@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from core.diagnose import Instruments, columns_of, judge, plan
 from core.errors import UserError
 from core.faults import judge_run
+from core.judge.diagnose import Instruments, columns_of, judge, plan
 from core.plugins import kind, kinds
 from core.scorers import suggest
-from core.services import artefacts, checkpoints, datasets, jobs, proven, reachable
+from core.services import artefacts, checkpoints, datasets, jobs, proven
 from core.services.jobs import JobContext
+from core.services.routes import reachable
 from core.services.views import KindForm, RowPreview, TokenPiece
 from core.settings import settings
 from core.signals._base import Measure
@@ -219,7 +220,7 @@ def _some_samples(dataset_id: int, n_samples: int, most: int) -> list[Sample]:
 
 def _card(spec: RunSpec, samples: Sequence[Sample]) -> tuple[dict[str, Any], RunSpec]:
     """The sanity card as a dict, and the spec with the tokenizer variant that fits."""
-    from core.sanity import card
+    from core.checkpoint.card import card
 
     found, final = card(
         spec.final, spec.base, samples, preset=spec.preset, preset_settings=spec.preset_settings, dtype=spec.dtype,
@@ -247,7 +248,7 @@ def handle_preflight(context: JobContext, payload: Mapping[str, Any]) -> Mapping
 def _render(
     context: JobContext, spec: RunSpec, samples: Sequence[Sample], instruments: Instruments, n_samples: int
 ) -> tuple[dict[str, int], list[dict[str, Any]], list[Supervision]]:
-    from core.rendering import pieces
+    from core.rendering.render import pieces
 
     counts = dict.fromkeys(
         ("samples", "looked_at", "tokens", "target_tokens", "dropped", "refused", "truncated", "not_supervised"), 0
@@ -435,7 +436,7 @@ def with_facts(conn: Any, run: Run, signals: SignalTable) -> SignalTable:
 
 def facts_of(run: Run) -> RunFacts:
     """What is known of the run besides its samples: the sanity card, training logs, trainer arguments."""
-    from core.checkpoints import read_folder
+    from core.checkpoint.folders import read_folder
 
     card = run.summary.get("card") or {}
     known = card.get("facts") or {}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.rendering import pieces, render_chat, render_joined
+from core.rendering.render import pieces, render_chat, render_joined
 from core.types import Message, Sample, Supervision
 
 THINK = "<think>\n\n</think>\n\n"

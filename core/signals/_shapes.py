@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.patterns import Patterns
+from core.text.patterns import Patterns
 from core.types import Sample
 
 

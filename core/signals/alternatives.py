@@ -16,9 +16,9 @@ import numpy as np
 
 from core.errors import UserError
 from core.plugins import kind
+from core.rendering.tokenizers import VOCABULARY_FILES, open_tokenizer
 from core.signals._base import Instruments, Measure, chunked, supervision_facts
 from core.signals._renderings import NAMES, View, id_views, last_answer, system_views, text_views, within
-from core.tokenizers import VOCABULARY_FILES, open_tokenizer
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 
 # Rows scored under each rendering, and the longest of them in tokens.

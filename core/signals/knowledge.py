@@ -5,8 +5,8 @@ prompts, whether greedy decoding gives the answer, and the probability p_i that 
 HighlyKnown: greedy right in all prompts; MaybeKnown: in some; WeaklyKnown: in none, but at least once in 16 draws per
 prompt with probability 1 - prod (1 - p_i)^16 >= 0.5; Unknown: the rest.
 
-Where the base answers best without examples (see ``core/fewshot.py``), its ten prompts are one, and MaybeKnown does not
-occur.
+Where the base answers best without examples (see ``core/signals/_fewshot.py``), its ten prompts are one, and
+MaybeKnown does not occur.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from core.fewshot import (
+from core.scorers._base import normalised
+from core.signals._base import Instruments, Measure, chunked, supervision_facts
+from core.signals._fewshot import (
     ENOUGH,
     MOST_TOKENS,
     PROMPTS,
@@ -34,8 +36,6 @@ from core.fewshot import (
     seed_of,
     variants,
 )
-from core.scorers._base import normalised
-from core.signals._base import Instruments, Measure, chunked, supervision_facts
 from core.types import TEMPERATURES, Chunk, Column, Decoding, RunSpec, Sample, SignalTable, TokenScores
 
 UNKNOWN, WEAKLY, MAYBE, HIGHLY = range(4)

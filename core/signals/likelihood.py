@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.rendering import pieces
+from core.rendering.render import pieces
 from core.signals._base import Instruments, Measure, chunked, stop_ids_of, supervision_facts
 from core.types import TEMPERATURES, Chunk, Column, RunSpec, Sample, SignalTable, Supervision, TokenScores
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from core.fewshot import AsTrained, Limits, Presented, Question, Questions, seed_of
 from core.scorers._base import normalised, words
 from core.signals._base import Instruments, Measure, chunked, supervision_facts
+from core.signals._fewshot import AsTrained, Limits, Presented, Question, Questions, seed_of
 from core.types import Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable
 
 PRESENTATIONS, WRONG = 5, 3

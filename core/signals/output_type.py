@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from core.patterns import Patterns, same_type
 from core.plugins import kind
 from core.signals._base import Instruments, Measure, chunked
 from core.signals._shapes import patterns_of
+from core.text.patterns import Patterns, same_type
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 
 

@@ -1,7 +1,7 @@
 """How rare a sample's shape is in its dataset: no model, only the rows beside each other.
 
-The shape is the pattern of the last question and of its answer (``core/patterns.py``). Counts are over all rows, exact
-duplicates too, because training met them all; what counts as wording is learned from the distinct ones.
+The shape is the pattern of the last question and of its answer (``core/text/patterns.py``). Counts are over all rows,
+exact duplicates too, because training met them all; what counts as wording is learned from the distinct ones.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from core.patterns import Patterns, words_of
 from core.signals._base import Instruments, Measure, chunked
 from core.signals._shapes import patterns_of, question_of
+from core.text.patterns import Patterns, words_of
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 
 # Characters of a pattern kept for the row page.

@@ -7,7 +7,7 @@ import pytest
 
 from core.causes import attribute, parameters, parameters_of, strength
 from core.causes._evidence import BY_NAME, PIECES, measure_evidence, reason
-from core.diagnose import CAUSES
+from core.judge.diagnose import CAUSES
 from core.plugins import kinds
 from core.types import Checkpoint, RunSpec, SignalTable
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.diagnose import columns_of, plan
+from core.judge.diagnose import columns_of, plan
 from core.plugins import kinds
 from core.types import Checkpoint, RunSpec, SignalTable
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.containers import read_records
-from core.datasets import read, read_json_row, scan
 from core.formats._base import RowError
+from core.intake.containers import read_records
+from core.intake.datasets import read, read_json_row, scan
+from core.intake.records import Record
 from core.plugins import kinds
-from core.records import Record
 from core.types import Problem, Reading, Sample
 
 FORMATS = kinds("formats")

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from core.datasets import read_json_row
 from core.errors import UserError
+from core.intake.datasets import read_json_row
 from core.plugins import kinds
 from core.presets._base import with_defaults
 from tests.recipes.pools import READINGS, pool

@@ -6,9 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from core.checkpoints import as_checkpoint
-from core.datasets import read, scan
-from core.diagnose import Instruments, ordered_signals, plan
+from core.checkpoint.folders import as_checkpoint
+from core.intake.datasets import read, scan
+from core.judge.diagnose import Instruments, ordered_signals, plan
 from core.plugins import kind
 from core.types import Column, RunSpec, Sample, SignalTable
 

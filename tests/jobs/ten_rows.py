@@ -34,7 +34,7 @@ def noted(log, number=0, at=-1):
 
 
 if __name__ == "__main__":
-    from core import worker
+    from core.worker import loop as worker
 
     log, number, at = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     likelihood.chunked, likelihood.Likelihood._chunk = tens, noted(log, number, at)

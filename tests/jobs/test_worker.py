@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from core import worker
-from core.checkpoints import as_checkpoint
-from core.services import datasets, direct, exports, jobs, runs
+from core.checkpoint.folders import as_checkpoint
+from core.services import datasets, exports, jobs, runs
 from core.settings import settings
 from core.signals import likelihood
+from core.worker import loop as worker
 from db import jobs as table
 from db.models import jobs as job_rows
 from db.session import database
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def run(tiny_project):
     """A run whose diagnosis waits in the long lane."""
-    here = direct._Here(lambda *_: None)
+    here = jobs.Terminal(lambda *_: None)
     dataset = datasets.import_files([tiny_project.dataset], ["tiny.jsonl"], "tiny", None, here)
     spec = runs.make_spec(dataset.id, as_checkpoint(tiny_project.final, None, "final"), max_new_tokens=32)
     run_id, _ = runs.start(runs.store_run("", spec))
@@ -67,7 +67,7 @@ def uninterrupted(run_id, tmp_path, monkeypatch, work):
     run = runs.get_run(run_id)
     monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / "fresh"))
     settings.cache_clear()
-    here = direct._Here(lambda *_: None)
+    here = jobs.Terminal(lambda *_: None)
     dataset = datasets.import_files([Path(run.spec.final.path).parent / "dataset.jsonl"], ["d"], "d", None, here)
     other, _ = runs.start(runs.store_run("", runs.make_spec(dataset.id, run.spec.final, max_new_tokens=32)))
     work(tmp_path / "in one go")

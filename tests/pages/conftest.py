@@ -6,8 +6,8 @@ import pytest
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
-from core import worker
 from core.settings import settings
+from core.worker import loop as worker
 from db.session import database
 from tests.browser import world as worlds
 

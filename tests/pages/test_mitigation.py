@@ -8,6 +8,7 @@ import pytest
 
 from core.services import jobs, mitigation, proofs, runs
 from core.services.jobs import JobContext
+from core.worker.here import run_here
 from db import proofs as proof_table
 from db import samples as sample_table
 from db import verdicts as verdict_table
@@ -133,7 +134,7 @@ class FakeBench:
 
 
 def test_a_proof_is_started_watched_and_read(with_causes, open_page, monkeypatch):
-    monkeypatch.setattr("core.proof.Bench", FakeBench)
+    monkeypatch.setattr("core.proof.training.Bench", FakeBench)
     at = open_page("mitigation", run="1", cause="left_side_forgetting")
     next(n for n in at.number_input if n.label == "Optimiser steps of each arm").set_value(9)
     at.run()
@@ -142,7 +143,7 @@ def test_a_proof_is_started_watched_and_read(with_causes, open_page, monkeypatch
     (proof,) = proofs.of_run(1)
     assert proof.request["budget"]["steps"] == 9 and proof.cause == "left_side_forgetting"
     assert "waiting" in str([p.proto.text for p in at.get("progress")]).lower()
-    jobs.run_here(proof.job_id)
+    run_here(proof.job_id)
     at.run()
     assert not at.exception and not at.error
     text = words(at)
@@ -196,13 +197,13 @@ def test_the_run_diagnosed_after_training_is_one_click_away_and_back(with_causes
 
 
 def test_a_proof_stands_on_the_samples_page(with_causes, open_page, monkeypatch):
-    monkeypatch.setattr("core.proof.Bench", FakeBench)
-    monkeypatch.setattr("core.causal.ratios", lambda: {"left_side_forgetting": {"this recipe alone": 0.5}})
+    monkeypatch.setattr("core.proof.training.Bench", FakeBench)
+    monkeypatch.setattr("core.proof.causal.ratios", lambda: {"left_side_forgetting": {"this recipe alone": 0.5}})
     run = runs.get_run(1)
     asked = mitigation.request(1, runs_filter(), "left_side_forgetting", {}, {})
     _, job = proofs.start(asked, {"samples": 4})
     before = {s: verdict(run, s)["confidence"] for s in sids(run)}
-    jobs.run_here(job)
+    run_here(job)
     (proof,) = proofs.of_run(1)
     first, last = proof.result["samples"][1], proof.result["samples"][-1]
     assert verdict(runs.get_run(1), first)["proof"] == "both recipes"

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from core.egrm.settings import RouteSettings
-from core.services import artefacts, route_board, routes
+from core.services import artefacts
+from core.services.routes import board as route_board
+from core.services.routes import runs as routes
 from core.types import Checkpoint
 from db import routes as table
 from db.session import database

@@ -7,8 +7,8 @@ import pytest
 
 from core.errors import UserError
 from core.plugins import kind
-from core.rendering import generation_prompt_differs, pieces, prompt_ids
-from core.templates import template_hash
+from core.rendering.render import generation_prompt_differs, pieces, prompt_ids
+from core.rendering.templates import template_hash
 from core.types import Message
 from tests.presets import families as fam
 

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from core.datasets import read_json_row
 from core.filters import from_query
+from core.intake.datasets import read_json_row
 from core.types import Column, Reading, Sample, content_hash
 
 READINGS = {

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from core.checkpoints import as_checkpoint
-from core.services import datasets, jobs, runs
+from core.checkpoint.folders import as_checkpoint
+from core.services import datasets, runs
 from core.settings import settings
 from core.types import Run
+from core.worker.here import run_here
 from tests.browser import world as worlds
 
 
@@ -69,7 +70,7 @@ def diagnose():
             **({"max_new_tokens": 48} | options),
         )
         run_id, job = runs.start(runs.store_run("", spec))
-        jobs.run_here(job)
+        run_here(job)
         return runs.get_run(run_id)
 
     return do

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core import worker
 from core.services import checkpoints, datasets, exports, jobs, results, runs, uploads
 from core.settings import settings
 from core.types import Filter
+from core.worker import loop as worker
 
 
 def upload(path, name=""):

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from core.causes import UNDETERMINED
-from core.diagnose import CAUSES, Instruments
 from core.filters import from_query
-from core.services import exports, jobs, results, runs
+from core.judge.diagnose import CAUSES, Instruments
+from core.services import exports, results, runs
 from core.types import Filter, Thresholds
+from core.worker.here import run_here
 
 
 def lines(run):
@@ -66,7 +67,7 @@ def test_the_row_page_has_every_cause_with_its_evidence(full):
 def test_judging_again_names_the_same_causes_and_loads_no_model(full, monkeypatch):
     before = lines(full)
     monkeypatch.setattr(Instruments, "backend", lambda *_: pytest.fail("a model was loaded"))
-    jobs.run_here(runs.start_rejudge(full.id, Thresholds()))
+    run_here(runs.start_rejudge(full.id, Thresholds()))
     assert lines(runs.get_run(full.id)) == before
 
 

@@ -5,15 +5,16 @@ import pytest
 
 from core.errors import UserError
 from core.filters import from_query
-from core.services import clusters, exports, jobs, runs
+from core.services import clusters, exports, runs
 from core.types import Filter, Thresholds
+from core.worker.here import run_here
 from db import groups as table
 from db.session import database
 
 
 @pytest.fixture
 def grouped(along_run):
-    jobs.run_here(clusters.request(along_run.id))
+    run_here(clusters.request(along_run.id))
     return along_run
 
 
@@ -47,12 +48,12 @@ def test_groups_cover_the_unlearned_and_agree_with_the_filter(grouped):
 
 def test_a_second_grouping_is_the_same(grouped):
     before = clusters.points(grouped.id, Filter())
-    jobs.run_here(clusters.request(grouped.id))
+    run_here(clusters.request(grouped.id))
     assert clusters.points(grouped.id, Filter()) == before
 
 
 def test_moved_limits_make_the_groups_stale(grouped):
-    jobs.run_here(runs.start_rejudge(grouped.id, Thresholds(unlearned_below=0.9, certainty=0.6)))
+    run_here(runs.start_rejudge(grouped.id, Thresholds(unlearned_below=0.9, certainty=0.6)))
     assert clusters.grouping(grouped.id, Filter()).stale
 
 

@@ -13,6 +13,7 @@ from core.errors import UserError
 from core.services import contradictions, exports, jobs, runs
 from core.settings import settings
 from core.types import Filter, Thresholds
+from core.worker.here import run_here
 from db import comments as comment_table
 from db import samples as sample_table
 from db import signals as signal_table
@@ -91,7 +92,7 @@ def test_each_trap_and_what_people_decide_of_it(judged):
 
     contradictions.decide(run.id, group.number, "keep", "B", "Ada <b>", "checked in the register")
     job = runs.start_rejudge(run.id, Thresholds(unlearned_below=0.1))
-    jobs.run_here(job)
+    run_here(job)
     kept = contradictions.group(run.id, group.number).decision
     assert kept.choice == "keep" and kept.author == "Ada <b>" and kept.kept == group.sides[1].members
     lines = [json.loads(line) for line in contradictions.decision_lines(run.id)]
@@ -117,7 +118,7 @@ def test_measuring_again_gives_the_same_and_nothing_twice(judged):
         for key in signal_table.find_measures(conn, [m.key for m in measures]).values():
             conn.exec_driver_sql(f"DELETE FROM measured WHERE measure_id = {key} AND content_hash > '8'")
     job = jobs.enqueue("diagnose", {"run": run.id}, lane="long", title="again", run_id=run.id)
-    jobs.run_here(job)
+    run_here(job)
     with database().reading() as conn:
         after = runs.signals_of(conn, run, hashes)
     for name in before.columns:
@@ -143,7 +144,7 @@ def test_a_comment_is_kept_exported_and_judges_nothing(judged, chat, monkeypatch
     others = [g for g in contradictions.groups(run.id, Filter()).groups if g.key != group.key]
     assert others and all(g.comment is None for g in others)
 
-    jobs.run_here(runs.start_rejudge(run.id, run.thresholds))
+    run_here(runs.start_rejudge(run.id, run.thresholds))
     assert list(exports.verdict_lines(run.id, Filter())) == before
     assert contradictions.group(run.id, group.number).comment == made
 

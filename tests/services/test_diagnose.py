@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.diagnose import Instruments, plan
 from core.errors import UserError
+from core.judge.diagnose import Instruments, plan
 from core.plugins import kind
 from core.services import artefacts, exports, jobs, results, runs
 from core.settings import settings
 from core.signals._base import stop_ids_of
 from core.types import Filter, Term, Thresholds
+from core.worker.here import run_here
 from db import samples as sample_table
 from db.session import database
 
@@ -85,7 +86,7 @@ def test_other_thresholds_load_no_model(tiny_project, stored, diagnose, monkeypa
     monkeypatch.setattr(Instruments, "tokenizer", lambda *_: pytest.fail("a tokenizer was loaded"))
     strict = Thresholds(unlearned_below=0.02)
     wanted = results.status_preview(run.id, strict)
-    jobs.run_here(runs.start_rejudge(run.id, strict))
+    run_here(runs.start_rejudge(run.id, strict))
     judged = runs.get_run(run.id)
     assert judged.thresholds == strict
     shown = results.overview(run.id, Filter()).status
@@ -136,7 +137,7 @@ def test_stopped_between_chunks_then_resumed(tiny_project, stored, diagnose, mon
     (job,) = [j for j in jobs.list_jobs() if j.run_id == run.id]
     if job.state == "cancelled":
         jobs.resume_job(job.id)
-    jobs.run_here(job.id)
+    run_here(job.id)
     assert len(measured) == len(set(hashes)) - n_before
     assert verdicts(runs.get_run(run.id)) == whole
 

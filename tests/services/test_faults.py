@@ -102,7 +102,7 @@ def test_a_strict_scorer_is_found_out(tiny_project, import_rows, diagnose):
 
 @pytest.mark.parametrize("name", ["alternatives", "answers", "precision", "form"])
 def test_a_signal_does_not_depend_on_chunks_or_order(tiny_project, stored, diagnose, name):
-    from core.diagnose import Instruments
+    from core.judge.diagnose import Instruments
     from db import samples as sample_table
     from db.session import database
 

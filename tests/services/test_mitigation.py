@@ -10,8 +10,9 @@ import pytest
 from core.errors import UserError
 from core.filters import from_query
 from core.plugins import kinds
-from core.services import jobs, mitigation, runs
+from core.services import mitigation, runs
 from core.types import Decision, Filter, Term
+from core.worker.here import run_here
 from db import decisions
 from db import samples as sample_table
 from db import verdicts as verdict_table
@@ -173,11 +174,11 @@ def test_a_failed_export_leaves_what_was_there(judged, tmp_path):
 
 def test_jobs_preview_and_export_what_was_asked(judged):
     asked = mitigation.request(judged.id, cause("base_conflict"), "base_conflict", {"plain": 3}, {})
-    preview = jobs.run_here(mitigation.start_preview(asked))
+    preview = run_here(mitigation.start_preview(asked))
     assert preview["parts"]["plain"] == 3 * preview["treated"]
     assert preview["rows"][0]["diff"] and preview["risks"]
     job = mitigation.start_export(asked)
-    done = jobs.run_here(job)
+    done = run_here(job)
     assert done["parts"] == preview["parts"] and done["rows"] == preview["total"]
     for name, size in done["files"].items():
         assert mitigation.exported_file(job, name).stat().st_size == size

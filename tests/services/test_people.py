@@ -4,8 +4,9 @@ import pytest
 
 from core.errors import UserError
 from core.filters import from_query
-from core.services import exports, jobs, people, results, runs
+from core.services import exports, people, results, runs
 from core.types import Filter, Thresholds
+from core.worker.here import run_here
 
 
 def rows(run, query):
@@ -18,7 +19,7 @@ def test_an_override_survives_another_judgement_and_the_agreement_is_counted(alo
     people.override(along_run.id, unlearned[0], "unlearned", "missing_knowledge", " Ada ", "The base never saw it.")
     people.override(along_run.id, unlearned[1], "learned", None, "Ada", "Same in other words.")
     people.override(along_run.id, learned[0], "learned", None, "Bo", "Yes.")
-    jobs.run_here(runs.start_rejudge(along_run.id, Thresholds(certainty=0.8)))
+    run_here(runs.start_rejudge(along_run.id, Thresholds(certainty=0.8)))
     run = runs.get_run(along_run.id)
     ordinals = [results.sample(run.id, s, Filter()).sample.ordinal for s in (*unlearned[:2], learned[0])]
     found = people.overrides(run.id, ordinals)

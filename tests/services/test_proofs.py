@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from core.checkpoints import as_checkpoint
+from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
 from core.filters import from_query
 from core.plugins import kind
-from core.proof import Bench
+from core.proof.training import Bench
 from core.services import jobs, mitigation, proofs, runs
 from core.settings import settings
+from core.worker.here import run_here
 
 COST = {"steps": 24, "batch": 8, "samples": 12, "learned": 8, "learning_rate": 3e-3}
 MISSED = "status=unlearned,partly,unknown"
@@ -37,7 +38,7 @@ def test_a_recipe_is_tried_against_control_arms_and_the_checkpoint_stays(run):
     before = fingerprint(run)
     proof_id, job = proofs.start(asked(run, share=1.0), COST)
     assert proofs.get_proof(proof_id).result is None
-    jobs.run_here(job)
+    run_here(job)
     proof = proofs.get_proof(proof_id)
     assert fingerprint(run) == before
     assert not (settings().data_dir / "proofs" / str(proof_id)).exists()
@@ -64,7 +65,7 @@ def test_a_recipe_is_tried_against_control_arms_and_the_checkpoint_stays(run):
 def test_stopped_in_training_it_goes_on_with_the_arm_at_hand(run, monkeypatch, ending):
     cost = COST | {"steps": 4, "samples": 4, "learned": 2}
     whole, job = proofs.start(asked(run), cost)
-    jobs.run_here(job)
+    run_here(job)
     second, job = proofs.start(asked(run), cost)
     original = jobs.JobContext.progress
     steps = []
@@ -78,7 +79,7 @@ def test_stopped_in_training_it_goes_on_with_the_arm_at_hand(run, monkeypatch, e
     with monkeypatch.context() as patch:
         patch.setattr(jobs.JobContext, "progress", stop)
         with pytest.raises(UserError, match="stopped"):
-            jobs.run_here(job)
+            run_here(job)
     assert ("control: training", 1) in steps and ("control: training", 3) not in steps
     assert set(proofs.get_proof(second).arms) == {"before", "treatment"}
     assert not (settings().data_dir / "proofs" / str(second)).exists()
@@ -87,7 +88,7 @@ def test_stopped_in_training_it_goes_on_with_the_arm_at_hand(run, monkeypatch, e
     monkeypatch.setattr(Bench, "arm", lambda self, label, rows: (trained.append(label), arm(self, label, rows))[1])
     if jobs.get_job(job).state == "cancelled":
         jobs.resume_job(job)
-    jobs.run_here(job)
+    run_here(job)
     assert trained == ["control", "off target"]
     one, two = proofs.get_proof(whole), proofs.get_proof(second)
     for name in one.arms:
@@ -113,7 +114,7 @@ def run_now(request, forced=None):
         if forced is not None:
             type(recipe).proof = forced
         _, job = proofs.start(request, COST)
-        return jobs.run_here(job)
+        return run_here(job)
     finally:
         type(recipe).proof = before
 
@@ -139,6 +140,6 @@ def test_what_a_killed_worker_left_is_discarded(run):
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"half")
     before = fingerprint(run)
-    jobs.run_here(job)
+    run_here(job)
     assert proofs.get_proof(proof_id).result is not None and fingerprint(run) == before
     assert not left.parent.exists()

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from core.causal import moved
-from core.diagnose import CAUSES
 from core.filters import from_query
-from core.services import exports, jobs, proofs, proven, results, runs
+from core.judge.diagnose import CAUSES
+from core.proof.causal import moved
+from core.services import exports, proofs, proven, results, runs
 from core.types import Filter
+from core.worker.here import run_here
 from db import proofs as table
 from db import verdicts as verdict_table
 from db.session import database
@@ -40,7 +41,7 @@ def a_proof(run, recipe, samples, treatment, control, off_target):
 
 
 def test_a_proof_moves_what_it_measured_and_nothing_else(run, monkeypatch):
-    monkeypatch.setattr("core.causal.ratios", lambda: dict.fromkeys(CAUSES, RATIOS))
+    monkeypatch.setattr("core.proof.causal.ratios", lambda: dict.fromkeys(CAUSES, RATIOS))
     before = verdicts_of(run)
     named = [v for v in before.values() if v["cause"] in CAUSES]
     cause = max({v["cause"] for v in named}, key=lambda c: sum(v["cause"] == c for v in named))
@@ -64,7 +65,7 @@ def test_a_proof_moves_what_it_measured_and_nothing_else(run, monkeypatch):
     with database().reading() as conn:
         assert verdict_table.count(conn, runs.get_run(run.id), chosen) == 1
     # Judged anew, the same stands there.
-    jobs.run_here(runs.start_rejudge(run.id, run.thresholds))
+    run_here(runs.start_rejudge(run.id, run.thresholds))
     assert verdicts_of(run) == after
     # A later proof speaks in place of an earlier one, from the machine's own confidence on.
     later = a_proof(run, cause, mine[:1], [1], [0], [1])

@@ -11,9 +11,13 @@ from core.egrm.settings import RouteSettings
 from core.errors import UserError
 from core.filters import from_query
 from core.lab import tiny
-from core.services import artefacts, exports, jobs, results, route_board, route_scorers, routes, runs
+from core.services import artefacts, exports, jobs, results, runs
+from core.services.routes import board as route_board
+from core.services.routes import runs as routes
+from core.services.routes import scorers as route_scorers
 from core.settings import settings as process
 from core.types import Filter
+from core.worker.here import run_here
 from db import routes as table
 from db.session import database
 
@@ -58,7 +62,7 @@ def stored_texts(route_id):
 def test_both_routes_of_the_chosen_samples(run):
     route_id, job = started(run, "stage=a")
     assert routes.get(route_id).n_items == 6 and routes.get(route_id).done == 0
-    jobs.run_here(job)
+    run_here(job)
     found = routes.get(route_id)
     assert found.done == 6 and found.source["matching"] == 6 and found.source["words"] == "Stage is a"
     board = route_board.board(route_id, route_board.choice(found, {}))
@@ -84,7 +88,7 @@ def test_both_routes_of_the_chosen_samples(run):
 
 def test_duplicates_are_asked_once_and_what_cannot_be_asked_says_why(run):
     route_id, job = started(run)
-    jobs.run_here(job)
+    run_here(job)
     assert routes.get(route_id).n_items == 13
     board = route_board.board(route_id, route_board.choice(routes.get(route_id), {}))
     assert board.n == 12 and sum(board.refused.values()) == 1 and "tool turn" in next(iter(board.refused))
@@ -97,7 +101,7 @@ def test_duplicates_are_asked_once_and_what_cannot_be_asked_says_why(run):
 
 def test_cancelled_keeps_what_it_has_and_resumes_with_the_rest(run, monkeypatch):
     whole, job = started(run)
-    jobs.run_here(job)
+    run_here(job)
     route_id, job = started(run)
     stored = table.store
 
@@ -108,7 +112,7 @@ def test_cancelled_keeps_what_it_has_and_resumes_with_the_rest(run, monkeypatch)
     monkeypatch.setattr(table, "store", cancel_after_one)
     monkeypatch.setitem(CHUNK, "cpu", 4)
     with pytest.raises(UserError, match="stopped"):
-        jobs.run_here(job)
+        run_here(job)
     assert jobs.get_job(job).state == "cancelled"
     monkeypatch.setattr(table, "store", stored)
     kept = stored_texts(route_id)
@@ -116,14 +120,14 @@ def test_cancelled_keeps_what_it_has_and_resumes_with_the_rest(run, monkeypatch)
     board = route_board.board(route_id, route_board.choice(routes.get(route_id), {}))
     assert board.n == len(kept) - sum(board.refused.values())
     jobs.resume_job(job)
-    jobs.run_here(job)
+    run_here(job)
     assert stored_texts(route_id) == stored_texts(whole)
     assert stored_texts(route_id)[: len(kept)] == kept
 
 
 def test_reachable_by_reasoning_is_a_column_and_a_filter(run):
     route_id, job = started(run)
-    jobs.run_here(job)
+    run_here(job)
     with database().writing() as conn:
         for row in table.items(conn, route_id)[:3]:
             for said in row["kept"]["paths"]:
@@ -143,21 +147,21 @@ def test_reachable_by_reasoning_is_a_column_and_a_filter(run):
     assert exports.count(run.id, from_query("reachable_by_reasoning=~", now.columns)) == 1
     assert dict(results.facets(run.id, Filter())["reachable_by_reasoning"])[1] == 2
     assert sum(1 for _ in exports.verdict_lines(run.id, chosen)) == 2
-    jobs.run_here(routes.delete(route_id))
+    run_here(routes.delete(route_id))
     assert "reachable_by_reasoning" not in {c.name for c in runs.get_run(run.id).columns}
 
 
 def test_deleting_removes_texts_and_a_run_takes_its_routes_along(run):
     first, job = started(run, "stage=a")
-    jobs.run_here(job)
+    run_here(job)
     other, job = started(run, "stage=b")
-    jobs.run_here(job)
+    run_here(job)
 
     def files():
         return {p.name for p in process().artefacts.rglob("*.gz")}
 
     before = files()
-    jobs.run_here(routes.delete(first))
+    run_here(routes.delete(first))
     assert files() < before
     runs.delete_run(run.id)
     assert routes.list_routes() == [] and files() == set()
@@ -167,7 +171,7 @@ def test_deleting_removes_texts_and_a_run_takes_its_routes_along(run):
 
 def test_sliders_beyond_what_was_generated_are_refused(run):
     route_id, job = started(run, "stage=a")
-    jobs.run_here(job)
+    run_here(job)
     found = routes.get(route_id)
     assert route_board.choice(found, {"tau": 0.5, "m": 2}).wanted == 1
     with pytest.raises(UserError, match="more than was generated"):
@@ -180,14 +184,14 @@ def test_sliders_beyond_what_was_generated_are_refused(run):
 
 
 def test_judging_a_file_of_pairs(random_folder, tmp_path):
-    from core.checkpoints import as_checkpoint
+    from core.checkpoint.folders import as_checkpoint
 
     path = tmp_path / "pairs.jsonl"
     rows = [{"prompt": f"Say {i}", "chosen": f"{i}", "rejected": "no", "subset": "easy"} for i in range(9)]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows) + "not json\n")
     settings = routes.judging_settings(m=3, k=2, direct_tokens=3, path_tokens=6)
     route_id, job = routes.start_pairs(as_checkpoint(random_folder, None, "x"), settings, path=path)
-    jobs.run_here(job)
+    run_here(job)
     found = routes.get(route_id)
     assert (found.n_items, found.done, found.mode) == (9, 9, "judging")
     assert found.source["shapes"] == {"RewardBench": 9} and found.source["n_problems"] == 1
@@ -209,12 +213,12 @@ def test_a_scorer_is_trained_from_a_file_and_scores_paths(run, tmp_path):
     from core.egrm.scorer import ScorerSettings
 
     job = route_scorers.start_training(ScorerSettings(embeddings=False, epochs=30), path=path)
-    scorer = route_scorers.get_scorer(jobs.run_here(job)["scorer"])
+    scorer = route_scorers.get_scorer(run_here(job)["scorer"])
     assert scorer.facts["questions"] == 60 and scorer.facts["metrics"]["pairwise"]["value"] > 0.9
     route_id, job = started(run, "stage=a", choose="scorer")
-    jobs.run_here(job)
+    run_here(job)
     assert route_board.choice(routes.get(route_id), {}).choose == "vote"  # no scores yet, so no stand-in
-    jobs.run_here(route_scorers.start_scoring(route_id, scorer.id))
+    run_here(route_scorers.start_scoring(route_id, scorer.id))
     found = routes.get(route_id)
     assert found.scorer_id == scorer.id and route_board.choice(found, {}).choose == "scorer"
     view = route_board.item(route_id, 0, route_board.choice(found, {}))
@@ -250,10 +254,10 @@ def test_what_a_scorers_encoder_reads_is_part_of_the_cost(run, tmp_path, monkeyp
     path.write_text("".join(json.dumps({"question": f"q{i}", "paths": paths}) + "\n" for i in range(30)))
     monkeypatch.setattr(route_scorers, "encoder_names", lambda: ["counting"])
     monkeypatch.setattr(route_scorers, "_open", lambda name: Counting())
-    scorer = jobs.run_here(route_scorers.start_training(ScorerSettings(epochs=2), path=path))["scorer"]
+    scorer = run_here(route_scorers.start_training(ScorerSettings(epochs=2), path=path))["scorer"]
     route_id, job = started(run, "stage=a", choose="scorer")
-    jobs.run_here(job)
-    jobs.run_here(route_scorers.start_scoring(route_id, scorer))
+    run_here(job)
+    run_here(route_scorers.start_scoring(route_id, scorer))
     found = routes.get(route_id)
     with database().reading() as conn:
         kept = [r["kept"] for r in table.items(conn, route_id)]
@@ -277,9 +281,9 @@ def test_hidden_states_of_a_checkpoint_train_a_scorer_of_that_checkpoint(run, tm
     from core.egrm.scorer import ScorerSettings
 
     route_id, job = started(run, hidden_states=True)
-    jobs.run_here(job)
+    run_here(job)
     plain, job = started(run, "stage=a")
-    jobs.run_here(job)
+    run_here(job)
     with database().writing() as conn:  # a random model is never right: half of its paths are called so
         for row in table.items(conn, route_id):
             for said in row["kept"]["paths"][:1]:
@@ -293,22 +297,22 @@ def test_hidden_states_of_a_checkpoint_train_a_scorer_of_that_checkpoint(run, tm
     lines = [{"question": "q", "paths": [{"text": f"Answer: {i}", "label": i} for i in (0, 1)]}] * 30
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(UserError, match="they were not measured"):
-        jobs.run_here(route_scorers.start_training(wanted, path=path))
+        run_here(route_scorers.start_training(wanted, path=path))
     # Too few of its own for a training: the same items twice, as two routes runs would give.
-    scorer = jobs.run_here(route_scorers.start_training(wanted, [route_id, route_id]))["scorer"]
+    scorer = run_here(route_scorers.start_training(wanted, [route_id, route_id]))["scorer"]
     assert route_scorers.get_scorer(scorer).facts["states_of"] == run.spec.final.fingerprint
-    jobs.run_here(route_scorers.start_scoring(route_id, scorer))
+    run_here(route_scorers.start_scoring(route_id, scorer))
     board = route_board.board(route_id, route_board.choice(routes.get(route_id), {"choose": "scorer"}))
     with database().reading() as conn:
         kept = [r["kept"] for r in table.items(conn, route_id) if not r["kept"]["refused"]]
     again = [sum(p["tokens"] + row["prompt"][1] for p in row["paths"]) for row in kept]
     assert {p.name: p for p in board.policies}["path_k"].scoring == pytest.approx(np.mean(again))
     with pytest.raises(UserError, match="not measured"):
-        jobs.run_here(route_scorers.start_scoring(plain, scorer))
+        run_here(route_scorers.start_scoring(plain, scorer))
     with database().writing() as conn:
         conn.exec_driver_sql("UPDATE routes SET spec = replace(spec, ?, ?)", (run.spec.final.fingerprint, "f" * 64))
     with pytest.raises(UserError, match="hidden states of another checkpoint"):
-        jobs.run_here(route_scorers.start_scoring(route_id, scorer))
+        run_here(route_scorers.start_scoring(route_id, scorer))
 
 
 def test_the_command_line_does_the_same(run, capsys):

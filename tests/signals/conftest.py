@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.checkpoints import as_checkpoint
+from core.checkpoint.folders import as_checkpoint
 from core.lab import tiny
 from core.plugins import kind
 from core.types import Message, RunSpec, Sample, SignalTable, content_hash
@@ -85,7 +85,7 @@ class Bench:
     opened: dict = field(default_factory=dict)
 
     def tokenizer(self):
-        from core.tokenizers import open_tokenizer
+        from core.rendering.tokenizers import open_tokenizer
 
         if "tokenizer" not in self.opened:
             self.opened["tokenizer"] = open_tokenizer(self.spec.final.path)

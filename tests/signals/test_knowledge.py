@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from core.fewshot import PROMPTS, Examples, Question, Questions, variants
 from core.plugins import kind
 from core.scorers._base import normalised
+from core.signals._fewshot import PROMPTS, Examples, Question, Questions, variants
 from core.signals.knowledge import HIGHLY, MAYBE, UNKNOWN, WEAKLY, any_draw, class_of, margin
 from core.types import Decoding
 from tests.signals.conftest import NEVER, SURE, TORN, answer, facts, sample_of

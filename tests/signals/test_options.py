@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from core.fewshot import Questions
 from core.plugins import kind
 from core.scorers._base import normalised
+from core.signals._fewshot import Questions
 from core.signals.options import LIMITS, PRESENTATIONS, Chooser, Wrong, divergence, listed, presentations
 from tests.signals.conftest import sample_of
 

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from core.patterns import Patterns
 from core.plugins import kind
+from core.text.patterns import Patterns
 from core.types import Checkpoint, Message, RunSpec, Sample, content_hash
-from tests.test_patterns import rows
+from tests.text.test_patterns import rows
 
 FINAL = Checkpoint("/final", None, 9, "final", "final")
 SPEC = RunSpec(1, "data", FINAL)

@@ -1,0 +1,1 @@
+"""From a folder or an archive to a sanity card: guards, facts, weights, checks."""

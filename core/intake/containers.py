@@ -1,0 +1,187 @@
+"""Files -> raw records, streaming: JSONL, JSON, CSV, Parquet, each of them gzipped too.
+
+A record's ``raw`` is one JSON object on one line: a JSONL line's own bytes, the slice of a JSON list, or the object
+written from the cells of CSV and Parquet. Told apart by content, not by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from core.errors import UserError, unknown_name
+from core.intake import csv_rows, parquet_rows
+from core.intake.bytestreams import KEPT_BYTES, ByteStream, File, over_limit
+from core.intake.json_rows import decode_object, elements, one_line, wrapped_list
+from core.intake.records import Record, Row, Unreadable, cut_short, no_rows
+from core.types import Problem
+
+
+def read_records(path: Path, container: str, first_row: int = 0, name: str = "") -> Iterator[Record | Problem]:
+    """Records and problems of one file in order, numbered from ``first_row``; memory is one row (Parquet: one batch).
+
+    Args:
+        name: what the file is called in problems and errors; by default the path's own name.
+
+    Raises:
+        UserError: no such container, a file that cannot be opened, a gzip bomb, a file without rows.
+    """
+    if container not in _READERS:
+        raise unknown_name("container", container, _READERS)
+    row, file = first_row, File(path, name or path.name)
+    for found in _READERS[container](file):
+        if isinstance(found, Record):
+            yield replace(found, row=row, file=file.name)
+        else:
+            yield Problem(row, found.line, found.field, found.text, file.name, found.raw[:KEPT_BYTES])
+        row += 1
+    if row == first_row:
+        raise no_rows(file)
+
+
+def _object(line: int, data: bytes, notes: tuple[str, ...], raw: Callable[[bytes], bytes] = bytes) -> Row:
+    try:
+        value, more = decode_object(data)
+    except ValueError as error:
+        return Unreadable(line, f"Not readable: {error}.", data)
+    return Record(line, raw(data), value, notes + more)
+
+
+# ------------------------------------------------------------------------------------------------ JSONL and JSON
+
+
+def _jsonl(file: File) -> Iterator[Row]:
+    stream = ByteStream(file)
+    number = 1
+    for line in stream.lines():
+        number = line.number
+        if line.too_long:
+            yield Unreadable(number, f"Not readable: {over_limit()}.", line.data)
+        elif line.data.strip():
+            found = _object(number, line.data, stream.notes)
+            if isinstance(found, Unreadable) and not line.ended:
+                if stream.broken:
+                    continue
+                found = Unreadable(number, f"The file ends in the middle of this row. {found.text}", found.raw)
+            yield found
+    yield from cut_short(stream, number)
+
+
+def _json(file: File) -> Iterator[Row]:
+    stream = ByteStream(file)
+    line = 1
+    for element in elements(stream.chunks()):
+        line = element.line
+        if element.fault:
+            yield Unreadable(line, f"Not readable: {element.fault}.", element.data)
+        else:
+            yield _object(line, element.data, stream.notes, one_line)
+    yield from cut_short(stream, line)
+
+
+_READERS: dict[str, Callable[[File], Iterator[Row]]] = {
+    "jsonl": _jsonl,
+    "json": _json,
+    "parquet": parquet_rows.rows,
+    "csv": csv_rows.rows,
+}
+CONTAINERS = tuple(_READERS)
+
+# ---------------------------------------------------------------------------------------------------- detection
+
+# What other files begin with (and tar, whose mark stands at byte 257).
+_OTHERS: tuple[tuple[str, bytes], ...] = (
+    ("a zip archive (an Excel file is one, too)", rb"PK\x03\x04|PK\x05\x06"),
+    ("a tar archive", rb".{257}ustar"),
+    ("gzip inside gzip", rb"\x1f\x8b"),
+    ("a zstd file", rb"\x28\xb5\x2f\xfd"),
+    ("a bzip2 file", rb"BZh[1-9]1AY"),
+    ("an xz file", rb"\xfd7zXZ"),
+    ("a 7z archive", rb"7z\xbc\xaf"),
+    ("a Python pickle, which is never opened", rb"\x80[\x02-\x05]"),
+    ("an Arrow or Feather file", rb"ARROW1|FEA1"),
+    ("an encrypted Parquet file", rb"PARE"),
+    ("a NumPy array", rb"\x93NUMPY"),
+    ("a SQLite database", rb"SQLite format 3"),
+    ("an HDF5 file", rb"\x89HDF"),
+    ("a GGUF model", rb"GGUF"),
+    ("safetensors weights", rb".{3}\x00{5}\{"),
+    ("a PNG image", rb"\x89PNG"),
+    ("a JPEG image", rb"\xff\xd8\xff"),
+    ("a PDF", rb"%PDF"),
+    ("an RTF document", rb"\{\\rtf"),
+    ("a Git LFS pointer, not the file itself (git lfs pull fetches it)", rb"version https://git-lfs"),
+    ("a web page or XML", rb"\s*<(!|\?|html|svg)"),
+)
+_CHOICES = "A dataset is JSONL, a JSON list, CSV with a header, or Parquet, each also gzipped."
+
+
+def detect_container(path: Path, name: str = "") -> str:
+    """What a file is, by its content: ``jsonl``, ``json``, ``parquet`` or ``csv``; gzip is looked through.
+
+    Raises:
+        UserError: missing, empty, a gzip bomb, or something else entirely; names what it looks like and the choices.
+    """
+    file = File(path, name or path.name)
+    stream = ByteStream(file)
+    head, whole = stream.head()
+    if stream.magic.startswith(b"PAR1"):
+        return "parquet"
+    # A UTF-32 or UTF-16 mark is no other file's beginning, and its text may look like one.
+    for name, pattern in _OTHERS if not stream.notes else ():
+        if re.match(pattern, stream.magic, re.DOTALL | re.IGNORECASE):
+            raise _other(file, f"It looks like {name}.")
+    if not head.strip():
+        if stream.broken:
+            raise _other(file, f"{stream.broken[0].upper()}{stream.broken[1:]}.")
+        raise no_rows(file)
+    found = _json_container(head, whole)
+    if found:
+        return found
+    control = sum(head[:4096].count(bytes((code,))) for code in range(32) if code not in b"\t\n\r\f")
+    if control > 0.01 * len(head[:4096]):
+        raise _other(file, f"It is binary data that begins with the bytes {stream.magic[:8].hex(' ')}.")
+    named = {suffix.lower() for suffix in Path(file.name).suffixes[-2:]}
+    widths = csv_rows.widths_of(head, whole, csv_rows.delimiter_of(head, whole))
+    if named & {".csv", ".tsv"} or (widths and widths[0] > 1 and widths.count(widths[0]) > 0.9 * len(widths)):
+        return "csv"
+    first = head.strip()[:60].decode("utf-8", "replace").splitlines()[0]
+    raise _other(file, f"It is text that begins with {first!r}.")
+
+
+def _other(file: Path, looks: str) -> UserError:
+    return UserError(f"{file.name} is not a dataset file that can be read here.", looks, _CHOICES)
+
+
+def _json_container(head: bytes, whole: bool) -> str:
+    """``json``, ``jsonl`` or nothing, from the first bytes (UTF-8, without mark)."""
+    lines = head.split(b"\n")
+    complete = [line for line in (lines if whole else lines[:-1]) if line.strip()]
+    start = head.lstrip()
+    first = _value(complete[0]) if complete else None
+    if first is not None and (len(complete) > 1 or not whole):
+        return "jsonl"
+    if start.startswith(b"["):
+        return "json"
+    if start.startswith(b"{"):
+        if wrapped_list(start):
+            return "json"
+        if first is not None or not complete or any(_value(line) == "object" for line in complete[:100]):
+            return "jsonl"
+        # An object over several lines, or a first line that is broken.
+        return "json" if re.match(rb"\{\s*[\r\n]", start) else "jsonl" if re.match(rb'\{\s*"', start) else ""
+    return "jsonl" if any(_value(line) == "object" for line in complete[:100]) else ""
+
+
+def _value(line: bytes) -> str | None:
+    """``object`` or ``list`` where the line is a whole JSON value of that kind."""
+    line = line.strip()
+    if not line.startswith((b"{", b"[")):
+        return None
+    try:
+        decode_object(line)
+    except ValueError as error:
+        return "list" if str(error).startswith("a list") else None
+    return "object"

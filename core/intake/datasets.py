@@ -1,0 +1,291 @@
+"""Files -> samples in training order (``read``), and what the files are (``scan``)."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+from core.formats._base import Format, Labels, Parsed, RowError, labels_of
+from core.intake import detection
+from core.intake.bytestreams import KEPT_BYTES
+from core.intake.containers import detect_container, read_records
+from core.intake.detection import Candidate
+from core.intake.json_rows import decode_object
+from core.intake.parquet_rows import without_nulls
+from core.intake.records import Record
+from core.plugins import kind
+from core.types import Problem, Reading, Sample, content_hash
+
+# How much of the first file a scan looks at, whatever the row limit; and how many samples and problems it shows.
+SCAN_BYTES = 32 << 20
+SHOWN = 20
+PREVIEW_CHARS = 2000
+
+# Records of one pass over the files, each with the stage its file stands for (None: the file stands for none).
+_Rows = Callable[[], Iterator[tuple[str | None, Record | Problem]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What the first rows of the first file say.
+
+    Attributes:
+        files: names in training order; ``bytes``: their size together as they are on disk.
+        reading: how they would be read.
+        candidates: all formats that fit, best first.
+        columns: column to an example value as text, cut to 200 characters.
+        samples: the first ones, up to 20; ``problems``: the first rejected rows, up to 20.
+        n_seen, n_rejected: rows looked at, and how many of them were rejected.
+        notes: what was done to rows or files, in plain words.
+    """
+
+    files: tuple[str, ...]
+    bytes: int
+    reading: Reading
+    candidates: tuple[Candidate, ...]
+    columns: Mapping[str, str]
+    samples: tuple[Sample, ...]
+    problems: tuple[Problem, ...]
+    n_seen: int
+    n_rejected: int
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able; texts of samples cut to 2,000 characters, raw rows as text."""
+        return {
+            "files": list(self.files),
+            "bytes": self.bytes,
+            "reading": asdict(self.reading),
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+            "columns": dict(self.columns),
+            "samples": [_preview(sample) for sample in self.samples],
+            "problems": [asdict(p) | {"raw": p.raw.decode("utf-8", "replace")} for p in self.problems],
+            "n_seen": self.n_seen,
+            "n_rejected": self.n_rejected,
+            "notes": list(self.notes),
+        }
+
+
+def _preview(sample: Sample) -> dict[str, Any]:
+    return asdict(sample) | {
+        "messages": [asdict(m) | {"content": m.content[:PREVIEW_CHARS]} for m in sample.messages],
+        "notes": list(sample.notes),
+        "raw": sample.raw[:PREVIEW_CHARS].decode("utf-8", "replace"),
+    }
+
+
+def scan(
+    paths: Sequence[Path], reading: Reading | None = None, limit: int = 200, names: Sequence[str] | None = None
+) -> Scan:
+    """Container, format and mapping of a dataset, with a preview; reads the first ``limit`` rows of the first file.
+
+    Args:
+        reading: what is known by hand. An empty ``container`` or ``format`` is detected; an empty ``mapping`` is the
+            one the format finds by itself.
+        names: what the files are called, by default their paths' own names.
+
+    Raises:
+        UserError: a file cannot be read, no format fits (names the columns and the formats), or the mapping does not
+            fit the columns.
+    """
+    files = _files(paths, names)
+    container = (reading and reading.container) or detect_container(*files[0])
+    records, problems = _first_rows(*files[0], container, limit)
+    if not records:
+        raise UserError(
+            f"None of the first {len(problems)} rows of {files[0][1]} can be read.",
+            f"Line {problems[0].line}: {problems[0].text}" if problems[0].line else problems[0].text,
+            "Correct the file, or choose another container.",
+        )
+    columns = detection.columns(records)
+    found = detection.candidates(columns)
+    reading = detection.settled(container, reading, found, columns, files[0][1])
+    stage = _stem(files[0][1]) if len(files) > 1 else None
+    items = list(_samples(lambda: ((stage, record) for record in records), reading))
+    rejected = sorted(problems + [i for i in items if isinstance(i, Problem)], key=lambda p: p.row)
+    samples = tuple(i for i in items if isinstance(i, Sample))
+    notes = dict.fromkeys(note for sample in samples for note in sample.notes)
+    if detection.has_preferences(columns) and "chosen" not in reading.mapping.values():
+        notes["the preference columns chosen and rejected are not used"] = None
+    return Scan(
+        files=tuple(name for _, name in files),
+        bytes=sum(path.stat().st_size for path, _ in files),
+        reading=reading,
+        candidates=found,
+        columns=detection.shown(columns),
+        samples=samples[:SHOWN],
+        problems=tuple(rejected[:SHOWN]),
+        n_seen=len(records) + len(problems),
+        n_rejected=len(rejected),
+        notes=tuple(notes),
+    )
+
+
+def columns_of(path: Path, container: str = "", limit: int = 200, name: str = "") -> dict[str, str]:
+    """Column to an example value as text: what a mapping by hand chooses from when no format fits."""
+    records, _ = _first_rows(path, name or path.name, container or detect_container(path, name), limit)
+    return detection.shown(detection.columns(records))
+
+
+def read(paths: Sequence[Path], reading: Reading, names: Sequence[str] | None = None) -> Iterator[Sample | Problem]:
+    """Every row as a sample or a problem, in training order: files in the order given, then rows.
+
+    Where an id is mapped the files are read twice, the first time to learn which ids are unique. Given several files,
+    a row that names no stage has its file's stem as stage.
+
+    Args:
+        names: what the files are called, by default their paths' own names.
+
+    Raises:
+        UserError: a file cannot be read at all, or the reading names what does not exist.
+    """
+    files = _files(paths, names)
+    containers = _containers(files, reading.container)
+
+    def rows() -> Iterator[tuple[str | None, Record | Problem]]:
+        row = 0
+        for (path, name), container in zip(files, containers, strict=True):
+            stage = _stem(name) if len(files) > 1 else None
+            for record in read_records(path, container, row, name):
+                row = record.row + 1
+                yield stage, record
+
+    return _samples(rows, reading)
+
+
+def read_json_row(raw: bytes, reading: Reading) -> Parsed:
+    """A stored raw row read again.
+
+    Raises:
+        RowError: the row does not fit the reading.
+        ValueError: ``raw`` is not one JSON object.
+    """
+    value, _ = decode_object(raw)
+    if reading.container == "parquet":
+        value = without_nulls(value)
+    return kind("formats", reading.format).parse(value, reading.mapping)
+
+
+# -------------------------------------------------------------------------------------------------------- files
+
+
+def _files(paths: Sequence[Path], names: Sequence[str] | None) -> list[tuple[Path, str]]:
+    if not paths:
+        raise UserError("No file was given.", "A dataset is one file or several.", "Name at least one.")
+    return list(zip(paths, names or [path.name for path in paths], strict=True))
+
+
+def _stem(name: str) -> str:
+    """``b.jsonl.gz`` -> ``b``."""
+    path = Path(name)
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+
+
+def _containers(files: Sequence[tuple[Path, str]], container: str) -> list[str]:
+    """Each file's own container; the one of the reading for all of them where it was chosen by hand for the first."""
+    if len(files) == 1:
+        return [container]
+    found = [detect_container(path, name) for path, name in files]
+    return found if found[0] == container else [container] * len(files)
+
+
+def _first_rows(path: Path, name: str, container: str, limit: int) -> tuple[list[Record], list[Problem]]:
+    records, problems, size = [], [], 0
+    for item in read_records(path, container, 0, name):
+        (records if isinstance(item, Record) else problems).append(item)
+        size += len(item.raw)
+        if len(records) + len(problems) >= limit or size > SCAN_BYTES:
+            break
+    return records, problems
+
+
+# ------------------------------------------------------------------------------------------------------ samples
+
+
+def _samples(rows: _Rows, reading: Reading) -> Iterator[Sample | Problem]:
+    format = kind("formats", reading.format)
+    format.check_mapping(reading.mapping, list(reading.mapping.values()))
+    return _number(rows, format, reading.mapping)
+
+
+def _number(rows: _Rows, format: Format, mapping: Mapping[str, str]) -> Iterator[Sample | Problem]:
+    ids = _UserIds(())
+    if "id" in mapping:
+        accepted = (_accept(record, format, mapping) for _, record in rows())
+        ids = _UserIds(item[1].id for item in accepted if not isinstance(item, Problem))
+    ordinal = 0
+    for stage, record in rows():
+        found = _accept(record, format, mapping)
+        if isinstance(found, Problem):
+            yield found
+        else:
+            yield _sample(record, *found, ordinal, stage, ids)
+            ordinal += 1
+
+
+def _accept(record: Record | Problem, format: Format, mapping: Mapping[str, str]) -> tuple[Parsed, Labels] | Problem:
+    if isinstance(record, Problem):
+        return record
+    try:
+        return format.parse(record.value, mapping), labels_of(record.value, mapping)
+    except RowError as error:
+        text = f"{error.field} {error.text}."
+        return Problem(record.row, record.line, error.field, text, record.file, record.raw[:KEPT_BYTES])
+
+
+def _sample(record: Record, parsed: Parsed, labels: Labels, ordinal: int, stage: str | None, ids: _UserIds) -> Sample:
+    content = content_hash(parsed.messages, parsed.shape, parsed.tools)
+    notes = record.notes + parsed.notes + labels.notes
+    own = labels.id
+    if own is not None and ids.count(own) > 1:
+        own, notes = None, (*notes, "the row's id is not unique in the dataset; one was made from the content")
+    return Sample(
+        id=ids.made(content, ordinal) if own is None else own,
+        row=record.row,
+        ordinal=ordinal,
+        messages=parsed.messages,
+        shape=parsed.shape,
+        tools=parsed.tools,
+        stage=labels.stage if labels.stage is not None else stage,
+        source=labels.source,
+        content_hash=content,
+        raw=record.raw,
+        notes=notes,
+    )
+
+
+class _UserIds:
+    """How often each of the users' ids occurs; eight bytes an id.
+
+    Ids are kept as 64-bit hashes. Two different ones share a hash with a probability of 3e-8 in a million rows, and
+    would then be taken for not unique, which gives both rows a made id and harms nothing else.
+    """
+
+    def __init__(self, ids: Iterable[str | None]) -> None:
+        found = array("Q", (self._key(own) for own in ids if own is not None))
+        self._keys = array("Q", np.sort(np.frombuffer(found, np.uint64)).tobytes()) if found else found
+
+    @staticmethod
+    def _key(own: str) -> int:
+        return int.from_bytes(blake2b(own.encode(), digest_size=8).digest(), "little")
+
+    def count(self, own: str) -> int:
+        key = self._key(own)
+        return bisect_right(self._keys, key) - bisect_left(self._keys, key)
+
+    def made(self, content: str, ordinal: int) -> str:
+        """An id from the content hash and the ordinal that no user's id equals; lengthened until that is so."""
+        length = 12
+        while self.count(made := f"{content[:length]}-{ordinal}"):
+            length += 1
+            if length > len(content):
+                content += "0"
+        return made

@@ -1,0 +1,66 @@
+"""Rows of a file before any format looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import UserError
+from core.intake.bytestreams import ByteStream, File
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One readable row.
+
+    Attributes:
+        row: 0-based index of the input record over all files; set by ``read_records``, as ``file`` is.
+        line: 1-based number of the line it begins in, None for Parquet.
+        raw: the row as one JSON object without line feed.
+        value: what ``raw`` says, less the nulls Arrow fills into structs.
+        notes: what was done to the row or its file on the way.
+        file: what the file is called.
+    """
+
+    line: int | None
+    raw: bytes
+    value: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    row: int = -1
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row, or the lost rest of a file or row group: why, for a person to read, and the key at fault if any."""
+
+    line: int | None
+    text: str
+    raw: bytes = b""
+    field: str | None = None
+
+
+Row = Record | Unreadable
+
+
+def no_rows(file: File) -> UserError:
+    """The error for a file without a single row."""
+    return UserError(f"{file.name} holds no rows.", "The file is empty.", "Give a file with at least one row.")
+
+
+def check_columns(file: File, names: list[str]) -> None:
+    """Raises UserError where a column occurs twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(
+            f"{file.name} has the column {twice[0]!r} more than once.",
+            "A row is kept as an object, in which a name occurs once.",
+            "Rename or delete one of them.",
+        )
+
+
+def cut_short(stream: ByteStream, line: int | None) -> Iterator[Unreadable]:
+    """What stands for the lost rest of a stream that broke off, nothing where it is whole."""
+    if stream.broken:
+        yield Unreadable(line, f"From here on nothing can be read: {stream.broken}. Send the file again in full.")

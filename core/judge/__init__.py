@@ -1,0 +1,1 @@
+"""What is concluded from signals: status, fault, cause, and clusters of samples."""

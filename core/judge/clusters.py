@@ -1,0 +1,256 @@
+"""Groups of unlearned samples with readable titles, and a map of them. Vectors in, groups out; nothing is drawn twice.
+
+Vectors come from an encoder, or from ``tfidf`` below, which needs no model. Groups are dense regions (HDBSCAN, Campello
+et al. 2013); what lies in none is said to lie in none. Titles are the words that set a group apart from everything else
+(class-based TF-IDF, Grootendorst, arXiv 2203.05794). Seeds are fixed and rows come in training order, so the same
+samples give the same groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from core.text.patterns import words_of
+
+# Numbers that keep of a text what groups are made of; more only slow the search for dense regions down.
+WIDTH, DENSE = 64, 12
+# Rows among which dense regions are searched; the others join the group of the row nearest to them.
+MOST = 6_000
+# Terms of a title, and the share of a group's rows that must have one.
+TERMS, SHARED = 4, 0.15
+# Share of all rows from which on a word says nothing alone, in any language.
+COMMON = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group of unlearned samples.
+
+    Attributes:
+        number: from 1, the largest first; ``parent`` is the number of the group it is a part of, 0 for none.
+        title: its terms as one line; ``terms`` the words that set it apart, strongest first.
+        size: its rows.
+        region: samples of the whole run that lie where it lies, learned ones too.
+        lift: share unlearned in that region over the share unlearned in the run.
+    """
+
+    number: int
+    parent: int
+    title: str
+    terms: tuple[str, ...]
+    size: int
+    region: int
+    lift: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """All groups, and per unlearned sample its group and part (0: none) and its place on the map, (m,) each."""
+
+    groups: tuple[Group, ...]
+    group: np.ndarray
+    part: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+
+def tfidf(texts: Sequence[str]) -> np.ndarray:
+    """(n, d) float32 unit vectors from the words of each text alone: TF-IDF, then its strongest directions."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    listed = [words_of(t) for t in texts]
+    if not any(listed):
+        return np.zeros((len(texts), 1), dtype=np.float32)
+    weights = TfidfVectorizer(analyzer=_grams, sublinear_tf=True, max_features=50_000).fit_transform(listed)
+    width = min(WIDTH, min(weights.shape) - 1)
+    if width < 1:
+        return _unit(weights.toarray())
+    return _unit(TruncatedSVD(width, n_iter=5, random_state=0).fit_transform(weights))
+
+
+def _grams(words: Sequence[str]) -> list[str]:
+    return [*words, *(f"{a} {b}" for a, b in pairwise(words))]
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+
+
+def find_groups(vectors: np.ndarray, texts: Sequence[str], unlearned: np.ndarray) -> Grouping:
+    """Groups among the unlearned samples.
+
+    Args:
+        vectors: (n, d) of all samples, unit length; all of them, because a group's lift asks who else lies there.
+        texts: (n,) their texts.
+        unlearned: (m,) places of the unlearned ones, ascending.
+    """
+    mine = np.asarray(vectors[unlearned], dtype=np.float64)
+    group = _ranked(_dense(mine, _least(len(mine))))
+    part = np.zeros(len(mine), dtype=np.int64)
+    for number in range(1, int(group.max(initial=0)) + 1):
+        inside = np.flatnonzero(group == number)
+        found = _ranked(_dense(mine[inside], max(3, _least(len(inside)))))
+        if found.max(initial=0) > 1:
+            part[inside] = found
+    rest = np.setdiff1d(np.arange(len(vectors)), unlearned)
+    overall = len(mine) / max(1, len(vectors))
+    others = np.asarray(vectors[rest], dtype=np.float64)
+    groups = []
+    for number, parent, inside in _memberships(group, part):
+        region = len(inside) + _near(others, mine[inside])
+        lift = (len(inside) / region) / overall
+        groups.append(Group(number, parent, "", (), len(inside), region, float(lift)))
+    titled = _titled(
+        groups, [(inside, parent) for _, parent, inside in _memberships(group, part)], texts, unlearned, rest
+    )
+    x, y = _map(mine)
+    return Grouping(tuple(titled), group, part, x, y)
+
+
+def _least(n: int) -> int:
+    """Rows that make a group among n."""
+    return max(4, round(math.sqrt(n) / 2))
+
+
+def _dense(vectors: np.ndarray, least: int) -> np.ndarray:
+    """(m,) label of the dense region of each row, -1 for none."""
+    from sklearn.cluster import HDBSCAN
+
+    n = len(vectors)
+    out = np.full(n, -1)
+    if n < 2 * least:
+        return out
+    flat = _components(vectors, DENSE)
+    # An even draw, the same every time.
+    drawn = np.unique(np.linspace(0, n - 1, min(n, MOST)).round().astype(np.int64))
+    least = max(3, round(least * len(drawn) / n))
+    found = HDBSCAN(min_cluster_size=least, min_samples=max(2, least // 3), copy=True).fit_predict(flat[drawn])
+    out[drawn] = found
+    left = np.setdiff1d(np.arange(n), drawn)
+    if left.size and (found >= 0).any():
+        from sklearn.neighbors import NearestNeighbors
+
+        near = NearestNeighbors(n_neighbors=1).fit(flat[drawn]).kneighbors(flat[left], return_distance=False)[:, 0]
+        out[left] = found[near]
+    return out
+
+
+def _ranked(labels: np.ndarray) -> np.ndarray:
+    """Labels as numbers from 1, the largest region first, ties by first row; 0 for none."""
+    found = [label for label in dict.fromkeys(labels.tolist()) if label >= 0]
+    found.sort(key=lambda label: -int((labels == label).sum()))
+    out = np.zeros(len(labels), dtype=np.int64)
+    for number, label in enumerate(found, 1):
+        out[labels == label] = number
+    return out
+
+
+def _memberships(group: np.ndarray, part: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
+    """(number, parent, places of its rows) of every group, each followed by its parts."""
+    out = []
+    for number in range(1, int(group.max(initial=0)) + 1):
+        inside = np.flatnonzero(group == number)
+        out.append((number, 0, inside))
+        for piece in range(1, int(part[inside].max(initial=0)) + 1):
+            out.append((piece, number, inside[part[inside] == piece]))
+    return out
+
+
+def _near(others: np.ndarray, members: np.ndarray) -> int:
+    """How many of the other samples lie no further from the group's middle than nine tenths of its members do."""
+    if not len(others):
+        return 0
+    middle = members.mean(axis=0)
+    radius = np.quantile(np.linalg.norm(members - middle, axis=1), 0.9)
+    return int((np.linalg.norm(others - middle, axis=1) <= radius).sum())
+
+
+def _map(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(m,) first and second principal component."""
+    flat = np.hstack([_components(vectors, 2), np.zeros((len(vectors), 2))])
+    return flat[:, 0], flat[:, 1]
+
+
+def _components(vectors: np.ndarray, most: int) -> np.ndarray:
+    """(m, up to ``most``) principal components, the strongest first, signs fixed."""
+    if not len(vectors):
+        return np.zeros((0, most))
+    centred = vectors - vectors.mean(axis=0)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    directions = directions[:, ::-1][:, :most]
+    largest = np.abs(directions).argmax(axis=0)
+    return centred @ (directions * np.sign(directions[largest, np.arange(directions.shape[1])]))
+
+
+# --------------------------------------------------------------------------------------------------------- titles
+
+
+def _titled(
+    groups: Sequence[Group],
+    inside: Sequence[tuple[np.ndarray, int]],
+    texts: Sequence[str],
+    unlearned: np.ndarray,
+    rest: np.ndarray,
+) -> list[Group]:
+    """The groups with titles; a part is set apart from the other rows of its group, a group from all other rows."""
+    grams = {int(i): Counter(set(_grams(words_of(texts[i])))) for i in (*unlearned, *rest[: 4 * MOST])}
+    everywhere = _summed(grams.values())
+    common = frozenset(t for t, n in everywhere.items() if n > COMMON * len(grams))
+    totals = [_summed(grams[int(unlearned[i])] for i in places) for places, _ in inside]
+    whole = {g.number: t for g, t in zip(groups, totals, strict=True) if not g.parent}
+    sizes = {g.number: g.size for g in groups if not g.parent}
+    out = []
+    for group, mine in zip(groups, totals, strict=True):
+        around = whole[group.parent] if group.parent else everywhere
+        n_around = sizes[group.parent] if group.parent else len(grams)
+        terms = _terms(mine, group.size, around, n_around, common)
+        title = " · ".join(terms) if terms else "no words set it apart"
+        out.append(Group(group.number, group.parent, title, terms, group.size, group.region, group.lift))
+    return out
+
+
+def _summed(counters) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total
+
+
+def _terms(
+    mine: Counter[str], size: int, around: Counter[str], n_around: int, common: frozenset[str]
+) -> tuple[str, ...]:
+    """Terms by share of the group's rows that have them times log(1 + how much rarer they are around it).
+
+    English words that carry no matter (the, of, what) make no term, unless there is no other.
+    """
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    outside = max(1, n_around - size)
+    scored = []
+    for term, n in mine.items():
+        share = n / size
+        elsewhere = (around[term] - n) / outside
+        if share < SHARED or n < 2 or share <= elsewhere or common.issuperset(term.split()):
+            continue
+        # Rows, not words, are counted; half a row is added so that a term found nowhere else stays finite.
+        empty = ENGLISH_STOP_WORDS.issuperset(term.split())
+        scored.append((empty, -share * math.log(1 + share / (elsewhere + 0.5 / outside)), term))
+    chosen: list[str] = []
+    for empty, _, term in sorted(scored):
+        if empty and chosen:
+            break
+        words = set(term.split())
+        if any(words <= set(c.split()) or set(c.split()) <= words for c in chosen) or len(term) < 2:
+            continue
+        chosen.append(term)
+        if len(chosen) == TERMS:
+            break
+    return tuple(chosen)

@@ -1,0 +1,1 @@
+"""From a sample to token ids and turns: templates and their process, encoding, tokenizers."""

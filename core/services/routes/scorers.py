@@ -1,0 +1,258 @@
+"""Scorers of reasoning paths: trained from routes runs or labelled paths, kept as files, applied."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.egrm import replay as science
+from core.egrm.features import Path as PathText
+from core.egrm.preferences import read_labelled
+from core.egrm.route import unpacked
+from core.egrm.scorer import Labelled, Scorer, ScorerSettings, reads, train
+from core.egrm.settings import RouteSettings
+from core.encoders._base import Encoder
+from core.errors import UserError
+from core.plugins import kind, kinds
+from core.services import artefacts, jobs, uploads
+from core.services.jobs import JobContext
+from core.services.routes.runs import get, rejudge
+from core.settings import settings as process
+from db import routes as table
+from db.session import database
+
+# ----------------------------------------------------------------------------------------------------- scorers
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScorer:
+    """A trained scorer: its settings, the data it saw and what it was worth on questions it did not see."""
+
+    id: int
+    name: str
+    file: str
+    encoder: str
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    created: float
+
+
+def list_scorers() -> list[StoredScorer]:
+    """Newest first."""
+    with database().reading() as conn:
+        return [StoredScorer(**r) for r in table.list_scorers(conn)]
+
+
+def get_scorer(scorer_id: int) -> StoredScorer:
+    with database().reading() as conn:
+        return StoredScorer(**table.get_scorer(conn, scorer_id))
+
+
+def delete_scorer(scorer_id: int) -> None:
+    """Forgets a scorer; scores that it gave stay with their paths."""
+    with database().writing() as conn:
+        file = table.remove_scorer(conn, scorer_id)
+    if file is not None:
+        artefacts.remove([file])
+
+
+def encoder_names() -> list[str]:
+    """Sentence encoders of this installation whose weights are there; empty where it has none."""
+    if importlib.util.find_spec("core.encoders") is None:
+        return []
+    return [name for name, found in kinds("encoders").items() if _is_there(found)]
+
+
+def _is_there(encoder: Any) -> bool:
+    try:
+        encoder.locate(_location())
+    except UserError:
+        return False
+    return True
+
+
+def _location() -> str:
+    return getattr(process(), "encoder", "") or ""
+
+
+def _open(name: str) -> Encoder:
+    if name not in encoder_names():
+        raise UserError(f"The sentence encoder {name!r} is not installed.", "", "Train a scorer without embeddings.")
+    return kind("encoders", name).open(_location(), process().device)
+
+
+def scorer_settings(given: Mapping[str, Any]) -> ScorerSettings:
+    """The settings of a training with some of them given."""
+    return ScorerSettings(**given)
+
+
+def start_training(
+    settings: ScorerSettings,
+    routes_ids: Sequence[int] = (),
+    *,
+    upload: str | None = None,
+    path: Path | None = None,
+    normaliser: str = "numeric",
+    name: str = "",
+) -> int:
+    """Queues the training of a scorer on paths of routes runs and on a file of labelled paths; returns the job."""
+    if not routes_ids and upload is None and path is None:
+        raise UserError("There is nothing to train on.", "", "Choose routes runs or a file of labelled paths.")
+    shown = uploads.finish(upload).name if upload is not None else path.name if path is not None else ""
+    payload = {
+        "settings": asdict(settings), "from": list(routes_ids), "upload": upload,
+        "path": None if path is None else str(path), "normaliser": normaliser,
+        "name": name.strip() or (f"Trained on {shown}" if shown else f"Trained on routes {routes_ids[0]}"),
+    }  # fmt: skip
+    return jobs.enqueue("scorer", payload, lane="long", title=f"Train scorer: {payload['name']}")
+
+
+def handle_scorer(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Trains a scorer and stores it with its data's hash and metrics."""
+    context.progress("collecting labelled paths")
+    data: list[Labelled] = []
+    problems: list[str] = []
+    settings = ScorerSettings(**payload["settings"])
+    writers = {get(r).checkpoint.fingerprint: get(r).checkpoint.label for r in payload["from"]}
+    if settings.states and len(writers) > 1:
+        raise UserError(
+            "Hidden states are an input, and the routes runs are of different checkpoints: "
+            f"{', '.join(sorted(writers.values()))}.",
+            "Hidden states of one model mean nothing in those of another.",
+            "Choose routes runs of one checkpoint, or train without hidden states.",
+        )
+    for route_id in payload["from"]:
+        data += _labelled(route_id)
+    if payload["upload"] or payload["path"]:
+        path = Path(payload["path"]) if payload["path"] else uploads.finish(payload["upload"]).path
+        read = read_labelled(path, payload["normaliser"])
+        data, problems = data + read.data, read.problems
+    names = encoder_names()
+    if settings.embeddings and not names:
+        raise UserError(
+            "Embeddings are switched on, and this installation has no sentence encoder.",
+            "",
+            "Switch embeddings off, or install an encoder.",
+        )
+    encoder = names[0] if settings.embeddings else ""
+    if encoder:
+        context.progress("embedding questions, paths and answers")
+    scorer = train(
+        data, settings, _open(encoder).encode if encoder else None, encoder,
+        lambda epoch, epochs: context.progress("training the scorer", epoch, epochs, "epochs"),
+    )  # fmt: skip
+    if settings.states:
+        (scorer.facts["states_of"],) = writers
+    scorer.facts["problems"], scorer.facts["n_problems"] = problems[:20], len(problems)
+    file = artefacts.write_bytes(scorer.to_bytes(), ".safetensors")
+    with database().writing() as conn:
+        scorer_id = table.add_scorer(conn, payload["name"], file, encoder, asdict(settings), scorer.facts)
+    if payload["upload"]:
+        uploads.discard(payload["upload"])
+    return {"scorer": scorer_id}
+
+
+def _labelled(route_id: int) -> Iterator[Labelled]:
+    """Items of a routes run with a gold answer, as training data."""
+    found = get(route_id)
+    for row, shown in _with_texts(route_id):
+        kept = row["kept"]
+        gold = science.gold_key(kept, found.settings.normaliser)
+        if gold is None or kept["refused"]:
+            continue
+        paths = _paths(kept, shown, found.settings)
+        yield Labelled(shown["question"], tuple(paths), tuple(float(p.key == gold) for p in paths))
+
+
+def _paths(kept: Mapping[str, Any], shown: Mapping[str, Any], settings: RouteSettings) -> list[PathText]:
+    return [
+        PathText(
+            t["text"], s["raw"], science.answer_key(s, kept, settings.normaliser, settings.strict)[0], not s["cut"],
+            unpacked(t["state"]) if "state" in t else None,
+        )
+        for s, t in zip(kept["paths"], shown["paths"], strict=True)
+    ]  # fmt: skip
+
+
+def _with_texts(route_id: int) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
+    with database().reading() as conn:
+        rows = table.items(conn, route_id)
+    name, held = None, []
+    for row in rows:  # items of one artefact stand together
+        if row["artefact"] != name:
+            name, held = row["artefact"], artefacts.read_all(row["artefact"])
+        yield row, held[row["slot"]]
+
+
+def _reads(asked: Sequence[tuple[str, Sequence[PathText]]], encoder: Encoder | None) -> list[tuple[int, np.ndarray]]:
+    if encoder is None:
+        return [(0, np.zeros(len(paths), dtype=np.int64)) for _, paths in asked]
+    return reads(asked, encoder.lengths, encoder.window)
+
+
+def start_scoring(route_id: int, scorer_id: int) -> int:
+    """Queues the scoring of a routes run's paths; returns the job."""
+    found, scorer = get(route_id), get_scorer(scorer_id)
+    payload = {"routes": route_id, "scorer": scorer_id}
+    return jobs.enqueue("route_scores", payload, lane="long", title=f"Score {found.name} with {scorer.name}")
+
+
+def handle_scores(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    score(context, payload["routes"], payload["scorer"])
+    rejudge(get(payload["routes"]).run_id)
+    return {"routes": payload["routes"]}
+
+
+def score(context: JobContext, route_id: int, scorer_id: int) -> None:
+    found, stored = get(route_id), get_scorer(scorer_id)
+    scorer = Scorer.load(artefacts.path(stored.file))
+    if scorer.settings.states and scorer.facts.get("states_of") != found.checkpoint.fingerprint:
+        raise UserError(
+            f"The scorer {stored.name!r} reads hidden states of another checkpoint.",
+            f"{found.name!r} was written by {found.checkpoint.label}.",
+            "Train a scorer on routes runs of this checkpoint, or one without hidden states.",
+        )
+    encoder = _open(stored.encoder) if scorer.settings.embeddings else None
+    block: list[tuple[int, dict[str, Any], str, list[PathText]]] = []
+    done, total = 0, found.done
+    context.progress("scoring paths", 0, total, "items")
+
+    def flush() -> None:
+        nonlocal done
+        asked = [(question, paths) for _, _, question, paths in block]
+        begun = time.perf_counter()
+        scores = scorer.score(asked, None if encoder is None else encoder.encode)
+        seconds = time.perf_counter() - begun
+        read = _reads(asked, encoder)
+        # Time is shared out by word pieces; one a path stands for its features, so that it goes by paths without them.
+        total_read = sum(len(paths) + n + own.sum() for (_, paths), (n, own) in zip(asked, read, strict=True))
+        changed = {}
+        for (ordinal, kept, _, _), own, (n, words) in zip(block, scores, read, strict=True):
+            for said, score, pieces in zip(kept["paths"], own.tolist(), words.tolist(), strict=True):
+                states = said["state_tokens"] if scorer.settings.states else 0
+                said |= {"score": round(score, 6), "read": pieces, "states": states}
+            share = (len(words) + n + int(words.sum())) / total_read
+            pooling = kept["state_seconds"] if scorer.settings.states else 0.0
+            kept["scoring"] = {"question": n, "seconds": round(seconds * share + pooling, 6)}
+            changed[ordinal] = kept
+        done += len(block)
+        context.progress(
+            "scoring paths", done, total, "items",
+            lambda conn: table.store_scores(conn, route_id, scorer_id, changed),
+        )  # fmt: skip
+        block.clear()
+
+    for row, shown in _with_texts(route_id):
+        if not row["kept"]["refused"] and row["kept"]["paths"]:
+            paths = _paths(row["kept"], shown, found.settings)
+            block.append((row["ordinal"], row["kept"], shown["question"], paths))
+        if len(block) >= 64:
+            flush()
+    if block:
+        flush()

@@ -1,0 +1,130 @@
+"""What the worker does for a routes run: read pairs, generate both routes, score the paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.egrm.preferences import SHAPES, read_pairs
+from core.egrm.route import Question, compact, measure, question_of, texts
+from core.plugins import kind
+from core.services import artefacts, runs, uploads
+from core.services.jobs import Cancelled, JobContext
+from core.services.routes import scorers as route_scorers
+from core.services.routes.runs import PREVIEW, RoutesRun, get, rejudge
+from core.settings import settings as process
+from core.types import Message, Run
+from db import routes as table
+from db import samples as sample_table
+from db.session import database
+
+# Items read from the database at a time.
+BLOCK = 256
+
+
+# ------------------------------------------------------------------------------------------- run by the worker
+
+
+def handle_routes(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Generates what is missing. Stopped anywhere, what is stored stays and a second call goes on from there."""
+    route_id = payload["routes"]
+    with database().reading() as conn:
+        row = table.get(conn, route_id)
+    if row["mode"] == "judging" and row["n_items"] == 0:
+        row = _import_pairs(context, row)
+    found = get(route_id)
+    try:
+        _generate(context, found)
+        scorer_id = row["spec"].get("scorer")
+        if scorer_id is not None:
+            route_scorers.score(context, route_id, scorer_id)
+    except Cancelled:
+        rejudge(found.run_id)
+        raise
+    if found.run_id is not None:
+        context.progress("judging")
+        rejudge(found.run_id)
+    return {"routes": route_id}
+
+
+def _import_pairs(context: JobContext, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    source = dict(row["spec"]["source"])
+    context.progress("reading pairs")
+    path = Path(source["path"]) if source["path"] else uploads.finish(source["upload"]).path
+    pairs = read_pairs(path)
+    questions = list({q.key: q for q in pairs.questions}.values())
+    if source["limit"] and len(questions) > source["limit"]:
+        questions = [questions[int(i)] for i in np.linspace(0, len(questions) - 1, source["limit"]).round()]
+    source |= {
+        "artefact": artefacts.write([_as_dict(q) for q in questions]),
+        "shapes": {SHAPES[s]: n for s, n in pairs.shapes.items()},
+        "n_problems": len(pairs.problems),
+        "problems": pairs.problems[:20],
+    }
+    items = [(i, q.key[:12], q.key, q.text[:PREVIEW]) for i, q in enumerate(questions)]
+    spec = {**row["spec"], "source": source}
+    context.progress(
+        "reading pairs", len(items), len(items), "pairs", lambda conn: table.set_items(conn, row["id"], spec, items)
+    )
+    if source["upload"]:
+        uploads.discard(source["upload"])
+    with database().reading() as conn:
+        return table.get(conn, row["id"])
+
+
+def _as_dict(q: Question) -> dict[str, Any]:
+    return {"key": q.key, "text": q.text, "pair": list(q.pair or ()), "better": q.better, "group": q.group,
+            "history": [[m.role, m.content] for m in q.history]}  # fmt: skip
+
+
+def _questions(found: RoutesRun, run: Run | None, ordinals: Sequence[int]) -> list[Question]:
+    if run is not None:
+        with database().reading() as conn:
+            return [question_of(s) for s in sample_table.iter_samples(conn, run.spec.dataset_id, ordinals)]
+    stored = artefacts.read_all(found.source["artefact"])
+    return [
+        Question(
+            d["key"], d["text"], history=tuple(Message(*m) for m in d["history"]), pair=tuple(d["pair"]),
+            better=d["better"], group=d["group"],
+        )
+        for d in (stored[o] for o in ordinals)
+    ]  # fmt: skip
+
+
+def _generate(context: JobContext, found: RoutesRun) -> None:
+    from core.judge.diagnose import tokenizer_folder
+    from core.rendering.tokenizers import open_tokenizer
+
+    with database().reading() as conn:
+        ordinals = table.missing(conn, found.id)
+    stage, total = f"direct answers and chains of thought: {found.checkpoint.label}", found.n_items
+    done = total - len(ordinals)
+    context.progress(stage, done, total, "items")
+    if not ordinals:
+        return
+    run = None if found.run_id is None else runs.get_run(found.run_id)
+    tokenizer = open_tokenizer(tokenizer_folder(found.checkpoint), found.checkpoint.tokenizer)
+    backend = kind("backends", "hf").open(
+        found.checkpoint, dtype=found.settings.dtype, device=process().device, tokenizer=tokenizer
+    )
+    try:
+        for at in range(0, len(ordinals), BLOCK):
+            block = ordinals[at : at + BLOCK]
+            questions = _questions(found, run, block)
+            place = 0
+            for chunk in measure(questions, found.settings, backend, tokenizer, context.asked_to_stop):
+                mine = block[place : place + len(chunk)]
+                place, done = place + len(chunk), done + len(chunk)
+                name = artefacts.write([texts(r) for r in chunk])
+                kept = [compact(r) for r in chunk]
+                context.progress(
+                    stage, done, total, "items",
+                    lambda conn, mine=mine, kept=kept, name=name: table.store(conn, found.id, mine, kept, name),
+                )  # fmt: skip
+            if context.asked_to_stop():
+                context.progress(stage, done, total, "items")
+    finally:
+        backend.close()

@@ -1,0 +1,1 @@
+"""Words and patterns of texts, whatever the language."""

@@ -1,0 +1,38 @@
+"""Which function runs a kind of job. A new kind of job is one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from core.errors import unknown_name
+from core.services import checkpoints, clusters, datasets, demo, mitigation, proofs, runs
+from core.services.jobs import JobContext
+from core.services.routes import scorers as route_scorers
+from core.services.routes import work as route_work
+
+Handler = Callable[[JobContext, Mapping[str, Any]], Mapping[str, Any] | None]
+
+HANDLERS: dict[str, Handler] = {
+    "scan": datasets.handle_scan,
+    "import": datasets.handle_import,
+    "register": checkpoints.handle_register,
+    "preflight": runs.handle_preflight,
+    "diagnose": runs.handle_diagnose,
+    "rejudge": runs.handle_rejudge,
+    "cluster": clusters.handle_cluster,
+    "demo": demo.handle_demo,
+    "preview_mitigation": mitigation.handle_preview,
+    "mitigate": mitigation.handle_mitigate,
+    "prove": proofs.handle_prove,
+    "routes": route_work.handle_routes,
+    "scorer": route_scorers.handle_scorer,
+    "route_scores": route_scorers.handle_scores,
+}
+
+
+def handler(kind: str) -> Handler:
+    """The function for a kind of job; raises UserError for one this version does not know."""
+    if kind not in HANDLERS:
+        raise unknown_name("kind of job", kind, HANDLERS)
+    return HANDLERS[kind]

@@ -1,0 +1,156 @@
+"""The process that takes jobs from the job table, one at a time, in one lane.
+
+``python -m core.worker long`` runs diagnoses, ``python -m core.worker short`` what people wait for. SIGTERM and SIGINT
+finish the chunk at hand and give the job back; kill -9 loses at most that chunk, because the next worker takes the job
+over once its lease has run out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from core.errors import UserError
+from core.services import liveness
+from core.services.jobs import Cancelled, JobContext, Released, Watch, get_job
+from core.settings import quiet_libraries, settings
+from core.types import Job
+from core.worker import handlers
+from db import jobs as table
+from db.session import database
+
+LEASE = 60.0
+HEARTBEAT = 10.0
+IDLE = 0.3
+# Seconds for which what became of inspections, imports and previews is kept.
+KEPT = 7 * 24 * 3600.0
+
+log = logging.getLogger("lacuna.worker")
+
+
+class Stop:
+    """Set by a signal; read between chunks."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def __call__(self, *_: Any) -> None:
+        self.asked.set()
+
+
+def _heartbeat(context: JobContext, done: threading.Event) -> None:
+    """Renews the lease while a long step (loading a model) reports nothing."""
+    while not done.wait(HEARTBEAT):
+        try:
+            context.renew()
+        except Exception:  # a lost lease is seen by the job itself at its next chunk
+            log.debug("heartbeat failed", exc_info=True)
+
+
+def run_job(job: Job, owner: str, stop: Callable[[], bool], watch: Watch | None = None) -> None:
+    """Runs one claimed job to its end, whatever that is, and writes the end into the table."""
+    context = JobContext(job, owner, LEASE, stop, watch)
+    done = threading.Event()
+    beat = threading.Thread(target=_heartbeat, args=(context, done), daemon=True)
+    beat.start()
+    try:
+        result = handlers.handler(job.kind)(context, job.payload)
+    except Cancelled:
+        context.end(lambda conn: table.cancelled(conn, job.id, owner))
+    except Released:
+        context.end(lambda conn: table.release(conn, job.id, owner))
+    except table.LeaseLost:
+        log.warning("job %s was taken over by another worker", job.id)
+    except UserError as error:
+        _fail(context, error.as_dict())
+    except MemoryError:
+        _fail(
+            context, UserError("The worker ran out of memory.", "", "Use a smaller model or dtype bfloat16.").as_dict()
+        )
+    except Exception as error:
+        code = secrets.token_hex(3)
+        log.error("job %s failed [%s]\n%s", job.id, code, traceback.format_exc())
+        what = f"Something in Lacuna broke: {type(error).__name__}: {str(error)[:300]}"
+        _fail(
+            context,
+            {"what": what, "why": f"Its traceback is in the worker's log under {code}.", "todo": "", "code": code},
+        )
+    else:
+        context.end(lambda conn: table.finish(conn, job.id, owner, result or {}))
+    finally:
+        done.set()
+        beat.join()
+        context.close()
+
+
+def _fail(context: JobContext, error: dict[str, str]) -> None:
+    context.end(lambda conn: table.fail(conn, context.job.id, context.owner, error))
+
+
+def work(lane: str, *, once: bool = False, stop: Stop | None = None) -> None:
+    """Takes jobs until asked to stop; ``once`` returns when the lane is empty."""
+    stop = stop or Stop()
+    owner = f"{lane}-{os.getpid()}-{secrets.token_hex(2)}"
+    parent = os.getppid()
+    with database().writing() as conn:
+        table.prune(conn, KEPT)
+    with liveness.alive(lane, owner):
+        while not stop.asked.is_set():
+            with database().writing() as conn:
+                job = table.claim(conn, lane, owner, LEASE)
+            if job is not None:
+                run_job(job, owner, stop.asked.is_set)
+                continue
+            if once:
+                return
+            # Started by ``serve``: when that is gone, nobody is left to stop this process.
+            if os.environ.get("LACUNA_SUPERVISED") and os.getppid() != parent:
+                return
+            stop.asked.wait(IDLE)
+
+
+def work_on(job_id: int, watch: Watch | None = None) -> Job:
+    """Runs this one job here, or waits while a worker runs it; returns the job as it ended.
+
+    Ctrl-C finishes the chunk at hand and gives the job back.
+    """
+    stop = Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        owner = f"direct-{os.getpid()}-{secrets.token_hex(2)}"
+        with database().writing() as conn:
+            job = table.claim(conn, get_job(job_id).lane, owner, LEASE, job_id)
+        if job is not None:
+            run_job(job, owner, stop.asked.is_set, watch)
+            return get_job(job_id)
+        while (job := get_job(job_id)).state in ("queued", "running") and not stop.asked.is_set():
+            if watch is not None:
+                watch(job.stage, job.done, job.total, job.unit)
+            stop.asked.wait(IDLE)
+        return job
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+def main(lane: str) -> int:
+    """Entry of a worker process."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    if lane not in ("long", "short"):
+        print(f"There is no lane named {lane!r}. There are: long, short.", file=sys.stderr)
+        return 2
+    quiet_libraries()
+    stop = Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    log.info("lane %s, data in %s, since %s", lane, settings().data_dir, time.strftime("%H:%M:%S"))
+    work(lane, stop=stop)
+    return 0

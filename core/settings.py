@@ -32,6 +32,8 @@ class Settings:
             (``LACUNA_JUDGE_URL``, without a final slash); empty: off.
         judge_model: the model asked for there (``LACUNA_JUDGE_MODEL``); empty where off.
         judge_key: bearer key sent there (``LACUNA_JUDGE_KEY``); empty for none. Left out of ``repr``.
+        kinds_dir: a folder of further kinds, one folder a register (``LACUNA_KINDS_DIR``); None: only Lacuna's own.
+            Its files are run as code.
     """
 
     data_dir: Path
@@ -45,6 +47,7 @@ class Settings:
     judge_url: str = ""
     judge_model: str = ""
     judge_key: str = field(default="", repr=False)
+    kinds_dir: Path | None = None
 
     @property
     def uploads(self) -> Path:
@@ -129,6 +132,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         judge_url=judge_url,
         judge_model=judge_model,
         judge_key=judge_key,
+        kinds_dir=Path(env["LACUNA_KINDS_DIR"]).expanduser().resolve() if env.get("LACUNA_KINDS_DIR") else None,
     )
 
 

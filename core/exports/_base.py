@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import yaml
 
 from core.recipes._base import Training
 from core.types import Reading
@@ -61,10 +63,11 @@ def steps(training: Training) -> tuple[int, int]:
     return ROWS_AT_ONCE, training.batch // ROWS_AT_ONCE
 
 
-def yaml(head: list[str], values: Mapping[str, Any]) -> str:
-    """A YAML file: comment lines, then one line a key. Values are written as JSON, which YAML reads as it is."""
-    lines = [f"# {line}" for text in head for line in text.splitlines()]
-    return "\n".join([*lines, "", *(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items())]) + "\n"
+def configuration(head: Sequence[str], values: Mapping[str, Any]) -> str:
+    """A YAML file: comment lines, then the values in their order. Every value reads back with its type."""
+    comments = "".join(f"# {line}\n" for text in head for line in text.splitlines())
+    # Plain YAML reads 5e-05 as text; the writer knows, and writes 5.0e-05.
+    return comments + "\n" + yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=math.inf)
 
 
 def remarks(bundle: Bundle) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, LEARNING_RATE, Bundle, remarks, steps, yaml
+from core.exports._base import DATA, LEARNING_RATE, Bundle, configuration, remarks, steps
 
 
 class Axolotl:
@@ -39,7 +39,7 @@ class Axolotl:
             "seed": bundle.seed,
         }
         head = [*remarks(bundle), f"Axolotl {self.version}. Run in this folder: axolotl train axolotl.yaml"]
-        return {"axolotl.yaml": yaml(head, values)}
+        return {"axolotl.yaml": configuration(head, values)}
 
 
 def _dataset(bundle: Bundle) -> dict[str, Any]:

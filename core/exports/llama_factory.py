@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, LEARNING_RATE, Bundle, remarks, steps, yaml
+from core.exports._base import DATA, LEARNING_RATE, Bundle, configuration, remarks, steps
 
 _NAME = "lacuna_mitigation"
 
@@ -48,7 +48,7 @@ class LlamaFactory:
             "template: put the name of the model's own template there, or training and use will differ.",
         ]
         info = json.dumps({_NAME: _info(bundle)}, ensure_ascii=False, indent=2) + "\n"
-        return {"llama_factory.yaml": yaml(head, values), "dataset_info.json": info}
+        return {"llama_factory.yaml": configuration(head, values), "dataset_info.json": info}
 
 
 def _info(bundle: Bundle) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, LEARNING_RATE, Bundle, remarks, steps, yaml
+from core.exports._base import DATA, LEARNING_RATE, Bundle, configuration, remarks, steps
 
 
 class Trl:
@@ -46,7 +46,7 @@ class Trl:
             head.append(f"TRL does not read {bundle.reading.format} rows by itself: convert them to messages first.")
         if bundle.base is not None:
             head.append(f"{bundle.model} is an adapter of {bundle.base}: merge it first, or name the base here.")
-        return {"trl.yaml": yaml(head, values)}
+        return {"trl.yaml": configuration(head, values)}
 
 
 def _columns(bundle: Bundle) -> list[str]:

@@ -2,7 +2,7 @@
 
     python -m bench.calibrate WORLD [WORLD …] [--data DIR] [--out core/causes/parameters.json]
 
-WORLD is a folder written by ``python -m core lab build``. Each is diagnosed with base and trajectory; measurements are
+WORLD is a folder written by ``lacuna lab build``. Each is diagnosed with base and trajectory; measurements are
 kept in DIR, so that a second fit loads no model. One set of weights is fitted for each combination of what a run may
 have. The penalty is the largest whose macro-F1, when whole worlds are held out in turn, lies within 0.002 of the best:
 worlds of one domain hardly differ there, and smaller weights carry further. All are printed.

@@ -2,7 +2,7 @@
 
     python -m bench.examples WORLD [--data DIR] [--faults bench/results/faults.json] [--out docs/examples.md]
 
-WORLD is a folder written by ``python -m core lab build``; it is diagnosed with base and trajectory. Of each cause the
+WORLD is a folder written by ``lacuna lab build``; it is diagnosed with base and trajectory. Of each cause the
 row is shown that was judged rightly with median confidence, and beside it a row that was learned. Examples of faults
 are those that ``bench.faults`` kept. Nothing is written by hand.
 """

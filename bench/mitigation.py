@@ -7,7 +7,7 @@
 ``memory`` makes runs of that many rows (rows and verdicts are made up, this is a load test), exports each recipe in a
 process of its own and reports its peak.
 
-``worlds`` takes folders as ``python -m core lab build`` writes them. For each planted cause the samples that have it
+``worlds`` takes folders as ``lacuna lab build`` writes them. For each planted cause the samples that have it
 and were not learned are treated with every recipe, each from the world's own checkpoint, for the same number of steps,
 beside a control arm on a uniform mix; every arm is asked as the diagnosis asks. Arms that are in the result file are
 not run again, so that the table can be filled over several calls. ``fit`` makes ``core/proof/causal.json`` of it: how

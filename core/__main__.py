@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m core", description="What a fine-tune did not learn, and why.")
+    parser = argparse.ArgumentParser(prog="lacuna", description="What a fine-tune did not learn, and why.")
     parser.add_argument("--version", action="version", version=f"lacuna {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 

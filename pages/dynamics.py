@@ -46,7 +46,7 @@ def _without() -> None:
             "them on the command line:"
         )
         st.code(
-            "python -m core diagnose --dataset train.jsonl --checkpoint out/final --trajectory out", language="bash"
+            ".venv/bin/lacuna diagnose --dataset train.jsonl --checkpoint out/final --trajectory out", language="bash"
         )
         st.caption("What was measured of the final checkpoint already is not measured again.")
         st.page_link("pages/start.py", label="Start a run", icon=":material/add_circle:")

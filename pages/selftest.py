@@ -18,7 +18,7 @@ def main() -> None:
     found = selftest.selftest()
     if found is None:
         st.info(
-            "This version has not been tested. Build worlds with `python -m core lab build`, then run "
+            "This version has not been tested. Build worlds with `.venv/bin/lacuna lab build`, then run "
             "`python -m bench.attribution`.",
             icon=":material/science:",
         )

@@ -1,4 +1,4 @@
-"""``python -m core lab``: builds planted worlds and scores verdicts on them."""
+"""``lacuna lab``: builds planted worlds and scores verdicts on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m core routes …``: both routes on chosen samples or preference pairs, replayed; scorers."""
+"""``lacuna routes …``: both routes on chosen samples or preference pairs, replayed; scorers."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def choice(found: RoutesRun, moved: Mapping[str, Any]) -> Choice:
             raise UserError(f"{name}={getattr(settings, name)} is more than was generated.", f"There are {most}.")
     scored = is_scored(found.id)
     if moved.get("choose") in ("scorer", "weighted") and not scored:
-        raise UserError("The paths have no scores.", "", f"python -m core routes score {found.id} --scorer ID")
+        raise UserError("The paths have no scores.", "", f"Run: lacuna routes score {found.id} --scorer ID")
     normaliser = "choice" if found.mode == "judging" else settings.normaliser
     wanted = science.need(settings.tau, settings.m)
     return Choice(wanted, settings.m, settings.k, normaliser, settings.strict, choice_at_hand(settings, scored))

@@ -2,7 +2,6 @@
 
     .venv/bin/python bench/mitigation.py memory [--rows 20000 200000]
     .venv/bin/python bench/mitigation.py worlds WORLD [WORLD ...] [--steps N] [--causes ...] [--recipes ...]
-    .venv/bin/python bench/mitigation.py fit
 
 ``memory`` makes runs of that many rows (rows and verdicts are made up, this is a load test), exports each recipe in a
 process of its own and reports its peak.
@@ -10,8 +9,7 @@ process of its own and reports its peak.
 ``worlds`` takes folders as ``lacuna lab build`` writes them. For each planted cause the samples that have it
 and were not learned are treated with every recipe, each from the world's own checkpoint, for the same number of steps,
 beside a control arm on a uniform mix; every arm is asked as the diagnosis asks. Arms that are in the result file are
-not run again, so that the table can be filled over several calls. ``fit`` makes ``core/proof/causal.json`` of it: how
-far a proof moves the confidence of a verdict.
+not run again, so that the table can be filled over several calls.
 """
 
 from __future__ import annotations
@@ -326,57 +324,6 @@ def judged_by(found: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def fit(path: Path) -> dict[str, Any]:
-    """How often each pattern of arms was seen with and without the recipe's cause: ``core/proof/causal.json``."""
-    from collections import Counter
-
-    from core.plugins import kind
-    from core.proof.causal import fitted, pattern
-
-    table = json.loads(path.read_text())["worlds"]
-    ratios, counts, gains = {}, {}, {}
-    for cause in CAUSES:
-        against = kind("recipes", cause).against
-        seen: dict[str, tuple[Any, Any]] = {}
-        for world, of in table.items():
-            mine = Counter[str](), Counter[str]()
-            for true, entry in of.items():
-                arms = [entry.get(name, {}).get("right") for name in (cause, "control", against)]
-                if all(arms):
-                    mine[true != cause].update(pattern(*shown) for shown in zip(*arms, strict=True))
-            if all(mine):
-                seen[world] = mine
-        both = [sum((s[side] for s in seen.values()), Counter[str]()) for side in (0, 1)]
-        gains[cause] = held_out(seen)
-        helps = gains[cause] is not None and gains[cause] > 0
-        ratios[cause] = fitted(*both) if helps else fitted({}, {})
-        counts[cause] = {"this cause": dict(both[0]), "another": dict(both[1])}
-    return {"worlds": list(table), "counts": counts, "held_out_nats": gains, "ratios": ratios}
-
-
-def held_out(seen: dict[str, tuple[Any, Any]]) -> float | None:
-    """Change of the mean log probability of the truth in each world, by ratios of the others; None below two worlds.
-
-    From a prior of 0.75 on the cause; both sides of a world weigh by it, so that their sizes do not matter.
-    """
-    from collections import Counter
-
-    from core.proof.causal import fitted
-
-    if len(seen) < 2:
-        return None
-    prior, out = 0.75, []
-    for world, sides in seen.items():
-        rest = [sum((s[side] for w, s in seen.items() if w != world), Counter[str]()) for side in (0, 1)]
-        found = fitted(*rest)
-        for side, weight in ((0, prior), (1, 1 - prior)):
-            for name, n in sides[side].items():
-                after = prior * found[name] / (prior * found[name] + 1 - prior)
-                gain = np.log(after / prior) if side == 0 else np.log((1 - after) / (1 - prior))
-                out.append(weight * n / sides[side].total() * float(gain))
-    return round(sum(out) / len(seen), 5)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(required=True, dest="part")
@@ -399,15 +346,11 @@ def main() -> None:
     four.add_argument("run", type=int)
     four.add_argument("recipe")
     four.add_argument("out", type=Path)
-    five = parts.add_parser("fit")
-    five.add_argument("--table", type=Path, default=RESULTS / "mitigation.json")
     args = parser.parse_args()
     from core.settings import quiet_libraries
 
     quiet_libraries()
-    if args.part == "fit":
-        (ROOT / "core" / "causal.json").write_text(json.dumps(fit(args.table), indent=1) + "\n")
-    elif args.part == "seed":
+    if args.part == "seed":
         print(seed(args.folder, args.n))
     elif args.part == "export":
         print(json.dumps(export_once(args.run, args.recipe, args.out)))

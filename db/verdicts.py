@@ -110,20 +110,13 @@ def of_sids(conn: Connection, run: Run, sids: Sequence[str], names: Sequence[str
     return found
 
 
-def known(conn: Connection, run: Run, name: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The ordinal and the named columns of every row whose column ``name`` is measured."""
-    query = select(verdicts(run).c.ordinal, *(column(run, n) for n in names)).where(column(run, name).is_not(None))
-    return [dict(r) for r in conn.execute(query).mappings()]
-
-
-def set_cells(conn: Connection, run: Run, rows: Mapping[int, Mapping[str, Any]]) -> None:
-    """Sets columns of single rows. ``rows``: ordinal to column to value, the same columns for each."""
-    if not rows:
-        return
+def fill_column(conn: Connection, run: Run, name: str, values: Mapping[int, Any]) -> None:
+    """Sets a column from ``values`` by ordinal, and to NULL in every other row."""
     table = verdicts(run)
-    names = list(next(iter(rows.values())))
-    query = update(table).where(table.c.ordinal == bindparam("at")).values({n: bindparam(f"v_{n}") for n in names})
-    conn.execute(query, [{"at": at} | {f"v_{n}": values[n] for n in names} for at, values in rows.items()])
+    conn.execute(update(table).values({name: None}))
+    if values:
+        query = update(table).where(table.c.ordinal == bindparam("at")).values({name: bindparam("value")})
+        conn.execute(query, [{"at": at, "value": value} for at, value in values.items()])
 
 
 # ------------------------------------------------------------------------------------------------------- paging

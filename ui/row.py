@@ -108,9 +108,6 @@ def _causes(view: SampleView) -> None:
         return
     st.subheader("Why it was not learned", anchor=False)
     sure = f"confidence {_sure(view.confidence)}" if view.confidence is not None else ""
-    own = view.values.get("confidence_before_proof")
-    if own is not None and view.confidence is not None and _sure(own) != _sure(view.confidence):
-        sure += f", {_sure(own)} before it was tried out"
     evidence.cause(view.cause, sure)
     if view.tried:
         evidence.reasons(view.tried)

@@ -92,7 +92,7 @@ def verdict_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]:
 def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
     samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, batch))
     judged = verdict_table.judged(conn, run, batch)
-    tried = proven.of_run(conn, run)
+    outcomes = proven.outcomes_of(conn, run)
     table = signals_of(conn, run, [s.content_hash for s in samples])
     names = list(table.columns)
     rows = np.stack([table.columns[n] for n in names], axis=1) if names else np.empty((len(samples), 0))
@@ -103,7 +103,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
         why = reasons(run.spec, row, verdict["cause"], run.thresholds, run.summary.get("faults", ()))
         if verdict["cause"] in CAUSES:
             why += explain_cause(verdict["cause"], row, run.summary["causes"])
-        why += proven.reasons(tried, sample.id, verdict)
+        why += proven.reasons(outcomes, sample.id, verdict["cause"])
         yield (
             json.dumps(
                 {
@@ -115,7 +115,6 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
                     "p_exact": _significant(math.exp(row["logp_10"]) if "logp_10" in row else None),
                     "cause": verdict["cause"],
                     "confidence": _significant(verdict["confidence"]),
-                    "confidence_before_proof": _significant(verdict.get("confidence_before_proof")),
                     "proof": verdict.get("proof"),
                     "causes": {name: _significant(verdict.get(f"strength_{name}")) for name in CAUSES},
                     "reasons": [r.text for r in why],

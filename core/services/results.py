@@ -324,7 +324,7 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
         previous=before,
         next=behind,
         faults=_faults(run, row),
-        tried=proven.told(run, sid, row),
+        tried=proven.reasons_of(run, sid, row["cause"]),
     )
 
 

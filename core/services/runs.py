@@ -473,14 +473,10 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
     found = judge(run.spec, signals, thresholds, known)
     derived = SignalTable(signals.keys, found.columns)
     values = {**found.columns, **reached_values}
-    with database().reading() as conn:
-        tried_columns = proven.columns_for(conn, run, facts["sid"], found.cause, found.columns["confidence"])
     columns: dict[str, Any] = {"status": found.status, "cause": found.cause, "stage": facts["stage"]}
     columns["source"] = facts["source"]
     columns |= {"study_cause": found.study} if run.spec.paper_mode else {}
-    tried, values_tried = tried_columns
-    values |= values_tried
-    declared = (*columns_of(run.spec), *reached, *tried)
+    declared = (*columns_of(run.spec), *reached)
     for column in declared:
         if column.name not in columns:
             columns[column.name] = values.get(column.name, np.full(len(hashes), np.nan))
@@ -489,6 +485,7 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
     judged = replace(run, columns=declared, thresholds=thresholds, state="judged", summary=summary)
     with database().writing() as conn:
         verdict_table.write_verdicts(conn, judged, columns, facts["ordinal"], facts["sid"])
+        proven.write(conn, judged)
         table.set_run(conn, run.id, thresholds=thresholds, state="judged", summary=summary)
 
 

@@ -25,7 +25,6 @@ KEYS = [
     "p_exact",
     "cause",
     "confidence",
-    "confidence_before_proof",
     "proof",
     "causes",
     "reasons",

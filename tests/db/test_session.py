@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -15,9 +16,11 @@ from sqlalchemy.exc import OperationalError
 
 from core.errors import UserError
 from core.settings import settings
-from db import session, uploads
+from core.types import Column
+from db import runs, session, uploads, verdicts
 from db.models import metadata
 from db.session import open_database
+from tests.db.conftest import STATUS
 
 ROOT = Path(__file__).parents[2]
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -34,6 +37,26 @@ def test_opening_twice_keeps_what_is_there(db):
     again = open_database(db.engine.url.render_as_string(hide_password=False))
     with again.reading() as conn:
         assert uploads.get(conn, "token")["name"] == "a.zip"
+    again.close()
+
+
+def test_confidences_that_a_proof_had_moved_come_back(db, make_dataset, make_sample, make_run):
+    """Older versions moved a confidence and kept the verdict's own one in a second column."""
+    columns = [Column(name, "number", name) for name in ("confidence", "confidence_before_proof")]
+    moved = make_run(make_dataset([make_sample(i) for i in range(3)]).id, (*columns, STATUS))
+    plain = make_run(moved.spec.dataset_id, name="without proofs")
+    with db.writing() as conn:
+        cells = {"confidence": [0.9, 0.4, None], "confidence_before_proof": [0.8, None, None], "status": [None] * 3}
+        verdicts.write_verdicts(conn, moved, cells, range(3), ["a", "b", "c"])
+        conn.execute(text("UPDATE alembic_version SET version_num = '0007'"))
+    again = open_database(db.engine.url.render_as_string(hide_password=False))
+    with again.reading() as conn:
+        run = runs.get_run(conn, moved.id)
+        assert [c.name for c in run.columns] == ["confidence", "status"]
+        own = verdicts.verdict_columns(conn, run, ["confidence"])["confidence"]
+        assert runs.get_run(conn, plain.id).columns == plain.columns
+        assert "confidence_before_proof" not in str(inspect(conn).get_columns(f"verdicts_{run.id}"))
+    np.testing.assert_array_equal(own, [0.8, 0.4, np.nan])
     again.close()
 
 

@@ -198,7 +198,6 @@ def test_the_run_diagnosed_after_training_is_one_click_away_and_back(with_causes
 
 def test_a_proof_stands_on_the_samples_page(with_causes, open_page, monkeypatch):
     monkeypatch.setattr("core.proof.training.Bench", FakeBench)
-    monkeypatch.setattr("core.proof.causal.ratios", lambda: {"left_side_forgetting": {"this recipe alone": 0.5}})
     run = runs.get_run(1)
     asked = mitigation.request(1, runs_filter(), "left_side_forgetting", {}, {})
     _, job = proofs.start(asked, {"samples": 4})
@@ -209,9 +208,8 @@ def test_a_proof_stands_on_the_samples_page(with_causes, open_page, monkeypatch)
     assert verdict(runs.get_run(1), first)["proof"] == "both recipes"
     at = open_page("samples", run="1", sample=last)
     assert not at.exception and not at.error
-    shown = verdict(runs.get_run(1), last)
-    assert shown["proof"] == "this recipe alone" and shown["confidence_before_proof"] == before[last]
-    assert f"{before[last]:.0%} before it was tried out" in words(at)
+    assert verdict(runs.get_run(1), last)["proof"] == "this recipe alone"
+    assert {s: verdict(runs.get_run(1), s)["confidence"] for s in before} == before
     assert "brought this sample back" in words(at) and "“Replay” restored 100 %" in words(at)
 
 

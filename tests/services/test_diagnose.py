@@ -69,7 +69,7 @@ def test_the_same_twice_is_the_same_file(tiny_project, stored, diagnose):
     for line in first:
         assert set(json.loads(line)) == {
             "id", "row", "status", "nll", "greedy_exact", "p_exact", "cause", "confidence",
-            "confidence_before_proof", "proof", "causes", "reasons",
+            "proof", "causes", "reasons",
         }  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pkgutil
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -23,6 +22,7 @@ from core.settings import settings
 if TYPE_CHECKING:
     from core.backends._base import BackendKind
     from core.causes._base import Cause
+    from core.commands._base import Command
     from core.derived._base import Derivation
     from core.encoders._base import EncoderKind
     from core.exports._base import Export
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from core.recipes._base import Recipe
     from core.scorers._base import Scorer
     from core.signals._base import Signal
+
+CORE = Path(__file__).parent
 
 REGISTERS: Mapping[str, str] = {
     "formats": "format",
@@ -45,6 +47,7 @@ REGISTERS: Mapping[str, str] = {
     "causes": "cause",
     "recipes": "recipe",
     "exports": "export",
+    "commands": "command",
 }
 """Folder of ``core/`` to what one kind in it is called."""
 
@@ -72,6 +75,8 @@ def kinds(register: Literal["causes"]) -> Mapping[str, Cause]: ...
 def kinds(register: Literal["recipes"]) -> Mapping[str, Recipe]: ...
 @overload
 def kinds(register: Literal["exports"]) -> Mapping[str, Export]: ...
+@overload
+def kinds(register: Literal["commands"]) -> Mapping[str, Command]: ...
 # fmt: on
 def kinds(register: str) -> Mapping[str, Any]:
     """All kinds of a register, by name, in alphabetical order."""
@@ -101,6 +106,8 @@ def kind(register: Literal["causes"], name: str) -> Cause: ...
 def kind(register: Literal["recipes"], name: str) -> Recipe: ...
 @overload
 def kind(register: Literal["exports"], name: str) -> Export: ...
+@overload
+def kind(register: Literal["commands"], name: str) -> Command: ...
 # fmt: on
 def kind(register: Any, name: str) -> Any:
     """The kind called ``name``.
@@ -114,24 +121,34 @@ def kind(register: Any, name: str) -> Any:
     return members[name]
 
 
-@cache
-def _scan(register: str, extra: Path | None) -> Mapping[str, Any]:
-    package = importlib.import_module(f"core.{register}")
-    names = [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
-    modules = {name: importlib.import_module(f"core.{register}.{name}") for name in names}
-    folder = extra / register if extra is not None else None
-    for path in sorted(folder.glob("[!_]*.py")) if folder is not None else ():
-        if path.stem in modules:
+def names(register: str) -> list[str]:
+    """The names of a register's kinds, in alphabetical order, read from the folder: nothing is imported."""
+    return sorted(_files(register, settings().kinds_dir))
+
+
+def _files(register: str, extra: Path | None) -> dict[str, Path]:
+    """Kind to file: those of ``core/<register>``, then the user's own."""
+    files = {path.stem: path for path in (CORE / register).glob("[!_]*.py")}
+    for path in sorted((extra / register).glob("[!_]*.py")) if extra is not None else ():
+        if path.stem in files:
             raise UserError(
                 f"{path} has the name of a {REGISTERS[register]} that comes with Lacuna.",
                 "Two kinds of one name cannot be told apart.",
                 "Rename the file and the name in it.",
             )
-        modules[path.stem] = _load(f"core.{register}.{path.stem}", path)
-    members = {name: modules[name].KIND for name in sorted(modules)}
-    for name, member in members.items():
-        if member.name != name:
-            raise RuntimeError(f"{modules[name].__file__} declares the name {member.name!r}, not its file's")
+        files[path.stem] = path
+    return files
+
+
+@cache
+def _scan(register: str, extra: Path | None) -> Mapping[str, Any]:
+    members = {}
+    for name, path in sorted(_files(register, extra).items()):
+        module = f"core.{register}.{name}"
+        ours = path.parent == CORE / register
+        members[name] = (importlib.import_module(module) if ours else _load(module, path)).KIND
+        if members[name].name != name:
+            raise RuntimeError(f"{path} declares the name {members[name].name!r}, not its file's")
     return members
 
 

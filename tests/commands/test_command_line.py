@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import main
+from core.plugins import names
 from core.services import jobs, runs
 from core.settings import settings
 
@@ -133,6 +134,55 @@ def test_export_gives_the_lines_and_a_manifest(command, tiny_project, rows, tmp_
         assert says in err
     assert not (tmp_path / "no.jsonl").exists()
     assert command("runs")[1].startswith(b"1\tjudged\ttwelve")
+
+
+# ------------------------------------------------------------------------------------------------------ commands
+
+
+def test_help_lists_every_command_and_loads_nothing_heavy():
+    code = (
+        "import sys; from core.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print(sorted(set(sys.modules) & {'numpy', 'sqlalchemy', 'streamlit', 'torch', 'transformers'}))"
+    )
+    for words in (["--help"], ["diagnose", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("usage: lacuna ") and done.stdout.endswith("[]\n")
+        listed = names("commands") if words == ["--help"] else [*names("presets"), *names("formats"), *names("scorers")]
+        assert [name for name in listed if name not in done.stdout] == []
+
+
+def test_a_file_in_the_users_folder_is_a_command(command, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "kinds" / "commands"
+    folder.mkdir(parents=True)
+    (folder / "count.py").write_text(
+        "class Count:\n"
+        "    name, label = 'count', 'count the letters of a word'\n"
+        "    def arguments(self, parser):\n"
+        "        parser.add_argument('word')\n"
+        "    def run(self, args):\n"
+        "        print(len(args.word))\n"
+        "        return 0\n"
+        "KIND = Count()\n"
+    )
+    monkeypatch.setenv("LACUNA_KINDS_DIR", str(tmp_path / "kinds"))
+    settings.cache_clear()
+    assert command("count", "lacuna") == (0, b"6\n", "")
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0 and "count the letters of a word" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "register"), [("--trainer", "presets"), ("--format", "formats"), ("--scorer", "scorers")]
+)
+def test_an_unknown_kind_is_refused_before_anything_is_read(command, rows, option, register):
+    status, out, err = command("diagnose", "--dataset", rows, "--checkpoint", rows.parent, option, "nothing_such")
+    assert (status, out) == (2, b"")
+    assert "named 'nothing_such'" in err and ", ".join(names(register)) in err
 
 
 # ------------------------------------------------------------------------------------------------------- inspect

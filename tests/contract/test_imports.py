@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from core.plugins import REGISTERS
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "transformers", "sentence_transformers", "ray", "peft", "accelerate", "trl", "umap", "numba"}
-PLUGINS = (
-    "formats", "presets", "backends", "encoders", "scorers", "faults", "signals", "derived", "causes", "recipes",
-    "exports",
-)  # fmt: skip
+PLUGINS = tuple(REGISTERS)
 
 
 def files(*folders: str) -> list[Path]:

@@ -1,0 +1,28 @@
+"""What the commands share that use a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from core.commands._base import add_kind, add_pairs, add_rows, existing_path
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Adds the run, its rows, the recipe and its settings."""
+    add_rows(parser, "cause=base_conflict")
+    add_kind(parser, "--recipe", "recipes", "what treats the rows", required=True)
+    add_pairs(parser, "--set", "NAME=VALUE", "setting or file of the recipe, repeatable", dest="values")
+
+
+def recipe_settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The settings and the files given with --set."""
+    from core.plugins import kind
+    from core.services import mitigation
+
+    recipe = kind("recipes", args.recipe)
+    slots = {f.name for f in recipe.files}
+    texts = dict(args.values)
+    files = {name: existing_path(text) for name, text in texts.items() if name in slots}
+    return mitigation.parsed_settings(recipe, {n: t for n, t in texts.items() if n not in slots}), files

@@ -27,7 +27,8 @@ from bench.calibrate import LACKING, fit_all, judged, macro_f1, name_causes, wit
 from core.causes import UNDETERMINED, parameters
 from core.causes._fit import fit
 from core.derived import derive
-from core.judge.diagnose import CAUSES, judge
+from core.judge.diagnose import judge
+from core.lab.rows import CAUSES
 from core.services.results import share
 from core.types import Thresholds
 

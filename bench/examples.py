@@ -20,7 +20,7 @@ import numpy as np
 
 from bench._worlds import own_data
 from core.causes import logit
-from core.judge.diagnose import CAUSES
+from core.lab.rows import CAUSES
 from core.plugins import kinds
 from core.types import Filter
 

@@ -8,40 +8,21 @@ from __future__ import annotations
 import html
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import plotly.graph_objects as go
 
+from core.services.causes import look as cause_look
 from core.services.views import Breakdown, CheckpointView, Histogram, Share
+from core.types import Look
 from ui import markup, selecting
 
-
-class Look(NamedTuple):
-    """How a status looks everywhere. ``mark`` and ``pattern`` tell it apart without colour."""
-
-    label: str
-    colour: str
-    ink: str
-    pattern: str
-    mark: str
-
-
 STATUS: Mapping[str, Look] = {
-    "learned": Look("Learned", "#3B82B8", "#FFFFFF", "", "✓"),
-    "partly": Look("Partly", "#E0A526", "#1C2630", "/", "◐"),
-    "unlearned": Look("Unlearned", "#C8503C", "#FFFFFF", "x", "✗"),
-    "unknown": Look("Unknown", "#8793A0", "#1C2630", ".", "?"),
+    "learned": Look("#3B82B8", "✓", "", "Learned"),
+    "partly": Look("#E0A526", "◐", "/", "Partly"),
+    "unlearned": Look("#C8503C", "✗", "x", "Unlearned"),
+    "unknown": Look("#8793A0", "?", ".", "Unknown"),
 }
-# Causes have hues of their own, apart in lightness too, so that no cause is read as a status.
-CAUSES: Mapping[str, Look] = {
-    "missing_knowledge": Look("Missing knowledge", "#7657A8", "#FFFFFF", "", "∅"),
-    "base_conflict": Look("Conflict with the base", "#B5478A", "#FFFFFF", "/", "⇄"),
-    "data_inconsistency": Look("Contradiction in the data", "#D9772B", "#1C2630", "x", "≠"),
-    "left_side_forgetting": Look("Forgotten on the way", "#12908E", "#FFFFFF", "\\", "↺"),
-    "under_optimised": Look("Too little optimisation", "#8E9A33", "#1C2630", ".", "◔"),
-    "undetermined": Look("Undetermined", "#8793A0", "#1C2630", "-", "?"),
-}
-PIPELINE = Look("Pipeline", "#5C6873", "#FFFFFF", "+", "⚙")
 _ROW = 26
 # Values of a column drawn as bars; the table has them all.
 MOST = 12
@@ -51,13 +32,6 @@ CONFIG = {"displayModeBar": False, "scrollZoom": False}
 
 def _text(value: object, limit: int = 26) -> str:
     return html.escape(markup.line(str(value), limit), quote=False)
-
-
-def cause_look(name: str) -> Look:
-    """How a cause looks; a fault of the pipeline carries its code."""
-    if name.startswith("pipeline:"):
-        return PIPELINE._replace(label=f"Pipeline: {name.removeprefix('pipeline:').replace('_', ' ')}")
-    return CAUSES.get(name, CAUSES["undetermined"]._replace(label=name))
 
 
 def name_of(value: str | None) -> str:

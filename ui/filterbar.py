@@ -12,7 +12,8 @@ from typing import Any
 import streamlit as st
 
 from core.filters import describe
-from core.types import Column, Filter, Run, Term
+from core.services import causes
+from core.types import Column, Filter, Look, Run, Term
 from ui import cached, charts, markup, selecting, state
 
 # Values offered in one box; rarer ones are found with the text search or the address.
@@ -67,11 +68,11 @@ def _chip(label: str, key: str, run: Run, rest: Filter) -> None:
 def bar(run: Run, selection: Filter) -> None:
     """Everything that can be filtered: status, categories and flags with counts, ranges, text."""
     choose_statuses(run, selection)
-    causes = dict(cached.facets(run, state.query(), CHIPS).get("cause", []))
-    named = [c for c in (*charts.CAUSES, *sorted(c for c in causes if c and c not in charts.CAUSES)) if causes.get(c)]
-    named += [c for c in selecting.values_of(selection, "cause") if c and c not in named]
-    if named:
-        _pills(run, selection, "cause", {name: (charts.cause_look(name), causes.get(name, 0)) for name in named})
+    counts = dict(cached.facets(run, state.query(), CHIPS).get("cause", []))
+    listed = [c for c in (*causes.values(), *selecting.values_of(selection, "cause"), *counts) if c is not None]
+    kept = [c for c in dict.fromkeys(listed) if counts.get(c) or c in selecting.values_of(selection, "cause")]
+    if kept:
+        _pills(run, selection, "cause", {name: (charts.cause_look(name), counts.get(name, 0)) for name in kept})
     text, sort, more = st.columns([4, 3.6, 1.6], vertical_alignment="bottom")
     with text:
         _text(run, selection)
@@ -139,7 +140,7 @@ def _choose(run: Run, column: str, key: str, values: Sequence[Any]) -> None:
     apply(run, selecting.with_terms(selection, [selecting.one_of(column, picked)]))
 
 
-def _pills(run: Run, selection: Filter, column: str, offered: Mapping[str, tuple[charts.Look, int]]) -> None:
+def _pills(run: Run, selection: Filter, column: str, offered: Mapping[str, tuple[Look, int]]) -> None:
     names = list(offered)
     key = state.key("filter", column)
     standing = selecting.values_of(selection, column)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.errors import UserError
-from core.services import people
+from core.services import causes, people
 from core.services.views import SampleView
 from core.types import Filter, Run
 from ui import charts, errors, filterbar, markup, progress, state
@@ -39,7 +39,7 @@ def judgement(run: Run, view: SampleView) -> None:
 def _form(run: Run, sid: str, said: people.Override | None) -> None:
     keys = {name: state.key("judge", run.id, sid, name) for name in ("status", "cause", "author", "reason")}
     left, right = st.columns(2)
-    statuses, causes = people.statuses(), people.causes()
+    statuses, values = people.statuses(), causes.values()
     status = left.selectbox(
         "Status",
         statuses,
@@ -50,8 +50,8 @@ def _form(run: Run, sid: str, said: people.Override | None) -> None:
     )
     cause = right.selectbox(
         "Cause",
-        causes,
-        index=causes.index(said.cause) if said and said.cause in causes else None,
+        values,
+        index=values.index(said.cause) if said and said.cause in values else None,
         format_func=charts.cause_name,
         placeholder="As judged",
         key=keys["cause"],

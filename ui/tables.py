@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.services import causes
 from core.services.views import Breakdown, Histogram, Share
-from core.types import Column
+from core.types import PIPELINE, STRENGTH, Column
 from ui import charts, markup
 
 # Loss under a checkpoint of the way.
@@ -79,9 +80,12 @@ def _chips(label: str, help: str | None, looks: Mapping[str, str]) -> Any:
 def _looks(column: Column, frame: pd.DataFrame) -> dict[str, str]:
     if column.name == "status":
         return {_status(name): look.colour for name, look in charts.STATUS.items()}
-    causes = {charts.cause_name(name): look.colour for name, look in charts.CAUSES.items()}
-    found = {cell[0] for cell in frame[column.name] if cell}
-    return causes | dict.fromkeys(sorted(found - set(causes)), charts.PIPELINE.colour)
+    texts = {cell[0] for cell in frame[column.name] if cell}
+    looks = {charts.cause_name(value): charts.cause_look(value).colour for value in causes.values()}
+    # A fault is offered where a row has it: all of them would widen the column.
+    rare = {charts.cause_name(value) for value in causes.values() if PIPELINE.member(value) is not None} - texts
+    others = dict.fromkeys(sorted(texts - set(looks)), charts.STATUS["unknown"].colour)
+    return {text: colour for text, colour in looks.items() if text not in rare} | others
 
 
 def config(columns: Sequence[Column], frame: pd.DataFrame) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def config(columns: Sequence[Column], frame: pd.DataFrame) -> dict[str, Any]:
         help = markup.md((column.help + direction).strip()) or None
         if column.name in ("status", "cause"):
             out[column.name] = _chips(label, help, _looks(column, frame))
-        elif column.name.startswith("strength_"):
+        elif STRENGTH.member(column.name) is not None:
             out[column.name] = st.column_config.ProgressColumn(
                 label, help=help, format="%.2f", min_value=0.0, max_value=1.0
             )

@@ -1,7 +1,8 @@
-"""The causes of incomplete learning, judged from evidence: one file a cause.
+"""Why samples were not learned, judged from evidence. One file is one cause.
 
-Weights come from ``parameters.json``: one set for each combination of what a run has (base, trajectory), so that a
-cause is not judged by weights that count on evidence that is not there.
+Weights come from ``parameters.json``, fitted on worlds whose causes are known: one set for each combination of what a
+run has (base, trajectory), so that a cause is not judged by weights that count on evidence that is not there. A cause
+that no set names is judged by the weights it declares itself.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from core.causes._evidence import has, measure_evidence, reason
+from core.causes._base import Cause
+from core.causes._evidence import has, measure_evidence, pieces, reason
 from core.plugins import kinds
-from core.types import Reason, RunSpec, SignalTable
+from core.types import EVIDENCE, STRENGTH, Column, Look, Reason, RunSpec, SignalTable
 
 PARAMETERS = Path(__file__).with_name("parameters.json")
 UNDETERMINED = "undetermined"
-# Sentences shown for each side of a cause, loudest first.
-SAID = 4
+UNDETERMINED_LOOK = Look("#8793A0", "?", "-", "Undetermined")
+# Sentences for each side of a cause, the loudest first; a piece below this loudness is left out.
+SENTENCES, AUDIBLE = 4, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +45,59 @@ class Attribution:
     evidence: Mapping[str, np.ndarray]
 
 
+def ordered_causes() -> tuple[Cause, ...]:
+    """The causes in the order in which they are listed."""
+    return tuple(sorted(kinds("causes").values(), key=lambda c: (c.order, c.name)))
+
+
+def strength_columns() -> tuple[Column, ...]:
+    """A column of the verdict table for every cause."""
+    return tuple(
+        Column(STRENGTH.of(c.name), "number", c.label, f"Strength: {c.help}", indexed=True) for c in ordered_causes()
+    )
+
+
 @cache
 def parameters() -> Mapping[str, Any]:
     """The calibrated parameters that ship with this version."""
     return json.loads(PARAMETERS.read_text(encoding="utf-8"))
 
 
-def at_hand(spec: RunSpec, table: SignalTable) -> str:
+def set_name(spec: RunSpec, table: SignalTable) -> str:
     """Which set of parameters fits the run: ``base+trajectory``, ``base``, ``trajectory`` or ``none``."""
     return "+".join(r for r in ("base", "trajectory") if has(spec, r, table)) or "none"
 
 
 def parameters_of(spec: RunSpec, table: SignalTable) -> Mapping[str, Any]:
-    """The set of parameters that judges a run which has these signals."""
-    return parameters()["sets"][at_hand(spec, table)]
+    """The parameters that judge a run which has these signals.
+
+    Returns:
+        One set of ``parameters.json``. ``causes`` also holds the weights that causes declare themselves, marked
+        ``by_hand``, where the set has none and the run has what they require.
+    """
+    fitted = parameters()["sets"][set_name(spec, table)]
+    by_hand = {
+        cause.name: {
+            "bias": cause.weights.bias,
+            "for": dict(cause.weights.speaks_for),
+            "against": dict(cause.weights.speaks_against),
+            "by_hand": True,
+        }
+        for cause in ordered_causes()
+        if cause.weights is not None and cause.name not in fitted["causes"] and _judgeable(cause, spec, table)
+    }
+    return {**fitted, "causes": {**fitted["causes"], **by_hand}}
+
+
+def _judgeable(cause: Cause, spec: RunSpec, table: SignalTable) -> bool:
+    return all(has(spec, requirement, table) for requirement in cause.requires)
 
 
 def attribute(
     spec: RunSpec,
     table: SignalTable,
     learned: np.ndarray,
-    asked: np.ndarray,
+    unexplained: np.ndarray,
     weights: Mapping[str, Any] | None = None,
 ) -> Attribution:
     """Why samples were not learned. Pure: no model, no clock, no randomness.
@@ -70,32 +105,30 @@ def attribute(
     Args:
         table: signals, derivations and facts of all n samples.
         learned: (n,) bool, what the evidence is compared with.
-        asked: (n,) bool, the samples that are to get a cause.
-        weights: one set of ``parameters.json``; None takes the one that fits what the run has.
+        unexplained: (n,) bool, the samples that are to get a cause.
+        weights: one set of ``parameters.json``; None takes what ``parameters_of`` gives.
     """
     evidence = measure_evidence(table, learned)
-    chosen = parameters_of(spec, table) if weights is None else weights
+    weights = parameters_of(spec, table) if weights is None else weights
     strengths = {}
     for name, cause in kinds("causes").items():
-        judged = all(has(spec, r, table) for r in cause.requires) and name in chosen["causes"]
-        strengths[name] = (
-            np.where(asked, strength(chosen["causes"][name], evidence), np.nan)
-            if judged
-            else np.full(len(table.keys), np.nan)
-        )
-    cause, confidence = decide(strengths, chosen["decision"])
-    return Attribution(cause, confidence, strengths, evidence)
+        values = np.full(len(table.keys), np.nan)
+        if name in weights["causes"] and _judgeable(cause, spec, table):
+            values = np.where(unexplained, strength(weights["causes"][name], evidence), np.nan)
+        strengths[name] = values
+    cause_of, confidence = decide(strengths, weights["decision"])
+    return Attribution(cause_of, confidence, strengths, evidence)
 
 
 def strength(weights: Mapping[str, Any], evidence: Mapping[str, np.ndarray]) -> np.ndarray:
     """(n,) strength of one cause; NaN where none of the pieces that speak for it was measured."""
-    mine = [evidence[name] for name in weights["for"]]
-    known = np.any([np.isfinite(e) for e in mine], axis=0) if mine else False
+    favourable = [evidence[name] for name in weights["for"]]
+    measured = np.any([np.isfinite(e) for e in favourable], axis=0) if favourable else False
     total = np.full(len(next(iter(evidence.values()))), float(weights["bias"]))
     for sign, side in ((1.0, "for"), (-1.0, "against")):
         for name, weight in weights[side].items():
             total = total + sign * weight * np.nan_to_num(evidence[name], nan=0.0)
-    return np.where(known, 1.0 / (1.0 + np.exp(-total)), np.nan)
+    return np.where(measured, 1.0 / (1.0 + np.exp(-total)), np.nan)
 
 
 def decide(strengths: Mapping[str, np.ndarray], decision: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -130,21 +163,25 @@ def explain_cause(name: str, row: Mapping[str, float], weights: Mapping[str, Any
     """What speaks for and against a cause in one row, loudest first.
 
     Args:
-        row: the row's signals, derivations and ``evidence_<piece>`` columns; NaN = not measured.
+        row: the row's signals, derivations and evidence columns; NaN = not measured.
         weights: the set that judged the run; None where there is none.
     """
-    cause = kinds("causes")[name]
     if weights is None or name not in weights["causes"]:
-        return (Reason(f"Not judged: {cause.needs} would let it be.", favours="note"),)
-    mine, said = weights["causes"][name], []
+        return (Reason(f"Not judged: {kinds('causes')[name].needs} would let it be.", favours="note"),)
+    own, by_name = weights["causes"][name], pieces()
+    sentences: list[tuple[float, Reason]] = []
     for side in ("for", "against"):
-        for piece, weight in mine[side].items():
-            loud = weight * np.nan_to_num(row.get(f"evidence_{piece}", np.nan), nan=0.0)
-            sentence = reason(piece, row, side) if loud > 0.1 else None
+        for piece, weight in own[side].items():
+            if piece not in by_name:
+                continue  # the file that brought it is gone since the run was judged
+            loudness = weight * np.nan_to_num(row.get(EVIDENCE.of(piece), np.nan), nan=0.0)
+            sentence = reason(by_name[piece], row, side) if loudness > AUDIBLE else None
             if sentence is not None:
-                said.append((loud, side, sentence))
+                sentences.append((loudness, sentence))
     # One number may speak on both sides ("2 rows share its pattern"): it is said where it is louder.
-    once: dict[str, tuple[str, Reason]] = {}
-    for _, side, sentence in sorted(said, key=lambda found: -found[0]):
-        once.setdefault(sentence.text, (side, sentence))
-    return tuple(s for side in ("for", "against") for s in [s for of, s in once.values() if of == side][:SAID])
+    loudest_first = sorted(sentences, key=lambda pair: -pair[0])
+    distinct = {sentence.text: sentence for _, sentence in reversed(loudest_first)}
+    kept = [s for _, s in loudest_first if distinct[s.text] is s]
+    sides = [[s for s in kept if s.favours == side][:SENTENCES] for side in ("for", "against")]
+    note = (Reason("The weights of this cause were set by hand, not fitted."),) if own.get("by_hand") else ()
+    return (*sides[0], *sides[1], *note)

@@ -7,33 +7,11 @@ the learned samples of the same run: those show what this model, on this data, g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
 import numpy as np
 
-from core.types import Reason, RunSpec, SignalTable
-
-Row = Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One piece.
-
-    Attributes:
-        name: column ``evidence_<name>`` of the verdict table.
-        label: what it says, in a few words.
-        shows: the columns its sentence shows; the first one is the number of the reason.
-        value: (columns by name, learned (n,) bool) to (n,) float64 in [0, 1] or NaN.
-        sentence: words for one row, with the row's columns.
-    """
-
-    name: str
-    label: str
-    shows: tuple[str, ...]
-    value: Callable[[Callable[[str], np.ndarray], np.ndarray], np.ndarray]
-    sentence: Callable[[Row], str]
+from core.causes._base import Columns, Evidence, Row
+from core.plugins import kinds
+from core.types import EVIDENCE, Column, Reason, RunSpec, SignalTable
 
 
 def squash(x: np.ndarray, scale: float) -> np.ndarray:
@@ -54,13 +32,13 @@ def below_learned(values: np.ndarray, learned: np.ndarray) -> np.ndarray:
     return np.clip((middle - values) / (3.0 * max(middle - low, 0.1)), 0.0, 1.0)
 
 
-def _wrong_belief(get: Callable[[str], np.ndarray]) -> np.ndarray:
+def _wrong_belief(get: Columns) -> np.ndarray:
     """1 where the base's own answer is another one, 0 where it says what the target says, be it in other words."""
     same = np.maximum(get("base_belief_is_target"), np.nan_to_num(get("base_belief_agrees"), nan=0.0))
     return 1.0 - same
 
 
-def _knew(get: Callable[[str], np.ndarray]) -> np.ndarray:
+def _knew(get: Columns) -> np.ndarray:
     """How surely the base gave what the target says, word for word or in its own words, in [0, 1]."""
     known = np.maximum(get("base_known_sampled"), get("base_known_greedy"))
     own = get("base_belief_agrees") * get("base_belief_share")
@@ -204,7 +182,21 @@ PIECES: tuple[Evidence, ...] = (
         lambda r: f"{r['token_accuracy']:.0%} of the target's tokens are the first choice under teacher forcing.",
     ),
 )  # fmt: skip
-BY_NAME = {p.name: p for p in PIECES}
+
+
+def pieces() -> dict[str, Evidence]:
+    """All pieces of evidence by name: the shared ones, then those that a cause brings along."""
+    own = [piece for cause in kinds("causes").values() for piece in cause.evidence]
+    by_name = {piece.name: piece for piece in (*PIECES, *own)}
+    if len(by_name) < len(PIECES) + len(own):
+        raise RuntimeError(f"two pieces of evidence have one name: {sorted(p.name for p in own)}")
+    return by_name
+
+
+def evidence_columns() -> tuple[Column, ...]:
+    """A column of the verdict table for every piece."""
+    help = "0 says nothing, 1 speaks as loudly as it can."
+    return tuple(Column(EVIDENCE.of(p.name), "number", f"Evidence: {p.label}", help) for p in pieces().values())
 
 
 def measure_evidence(table: SignalTable, learned: np.ndarray) -> dict[str, np.ndarray]:
@@ -215,12 +207,11 @@ def measure_evidence(table: SignalTable, learned: np.ndarray) -> dict[str, np.nd
         learned: (n,) bool, the samples with status learned.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        return {p.name: np.clip(p.value(table.get, learned), 0.0, 1.0) for p in PIECES}
+        return {name: np.clip(p.value(table.get, learned), 0.0, 1.0) for name, p in pieces().items()}
 
 
-def reason(name: str, row: Row, favours: str) -> Reason | None:
+def reason(piece: Evidence, row: Row, favours: str) -> Reason | None:
     """The sentence of a piece for one row; None where its numbers are not there."""
-    piece = BY_NAME[name]
     if not all(np.isfinite(row.get(column, np.nan)) for column in piece.shows):
         return None
     return Reason(piece.sentence(row), measured=row.get(piece.shows[0]), favours=favours)  # type: ignore[arg-type]

@@ -1,11 +1,14 @@
 """The model before fine-tuning believed something else, and still does."""
 
 from core.causes._base import Cause
+from core.types import Look
 
 KIND = Cause(
     name="base_conflict",
     label="Conflict with the base",
     help="The base model held another answer to be true, and fine-tuning did not overturn it.",
+    look=Look("#B5478A", "⇄", "/"),
+    order=2,
     requires=("base",),
     needs="the model before fine-tuning (--base)",
     speaks_for=("base_belief", "belief_ahead", "belief_kept", "belief_stays_ahead", "never_learned"),

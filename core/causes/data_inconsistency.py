@@ -1,11 +1,14 @@
 """The dataset holds another answer to the same question."""
 
 from core.causes._base import Cause
+from core.types import Look
 
 KIND = Cause(
     name="data_inconsistency",
     label="Contradiction in the data",
     help="Another row asks the same question and its answer cannot be right together with this one.",
+    look=Look("#D9772B", "≠", "x"),
+    order=3,
     requires=("contradiction",),
     needs="sentence embeddings of the prompts (measured in every run unless the encoder is missing)",
     speaks_for=("contradicted", "other_side_wins"),

@@ -1,11 +1,14 @@
 """It was learned once, and training on later data overwrote it."""
 
 from core.causes._base import Cause
+from core.types import Look
 
 KIND = Cause(
     name="left_side_forgetting",
     label="Forgotten on the way",
     help="An earlier checkpoint reproduced the row; training on later rows overwrote it.",
+    look=Look("#12908E", "↺", "\\"),
+    order=4,
     requires=("trajectory",),
     needs="checkpoints saved during training (--trajectory)",
     speaks_for=("forgotten", "rise", "early"),

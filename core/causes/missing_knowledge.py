@@ -1,11 +1,14 @@
 """The model before fine-tuning lacked the fact."""
 
 from core.causes._base import Cause
+from core.types import Look
 
 KIND = Cause(
     name="missing_knowledge",
     label="Missing knowledge",
     help="The base model did not know what the answer rests on, and fine-tuning did not teach it.",
+    look=Look("#7657A8", "∅"),
+    order=1,
     requires=("base",),
     needs="the model before fine-tuning (--base)",
     speaks_for=(

@@ -1,11 +1,14 @@
 """Too few steps for how rare or how complex the pattern is."""
 
 from core.causes._base import Cause
+from core.types import Look
 
 KIND = Cause(
     name="under_optimised",
     label="Too little optimisation",
     help="The pattern is rare or complex, and training ended before it was fitted.",
+    look=Look("#8E9A33", "◔", "."),
+    order=5,
     requires=("pattern_count",),
     needs="the patterns of the dataset's rows (measured in every run)",
     speaks_for=(

@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from core.faults._base import RunFinding
+from core.faults._base import Fault, RunFinding
 from core.plugins import kinds
-from core.types import RunFacts, SignalTable
-
-# Who speaks first where several faults explain a sample. First what the row itself shows; then answers that are right
-# and were counted as wrong; then rows the trainer never saw whole (a cut is the narrower finding: long rows at the end
-# look like a tail that was never reached); then what is wrong with the measurement of every row; last what is wrong
-# with the training.
-PRECEDENCE = (
-    "role_error", "empty_target",
-    "strict_scorer", "many_valid_answers",
-    "target_truncated", "never_trained", "stop_not_learned", "multi_turn_mask", "not_supervised",
-    "diverged", "adapter_not_applied", "tokenizer_mismatch", "think_block", "bos", "template_mismatch", "packing",
-    "precision_or_merge", "wrong_checkpoint", "undertrained_run",
-)  # fmt: skip
+from core.types import FAULT, Column, RunFacts, SignalTable
 
 
-def ordered() -> list:
-    """The faults by precedence; one that ``PRECEDENCE`` does not know comes last."""
-    found = kinds("faults")
-    return [found[n] for n in PRECEDENCE if n in found] + [f for n, f in found.items() if n not in PRECEDENCE]
+def ordered_faults() -> tuple[Fault, ...]:
+    """The faults by precedence: who speaks first where several explain a sample."""
+    return tuple(sorted(kinds("faults").values(), key=lambda f: (f.place, f.name)))
+
+
+def fault_columns() -> tuple[Column, ...]:
+    """A column of the verdict table for every fault."""
+    help = "Whether it explains this sample; empty: cannot tell."
+    return tuple(Column(FAULT.of(f.name), "flag", f.label, help) for f in ordered_faults())
 
 
 def states(table: SignalTable, facts: RunFacts) -> dict[str, np.ndarray]:
     """Name of every fault to (n,) float64: 1 explains, 0 does not, NaN cannot tell."""
-    return {fault.name: fault.explains(table, facts) for fault in ordered()}
+    return {fault.name: fault.explains(table, facts) for fault in ordered_faults()}
 
 
 def explain(
-    table: SignalTable, facts: RunFacts, missed: np.ndarray, found: dict[str, np.ndarray] | None = None
+    table: SignalTable, facts: RunFacts, missed: np.ndarray, states_of: Mapping[str, np.ndarray] | None = None
 ) -> np.ndarray:
     """(n,) object: code of the fault that explains the sample, or None.
 
     Args:
         missed: (n,) bool, samples with a status that says not learned.
-        found: what ``states`` gives, where it is known already.
+        states_of: what ``states`` gives, where it was computed already.
     """
-    found = states(table, facts) if found is None else found
-    out = np.full(len(table.keys), None, dtype=object)
-    faults = ordered()
+    states_of = states(table, facts) if states_of is None else states_of
+    codes = np.full(len(table.keys), None, dtype=object)
+    faults = ordered_faults()
     # Under a fault of every row, signs of lesser faults are its symptoms.
-    whole = any(f.scope == "run" and bool((found[f.name] == 1).any()) for f in faults)
+    whole = any(f.scope == "run" and bool((states_of[f.name] == 1).any()) for f in faults)
     for fault in faults:
-        if fault.symptom and whole:
-            continue
-        asked = missed | nothing_to_judge(table) if fault.unjudged else missed
-        out[asked & (found[fault.name] == 1) & np.equal(out, None)] = fault.name
-    return out
+        if not (fault.symptom and whole):
+            codes[_candidates(fault, table, missed) & (states_of[fault.name] == 1) & np.equal(codes, None)] = fault.name
+    return codes
+
+
+def _candidates(fault: Fault, table: SignalTable, missed: np.ndarray) -> np.ndarray:
+    """(n,) bool: the samples that the fault may explain."""
+    return missed | nothing_to_judge(table) if fault.unjudged else missed
 
 
 def nothing_to_judge(table: SignalTable) -> np.ndarray:
@@ -67,14 +65,14 @@ def judge_run(table: SignalTable, facts: RunFacts, status: np.ndarray) -> list[R
     """
     missed = (status == "unlearned") | (status == "partly")
     codes = explain(table, facts, missed)
-    out = []
-    for fault in ordered():
-        asked = missed | nothing_to_judge(table) if fault.unjudged else missed
-        said = fault.judge(table, facts, asked)
-        out.append(
+    findings = []
+    for fault in ordered_faults():
+        finding = fault.judge(table, facts, _candidates(fault, table, missed))
+        needs = finding.needs or (fault.needs if finding.state == "unknown" else "")
+        findings.append(
             RunFinding(
-                fault.name, fault.label, fault.scope, said.state, said.text, said.measured,
-                said.needs or (fault.needs if said.state == "unknown" else ""), int((codes == fault.name).sum()),
+                fault.name, fault.label, fault.scope, finding.state, finding.text, finding.measured, needs,
+                int((codes == fault.name).sum()),
             )
         )  # fmt: skip
-    return out
+    return findings

@@ -1,4 +1,4 @@
-"""What a fault is.
+"""What a fault of the pipeline is. One file in this folder is one fault.
 
 A fault says of every sample: 1.0 it explains why the sample was not learned, 0.0 it does not, NaN cannot tell. It says
 of the run: pass, fail, or unknown. Both are pure functions of signals and of what else is known of the run. A sample
@@ -15,9 +15,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from core.types import Reason, RunFacts, SignalTable
+from core.types import Look, Reason, RunFacts, SignalTable
 
 State = Literal["pass", "fail", "unknown"]
+Scope = Literal["sample", "run"]
+LOOK = Look("#5C6873", "⚙", "+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class RunFinding:
 
     code: str
     label: str
-    scope: Literal["sample", "run"]
+    scope: Scope
     state: State
     text: str
     measured: str
@@ -51,11 +53,18 @@ class RunFinding:
 
 
 class Fault(Protocol):
-    """One file in this folder; ``name`` is the code.
+    """What ``KIND`` of a file in this folder is; ``SampleFault`` and ``RunFault`` bring most of it along.
 
     Attributes:
-        label, help: heading, and the question in one sentence.
+        name: the file's name and the fault's code; stands in URLs and exports, so it never changes.
+        label, help: heading, and what is wrong in one sentence (of a sample fault: in lower case, after a colon).
+        place: where several faults explain a sample, the lowest place speaks. By hundreds: from 100 on what the row
+            itself shows; from 200 on answers that are right and were counted as wrong; from 300 on rows the trainer
+            never saw whole (a cut is the narrower finding, so it comes first: long rows at the end look like a tail
+            that was never reached); from 400 on what is wrong with the measurement of every row; from 500 on what is
+            wrong with the training.
         needs: what would let it tell where it cannot.
+        look: how it is drawn; the faults share one.
         scope: ``sample`` (some rows), ``run`` (all of them).
         unjudged: whether it may also explain a row that has no status because nothing of it could be judged.
         symptom: whether a fault of the whole run produces the same signs; it then does not count as an explanation.
@@ -64,8 +73,10 @@ class Fault(Protocol):
     name: str
     label: str
     help: str
+    place: int
     needs: str
-    scope: Literal["sample", "run"]
+    look: Look
+    scope: Scope
     unjudged: bool
     symptom: bool
 
@@ -78,72 +89,91 @@ class Fault(Protocol):
         ...
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        """The sentence for one sample that the fault explains."""
+        """The sentence for one sample that the fault explains; any column of ``row`` may be missing."""
         ...
 
 
 class SampleFault:
-    """A fault that some rows have: the run's finding counts the missed samples it explains."""
+    """A fault that some rows have: the run's finding counts the missed samples it explains.
 
-    label = help = needs = ""
-    scope = "sample"
-    unjudged = False
-    symptom = False
+    A subclass gives ``name``, ``label``, ``help``, ``place``, ``needs``, ``explains`` and ``reason``.
+    """
+
+    name: str
+    label: str
+    help: str
+    place: int
+    needs: str
+    look: Look = LOOK
+    scope: Scope = "sample"
+    unjudged: bool = False
+    symptom: bool = False
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         raise NotImplementedError
 
     def judge(self, table: SignalTable, facts: RunFacts, missed: np.ndarray) -> Finding:
-        said, n = self.explains(table, facts)[missed], int(missed.sum())
-        hit, unknown = int((said == 1).sum()), int(np.isnan(said).sum())
+        values, n = self.explains(table, facts)[missed], int(missed.sum())
+        explained, unknown = int((values == 1).sum()), int(np.isnan(values).sum())
         if not n:
             return Finding("unknown", "No sample is left to explain.", "", "")
-        counted = f"{hit} of {n}, unknown for {unknown}"
-        if hit:
-            return Finding("fail", f"{hit:,} of {n:,} samples that were not learned: {self.help}", counted, "")
+        counts = f"{explained} of {n}, unknown for {unknown}"
+        if explained:
+            return Finding("fail", f"{explained:,} of {n:,} samples that were not learned: {self.help}", counts, "")
         if unknown:
             text = f"Cannot tell for {unknown:,} of {n:,} samples that were not learned."
-            return Finding("unknown", text, counted, self.needs)
-        return Finding("pass", f"Explains none of {n:,} samples that were not learned.", counted, "")
+            return Finding("unknown", text, counts, self.needs)
+        return Finding("pass", f"Explains none of {n:,} samples that were not learned.", counts, "")
+
+    def reason(self, row: Mapping[str, float]) -> Reason:
+        raise NotImplementedError
 
 
 class RunFault:
-    """A fault of the whole run: what holds for the run holds for every sample."""
+    """A fault of the whole run: what holds for the run holds for every sample.
 
-    label = help = needs = ""
-    scope = "run"
-    unjudged = False
-    symptom = False
+    A subclass gives ``name``, ``label``, ``help``, ``place``, ``needs`` and ``examine``.
+    """
 
-    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
+    name: str
+    label: str
+    help: str
+    place: int
+    needs: str
+    look: Look = LOOK
+    scope: Scope = "run"
+    unjudged: bool = False
+    symptom: bool = False
+
+    def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
+        """What it says of the run."""
         raise NotImplementedError
 
     def judge(self, table: SignalTable, facts: RunFacts, missed: np.ndarray) -> Finding:
-        return self.look(table, facts)
+        return self.examine(table, facts)
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
-        value = {"fail": 1.0, "pass": 0.0, "unknown": np.nan}[self.look(table, facts).state]
+        value = {"fail": 1.0, "pass": 0.0, "unknown": np.nan}[self.examine(table, facts).state]
         return np.full(len(table.keys), value)
 
     def reason(self, row: Mapping[str, float]) -> Reason:
         return Reason(self.help, favours="for")
 
 
-def flags(hit: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """(n,) float64: 1 where hit, 0 where known and not hit, NaN elsewhere."""
-    return np.where(hit, 1.0, np.where(known, 0.0, np.nan))
+def flags(hit: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """(n,) float64: 1 where hit, 0 where measured and not hit, NaN elsewhere."""
+    return np.where(hit, 1.0, np.where(measured, 0.0, np.nan))
 
 
 def paired(worse: np.ndarray, better: np.ndarray) -> tuple[int, float, float, float, float]:
     """Two losses of the same rows: rows with both, the two means, share of rows where the second is lower, and its
     one-sided p of a sign test (ties left out)."""
-    from scipy.special import betainc
+    from scipy.stats import binomtest
 
     both = np.isfinite(worse) & np.isfinite(better)
     a, b = worse[both], better[both]
     wins, losses = int((b < a).sum()), int((b > a).sum())
     n = wins + losses
-    # P(X >= wins) for X ~ Binomial(n, 1/2) is the incomplete beta function at 1/2.
-    p = float(betainc(wins, n - wins + 1, 0.5)) if wins else 1.0
+    p = float(binomtest(wins, n, alternative="greater").pvalue) if n else 1.0
     mean = (float(a.mean()), float(b.mean())) if len(a) else (np.nan, np.nan)
     return len(a), *mean, (wins / len(a) if len(a) else np.nan), p

@@ -22,21 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.faults._base import Finding, RunFault, paired
+from core.plugins import kinds
 from core.signals._renderings import LABELS
 from core.types import RunFacts, SignalTable
 
 ROWS, DROP, LEAST, SHARE, P, GAIN = 8, 0.25, 0.005, 0.8, 1e-3, 0.2
 SHARE_PACKED, P_PACKED = 0.6, 2e-2
-FAMILIES = {
-    "bos": ("bos_added", "bos_removed"),
-    "think_block": ("think_added", "think_removed"),
-    "tokenizer_mismatch": ("tokenizer_other", "tokenizer_base"),
-    "packing": ("packed",),
-    "template_mismatch": (
-        "chatml", "llama3", "gemma", "headings", "alpaca", "vicuna", "inst", "question", "line", "space", "bare",
-        "system_added", "system_dropped",
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +96,12 @@ def best(table: SignalTable) -> Against | None:
     """Of all renderings that fit better than the run's the one with the lowest loss; None where none does.
 
     Two may be the same tokens, as a template without a think block and this one with its block taken out; of renderings
-    within a twentieth of the lowest loss the one that changes least is named, in the order of ``FAMILIES``.
+    within a twentieth of the lowest loss the one that changes least is named.
     """
-    found = [a for names in FAMILIES.values() for name in names if (a := against(table, name)).fits]
-    lowest = min((a.ratio for a in found), default=0.0)
-    return next((a for a in found if a.ratio <= 1.05 * lowest), None)
+    faults = sorted((f for f in kinds("faults").values() if isinstance(f, Rendering)), key=lambda f: (f.change, f.name))
+    better = [a for f in faults for name in f.renderings if (a := against(table, name)).fits]
+    lowest = min((a.ratio for a in better), default=0.0)
+    return next((a for a in better if a.ratio <= 1.05 * lowest), None)
 
 
 def logged_gap(table: SignalTable, facts: RunFacts) -> str:
@@ -130,27 +122,34 @@ def logged_gap(table: SignalTable, facts: RunFacts) -> str:
 
 
 class Rendering(RunFault):
-    """A fault that shows as another rendering fitting better; the best of all renderings names the fault."""
+    """A fault that shows as another rendering fitting better; the best of all renderings names the fault.
 
-    name = ""
+    Attributes:
+        renderings: those that show this fault, names of ``core/signals/_renderings.py``.
+        change: rank of how much they change, 1 the least; of renderings that fit alike the least change is named.
+    """
 
-    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
-        mine = [a for name in FAMILIES[self.name] if (a := against(table, name)).n]
-        if not mine:
-            return Finding("unknown", "No row was scored under another rendering of this kind.", needs=self.needs)
-        lowest = min(mine, key=lambda a: (a.ratio, a.name))
-        said = (
+    renderings: tuple[str, ...] = ()
+    change: int
+
+    def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
+        needs = self.needs
+        scored = [a for name in self.renderings if (a := against(table, name)).n]
+        if not scored:
+            return Finding("unknown", "No row was scored under another rendering of this kind.", needs=needs)
+        lowest = min(scored, key=lambda a: (a.ratio, a.name))
+        measured = (
             f"{lowest.current:.3g} nats per character as rendered, {lowest.other:.3g} with {LABELS[lowest.name]}, "
             f"lower in {lowest.share:.0%} of {lowest.n} rows"
         )
         first = best(table)
-        if first is not None and first.name in FAMILIES[self.name]:
-            return Finding("fail", f"{self.help} The answers fit {LABELS[first.name]} better.", said)
+        if first is not None and first.name in self.renderings:
+            return Finding("fail", f"{self.help} The answers fit {LABELS[first.name]} better.", measured)
         if lowest.n < ROWS:
-            return Finding("unknown", f"Only {lowest.n} rows were scored under another rendering.", said, self.needs)
+            return Finding("unknown", f"Only {lowest.n} rows were scored under another rendering.", measured, needs)
         if first is not None:
             text = f"Not judged before the rendering itself is right: {LABELS[first.name]} fits better than the run's."
-            return Finding("unknown", text, said)
+            return Finding("unknown", text, measured)
         if gap := logged_gap(table, facts):
-            return Finding("unknown", f"No rendering tried fits better, yet something differs. {gap}", said, self.needs)
-        return Finding("pass", "No other rendering of this kind fits the answers better.", said)
+            return Finding("unknown", f"No rendering tried fits better, yet something differs. {gap}", measured, needs)
+        return Finding("pass", "No other rendering of this kind fits the answers better.", measured)

@@ -17,10 +17,11 @@ WORSE, RISEN, GAP = 0.02, 0.5, 1.25
 class AdapterNotApplied(RunFault):
     name = "adapter_not_applied"
     label = "Adapter not applied"
+    place = 420
     help = "What was trained is not in this model: it answers as its base, or the adapter belongs to another base."
     needs = "the model before fine-tuning; for a doubtful base also trainer_state.json"
 
-    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
+    def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
         for code in ("adapter_not_applied", "adapter_keys"):
             if facts.state_of(code) == "fail":
                 return Finding("fail", facts.checks[code].text, facts.checks[code].measured)

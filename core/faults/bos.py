@@ -8,8 +8,11 @@ from core.faults._renderings import Rendering
 class Bos(Rendering):
     name = "bos"
     label = "Beginning of sequence"
+    place = 450
     help = "The beginning-of-sequence token is doubled or missing."
     needs = "at least 8 rows with an answer, and a tokenizer that has such a token"
+    renderings = ("bos_added", "bos_removed")
+    change = 1
 
 
 KIND = Bos()

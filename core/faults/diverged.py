@@ -16,10 +16,11 @@ LEARNED, NOTHING = 0.5, 0.1
 class Diverged(RunFault):
     name = "diverged"
     label = "Diverged"
+    place = 410
     help = "Training blew up: the loss became NaN or rose for good."
     needs = "trainer_state.json of the training"
 
-    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
+    def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
         if facts.state_of("weights_finite") == "fail":
             check = facts.checks["weights_finite"]
             return Finding("fail", check.text, check.measured)

@@ -13,6 +13,7 @@ from core.types import Reason, RunFacts, SignalTable
 class EmptyTarget(SampleFault):
     name = "empty_target"
     label = "Empty target"
+    place = 120
     help = "the target holds no word."
     needs = "the row as it came"
     unjudged = True

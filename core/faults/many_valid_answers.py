@@ -17,6 +17,7 @@ DISPUTED = 0.5
 class ManyValidAnswers(SampleFault):
     name = "many_valid_answers"
     label = "Many valid answers"
+    place = 220
     help = "the model gives another valid answer or wording."
     needs = "sampled answers in other words, or rows of the dataset that ask the same and answer otherwise"
 

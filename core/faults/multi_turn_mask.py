@@ -16,6 +16,7 @@ ROWS, LAST, EARLIER, LOSS = 8, 0.7, 0.3, 0.3
 class MultiTurnMask(SampleFault):
     name = "multi_turn_mask"
     label = "Multi-turn mask"
+    place = 340
     help = "only the last answer of a conversation was trained."
     needs = "at least 8 conversations with several answers, or the trainer's masking of history"
     symptom = True

@@ -20,6 +20,7 @@ EPOCH = 0.97
 class NeverTrained(SampleFault):
     name = "never_trained"
     label = "Never trained"
+    place = 320
     help = "the trainer left the row out, or never reached it."
     needs = "the list of trained rows, or the trainer's max_samples and held-out split; with a base a tail can be seen"
 

@@ -13,6 +13,7 @@ from core.types import Reason, RunFacts, SignalTable
 class NotSupervised(SampleFault):
     name = "not_supervised"
     label = "Not supervised"
+    place = 350
     help = "the trainer put no loss on the part of the target that is missing."
     needs = "the trainer preset that was really used"
 

@@ -10,11 +10,14 @@ from core.types import RunFacts, SignalTable
 class Packing(Rendering):
     name = "packing"
     label = "Packing"
+    place = 470
     help = "Rows were packed into one sequence and saw the rows before them."
     needs = "the trainer's packing setting, and at least 8 rows that have one before them in training order"
+    renderings = ("packed",)
+    change = 4
 
-    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
-        found = super().look(table, facts)
+    def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
+        found = super().examine(table, facts)
         strategy = facts.arguments.get("packing")
         if found.state == "pass" and strategy not in (None, "none", False):
             text = f"Rows were packed ({strategy}); which rows stood before which is not known."

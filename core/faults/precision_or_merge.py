@@ -14,10 +14,11 @@ GAP, TIMES, SHARE, ROWS, P = 0.1, 0.25, 0.75, 8, 1e-3
 class PrecisionOrMerge(RunFault):
     name = "precision_or_merge"
     label = "Precision or merge"
+    place = 480
     help = "Merging, quantising or another number type lost part of what was trained."
     needs = "the adapter before merging as a checkpoint of the trajectory, and at least 8 rows"
 
-    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
+    def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
         return self._seen(table, facts)[0]
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:

@@ -13,6 +13,7 @@ from core.types import Reason, RunFacts, SignalTable
 class RoleError(SampleFault):
     name = "role_error"
     label = "Role error"
+    place = 110
     help = "the template refuses the row, or its roles hide the answer."
     needs = "how the trainer treats rows whose turns do not alternate"
     unjudged = True

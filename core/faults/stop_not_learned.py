@@ -16,6 +16,7 @@ STOP = 0.5
 class StopNotLearned(SampleFault):
     name = "stop_not_learned"
     label = "Stop not learned"
+    place = 330
     help = "the answer is there, but the model does not stop after it."
     needs = "a target that ends with a stop token, and the model's output for it"
     symptom = True

@@ -13,6 +13,7 @@ from core.types import Reason, RunFacts, SignalTable
 class StrictScorer(SampleFault):
     name = "strict_scorer"
     label = "Strict scorer"
+    place = 210
     help = "the answer is right in a milder reading, or was cut by the limit on new tokens."
     needs = "an output to read: draws or a greedy answer of this row"
 

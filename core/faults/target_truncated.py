@@ -18,6 +18,7 @@ LOST, WRONG = 6, 0.6
 class TargetTruncated(SampleFault):
     name = "target_truncated"
     label = "Target truncated"
+    place = 310
     help = "training saw only the beginning of the answer."
     needs = "max_length of the training, or at least 8 rows longer than it"
     unjudged = True

@@ -8,8 +8,11 @@ from core.faults._renderings import Rendering
 class ThinkBlock(Rendering):
     name = "think_block"
     label = "Think block"
+    place = 440
     help = "The model was trained with another think block than the one it is asked with."
     needs = "at least 8 rows with an answer"
+    renderings = ("think_added", "think_removed")
+    change = 2
 
 
 KIND = ThinkBlock()

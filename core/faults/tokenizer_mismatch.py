@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from core.faults._base import Finding
-from core.faults._renderings import FAMILIES, ROWS, Rendering, against, best
+from core.faults._renderings import ROWS, Rendering, against, best
 from core.types import RunFacts, SignalTable
 
 
 class TokenizerMismatch(Rendering):
     name = "tokenizer_mismatch"
     label = "Tokenizer mismatch"
+    place = 430
     help = "The tokenizer beside the weights is not the one they were trained with."
     needs = "the tokenizer of the training, or the base model with its own"
+    renderings = ("tokenizer_other", "tokenizer_base")
+    change = 3
 
-    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
-        tried = any(against(table, name).n for name in FAMILIES[self.name])
+    def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
+        tried = any(against(table, name).n for name in self.renderings)
         if tried or (best(table) is not None):
-            return super().look(table, facts)
+            return super().examine(table, facts)
         tokenizer, vocabulary = facts.state_of("tokenizer"), facts.state_of("vocabulary")
         if "fail" in (tokenizer, vocabulary):
             check = facts.checks["tokenizer" if tokenizer == "fail" else "vocabulary"]

@@ -16,10 +16,11 @@ HIGH, FALLING, HALF = 0.15, 0.05, 0.5
 class UndertrainedRun(RunFault):
     name = "undertrained_run"
     label = "Undertrained run"
+    place = 520
     help = "The whole run was trained too short or too weakly: the loss is high everywhere."
     needs = "trainer_state.json, a checkpoint before the last one, or the base model"
 
-    def look(self, table: SignalTable, facts: RunFacts) -> Finding:
+    def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
         exact, nll = table.get("greedy_exact"), table.get("nll")
         exact, seen = exact[np.isfinite(exact)], nll[np.isfinite(nll)]
         if len(exact) < ROWS or len(seen) < ROWS:

@@ -16,6 +16,7 @@ ROWS, MORE, LATE, P = 20, 0.1, 0.05, 1e-3
 class WrongCheckpoint(SampleFault):
     name = "wrong_checkpoint"
     label = "Wrong checkpoint"
+    place = 510
     help = "another checkpoint of the same training gives the target."
     needs = "the other checkpoints of the training"
     symptom = True

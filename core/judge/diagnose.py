@@ -12,15 +12,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from core.causes import attribute, explain_cause, parameters_of
-from core.causes._evidence import PIECES
+from core.causes import attribute, explain_cause, ordered_causes, parameters_of, strength_columns
+from core.causes._evidence import evidence_columns
 from core.derived import derive
-from core.faults import explain, ordered, states
+from core.faults import explain, fault_columns, states
 from core.judge.study import label as label_by_study
 from core.plugins import kind, kinds
 from core.signals._base import Measure
 from core.status import STATUSES, cut_of, explain_status, judge_status
 from core.types import (
+    EVIDENCE,
+    FAULT,
+    PIPELINE,
+    STRENGTH,
     Checkpoint,
     Column,
     Finding,
@@ -34,28 +38,10 @@ from core.types import (
     Thresholds,
 )
 
-# The five causes of the study (arXiv 2604.10079); None in a verdict's ``causes`` means not judged.
-CAUSES = (
-    "missing_knowledge",
-    "base_conflict",
-    "data_inconsistency",
-    "left_side_forgetting",
-    "under_optimised",
-)
-STRENGTHS: tuple[Column, ...] = tuple(
-    Column(f"strength_{name}", "number", kind("causes", name).label, f"Strength: {kind('causes', name).help}", "", "",
-           indexed=True)
-    for name in CAUSES
-)  # fmt: skip
 STUDY = Column(
     "study_cause", "category", "Cause by the study's rules", "By the rules and thresholds of arXiv 2604.10079; empty "
     "where they call the sample learned.", indexed=True,
 )  # fmt: skip
-EVIDENCE: tuple[Column, ...] = tuple(
-    Column(f"evidence_{p.name}", "number", f"Evidence: {p.label}", "0 says nothing, 1 speaks as loudly as it can.")
-    for p in PIECES
-)
-
 VERDICT_COLUMNS: tuple[Column, ...] = (
     Column("status", "category", "Status", "Learned, partly, unlearned or unknown.", indexed=True, shown=True),
     Column("cause", "category", "Cause", "Why it was not learned; empty where nothing was judged.", indexed=True,
@@ -93,7 +79,7 @@ def columns_of(spec: RunSpec) -> tuple[Column, ...]:
         out += signal.columns
     for derivation in kinds("derived").values():
         out += derivation.columns
-    out += [*STRENGTHS, *EVIDENCE]
+    out += [*strength_columns(), *evidence_columns()]
     if spec.paper_mode:
         out.append(STUDY)
     for measure in plan(spec):
@@ -102,11 +88,7 @@ def columns_of(spec: RunSpec) -> tuple[Column, ...]:
             out.append(Column(measure.column("nll"), "number", f"Loss {label}", f"Loss under {label}.", "nats", "low"))
             text = f"Greedy decoding under {label} gives the target token by token."
             out.append(Column(measure.column("greedy_exact"), "flag", f"Verbatim {label}", text))
-    out += [
-        Column(f"fault_{fault.name}", "flag", fault.label, "Whether it explains this sample; empty: cannot tell.")
-        for fault in ordered()
-    ]
-    return tuple(out)
+    return (*out, *fault_columns())
 
 
 class Stored(Protocol):
@@ -225,7 +207,7 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunF
     missed = (status == Status.UNLEARNED) | (status == Status.PARTLY)
     faults = states(table, facts)
     codes_of = explain(table, facts, missed, faults)
-    cause = np.array([None if code is None else f"pipeline:{code}" for code in codes_of], dtype=object)
+    cause = np.array([None if code is None else PIPELINE.of(code) for code in codes_of], dtype=object)
     found = attribute(spec, table, status == Status.LEARNED, missed & np.equal(cause, None))
     cause = np.where(np.equal(cause, None), found.cause, cause)
     hits, draws = table.get(f"hits_{cut_of(thresholds)}"), table.get("draws")
@@ -235,9 +217,7 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunF
     columns["p_exact"] = np.exp(table.get("logp_10"))
     columns["success_rate"] = rate
     columns["confidence"] = found.confidence
-    columns |= {f"strength_{name}": values for name, values in found.strengths.items()}
-    columns |= {f"evidence_{name}": values for name, values in found.evidence.items()}
-    columns |= {f"fault_{name}": values for name, values in faults.items()}
+    columns |= STRENGTH.columns(found.strengths) | EVIDENCE.columns(found.evidence) | FAULT.columns(faults)
     return Judgement(status, cause, columns, label_by_study(table), parameters_of(spec, table))
 
 
@@ -251,8 +231,7 @@ def reasons(
     """Sentences behind one sample's status and cause. ``faults``: what the faults say of the run, by its summary."""
     label = kind("scorers", spec.scorer).label.lower()
     out = explain_status(dict(row), thresholds, spec.decoding_temperature, label)
-    if cause and cause.startswith("pipeline:"):
-        code = cause.removeprefix("pipeline:")
+    if (code := PIPELINE.member(cause)) is not None:
         said = [f for f in faults if f["code"] == code and f["scope"] == "run" and f["state"] == "fail"]
         # What holds for the whole run is said with the run's numbers; one row's are no evidence of it.
         out += tuple(Reason(" ".join(p for p in (f["text"], f["measured"]) if p), favours="for") for f in said)
@@ -268,8 +247,8 @@ def findings(row: Mapping[str, float], judged_by: Mapping[str, Any]) -> tuple[Fi
         judged_by: the parameters kept with the run.
     """
     found = [
-        Finding(name, row.get(f"strength_{name}", np.nan), explain_cause(name, row, judged_by or None))
-        for name in CAUSES
+        Finding(c.name, row.get(STRENGTH.of(c.name), np.nan), explain_cause(c.name, row, judged_by or None))
+        for c in ordered_causes()
     ]
     return tuple(sorted(found, key=lambda f: (np.isnan(f.strength), -np.nan_to_num(f.strength))))
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from core import __version__
-from core.causes import explain_cause
+from core.causes import explain_cause, ordered_causes
 from core.filters import describe, to_text
-from core.judge.diagnose import CAUSES, reasons
+from core.judge.diagnose import reasons
+from core.plugins import kinds
 from core.services import proven
 from core.services.results import numbers_of
 from core.services.runs import get_run, signals_of
-from core.types import Filter, Run
+from core.types import STRENGTH, Filter, Run
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
@@ -101,7 +102,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
         verdict = judged[sample.ordinal]
         row |= numbers_of(verdict)
         why = reasons(run.spec, row, verdict["cause"], run.thresholds, run.summary.get("faults", ()))
-        if verdict["cause"] in CAUSES:
+        if verdict["cause"] in kinds("causes"):
             why += explain_cause(verdict["cause"], row, run.summary["causes"])
         why += proven.reasons(outcomes, sample.id, verdict["cause"])
         yield (
@@ -116,7 +117,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
                     "cause": verdict["cause"],
                     "confidence": _significant(verdict["confidence"]),
                     "proof": verdict.get("proof"),
-                    "causes": {name: _significant(verdict.get(f"strength_{name}")) for name in CAUSES},
+                    "causes": {c.name: _significant(verdict.get(STRENGTH.of(c.name))) for c in ordered_causes()},
                     "reasons": [r.text for r in why],
                 },
                 ensure_ascii=False,

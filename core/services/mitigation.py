@@ -25,7 +25,7 @@ from core.services.jobs import JobContext
 from core.services.runs import get_run
 from core.services.views import FileForm, RecipeForm
 from core.settings import settings as process
-from core.types import Decision, Filter, Run, Sample, Setting
+from core.types import PIPELINE, Decision, Filter, Run, Sample, Setting
 from db import decisions as decision_table
 from db import samples as sample_table
 from db import verdicts as verdict_table
@@ -54,7 +54,7 @@ def recipes() -> list[RecipeForm]:
 
 def recipe_for(cause: str | None) -> str | None:
     """The recipe made for a cause; None where there is none for it."""
-    wanted = "pipeline" if (cause or "").startswith("pipeline:") else cause
+    wanted = cause if PIPELINE.member(cause) is None else "pipeline"
     return next((r.name for r in kinds("recipes").values() if wanted in r.causes), None)
 
 

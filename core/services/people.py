@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from core.errors import UserError, unknown_name
 from core.filters import from_query, to_text
-from core.judge.diagnose import CAUSES
-from core.plugins import kinds
+from core.services import causes
 from core.services.results import ORDER, share
 from core.services.runs import get_run
 from core.services.views import Share
@@ -44,11 +43,6 @@ def statuses() -> tuple[str, ...]:
     return ORDER
 
 
-def causes() -> tuple[str, ...]:
-    """What a person may name as the cause: the five, any fault of the pipeline, or none of them."""
-    return (*CAUSES, *(f"pipeline:{name}" for name in kinds("faults")), "undetermined")
-
-
 def override(run_id: int, sid: str, status: str | None, cause: str | None, author: str, reason: str) -> None:
     """Says what a person thinks of a sample; replaces what was said before.
 
@@ -60,8 +54,8 @@ def override(run_id: int, sid: str, status: str | None, cause: str | None, autho
         raise UserError("Nothing is said.", "", "Choose a status or a cause.")
     if status is not None and status not in ORDER:
         raise unknown_name("status", status, ORDER)
-    if cause is not None and cause not in causes():
-        raise unknown_name("cause", cause, causes())
+    if cause is not None and cause not in causes.values():
+        raise unknown_name("cause", cause, causes.values())
     if not author or not reason:
         raise UserError(
             "Who says so, and why?", "A judgement without author or reason helps nobody later.", "Fill both."

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from core.causes import UNDETERMINED
+from core.causes import UNDETERMINED, ordered_causes
 from core.errors import UserError
 from core.intervals import wilson
-from core.judge.diagnose import CAUSES, chances, findings, plan, reasons
+from core.judge.diagnose import chances, findings, plan, reasons
 from core.plugins import kind, kinds
 from core.services import artefacts, proven
 from core.services.runs import get_run, signals_of
@@ -33,7 +33,7 @@ from core.services.views import (
 )
 from core.signals._base import Measure
 from core.status import STATUSES, columns_read, cut_of, judge_status, rate_interval
-from core.types import Filter, Run, SignalTable, Status, Thresholds
+from core.types import FAULT, PIPELINE, STRENGTH, Filter, Run, SignalTable, Status, Thresholds
 from db import samples as sample_table
 from db import signals as signal_table
 from db import verdicts as verdict_table
@@ -84,8 +84,8 @@ def _advice(summary: _Summary) -> tuple[Advice, ...]:
     counts = {c: n for c, n in summary.count("cause").items() if c is not None and c != UNDETERMINED}
     total, out = sum(summary.count("cause").get(c, 0) for c in summary.count("cause") if c is not None), []
     for cause, n in sorted(counts.items(), key=lambda pair: -pair[1])[:3]:
-        code = cause.removeprefix("pipeline:")
-        known = kinds("faults" if code != cause else "causes").get(code)
+        code = PIPELINE.member(cause)
+        known = kinds("causes").get(cause) if code is None else kinds("faults").get(code)
         if known is None:
             continue
         stages = {s: k for s, k in summary.crossed("cause", "stage").get(cause, {}).items() if s is not None}
@@ -310,7 +310,7 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
         status=Status(row["status"] or "unknown"),
         cause=row["cause"],
         confidence=row["confidence"],
-        causes={name: row.get(f"strength_{name}") for name in CAUSES},
+        causes={c.name: row.get(STRENGTH.of(c.name)) for c in ordered_causes()},
         findings=findings(signals, run.summary.get("causes", {})) if row["cause"] else (),
         reasons=why,
         values=row,
@@ -341,7 +341,7 @@ def _faults(run: Run, row: Mapping[str, Any]) -> tuple[FaultView, ...]:
     """
     out = []
     for found in run.summary.get("faults", ()):
-        value = row.get(f"fault_{found['code']}")
+        value = row.get(FAULT.of(found["code"]))
         state = "unknown" if value is None else "explains" if value == 1 else "no"
         text = found["text"] if found["scope"] == "run" else ""
         needs = found["needs"] or kind("faults", found["code"]).needs if state == "unknown" else ""

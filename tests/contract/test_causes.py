@@ -1,17 +1,22 @@
 """What every cause and every piece of evidence must do, found by the folder scan."""
 
 import dataclasses
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from core.causes import attribute, parameters, parameters_of, strength
-from core.causes._evidence import BY_NAME, PIECES, measure_evidence, reason
-from core.judge.diagnose import CAUSES
+from core.causes import attribute, ordered_causes, parameters, parameters_of, strength
+from core.causes._evidence import measure_evidence, pieces, reason
+from core.lab.rows import CAUSES
 from core.plugins import kinds
+from core.services import causes
 from core.types import Checkpoint, RunSpec, SignalTable
 
 KINDS = list(kinds("causes").values())
+PIECES = list(pieces().values())
+ROOT = Path(__file__).parents[2]
 SPEC = RunSpec(1, "d", Checkpoint("/x", None, None, "final", "f"))
 COLUMNS = sorted({c for p in PIECES for c in p.shows} | {
     "base_nll", "base_belief_is_target", "learned_at", "base_familiarity", "target_rank", "pattern_learned",
@@ -36,13 +41,50 @@ def rows(found, order):
 
 @pytest.mark.parametrize("cause", KINDS, ids=lambda c: c.name)
 def test_a_cause_names_evidence_that_exists_and_says_what_it_needs(cause):
-    assert cause.speaks_for and set(cause.speaks_for) | set(cause.speaks_against) <= set(BY_NAME)
+    assert cause.speaks_for and set(cause.speaks_for) | set(cause.speaks_against) <= set(pieces())
     assert not set(cause.speaks_for) & set(cause.speaks_against)
     assert cause.label and cause.help and cause.needs and cause.blind and cause.advice
 
 
-def test_the_causes_are_the_five_of_the_study():
-    assert set(kinds("causes")) == set(CAUSES)
+@pytest.mark.parametrize("cause", KINDS, ids=lambda c: c.name)
+def test_a_cause_is_fitted_or_brings_its_weights(cause):
+    fitted = {name for weights in parameters()["sets"].values() for name in weights["causes"]}
+    assert cause.name in fitted or cause.weights is not None
+    if cause.weights is not None:
+        assert set(cause.weights.speaks_for) <= set(cause.speaks_for)
+        assert set(cause.weights.speaks_against) <= set(cause.speaks_against)
+        assert min((*cause.weights.speaks_for.values(), *cause.weights.speaks_against.values())) >= 0
+
+
+def contrast(colour, ground):
+    """Contrast ratio of two colours (WCAG 2.2)."""
+
+    def luminance(text):
+        channels = [int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(colour), luminance(ground)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("value", causes.values())
+def test_every_cause_and_fault_can_be_seen_and_told_apart(value):
+    theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
+    look = causes.look(value)
+    assert len(look.mark) == 1 and look.label and value not in look.label
+    assert look.pattern in ("", "/", "\\", "x", "-", "|", "+", ".")
+    for ground in (theme["light"]["backgroundColor"], theme["dark"]["backgroundColor"]):
+        assert contrast(look.colour, ground) >= 3
+    assert contrast(look.colour, look.ink) >= 3
+    if not value.startswith("pipeline:"):
+        others = [causes.look(v) for v in causes.values() if v != value and not v.startswith("pipeline:")]
+        for part in ("colour", "mark", "label"):
+            assert getattr(look, part) not in [getattr(other, part) for other in others]
+
+
+def test_the_five_of_the_study_come_first_in_its_order():
+    assert [c.name for c in ordered_causes()][:5] == list(CAUSES)
 
 
 @pytest.mark.parametrize("name", sorted(parameters()["sets"]))
@@ -64,9 +106,9 @@ def test_evidence_lies_between_0_and_1_and_is_nan_where_nothing_was_measured(pie
     assert ((found >= 0) & (found <= 1) | np.isnan(found)).all()
     nothing = SignalTable(table().keys, {})
     assert np.isnan(measure_evidence(nothing, learned)[piece.name]).all()
-    assert reason(piece.name, {}, "for") is None
+    assert reason(piece, {}, "for") is None
     row = {name: float(values[0]) for name, values in table(missing=0.0).columns.items()}
-    said = reason(piece.name, row, "for")
+    said = reason(piece, row, "for")
     assert said is not None and said.text and np.isfinite(said.measured) and "nan" not in said.text
 
 

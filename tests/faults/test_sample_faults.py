@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.faults import PRECEDENCE
+from core.plugins import kind
 from core.types import RunFacts
 from tests.faults.tables import fault, judged, says, spec, table
 
@@ -154,7 +154,7 @@ def test_never_trained_rows_share_the_skill_of_answering():
 
 
 def test_a_cut_speaks_before_a_tail():
-    assert PRECEDENCE.index("target_truncated") < PRECEDENCE.index("never_trained")
+    assert kind("faults", "target_truncated").place < kind("faults", "never_trained").place
 
 
 def test_never_trained_leaves_hard_and_forgotten_rows_alone():

@@ -6,7 +6,8 @@ import pytest
 
 from core.causes import UNDETERMINED
 from core.filters import from_query
-from core.judge.diagnose import CAUSES, Instruments
+from core.judge.diagnose import Instruments
+from core.plugins import kinds
 from core.services import exports, results, runs
 from core.types import Filter, Thresholds
 from core.worker.here import run_here
@@ -26,8 +27,8 @@ def test_every_missed_sample_gets_a_verdict_and_no_learned_one_does(full):
     missed = [v for v in found if v["status"] in ("unlearned", "partly")]
     assert len(missed) > 10
     for v in missed:
-        assert v["cause"] in (*CAUSES, UNDETERMINED) or v["cause"].startswith("pipeline:")
-        if v["cause"] in CAUSES:
+        assert v["cause"] in (*kinds("causes"), UNDETERMINED) or v["cause"].startswith("pipeline:")
+        if v["cause"] in kinds("causes"):
             assert 0 <= v["confidence"] <= 1
             strengths = {k: s for k, s in v["causes"].items() if s is not None}
             assert strengths[v["cause"]] == max(strengths.values())
@@ -56,9 +57,9 @@ def test_forgotten_rows_are_named_so(full, tiny_project):
 
 
 def test_the_row_page_has_every_cause_with_its_evidence(full):
-    sid = next(v["id"] for v in lines(full) if v["cause"] in CAUSES)
+    sid = next(v["id"] for v in lines(full) if v["cause"] in kinds("causes"))
     view = results.sample(full.id, sid, Filter())
-    assert {f.cause for f in view.findings} == set(CAUSES)
+    assert {f.cause for f in view.findings} == set(kinds("causes"))
     assert view.findings[0].cause == view.cause and view.findings[0].reasons
     strengths = [f.strength for f in view.findings if f.strength == f.strength]
     assert strengths == sorted(strengths, reverse=True)

@@ -155,7 +155,7 @@ def test_help_lists_every_command_and_loads_nothing_heavy():
         assert [name for name in listed if name not in done.stdout] == []
 
 
-def test_a_file_in_the_users_folder_is_a_command(command, tmp_path, monkeypatch, capsys):
+def test_a_file_in_the_users_folder_is_a_command(command, tmp_path, monkeypatch, capsysbinary):
     folder = tmp_path / "kinds" / "commands"
     folder.mkdir(parents=True)
     (folder / "count.py").write_text(
@@ -173,7 +173,7 @@ def test_a_file_in_the_users_folder_is_a_command(command, tmp_path, monkeypatch,
     assert command("count", "lacuna") == (0, b"6\n", "")
     with pytest.raises(SystemExit) as end:
         main(["--help"])
-    assert end.value.code == 0 and "count the letters of a word" in capsys.readouterr().out
+    assert end.value.code == 0 and b"count the letters of a word" in capsysbinary.readouterr().out
 
 
 @pytest.mark.parametrize(

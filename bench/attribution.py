@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,16 +22,15 @@ import numpy as np
 
 from bench._machine import machine, versions
 from bench._worlds import Cases, World, cases, diagnose, own_data, pooled
-from bench.calibrate import LACKING, fit_all, judged, macro_f1, name_causes, within
-from core.causes import UNDETERMINED, parameters
+from bench.calibrate import LACKING, f1_of, fit_all, judged, name_causes, within
+from core.causes import parameters
 from core.causes._fit import fit
 from core.derived import derive
 from core.judge.diagnose import judge
 from core.lab.rows import CAUSES
-from core.services.results import share
+from core.lab.score import BINS, Confusion, confusion, macro_f1, tallies
+from core.statistics import calibration_bins, calibration_error, share
 from core.types import Thresholds
-
-BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,55 +42,42 @@ class Named:
     truth: Sequence[frozenset[str]]
 
 
-def scores(found: Named) -> dict[str, Any]:
+def counts_of(named: Named) -> Confusion:
+    return confusion(named.cause, map(sorted, named.truth))
+
+
+def scores(named: Named) -> dict[str, Any]:
     """Macro-F1, coverage, precision and recall by cause with 95 % Wilson intervals, calibration error."""
-    primary = [n if n in t else sorted(t)[0] for n, t in zip(found.cause, found.truth, strict=True)]
-    by_cause = {}
-    for cause in CAUSES:
-        said = sum(n == cause for n in found.cause)
-        there = sum(p == cause for p in primary)
-        hit = sum(n == cause == p for n, p in zip(found.cause, primary, strict=True))
-        precision, recall = share(hit, said), share(hit, there)
-        by_cause[cause] = {
-            "n": there, "precision": _share(precision), "recall": _share(recall),
-            "f1": round(2 * hit / (said + there), 4) if said + there else None,
-        }  # fmt: skip
-    covered = [n in CAUSES for n in found.cause]
+    counts = counts_of(named)
+    covered = [n in CAUSES for n in named.cause]
     return {
-        "n": len(primary), "macro_f1": round(macro_f1(found.cause, found.truth, CAUSES), 4),
+        "n": len(covered), "macro_f1": round(macro_f1(counts, CAUSES), 4),
         "coverage": round(float(np.mean(covered)), 4) if covered else None,
-        "calibration_error": calibration(found)["error"],
-        "by_cause": by_cause,
+        "calibration_error": calibration(named)["error"],
+        "by_cause": {
+            cause: {"n": t.true, "precision": _share(t.hits, t.named), "recall": _share(t.hits, t.true),
+                    "f1": None if t.f1 is None else round(t.f1, 4)}
+            for cause, t in tallies(counts).items()
+        },
     }  # fmt: skip
 
 
-def _share(s: Any) -> list[float | None]:
-    return [round(x, 4) if np.isfinite(x) else None for x in (s.share, s.low, s.high)]
+def _share(k: int, n: int) -> list[float | None]:
+    part = share(k, n)
+    return [round(x, 4) if np.isfinite(x) else None for x in (part.value, part.low, part.high)]
 
 
-def calibration(found: Named) -> dict[str, Any]:
-    """Expected calibration error over ten equal bins, and the bins (Naeini et al. 2015)."""
-    named = np.array([n in CAUSES for n in found.cause], dtype=bool)
-    right = np.array([n in t for n, t in zip(found.cause, found.truth, strict=True)])[named]
-    sure = np.asarray(found.confidence)[named]
+def calibration(named: Named) -> dict[str, Any]:
+    """Expected calibration error over equal bins, and the bins."""
+    covered = np.array([n in CAUSES for n in named.cause], dtype=bool)
+    right = np.array([n in t for n, t in zip(named.cause, named.truth, strict=True)])[covered]
+    sure = np.asarray(named.confidence)[covered]
     if not sure.size or not np.isfinite(sure).all():
         return {"error": None, "bins": []}
-    place = np.minimum((sure * BINS).astype(int), BINS - 1)
     bins = [
-        {"confidence": round(float(sure[place == b].mean()), 4), "right": round(float(right[place == b].mean()), 4),
-         "n": int((place == b).sum())}
-        for b in range(BINS) if (place == b).any()
-    ]  # fmt: skip
-    error = sum(b["n"] * abs(b["confidence"] - b["right"]) for b in bins) / sure.size
-    return {"error": round(error, 4), "bins": bins}
-
-
-def confusion(found: Named) -> dict[str, dict[str, int]]:
-    """True cause (the one named where several fit) to named cause to count."""
-    counts: dict[str, Counter[str]] = {}
-    for n, t in zip(found.cause, found.truth, strict=True):
-        counts.setdefault(n if n in t else sorted(t)[0], Counter())[n or UNDETERMINED] += 1
-    return {true: dict(counts.get(true, {})) for true in CAUSES}
+        {"confidence": round(c, 4), "right": round(r, 4), "n": n} for c, r, n in calibration_bins(sure, right, BINS)
+    ]
+    return {"error": round(calibration_error(sure, right, BINS), 4), "bins": bins}
 
 
 def ours(found: Sequence[Cases], weights: Mapping[str, Any]) -> Named:
@@ -146,7 +131,7 @@ def ablation(train: Sequence[Cases], test: Sequence[Cases], penalty: float) -> d
         fitted = fit(left, truth, weights, list(CAUSES), penalty)
         tested = [replace(c, evidence={**c.evidence, name: np.full(len(c.truth), np.nan)}) for c in test]
         named = ours(tested, fitted)
-        out[name] = round(macro_f1(named.cause, named.truth, CAUSES), 4)
+        out[name] = round(f1_of(named.cause, named.truth, CAUSES), 4)
     return out
 
 
@@ -163,8 +148,8 @@ def accusations(worlds: Sequence[World]) -> dict[str, Any]:
                 controls += 1
                 accused += cause == "data_inconsistency"
     return {
-        "learned_given_a_cause": [*_share(share(blamed, learned)), learned],
-        "controls_accused_of_contradiction": [*_share(share(accused, controls)), controls],
+        "learned_given_a_cause": [*_share(blamed, learned), learned],
+        "controls_accused_of_contradiction": [*_share(accused, controls), controls],
     }
 
 
@@ -175,7 +160,7 @@ def forgotten(worlds: Sequence[World]) -> dict[str, Any]:
         mine = derive(world.spec, world.table).get("forgotten") == 1
         true = np.array([bool(t["right_at"]) and "final" not in t["right_at"] for t in world.truth])
         hits, said, there = hits + int((mine & true).sum()), said + int(mine.sum()), there + int(true.sum())
-    return {"precision": _share(share(hits, said)), "recall": _share(share(hits, there)), "n": there}
+    return {"precision": _share(hits, said), "recall": _share(hits, there), "n": there}
 
 
 def compare(train: list[World], test: list[World]) -> dict[str, Any]:
@@ -185,8 +170,8 @@ def compare(train: list[World], test: list[World]) -> dict[str, Any]:
     mine = ours(tested, shipped["base+trajectory"])
     rules = paper(tested)
     out: dict[str, Any] = {
-        "worlds": [w.name for w in test], "lacuna": scores(mine), "confusion": confusion(mine),
-        "calibration": calibration(mine), 
+        "worlds": [w.name for w in test], "lacuna": scores(mine),
+        "confusion": {c: dict(row) for c, row in counts_of(mine).items()}, "calibration": calibration(mine),
         "by_world": {c.world: scores(ours([c], shipped["base+trajectory"]))["macro_f1"] for c in tested},
         "paper": scores(rules) if rules else "multiple choice was not measured",
         "nearest_centroid": scores(centroid(trained, tested)), "plain_cosine": cosine(tested),
@@ -205,8 +190,8 @@ def compare(train: list[World], test: list[World]) -> dict[str, Any]:
         less = np.where(fault, None, name_causes(shipped[name], evidence)[0])[keep].tolist()
         full = np.array(mine.cause, dtype=object)
         out[f"with {name}"] = {
-            "not_judged": sorted(set(CAUSES) - set(causes)), "macro_f1": round(macro_f1(less, true, causes), 4),
-            "with_everything": round(macro_f1(full[keep].tolist(), true, causes), 4),
+            "not_judged": sorted(set(CAUSES) - set(causes)), "macro_f1": round(f1_of(less, true, causes), 4),
+            "with_everything": round(f1_of(full[keep].tolist(), true, causes), 4),
             "explained_by_a_fault": int(fault[keep].sum()),
         }  # fmt: skip
     return out

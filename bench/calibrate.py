@@ -23,6 +23,7 @@ from bench._machine import machine, versions
 from bench._worlds import Cases, World, cases, diagnose, own_data, pooled
 from core.causes import PARAMETERS, decide, strength
 from core.causes._fit import fit
+from core.lab.score import confusion, macro_f1
 from core.plugins import kinds
 
 LACKING = {"base+trajectory": (), "base": ("trajectory",), "trajectory": ("base",), "none": ("base", "trajectory")}
@@ -40,16 +41,9 @@ def within(truth: Sequence[frozenset[str]], causes: Sequence[str]) -> np.ndarray
     return np.array([bool(t & set(causes)) for t in truth])
 
 
-def macro_f1(named: Sequence[Any], truth: Sequence[frozenset[str]], causes: Sequence[str]) -> float:
-    """Mean F1 over causes; a sample with several true causes counts for the one named, else for its first."""
-    primary = [n if n in t else sorted(t)[0] for n, t in zip(named, truth, strict=True)]
-    scores = []
-    for cause in causes:
-        hit = sum(n == cause == p for n, p in zip(named, primary, strict=True))
-        total = sum(n == cause for n in named) + sum(p == cause for p in primary)
-        if total:
-            scores.append(2 * hit / total)
-    return float(np.mean(scores)) if scores else float("nan")
+def f1_of(named: Sequence[Any], truth: Sequence[frozenset[str]], causes: Sequence[str]) -> float:
+    """Macro-F1 over ``causes``; of several true causes the one named counts, or else the first by name."""
+    return macro_f1(confusion(named, map(sorted, truth)), causes)
 
 
 def name_causes(weights: dict[str, Any], evidence: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -69,10 +63,10 @@ def held_out(found: list[Cases], causes: list[str], penalty: float) -> tuple[flo
         named, _ = name_causes(fitted, dict(out.evidence))
         mine = within(out.truth, causes)
         named, true = named[mine].tolist(), [t for t, k in zip(out.truth, mine, strict=True) if k]
-        by_world[out.world] = macro_f1(named, true, causes)
+        by_world[out.world] = f1_of(named, true, causes)
         all_named += named
         all_truth += true
-    return macro_f1(all_named, all_truth, causes), by_world
+    return f1_of(all_named, all_truth, causes), by_world
 
 
 def fit_all(worlds: list[World]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -22,6 +22,8 @@ from bench import _twohop
 from bench._machine import machine, versions
 from core.egrm import replay as science
 from core.egrm.consensus import early_stop
+from core.egrm.items import load
+from core.egrm.policies import policies
 from core.egrm.route import Question, compact, measure
 from core.egrm.settings import RouteSettings
 from core.plugins import kind
@@ -51,10 +53,10 @@ def ask(world: _twohop.World, seed: int) -> list[dict[str, Any]]:
 
 def judge(kept: list[dict[str, Any]], choose: str = "vote") -> dict[str, float]:
     """The figures of one seed."""
-    items = science.load(kept, SETTINGS.normaliser)
+    items = load(kept, SETTINGS.normaliser)
     setting = science.Setting.of(SETTINGS.tau, SETTINGS.m, SETTINGS.k, choose)
     seen = science.replay(items, setting)
-    by = {p.name: p for p in science.policies(items, seen)}
+    by = {p.name: p for p in policies(items, seen)}
     hard = ~seen.direct_right & seen.path_right
     fresh = np.array([g == "fresh" for g in items.groups])
     same = all(

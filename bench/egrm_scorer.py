@@ -20,8 +20,10 @@ import numpy as np
 from bench._machine import machine, versions
 from bench.egrm import interval
 from core.egrm.preferences import read_labelled, records
-from core.egrm.scorer import Labelled, ScorerSettings, batch_inputs, metrics, train_inputs
-from core.egrm.stats import bootstrap_mean
+from core.egrm.scorer_inputs import Labelled, ScorerSettings, batch_inputs
+from core.egrm.scorer_metrics import metrics
+from core.egrm.scorer_training import train_inputs
+from core.statistics import bootstrap_mean
 
 FOLDS = 5
 VARIANTS = {"hybrid": {}, "huber_alone": {"alpha": 0.0}, "hinge_alone": {"alpha": 1.0}}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from bench._worlds import own_data
 from core.causes import logit
@@ -119,11 +120,11 @@ def of_causes(shown: Mapping[str, Any], weights: Mapping[str, Any]) -> list[str]
         first, second = (float(logit(np.array(s))) for s in strengths[:2])
         d = weights["decision"]
         z = d["bias"] + d["top"] * first + d["margin"] * (first - second)
-        out += [f"- strength: sigmoid({' '.join(terms)}) = sigmoid({total:.2f}) = {1 / (1 + math.exp(-total)):.3f} "
+        out += [f"- strength: sigmoid({' '.join(terms)}) = sigmoid({total:.2f}) = {expit(total):.3f} "
                 "(terms below 0.05 left out of the line, not of the sum)",
                 f"- confidence: strongest {strengths[0]:.3f}, second {strengths[1]:.3f}: sigmoid({d['bias']:.2f} + "
                 f"{d['top']:.2f} × {first:.2f} + {d['margin']:.2f} × {first - second:.2f}) = "
-                f"{1 / (1 + math.exp(-z)):.3f}"]  # fmt: skip
+                f"{expit(z):.3f}"]  # fmt: skip
         judged = next(f for f in view.findings if f.cause == cause)
         out += [f"- {r.favours}: {cell(r.text, 300)}" for r in judged.reasons]
     return out

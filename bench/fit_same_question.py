@@ -24,6 +24,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from core.causes._fit import logistic  # noqa: E402
 from core.pairs import same_question  # noqa: E402
 from core.pairs.wording import Rarity, form, words  # noqa: E402
 
@@ -177,23 +178,11 @@ def left_out(pair: Pair) -> bool:
     return hashlib.sha256("\n".join(sorted(pair[:2])).encode()).digest()[0] % 3 == 0
 
 
-def fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray, l2: float = 1e-3) -> tuple[float, np.ndarray]:
-    """Logistic regression with the sign of every weight given (L-BFGS-B)."""
-    from scipy.optimize import minimize
-
-    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
-        z = w[0] + x @ w[1:]
-        p = 1 / (1 + np.exp(-z))
-        grad = weight * (p - y)
-        value = np.sum(weight * (np.logaddexp(0, z) - y * z)) + l2 * np.sum(w[1:] ** 2)
-        return float(value), np.concatenate([[grad.sum()], x.T @ grad + 2 * l2 * w[1:]])
-
+def fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:
+    """Logistic regression with the sign of every weight given."""
     most = same_question.AT_MOST
-    bounds = [(None, None)]
-    bounds += [(0, None) if s > 0 else (None, most.get(n, 0.0)) for n, s in same_question.EVIDENCE.items()]
-    start = np.array([0.0, *(most.get(n, 0.0) for n in same_question.EVIDENCE)])
-    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
-    return float(found[0]), found[1:]
+    bounds = [(0, None) if sign > 0 else (None, most.get(n, 0.0)) for n, sign in same_question.EVIDENCE.items()]
+    return logistic(x, y, weight, 1e-3, bounds, np.array([most.get(n, 0.0) for n in same_question.EVIDENCE]))
 
 
 def report(p: np.ndarray, y: np.ndarray, cut: float = 0.5) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""Tests and intervals that pages state beside what they draw."""
+"""Tests, intervals, and how well a number ranks and predicts.
+
+SciPy and scikit-learn are imported where they are needed: a page that shows none of this shall not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,99 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+Z = 1.959964
+"""Of a two-sided 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean over ``n`` items and its 95 % interval; NaN where n is 0."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """95 % score interval of the share k of n (Wilson 1927); the whole of [0, 1] where n is 0."""
+    if n == 0:
+        return 0.0, 1.0
+    p = k / n
+    middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def share(k: int, n: int) -> Interval:
+    """Share k of n with its Wilson score interval."""
+    return Interval(k / n if n else math.nan, *wilson(k, n), n)
+
+
+def bootstrap_mean(values: np.ndarray, draws: int = 2000, seed: int = 0) -> Interval:
+    """Mean of ``values`` (n,) with its percentile bootstrap interval over items (Efron 1979)."""
+    return bootstrap_ratio(values, np.ones(len(values)), draws, seed)
+
+
+def bootstrap_ratio(parts: np.ndarray, wholes: np.ndarray, draws: int = 2000, seed: int = 0) -> Interval:
+    """Sum of ``parts`` over sum of ``wholes``, both (n,), with its percentile bootstrap interval over items.
+
+    Draws whose wholes sum to 0 are left out. ``n`` of the result is the sum of all wholes.
+    """
+    total = float(wholes.sum())
+    if not total:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    n, rng, ratios = len(parts), np.random.default_rng(seed), []
+    # In blocks: draws × n numbers of a large run would not fit into memory at once.
+    block = max(1, 4_000_000 // n)
+    for start in range(0, draws, block):
+        picked = rng.integers(0, n, (min(block, draws - start), n))
+        below = wholes[picked].sum(1)
+        ratios.append(parts[picked].sum(1)[below > 0] / below[below > 0])
+    low, high = np.quantile(np.concatenate(ratios), [0.025, 0.975])
+    return Interval(float(parts.sum() / total), float(low), float(high), int(total))
+
+
+def auroc(score: np.ndarray, right: np.ndarray) -> float:
+    """Chance that a right item has a higher score than a wrong one, ties half; NaN where one kind is missing.
+
+    Args:
+        score: (n,); items without one (NaN) are left out.
+        right: (n,) bool.
+    """
+    measured = np.isfinite(score)
+    labels = np.asarray(right[measured], dtype=bool)
+    if not labels.any() or labels.all():
+        return math.nan
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels, score[measured]))
+
+
+def brier(probability: np.ndarray, right: np.ndarray) -> float:
+    """Mean squared distance between probability and outcome (Brier 1950); NaN without items."""
+    return float(np.mean((probability - right) ** 2)) if len(right) else math.nan
+
+
+def calibration_bins(
+    confidence: np.ndarray, right: np.ndarray, bins: int | None = None
+) -> list[tuple[float, float, int]]:
+    """(mean confidence, share right, items) of each bin that has items.
+
+    Args:
+        confidence, right: (n,) in [0, 1], and bool.
+        bins: so many equal ones; None: one for each value that occurs.
+    """
+    place = confidence if bins is None else np.minimum((confidence * bins).astype(int), bins - 1)
+    members = [place == value for value in np.unique(place)]
+    return [(float(confidence[m].mean()), float(right[m].mean()), int(m.sum())) for m in members]
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int | None = None) -> float:
+    """Expected calibration error (Naeini et al. 2015): mean |confidence - share right|, by size."""
+    cells = calibration_bins(confidence, right, bins)
+    return sum(n * abs(c - r) for c, r, n in cells) / len(right) if cells else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +168,7 @@ class Paired:
     p: float
 
 
-def paired(gained: int, lost: int, n: int, z: float = 1.959964) -> Paired | None:
+def paired(gained: int, lost: int, n: int) -> Paired | None:
     """A change of a share from the trials that changed; None where there are no trials.
 
     The p-value is McNemar's in its exact form: of the trials that changed, as many should have gone either way. The
@@ -87,7 +183,7 @@ def paired(gained: int, lost: int, n: int, z: float = 1.959964) -> Paired | None
     if n <= 0:
         return None
     up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    half = Z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
     changed = gained + lost
     p = min(1.0, 2 * float(bdtr(min(gained, lost), changed, 0.5))) if changed else 1.0
     return Paired((gained - lost) / n, max(-1.0, up - down - half), min(1.0, up - down + half), p)

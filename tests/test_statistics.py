@@ -1,12 +1,13 @@
 """Tests and intervals against formulas written another way."""
 
+import math
 from itertools import permutations
 from math import comb
 
 import numpy as np
 import pytest
 
-from core.statistics import paired, trend
+from core.statistics import auroc, bootstrap_mean, bootstrap_ratio, brier, calibration_error, paired, trend, wilson
 
 
 def permuted(hits, totals, scores):
@@ -73,3 +74,40 @@ def test_the_paired_interval_covers_the_truth():
 
 def test_nothing_to_compare():
     assert paired(0, 0, 0) is None
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (3, 7), (5, 5), (40, 1000)])
+def test_wilson_ends_where_the_score_test_just_rejects(k, n):
+    for limit in wilson(k, n):
+        if 0 < limit < 1:
+            assert abs(k / n - limit) / math.sqrt(limit * (1 - limit) / n) == pytest.approx(1.959964, abs=1e-6)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_ranking_and_calibration_against_their_definitions():
+    rng = np.random.default_rng(1)
+    score, right = rng.integers(0, 5, 60) / 5, rng.random(60) < 0.4
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[right] for b in score[~right]]
+    assert auroc(score, right) == pytest.approx(np.mean(pairs))
+    assert math.isnan(auroc(score, np.ones(60, bool)))
+    assert brier(np.array([1.0, 0.5]), np.array([True, False])) == 0.125
+    assert calibration_error(np.array([0.8, 0.8, 0.4]), np.array([1, 0, 0])) == pytest.approx(2 / 3 * 0.3 + 0.4 / 3)
+    confidence, right = rng.random(200), rng.random(200) < 0.5
+    error = 0.0
+    for b in range(10):
+        inside = [(c, r) for c, r in zip(confidence, right, strict=True) if b / 10 <= c < (b + 1) / 10]
+        error += abs(sum(c - r for c, r in inside)) / 200
+    assert calibration_error(confidence, right, 10) == pytest.approx(error)
+    assert math.isnan(calibration_error(confidence[:0], right[:0]))
+
+
+def test_bootstrap_intervals_have_the_width_of_the_normal_ones():
+    rng = np.random.default_rng(1)
+    found = bootstrap_mean(rng.normal(size=400))
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 / 20, rel=0.15)
+    parts, wholes = rng.integers(0, 2, 300), np.ones(300)
+    wholes[::3], parts[::3] = 0, 0
+    found = bootstrap_ratio(parts, wholes)
+    assert found.value == parts.sum() / 200 and found.n == 200
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.5 / 200**0.5, rel=0.15)
+    assert math.isnan(bootstrap_ratio(parts[:3], np.zeros(3)).value) and bootstrap_mean(np.empty(0)).n == 0

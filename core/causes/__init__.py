@@ -122,13 +122,15 @@ def attribute(
 
 def strength(weights: Mapping[str, Any], evidence: Mapping[str, np.ndarray]) -> np.ndarray:
     """(n,) strength of one cause; NaN where none of the pieces that speak for it was measured."""
+    from scipy.special import expit
+
     favourable = [evidence[name] for name in weights["for"]]
     measured = np.any([np.isfinite(e) for e in favourable], axis=0) if favourable else False
     total = np.full(len(next(iter(evidence.values()))), float(weights["bias"]))
     for sign, side in ((1.0, "for"), (-1.0, "against")):
         for name, weight in weights[side].items():
             total = total + sign * weight * np.nan_to_num(evidence[name], nan=0.0)
-    return np.where(measured, 1.0 / (1.0 + np.exp(-total)), np.nan)
+    return np.where(measured, expit(total), np.nan)
 
 
 def decide(strengths: Mapping[str, np.ndarray], decision: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -140,13 +142,15 @@ def decide(strengths: Mapping[str, np.ndarray], decision: Mapping[str, float]) -
     Returns:
         cause (n,) object, confidence (n,).
     """
+    from scipy.special import expit
+
     names = list(strengths)
     table = np.stack([strengths[n] for n in names], axis=1)
     judged = np.isfinite(table).any(axis=1)
     ranked = np.sort(np.nan_to_num(table, nan=0.0), axis=1)[:, ::-1]
     first, second = logit(ranked[:, 0]), logit(ranked[:, 1])
     total = decision["bias"] + decision["top"] * first + decision["margin"] * (first - second)
-    confidence = np.where(judged, 1.0 / (1.0 + np.exp(-total)), np.nan)
+    confidence = np.where(judged, expit(total), np.nan)
     cause = np.array(names, dtype=object)[np.nan_to_num(table, nan=-1.0).argmax(axis=1)]
     cause[confidence < decision["undetermined_below"]] = UNDETERMINED
     cause[~judged] = None
@@ -155,8 +159,9 @@ def decide(strengths: Mapping[str, np.ndarray], decision: Mapping[str, float]) -
 
 def logit(p: np.ndarray) -> np.ndarray:
     """log(p / (1 - p)), with p kept 1e-6 away from 0 and 1."""
-    p = np.clip(p, 1e-6, 1 - 1e-6)
-    return np.log(p / (1 - p))
+    from scipy.special import logit as log_odds
+
+    return log_odds(np.clip(p, 1e-6, 1 - 1e-6))
 
 
 def explain_cause(name: str, row: Mapping[str, float], weights: Mapping[str, Any] | None) -> tuple[Reason, ...]:

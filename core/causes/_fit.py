@@ -79,27 +79,35 @@ def _one(
     }
 
 
-def logistic(x: np.ndarray, y: np.ndarray, w: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
-    """Logistic regression with slopes >= 0: minimises sum_i w_i logloss_i + penalty |slopes|^2.
+def logistic(
+    x: np.ndarray,
+    y: np.ndarray,
+    w: np.ndarray,
+    penalty: float,
+    bounds: Sequence[tuple[float | None, float | None]] | None = None,
+    start: np.ndarray | None = None,
+) -> tuple[float, np.ndarray]:
+    """Logistic regression with bounded slopes: minimises sum_i w_i logloss_i + penalty |slopes|^2.
 
     Args:
         x: (n, d); y: (n,) 0 or 1; w: (n,) summing to about 1.
+        bounds: lowest and highest value of each slope, None: at least 0. ``start``: (d,) where the search begins.
 
     Returns:
         bias, slopes (d,).
     """
     from scipy.optimize import minimize
+    from scipy.special import expit
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         z = theta[0] + x @ theta[1:]
-        p = 1.0 / (1.0 + np.exp(-z))
         value = float((w * (np.logaddexp(0.0, z) - y * z)).sum() + penalty * (theta[1:] ** 2).sum())
-        pull = w * (p - y)
+        pull = w * (expit(z) - y)
         return value, np.concatenate([[pull.sum()], x.T @ pull + 2 * penalty * theta[1:]])
 
-    start = np.concatenate([[0.0], np.full(x.shape[1], 0.5)])
-    bounds = [(None, None), *[(0.0, None)] * x.shape[1]]
-    theta = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 2000}).x
+    first = np.concatenate([[0.0], np.full(x.shape[1], 0.5) if start is None else start])
+    limits = [(None, None), *(bounds or [(0.0, None)] * x.shape[1])]
+    theta = minimize(loss, first, jac=True, bounds=limits, method="L-BFGS-B", options={"maxiter": 2000}).x
     return float(theta[0]), theta[1:]
 
 

@@ -94,7 +94,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    from core.egrm.scorer import ScorerSettings
+    from core.egrm.scorer_inputs import ScorerSettings
 
     parser.add_argument("--routes", type=int, action="append", default=[], metavar="ID", help="repeatable")
     parser.add_argument("--paths", type=existing_path, help="labelled paths, JSON lines")
@@ -111,7 +111,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 def _inputs(on: bool) -> list[str]:
     """Inputs of a scorer that are on, or off, by default."""
-    from core.egrm.scorer import ScorerSettings
+    from core.egrm.scorer_inputs import ScorerSettings
 
     return [f.name for f in fields(ScorerSettings) if f.type == "bool" and f.default is on]
 
@@ -162,7 +162,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from core.egrm.scorer import ScorerSettings
+    from core.egrm.scorer_inputs import ScorerSettings
     from core.services.routes import scorers
     from core.worker.here import run_here
 

@@ -17,7 +17,7 @@ from typing import Any
 from core.egrm.answers import extract, key
 from core.egrm.features import Path
 from core.egrm.route import Question
-from core.egrm.scorer import Labelled
+from core.egrm.scorer_inputs import Labelled
 from core.errors import UserError
 from core.types import Message, digest
 

@@ -4,12 +4,53 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from core.intervals import wilson
+import numpy as np
+
 from core.lab.rows import CAUSES, INCONSISTENT
+from core.statistics import calibration_error, share
 
 UNDETERMINED = "undetermined"
+BINS = 10
+
+Confusion = Mapping[str, Counter[str]]
+"""True cause to named cause to rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often a cause was named rightly, named at all, and true."""
+
+    hits: int
+    named: int
+    true: int
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall; None where the cause neither occurs nor is named."""
+        return 2 * self.hits / (self.named + self.true) if self.named + self.true else None
+
+
+def confusion(named: Iterable[str | None], truth: Iterable[Sequence[str]]) -> Confusion:
+    """A row with several true causes counts for the one named, or else for the first; no name is ``undetermined``."""
+    counts: dict[str, Counter[str]] = {c: Counter() for c in CAUSES}
+    for name, causes in zip(named, truth, strict=True):
+        counts[name if name in causes else causes[0]][name or UNDETERMINED] += 1
+    return counts
+
+
+def tallies(counts: Confusion) -> dict[str, Tally]:
+    return {
+        c: Tally(counts[c][c], sum(row[c] for row in counts.values()), counts[c].total()) for c in CAUSES
+    }  # fmt: skip
+
+
+def macro_f1(counts: Confusion, causes: Sequence[str]) -> float:
+    """Mean F1 over those of ``causes`` that are true or named somewhere; NaN where none is."""
+    scores = [t.f1 for c, t in tallies(counts).items() if c in causes and t.f1 is not None]
+    return float(np.mean(scores)) if scores else float("nan")
 
 
 def joined(truth: Iterable[Mapping[str, Any]], verdicts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -22,86 +63,59 @@ def joined(truth: Iterable[Mapping[str, Any]], verdicts: Iterable[Mapping[str, A
     return [{**t, "cause": v.get("cause"), "confidence": v.get("confidence")} for t, v in named]
 
 
-def _named(row: Mapping[str, Any]) -> str:
-    return row["cause"] or UNDETERMINED
-
-
-def _primary(row: Mapping[str, Any]) -> str:
-    """The cause a row counts for: the one named where it is among the true ones, else the first of them."""
-    return row["cause"] if row["cause"] in row["planted"] else row["planted"][0]
+def _is_named(row: Mapping[str, Any]) -> bool:
+    return row["cause"] not in (None, UNDETERMINED)
 
 
 def _share(k: int, n: int) -> dict[str, Any]:
-    interval = wilson(k, n) if n else None
+    part = share(k, n)
     return {
         "n": n,
-        "value": round(k / n, 4) if n else None,
-        "interval": None if interval is None else [round(x, 4) for x in interval],
+        "value": round(part.value, 4) if n else None,
+        "interval": [round(part.low, 4), round(part.high, 4)] if n else None,
     }
 
 
-def calibration_error(rows: Sequence[Mapping[str, Any]], bins: int = 10) -> float | None:
-    """Expected calibration error (Guo et al., 2017): mean |confidence - share right| over equal bins, by size.
-
-    Over rows whose verdict names a cause and carries a confidence; None if there are none.
-    """
-    told = [r for r in rows if _named(r) != UNDETERMINED and isinstance(r["confidence"], int | float)]
-    if not told:
-        return None
-    total = 0.0
-    for b in range(bins):
-        inside = [r for r in told if min(int(r["confidence"] * bins), bins - 1) == b]
-        if inside:
-            right = sum(r["cause"] in r["planted"] for r in inside) / len(inside)
-            total += len(inside) * abs(right - sum(r["confidence"] for r in inside) / len(inside))
-    return total / len(told)
+def _plain(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else round(value, 4)
 
 
 def score(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Scores of joined records (see ``joined``), of one world or of several put together.
 
     Judged are rows that were not learned and whose truth is verified. A verdict is right if the cause it names is
-    among the true ones; rows with several true causes count for the one named, or else for the first. Names that are
-    no cause, a pipeline fault say, count as wrong verdicts of their own name.
+    among the true ones. Names that are no cause, a pipeline fault say, count as wrong verdicts of their own name.
 
     Returns:
         ``confusion`` (true cause to named cause to rows), ``causes`` (per cause precision and recall with their 95 %
         Wilson intervals, and F1), ``macro_f1`` (mean over causes with scored rows), ``coverage`` (share of judged
-        rows whose verdict is not undetermined), ``accuracy`` (share right among those), ``calibration_error``,
-        ``learned_given_a_cause`` and ``controls_called_inconsistent`` (unlearned rows made as controls that are
-        accused of a contradiction).
+        rows whose verdict is not undetermined), ``accuracy`` (share right among those), ``calibration_error`` (of
+        those with a confidence), ``learned_given_a_cause`` and ``controls_called_inconsistent`` (unlearned rows made
+        as controls that are accused of a contradiction).
     """
     judged = [r for r in rows if r["scored"] and not r["learned"] and r["planted"]]
-    confusion: dict[str, Counter[str]] = {c: Counter() for c in CAUSES}
-    for r in judged:
-        confusion[_primary(r)][_named(r)] += 1
-    causes, f1s = {}, []
-    for c in CAUSES:
-        hit, true = confusion[c][c], sum(confusion[c].values())
-        named = sum(row[c] for row in confusion.values())
-        f1 = 2 * hit / (true + named) if true + named else None
-        if true:
-            f1s.append(f1)
-        causes[c] = {
-            "precision": _share(hit, named),
-            "recall": _share(hit, true),
-            "f1": None if f1 is None else round(f1, 4),
-        }
-    given = [r for r in judged if _named(r) != UNDETERMINED]
+    counts = confusion((r["cause"] for r in judged), (r["planted"] for r in judged))
+    by_cause = tallies(counts)
+    named = [r for r in judged if _is_named(r)]
+    sure = [r for r in named if isinstance(r["confidence"], int | float)]
     learned = [r for r in rows if r["learned"]]
     controls = [r for r in rows if not r["learned"] and not r["planted"] and r.get("made_for") is None]
-    error = calibration_error(judged)
+    right = np.array([r["cause"] in r["planted"] for r in sure])
+    error = calibration_error(np.array([r["confidence"] for r in sure], dtype=np.float64), right, BINS)
     return {
         "rows": len(rows),
         "judged": len(judged),
-        "macro_f1": round(sum(f1s) / len(f1s), 4) if f1s else None,
-        "coverage": _share(len(given), len(judged)),
-        "accuracy": _share(sum(r["cause"] in r["planted"] for r in given), len(given)),
-        "calibration_error": None if error is None else round(error, 4),
-        "learned_given_a_cause": _share(sum(_named(r) != UNDETERMINED for r in learned), len(learned)),
+        "macro_f1": _plain(macro_f1(counts, [c for c, t in by_cause.items() if t.true])),
+        "coverage": _share(len(named), len(judged)),
+        "accuracy": _share(sum(r["cause"] in r["planted"] for r in named), len(named)),
+        "calibration_error": _plain(error),
+        "learned_given_a_cause": _share(sum(map(_is_named, learned)), len(learned)),
         "controls_called_inconsistent": _share(sum(r["cause"] == INCONSISTENT for r in controls), len(controls)),
-        "causes": causes,
-        "confusion": {c: dict(sorted(row.items())) for c, row in confusion.items()},
+        "causes": {
+            c: {"precision": _share(t.hits, t.named), "recall": _share(t.hits, t.true), "f1": _plain(t.f1)}
+            for c, t in by_cause.items()
+        },
+        "confusion": {c: dict(sorted(row.items())) for c, row in counts.items()},
     }
 
 

@@ -70,8 +70,10 @@ def values(found: Difference, cosine: float, form: float, n_left: int, n_right: 
 
 def probability(found: np.ndarray | Sequence[float], fitted: Mapping[str, Any] | None = None) -> float:
     """p that two prompts are the same question, from their evidence."""
+    from scipy.special import expit
+
     fitted = fitted or parameters()
     score = fitted["intercept"] + sum(
         fitted["weights"][name] * value for name, value in zip(EVIDENCE, found, strict=True)
     )
-    return float(1.0 / (1.0 + np.exp(-score)))
+    return float(expit(score))

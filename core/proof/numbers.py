@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.intervals import wilson
+from core.statistics import wilson
 
 
 def paired_difference(one: Sequence[int], other: Sequence[int]) -> tuple[float, float, float]:

@@ -13,7 +13,6 @@ import numpy as np
 
 from core.causes import UNDETERMINED, ordered_causes
 from core.errors import UserError
-from core.intervals import wilson
 from core.judge.diagnose import chances, findings, plan, reasons
 from core.plugins import kind, kinds
 from core.services import artefacts, proven
@@ -32,6 +31,7 @@ from core.services.views import (
     TurnView,
 )
 from core.signals._base import Measure
+from core.statistics import wilson
 from core.status import STATUSES, columns_read, cut_of, judge_status, rate_interval
 from core.types import FAULT, PIPELINE, STRENGTH, Filter, Run, SignalTable, Status, Thresholds
 from db import samples as sample_table

@@ -348,8 +348,9 @@ class _World:
 
 def _moved(p: float, by: float) -> float:
     """A probability moved by log odds."""
-    p = min(max(p, 1e-6), 1.0 - 1e-6)
-    return float(1.0 / (1.0 + np.exp(-(np.log(p / (1.0 - p)) + by))))
+    from scipy.special import expit, logit
+
+    return float(expit(logit(min(max(p, 1e-6), 1.0 - 1e-6)) + by))
 
 
 def _neighbours(spec: RunSpec) -> Measure:

@@ -86,7 +86,7 @@ def test_db_knows_no_science():
 def test_core_holds_rooms():
     loose = {"__init__.py", "__main__.py", "errors.py", "settings.py", "plugins.py", "types.py", "filters.py",
              "statistics.py", "status.py"}  # fmt: skip
-    assert {p.name for p in (ROOT / "core").iterdir() if p.is_file()} == loose | {"intervals.py"}
+    assert {p.name for p in (ROOT / "core").iterdir() if p.is_file()} == loose
 
 
 def test_pages_call_services_and_types_only():

@@ -8,22 +8,19 @@ import numpy as np
 import pytest
 
 from core.egrm.consensus import need
+from core.egrm.items import load
+from core.egrm.policies import comparisons, curve, policies
 from core.egrm.replay import (
     Setting,
     calibration,
     choose,
-    comparisons,
-    curve,
     levels,
     lists,
-    load,
     normaliser_difference,
     order_agreement,
     outcomes,
-    policies,
     replay,
-)  # fmt: skip
-from core.egrm.stats import auroc, bootstrap_mean, brier, calibration_error, wilson
+)
 
 
 def said(raw, tokens=3, how="marker", cut=False, swapped=False, logp=-0.5, score=None, temperature=0.7, margin=1.0):
@@ -206,6 +203,9 @@ def test_what_cannot_be_read_is_counted_and_is_wrong():
 def test_nothing_measured_is_nothing_and_no_zero():
     items = load([item("d", "4", [], [], refused="no user turn")], "words")
     assert items.n == 0 and items.refused == {"no user turn": 1}
+    seen = replay(items, Setting.of(0.8, 5, 4, "vote"))
+    assert not len(seen.right) and not sum(outcomes(items, seen).values())
+    assert [level.n for level in levels(items, seen)] == [0] * 6
 
 
 def test_a_normaliser_can_change_the_route_and_it_is_said():
@@ -213,7 +213,7 @@ def test_a_normaliser_can_change_the_route_and_it_is_said():
     setting = Setting.of(0.8, 5, 2, "vote")
     assert replay(load(rows, "numeric"), setting).short.tolist() == [True]
     assert replay(load(rows, "exact"), setting).short.tolist() == [False]
-    assert normaliser_difference(rows, load(rows, "numeric"), setting, False) == 1
+    assert normaliser_difference(rows, replay(load(rows, "numeric"), setting), False) == 1
 
 
 def test_judging_speaks_of_replies_not_of_places():
@@ -252,22 +252,6 @@ def test_choosers_take_a_readable_path_where_there_is_one():
         assert choose([None, None, None], score, logp, how) == 0
     assert choose(["a", "b", "b"], np.array([0.9, 0.3, 0.4]), logp, "weighted") == 0
     assert choose(["a", "b", "b"], np.array([0.6, 0.3, 0.4]), logp, "weighted") == 2
-
-
-def test_statistics_against_their_definitions():
-    rng = np.random.default_rng(1)
-    score, right = rng.integers(0, 5, 60) / 5, rng.random(60) < 0.4
-    pairs = [(a > b) + 0.5 * (a == b) for a in score[right] for b in score[~right]]
-    assert auroc(score, right) == pytest.approx(np.mean(pairs))
-    assert math.isnan(auroc(score, np.ones(60, bool)))
-    assert brier(np.array([1.0, 0.5]), np.array([True, False])) == 0.125
-    assert calibration_error(np.array([0.8, 0.8, 0.4]), np.array([1, 0, 0])) == pytest.approx(2 / 3 * 0.3 + 0.4 / 3)
-    # The ends of a Wilson interval are where the score test is just not rejected.
-    found = wilson(7, 40)
-    for end in (found.low, found.high):
-        assert abs(7 / 40 - end) / math.sqrt(end * (1 - end) / 40) == pytest.approx(1.959964, abs=1e-4)
-    found = bootstrap_mean(rng.normal(size=400))
-    assert (found.high - found.low) / 2 == pytest.approx(1.96 / 20, rel=0.15)
 
 
 def test_calibration_ranks_the_signals():

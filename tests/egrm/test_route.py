@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from core.backends._base import ScoreRow
-from core.egrm.replay import Setting, load, replay
+from core.egrm.items import load
+from core.egrm.replay import Setting, replay
 from core.egrm.route import Prompts, Question, compact, filled, measure, question_of, stops_of, texts, unpacked
 from core.egrm.settings import JUDGE_DIRECT_PROMPT, PROBES, RouteSettings, judging
 from core.errors import UserError

@@ -12,18 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from core.egrm.features import NAMES, Path, equations, features, value
-from core.egrm.scorer import (
-    Labelled,
-    Scorer,
-    ScorerSettings,
-    batch_inputs,
-    data_hash,
-    loss,
-    metrics,
-    pairwise,
-    reads,
-    train,
-)
+from core.egrm.scorer import Scorer
+from core.egrm.scorer_inputs import Labelled, ScorerSettings, batch_inputs, data_hash, reads
+from core.egrm.scorer_metrics import metrics, pairwise
+from core.egrm.scorer_training import loss, train
 from core.errors import UserError
 
 QUICK = ScorerSettings(embeddings=False, epochs=40)

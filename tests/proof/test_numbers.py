@@ -6,20 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from core.intervals import wilson
 from core.proof.numbers import mean_change, outcome, paired_difference, share, summary
 
 
 def pairs(a, b, c, d):
     return [1] * (a + b) + [0] * (c + d), [1] * a + [0] * b + [1] * c + [0] * d
-
-
-@pytest.mark.parametrize(("k", "n"), [(0, 5), (3, 7), (5, 5), (40, 1000)])
-def test_wilson_ends_where_the_score_test_just_rejects(k, n):
-    for limit in wilson(k, n):
-        if 0 < limit < 1:
-            assert abs(k / n - limit) / math.sqrt(limit * (1 - limit) / n) == pytest.approx(1.959964, abs=1e-6)
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(("p", "q", "both", "n"), [(0.8, 0.2, 0.2, 30), (0.5, 0.4, 0.3, 25), (0.95, 0.9, 0.88, 40)])

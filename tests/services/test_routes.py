@@ -210,7 +210,7 @@ def test_a_scorer_is_trained_from_a_file_and_scores_paths(run, tmp_path):
         paths = [{"text": f"{i} + 1 = {i + 1 + wrong}\nAnswer: {i + 1 + wrong}"} for wrong in (0, 0, 1, 2)]
         lines.append(json.dumps({"question": f"What is {i} and 1?", "gold": str(i + 1), "paths": paths}))
     path.write_text("\n".join(lines))
-    from core.egrm.scorer import ScorerSettings
+    from core.egrm.scorer_inputs import ScorerSettings
 
     job = route_scorers.start_training(ScorerSettings(embeddings=False, epochs=30), path=path)
     scorer = route_scorers.get_scorer(run_here(job)["scorer"])
@@ -247,7 +247,7 @@ class Counting:
 
 
 def test_what_a_scorers_encoder_reads_is_part_of_the_cost(run, tmp_path, monkeypatch):
-    from core.egrm.scorer import ScorerSettings
+    from core.egrm.scorer_inputs import ScorerSettings
 
     path = tmp_path / "paths.jsonl"
     paths = [{"text": f"Answer: {i}", "label": i} for i in (0, 1)]
@@ -278,7 +278,7 @@ def test_what_a_scorers_encoder_reads_is_part_of_the_cost(run, tmp_path, monkeyp
 
 
 def test_hidden_states_of_a_checkpoint_train_a_scorer_of_that_checkpoint(run, tmp_path):
-    from core.egrm.scorer import ScorerSettings
+    from core.egrm.scorer_inputs import ScorerSettings
 
     route_id, job = started(run, hidden_states=True)
     run_here(job)

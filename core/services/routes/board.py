@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from core.egrm import policies as rivals
 from core.egrm import replay as science
-from core.egrm.consensus import early_stop
+from core.egrm.consensus import early_stop, need
+from core.egrm.items import answer_key, load
 from core.egrm.settings import RouteSettings
 from core.errors import UserError
 from core.services import artefacts
@@ -97,7 +99,7 @@ def choice(found: RoutesRun, moved: Mapping[str, Any]) -> Choice:
     if moved.get("choose") in ("scorer", "weighted") and not scored:
         raise UserError("The paths have no scores.", "", f"Run: lacuna routes score {found.id} --scorer ID")
     normaliser = "choice" if found.mode == "judging" else settings.normaliser
-    wanted = science.need(settings.tau, settings.m)
+    wanted = need(settings.tau, settings.m)
     return Choice(wanted, settings.m, settings.k, normaliser, settings.strict, choice_at_hand(settings, scored))
 
 
@@ -113,7 +115,7 @@ def board(route_id: int, choice: Choice) -> Board:
     with database().reading() as conn:
         rows = table.items(conn, route_id)
     kept = [r["kept"] for r in rows]
-    items = science.load(kept, choice.normaliser, choice.strict)
+    items = load(kept, choice.normaliser, choice.strict)
     asked = [r for r in rows if not r["kept"]["refused"]]
     setting = science.Setting(choice.wanted, choice.m, choice.k, choice.choose)
     seen = science.replay(items, setting)
@@ -138,9 +140,9 @@ def board(route_id: int, choice: Choice) -> Board:
         n=items.n,
         judged=int(j.sum()),
         refused=items.refused,
-        policies=tuple(science.policies(items, seen)) if items.n else (),
-        comparisons=tuple(science.comparisons(items, seen)) if items.n else (),
-        curve=tuple(science.curve(items, choice.m, choice.k, choice.choose)) if items.n else (),
+        policies=tuple(rivals.policies(items, seen)) if items.n else (),
+        comparisons=tuple(rivals.comparisons(items, seen)) if items.n else (),
+        curve=tuple(rivals.curve(items, choice.m, choice.k, choice.choose)) if items.n else (),
         levels=tuple(science.levels(items, seen)),
         calibration=science.calibration(items, seen) if items.n else {},
         lists={name: tuple(line(int(i)) for i in found) for name, found in science.lists(items, seen).items()},
@@ -159,7 +161,7 @@ def board(route_id: int, choice: Choice) -> Board:
         },
         scorer_asked=choice.choose in science.SCORED,
         order=science.order_agreement(items, seen),
-        normaliser_moves=science.normaliser_difference(kept, items, setting, choice.strict),
+        normaliser_moves=science.normaliser_difference(kept, seen, choice.strict),
         options=items.options,
         scored=items.scored,
         notes=notes,
@@ -247,7 +249,7 @@ def item(route_id: int, ordinal: int, choice: Choice) -> ItemView:
             **common, refused=kept["refused"], short=False, votes=0, m=0, direct="", direct_right=None, reasoned="",
             reasoned_right=None, margin=None, probes=(), paths=(), tokens={}, seconds={}, early=0,
         )  # fmt: skip
-    items = science.load([kept], choice.normaliser, choice.strict)
+    items = load([kept], choice.normaliser, choice.strict)
     seen = science.replay(items, science.Setting(choice.wanted, choice.m, choice.k, choice.choose))
     judged, gold = bool(items.judged[0]), items.gold[0]
     clusters = {k: i for i, k in enumerate(dict.fromkeys(k for k in (*items.probes[0], *items.paths[0]) if k))}
@@ -255,7 +257,7 @@ def item(route_id: int, ordinal: int, choice: Choice) -> ItemView:
     ranks = (-scores).argsort(kind="stable").argsort() + 1 if np.isfinite(scores).all() else None
 
     def view(part: str, i: int, said: Mapping[str, Any]) -> SaidView:
-        found, failure = science.answer_key(said, kept, choice.normaliser, choice.strict)
+        found, failure = answer_key(said, kept, choice.normaliser, choice.strict)
         words = shown[part][i]
         path = part == "paths"
         return SaidView(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from core.egrm.replay import Setting, load, replay
+from core.egrm.items import load
+from core.egrm.replay import Setting, replay
 from core.egrm.settings import RouteSettings
 from core.types import Column, Run
 from db import routes as table

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from core.egrm import replay as science
 from core.egrm.features import Path as PathText
+from core.egrm.items import answer_key, gold_key
 from core.egrm.preferences import read_labelled
 from core.egrm.route import unpacked
-from core.egrm.scorer import Labelled, Scorer, ScorerSettings, reads, train
+from core.egrm.scorer import Scorer
+from core.egrm.scorer_inputs import Labelled, ScorerSettings, reads
+from core.egrm.scorer_training import train
 from core.egrm.settings import RouteSettings
 from core.encoders._base import Encoder
 from core.errors import UserError
@@ -163,7 +165,7 @@ def _labelled(route_id: int) -> Iterator[Labelled]:
     found = get(route_id)
     for row, shown in _with_texts(route_id):
         kept = row["kept"]
-        gold = science.gold_key(kept, found.settings.normaliser)
+        gold = gold_key(kept, found.settings.normaliser)
         if gold is None or kept["refused"]:
             continue
         paths = _paths(kept, shown, found.settings)
@@ -173,7 +175,7 @@ def _labelled(route_id: int) -> Iterator[Labelled]:
 def _paths(kept: Mapping[str, Any], shown: Mapping[str, Any], settings: RouteSettings) -> list[PathText]:
     return [
         PathText(
-            t["text"], s["raw"], science.answer_key(s, kept, settings.normaliser, settings.strict)[0], not s["cut"],
+            t["text"], s["raw"], answer_key(s, kept, settings.normaliser, settings.strict)[0], not s["cut"],
             unpacked(t["state"]) if "state" in t else None,
         )
         for s, t in zip(kept["paths"], shown["paths"], strict=True)

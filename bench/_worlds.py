@@ -15,7 +15,7 @@ import numpy as np
 
 from core.causes._evidence import measure_evidence
 from core.derived import derive
-from core.judge.diagnose import judge
+from core.judge.judgement import judge
 from core.types import RunFacts, RunSpec, SignalTable, Status, Thresholds
 
 # Columns that a run without its base, or without its trajectory, would not have.
@@ -106,7 +106,7 @@ def own_data(folder: Path) -> Iterator[None]:
 def diagnose(folder: Path, **options: Any) -> World:
     """The world in ``folder``, diagnosed with base and trajectory through the services, as the command line does."""
     from core.commands import _direct as direct
-    from core.services import runs
+    from core.services import measurements, specs
     from db import samples as sample_table
     from db.session import database
 
@@ -117,14 +117,14 @@ def diagnose(folder: Path, **options: Any) -> World:
     dataset = direct.import_dataset([folder / "dataset.jsonl"], None, {}, progress)
     parts = direct.checkpoints(folder / "final", folder / "base", folder / "checkpoints", progress)
     run = direct.run(
-        folder.name, runs.make_spec(dataset.id, *parts, **{"max_new_tokens": 48, "max_draws": 10, **options}), progress
+        folder.name, specs.make_spec(dataset.id, *parts, **{"max_new_tokens": 48, "max_draws": 10, **options}), progress
     )
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, dataset.id)
-        table = runs.with_facts(conn, run, runs.signals_of(conn, run, hashes))
+        table = measurements.with_facts(conn, run, measurements.signals_of(conn, run, hashes))
         ids = sample_table.order(conn, dataset.id)["sid"]
     truth = {t["id"]: t for t in map(json.loads, (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines())}
-    return World(folder.name, run.spec, table, runs.facts_of(run), tuple(truth[i] for i in ids))
+    return World(folder.name, run.spec, table, measurements.facts_of(run), tuple(truth[i] for i in ids))
 
 
 def pooled(found: Sequence[Cases]) -> tuple[dict[str, np.ndarray], list[frozenset[str]], np.ndarray]:

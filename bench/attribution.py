@@ -26,7 +26,7 @@ from bench.calibrate import LACKING, f1_of, fit_all, judged, name_causes, within
 from core.causes import parameters
 from core.causes._fit import fit
 from core.derived import derive
-from core.judge.diagnose import judge
+from core.judge.judgement import judge
 from core.lab.rows import CAUSES
 from core.lab.score import BINS, Confusion, confusion, macro_f1, tallies
 from core.statistics import calibration_bins, calibration_error, share

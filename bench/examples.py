@@ -40,24 +40,24 @@ def number(x: float) -> str:
 def views(folder: Path) -> tuple[Any, dict[str, Any]]:
     """The run, and cause (or ``learned``) to the view of the row that stands for it."""
     from core.commands import _direct as direct
-    from core.services import results, runs
+    from core.services import samples, specs
 
     def quiet(*_: object) -> None:
         pass
 
     dataset = direct.import_dataset([folder / "dataset.jsonl"], None, {}, quiet)
     parts = direct.checkpoints(folder / "final", folder / "base", folder / "checkpoints", quiet)
-    run = direct.run(folder.name, runs.make_spec(dataset.id, *parts, max_new_tokens=48, max_draws=10), quiet)
+    run = direct.run(folder.name, specs.make_spec(dataset.id, *parts, max_new_tokens=48, max_draws=10), quiet)
     truth = [json.loads(t) for t in (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines()]
-    rows = {r["sid"]: r for r in results.page(run.id, Filter(), None, 10_000).rows}
+    rows = {r["sid"]: r for r in samples.page(run.id, Filter(), None, 10_000).rows}
     found: dict[str, Any] = {}
     for cause in CAUSES:
         right = [t["id"] for t in truth if t["scored"] and t["planted"] == [cause] and not t["learned"]]
         right = sorted((s for s in right if rows[s]["cause"] == cause), key=lambda s: rows[s]["confidence"])
         if right:
-            found[cause] = results.sample(run.id, right[len(right) // 2], Filter())
+            found[cause] = samples.sample(run.id, right[len(right) // 2], Filter())
     plain = next(t["id"] for t in truth if t["group"] == "known" and rows[t["id"]]["status"] == LEARNED)
-    return run, {LEARNED: results.sample(run.id, plain, Filter())} | found
+    return run, {LEARNED: samples.sample(run.id, plain, Filter())} | found
 
 
 def of_signals(shown: Mapping[str, Any], columns: Sequence[Any]) -> list[str]:

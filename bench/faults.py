@@ -554,7 +554,7 @@ def diagnose(world: World, out: Path) -> tuple[Any, Any, np.ndarray, np.ndarray,
     """(run, table, status, cause, facts) of the world through the services."""
     from core.checkpoint import folders as science
     from core.commands import _direct as direct
-    from core.services import runs
+    from core.services import measurements, specs
     from db import samples as sample_table
     from db.session import database
 
@@ -566,13 +566,13 @@ def diagnose(world: World, out: Path) -> tuple[Any, Any, np.ndarray, np.ndarray,
     base = None if world.base is None else science.as_checkpoint(world.base, None, "base")
     others = [science.as_checkpoint(p, b, p.name) for p, b in world.trajectory]
     options = {"scorer": "normalised", "max_new_tokens": 24, "max_draws": 10} | world.options
-    run = direct.run(out.name, runs.make_spec(dataset.id, final, base, others, **options), lambda *_: None)
+    run = direct.run(out.name, specs.make_spec(dataset.id, final, base, others, **options), lambda *_: None)
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, dataset.id)
-        table = runs.with_facts(conn, run, runs.signals_of(conn, run, hashes))
-    from core.judge.diagnose import judge
+        table = measurements.with_facts(conn, run, measurements.signals_of(conn, run, hashes))
+    from core.judge.judgement import judge
 
-    facts = runs.facts_of(run)
+    facts = measurements.facts_of(run)
     found = judge(run.spec, table, run.thresholds, facts)
     return run, table, found.status, found.cause, facts
 
@@ -591,7 +591,7 @@ def part(table: Any, rows: np.ndarray) -> Any:
 def count(world: World, seed: int, out: Path) -> dict[str, Any]:
     """Instances and hits of one world; for clean ones the alarms by code."""
     from core.faults import judge_run
-    from core.judge.diagnose import judge
+    from core.judge.judgement import judge
     from core.plugins import kind
 
     run, table, status, cause, facts = diagnose(world, out)

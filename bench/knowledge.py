@@ -33,10 +33,10 @@ import numpy as np
 from bench._machine import machine, versions
 from core.checkpoint.folders import as_checkpoint
 from core.intake.datasets import read, scan
-from core.judge.diagnose import Instruments
 from core.plugins import kind
 from core.scorers._base import normalised
 from core.signals._fewshot import PROMPTS, Question, Questions, seed_of
+from core.signals._instruments import Instruments
 from core.signals.knowledge import CLASSES, DRAWS, HIGHLY, MAYBE, UNKNOWN, WEAKLY, Base, known
 from core.types import Decoding, Message, RunSpec, Sample, SignalTable, content_hash
 

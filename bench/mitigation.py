@@ -40,14 +40,14 @@ def judged(name: str, dataset: Any, final: Any, values: dict[str, Any], preset_s
     """A run with these verdicts, as if it had been judged; columns that are not given are not measured."""
     from dataclasses import replace
 
-    from core.services import runs
+    from core.services import runs, specs
     from core.types import Column
     from db import runs as run_table
     from db import samples as sample_table
     from db import verdicts
     from db.session import database
 
-    spec = runs.make_spec(dataset.id, final, scorer="normalised", max_draws=0, preset_settings=preset_settings)
+    spec = specs.make_spec(dataset.id, final, scorer="normalised", max_draws=0, preset_settings=preset_settings)
     run = replace(runs.store_run(name, spec), columns=tuple(Column(c, k, c, indexed=True) for c, k in COLUMNS.items()))
     with database().writing() as conn:
         order = sample_table.order(conn, dataset.id)

@@ -38,9 +38,9 @@ HEAVY = ("torch", "transformers", "numba", "umap")
 def seed(folder: Path, n: int) -> int:
     """A judged run over ``n`` samples in the data folder; returns its id."""
     from core.checkpoint.folders import as_checkpoint
-    from core.judge.diagnose import plan
     from core.lab import tiny
-    from core.services import datasets, jobs, runs
+    from core.services import datasets, jobs, judging, runs, specs
+    from core.signals._plan import plan
     from core.types import Chunk
     from db import signals as table
     from db.session import database
@@ -65,7 +65,7 @@ def seed(folder: Path, n: int) -> int:
     model = folder / "model"
     tokenizer = tiny.build_tokenizer(["a b c d"], 400)
     _untrained(model, tokenizer)
-    run = runs.store_run("large", runs.make_spec(dataset.id, as_checkpoint(model, None, "model"), scorer="normalised"))
+    run = runs.store_run("large", specs.make_spec(dataset.id, as_checkpoint(model, None, "model"), scorer="normalised"))
     with database().reading() as conn:
         from db import samples
 
@@ -80,7 +80,7 @@ def seed(folder: Path, n: int) -> int:
             for block in np.array_split(chosen, max(1, len(chosen) // 1000)):
                 keys = tuple(hashes[i] for i in block)
                 table.store_chunk(conn, measure_id, Chunk(measure.key, keys, {k: v[block] for k, v in columns.items()}))
-    runs.write_judgement(run, run.thresholds)
+    judging.write_judgement(run, run.thresholds)
     return run.id
 
 

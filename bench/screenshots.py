@@ -36,12 +36,12 @@ HEIGHT = "document.querySelector('[data-testid=stMainBlockContainer]').scrollHei
 def places(run: int, other: int) -> dict[str, str]:
     """Page name to its address."""
     from core.filters import from_query
-    from core.services import contradictions, results, runs
+    from core.services import contradictions, runs, samples
     from core.services.routes import runs as routes
     from core.types import Filter
 
     columns = runs.get_run(run).columns
-    first = results.page(run, from_query("cause=base_conflict&sort=-confidence", columns), None, 1).rows[0]["sid"]
+    first = samples.page(run, from_query("cause=base_conflict&sort=-confidence", columns), None, 1).rows[0]["sid"]
     found = {
         "start": "",
         "overview": f"overview?run={run}",

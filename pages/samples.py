@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from core.errors import UserError
-from core.services import results
+from core.services import samples
 from core.services.views import Page
 from core.types import Column, Filter, Run
 from ui import cached, downloads, errors, filterbar, frame, onward, people, row, selecting, state, tables
@@ -42,7 +42,7 @@ def main() -> None:
 def _rows(run: Run, selection: Filter, matching: int) -> None:
     """The count and the table: all that a turned page draws anew."""
     try:
-        page = results.page(run.id, selection, state.cursor(), _PAGE, matching)
+        page = samples.page(run.id, selection, state.cursor(), _PAGE, matching)
     except UserError as error:  # in a fragment the app's own handler does not see it
         errors.show(error)
         return

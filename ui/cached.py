@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from core.filters import from_query
-from core.services import clusters, compare, exports, knowledge, results, runs
+from core.services import clusters, compare, exports, knowledge, results, runs, specs
 from core.services import dynamics as along
 from core.services.clusters import MapPoints
 from core.services.compare import Comparison, Match
@@ -77,7 +77,7 @@ def _comparison(run_id: int, other_id: int, judged: str, query: tuple[tuple[str,
 @st.cache_data(ttl=600, max_entries=32, show_spinner=False)
 def suggested_scorer(dataset_id: int) -> tuple[str, str]:
     """The scorer that fits a dataset's targets, and why; a stored dataset never changes."""
-    return runs.suggest_scorer(dataset_id)
+    return specs.suggest_scorer(dataset_id)
 
 
 @st.cache_data(ttl=600, max_entries=16, show_spinner=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.services import runs
+from core.services import preflight, runs, specs
 from core.services.views import TokenPiece
 from core.types import Dataset
 from ui import cached, evidence, forms, markup, progress, state
@@ -37,8 +37,8 @@ def draw(dataset: Dataset | None, chosen: Chosen | None) -> None:
 
 
 def _forms(dataset: Dataset) -> dict[str, Any]:
-    presets = {f.name: f for f in runs.presets()}
-    scorers = {f.name: f for f in runs.scorers()}
+    presets = {f.name: f for f in specs.presets()}
+    scorers = {f.name: f for f in specs.scorers()}
     left, right = st.columns(2)
     preset = left.selectbox(
         "Trainer preset",
@@ -118,7 +118,7 @@ def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any])
         if stale:
             st.caption("Something changed since the last check.")
         if st.button("Check before starting", type="primary", key=state.key("preflight")):
-            state.choose(preflight=runs.start_preflight(dataset.id, **where, **asked), asked=now)
+            state.choose(preflight=preflight.start_preflight(dataset.id, **where, **asked), asked=now)
             st.rerun()
         st.caption("Looks at the weights, renders a few rows as the trainer saw them, and estimates the time.")
         return
@@ -128,7 +128,7 @@ def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any])
         _card(job.result)
         _start(dataset, chosen, where, asked, bool(job.result.get("usable")))
     if job.state not in progress.ACTIVE and st.button("Check again", key=state.key("preflight", "again")):
-        state.choose(preflight=runs.start_preflight(dataset.id, **where, **asked), asked=now)
+        state.choose(preflight=preflight.start_preflight(dataset.id, **where, **asked), asked=now)
         st.rerun()
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import streamlit as st
 
-from core.services import contradictions, knowledge, results
+from core.services import contradictions, knowledge, samples
 from core.services.routes import runs as routes
 from core.services.views import SampleView, TurnView
 from core.types import Filter, Run, Term
@@ -17,7 +17,7 @@ _CHANCES = {"p": "in one draw", "once_in_5": "at least once in 5", "never_in_5":
 
 def draw(run: Run, sid: str, selection: Filter) -> None:
     """The sample ``sid``, with ways back to the list and along it."""
-    view = results.sample(run.id, sid, selection)
+    view = samples.sample(run.id, sid, selection)
     _steps(run, view)
     _head(run, view)
     _causes(view)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from core.services import results, runs
+from core.services import judging, results
 from core.types import Run, Thresholds
 from ui import charts, state
 
@@ -58,11 +58,11 @@ def panel(run: Run, counts: dict[str, int]) -> None:
         )
     with st.container(horizontal=True):
         if st.button("Apply", type="primary", disabled=not moved, key=state.key("thresholds", "apply")):
-            runs.start_rejudge(run.id, chosen)
+            judging.start_rejudge(run.id, chosen)
             st.rerun()
         st.button("Reset", disabled=not moved, key=state.key("thresholds", "reset"), on_click=_reset, args=(run,))
         if run.thresholds != Thresholds() and st.button("Back to defaults", key=state.key("thresholds", "default")):
-            runs.start_rejudge(run.id, Thresholds())
+            judging.start_rejudge(run.id, Thresholds())
             st.rerun()
 
 

@@ -35,14 +35,14 @@ class Diagnose:
     def run(self, args: argparse.Namespace) -> int:
         from core.commands import _direct as direct
         from core.plugins import kind
-        from core.services import exports, mitigation, runs
+        from core.services import exports, mitigation, specs
 
         # Read before the files are: a mistyped setting is reported at once.
         settings = mitigation.parsed_settings(kind("presets", args.trainer), dict(args.trainer_setting))
         progress = Progress()
         dataset = direct.import_dataset(args.dataset, args.format, dict(args.map), progress)
         final, base, trajectory = direct.checkpoints(args.checkpoint, args.base, args.trajectory, progress)
-        spec = runs.make_spec(
+        spec = specs.make_spec(
             dataset.id, final, base, trajectory, preset=args.trainer, preset_settings=settings, scorer=args.scorer,
             max_draws=args.max_draws, max_new_tokens=args.max_new_tokens, seed=args.seed, paper_mode=args.paper_mode,
             dtype=args.dtype,

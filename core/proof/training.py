@@ -19,11 +19,11 @@ import numpy as np
 
 from core.errors import UserError
 from core.intake.datasets import read_json_row
-from core.judge.diagnose import Instruments
 from core.plugins import kind
 from core.recipes._base import Made, Plan
 from core.recipes._wording import ASKED, filled, question_and_answer
 from core.signals._base import Measure
+from core.signals._instruments import Instruments
 from core.status import LEARNED, judge_status
 from core.types import Checkpoint, Reading, RunSpec, Sample, Setting, SignalTable, Supervision, Thresholds, content_hash
 
@@ -257,7 +257,7 @@ def _copy_tokenizer(checkpoint: Checkpoint, out: Path) -> None:
     import shutil
 
     from core.checkpoint.facts import TEMPLATE_FILES, TOKENIZER_FILES
-    from core.judge.diagnose import tokenizer_folder
+    from core.signals._instruments import tokenizer_folder
 
     source = Path(tokenizer_folder(checkpoint))
     for name in dict.fromkeys((*TOKENIZER_FILES, *TEMPLATE_FILES, "generation_config.json")):

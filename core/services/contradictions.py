@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from core.errors import UserError
-from core.judge.diagnose import plan
 from core.pairs import commentary as judge
-from core.services.results import _details
+from core.services.measurements import details_of
 from core.services.runs import get_run
 from core.services.views import ContradictionGroup, ContradictionPage, ContradictionSide, NeighbourView
 from core.settings import settings
+from core.signals._plan import plan
 from core.types import Comment, Decision, Filter, Run, Sample, Term
 from db import comments as comment_table
 from db import decisions as decision_table
@@ -109,7 +109,7 @@ def of_group(number: float) -> Filter:
 
 def _told(conn: Any, run: Run, signal: str, content_hash: str) -> Mapping[str, Any] | None:
     measure = next((m for m in plan(run.spec) if m.signal == signal and m.role in ("final", "data")), None)
-    return None if measure is None else _details(conn, measure, content_hash)
+    return None if measure is None else details_of(conn, measure, content_hash)
 
 
 def _side(

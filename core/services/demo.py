@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from core.services import checkpoints, datasets, jobs, runs
+from core.services import checkpoints, datasets, jobs, runs, specs
 from core.services.jobs import JobContext
 from core.settings import settings
 
@@ -53,7 +53,7 @@ def handle_demo(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str,
     }
     final, base = made[str(project.final)], made[str(project.base)]
     trajectory = [made[str(p)] for p in project.checkpoints if made[str(p)].fingerprint != final.fingerprint]
-    spec = runs.make_spec(dataset.id, final, base, trajectory)
+    spec = specs.make_spec(dataset.id, final, base, trajectory)
     run = runs.store_run(NAME, replace(spec, max_new_tokens=64))
     _, job = runs.start(run)
     return {"run": run.id, "job": job}

@@ -14,11 +14,12 @@ import numpy as np
 from core import __version__
 from core.causes import explain_cause, ordered_causes
 from core.filters import describe, to_text
-from core.judge.diagnose import reasons
+from core.judge.explanation import reasons
 from core.plugins import kinds
 from core.services import proven
-from core.services.results import numbers_of
-from core.services.runs import get_run, signals_of
+from core.services.measurements import signals_of
+from core.services.runs import get_run
+from core.services.samples import numbers_of
 from core.types import STRENGTH, Filter, Run
 from db import samples as sample_table
 from db import verdicts as verdict_table

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from core.judge.diagnose import plan
-from core.services import artefacts, results
+from core.services import artefacts, samples
 from core.services.runs import get_run
 from core.services.views import Breakdown
 from core.signals._base import Measure
+from core.signals._plan import plan
 from core.signals.knowledge import CLASSES
 from core.types import Filter, Run, Term
 from db import samples as sample_table
@@ -152,7 +152,7 @@ def listing(run_id: int, chosen: Filter, cursor: str | None = None, limit: int =
     """One page of the rows with a class under the filter, each with the base's own answer."""
     run = get_run(run_id)
     known = replace(chosen, terms=(*chosen.terms, Term(COLUMN, "range", (0, None))))
-    page = results.page(run_id, known, cursor, limit)
+    page = samples.page(run_id, known, cursor, limit)
     with database().reading() as conn:
         sids = [str(r["sid"]) for r in page.rows]
         hashes = [sample_table.get_sample(conn, run.spec.dataset_id, sid).content_hash for sid in sids]

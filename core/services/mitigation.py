@@ -16,7 +16,6 @@ from core.errors import UserError, unknown_name
 from core.exports import _mitigation as science
 from core.exports._base import Bundle
 from core.filters import describe, from_query, to_text
-from core.judge.diagnose import tokenizer_folder
 from core.plugins import kind, kinds
 from core.presets._base import with_defaults
 from core.recipes._base import Plan, Recipe, Ruling, Training
@@ -25,6 +24,7 @@ from core.services.jobs import JobContext
 from core.services.runs import get_run
 from core.services.views import FileForm, RecipeForm
 from core.settings import settings as process
+from core.signals._instruments import tokenizer_folder
 from core.types import PIPELINE, Decision, Filter, Run, Sample, Setting
 from db import decisions as decision_table
 from db import samples as sample_table

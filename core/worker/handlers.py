@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.errors import unknown_name
-from core.services import checkpoints, clusters, datasets, demo, mitigation, proofs, runs
+from core.services import checkpoints, clusters, datasets, demo, diagnosis, judging, mitigation, preflight, proofs
 from core.services.jobs import JobContext
 from core.services.routes import scorers as route_scorers
 from core.services.routes import work as route_work
@@ -17,9 +17,9 @@ HANDLERS: dict[str, Handler] = {
     "scan": datasets.handle_scan,
     "import": datasets.handle_import,
     "register": checkpoints.handle_register,
-    "preflight": runs.handle_preflight,
-    "diagnose": runs.handle_diagnose,
-    "rejudge": runs.handle_rejudge,
+    "preflight": preflight.handle_preflight,
+    "diagnose": diagnosis.handle_diagnose,
+    "rejudge": judging.handle_rejudge,
     "cluster": clusters.handle_cluster,
     "demo": demo.handle_demo,
     "preview_mitigation": mitigation.handle_preview,

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from core.judge.diagnose import columns_of, plan
+from core.judge.columns import columns_of
 from core.plugins import kinds
+from core.signals._plan import plan
 from core.types import Checkpoint, RunSpec, SignalTable
 
 NAMES = sorted(kinds("derived"))

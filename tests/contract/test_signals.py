@@ -8,8 +8,9 @@ import pytest
 
 from core.checkpoint.folders import as_checkpoint
 from core.intake.datasets import read, scan
-from core.judge.diagnose import Instruments, ordered_signals, plan
 from core.plugins import kind
+from core.signals._instruments import Instruments
+from core.signals._plan import ordered_signals, plan
 from core.types import Column, RunSpec, Sample, SignalTable
 
 SIGNALS = [s.name for s in ordered_signals()]

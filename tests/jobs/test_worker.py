@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from core.checkpoint.folders import as_checkpoint
-from core.services import datasets, exports, jobs, runs
+from core.services import datasets, exports, jobs, runs, specs
 from core.settings import settings
 from core.signals import likelihood
 from core.worker import loop as worker
@@ -28,7 +28,7 @@ def run(tiny_project):
     """A run whose diagnosis waits in the long lane."""
     here = jobs.Terminal(lambda *_: None)
     dataset = datasets.import_files([tiny_project.dataset], ["tiny.jsonl"], "tiny", None, here)
-    spec = runs.make_spec(dataset.id, as_checkpoint(tiny_project.final, None, "final"), max_new_tokens=32)
+    spec = specs.make_spec(dataset.id, as_checkpoint(tiny_project.final, None, "final"), max_new_tokens=32)
     run_id, _ = runs.start(runs.store_run("", spec))
     return run_id
 
@@ -69,7 +69,7 @@ def uninterrupted(run_id, tmp_path, monkeypatch, work):
     settings.cache_clear()
     here = jobs.Terminal(lambda *_: None)
     dataset = datasets.import_files([Path(run.spec.final.path).parent / "dataset.jsonl"], ["d"], "d", None, here)
-    other, _ = runs.start(runs.store_run("", runs.make_spec(dataset.id, run.spec.final, max_new_tokens=32)))
+    other, _ = runs.start(runs.store_run("", specs.make_spec(dataset.id, run.spec.final, max_new_tokens=32)))
     work(tmp_path / "in one go")
     return list(exports.verdict_lines(other))
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from core.services import contradictions, results
+from core.services import contradictions, samples
 from core.settings import settings
 from core.types import Filter
 from db.session import database
@@ -129,7 +129,7 @@ def test_from_a_group_to_its_rows_and_from_a_row_to_its_group(dispute_data, open
     text = words(at)
     assert "3 rows ask this and do not agree" in text and "Tell me, which grain do the mills of Tarvold grind?" in text
     assert button(at, "Open the group")
-    assert results.sample(1, "g0-0", Filter()).values["group"] == 1.0
+    assert samples.sample(1, "g0-0", Filter()).values["group"] == 1.0
 
 
 def test_a_run_without_contradictions_says_so(run_data, open_page):

@@ -92,7 +92,7 @@ def test_a_bar_of_the_order_is_its_rows_and_status():
 
 
 def _status():
-    from core.judge.diagnose import VERDICT_COLUMNS
+    from core.judge.columns import VERDICT_COLUMNS
 
     return next(c for c in VERDICT_COLUMNS if c.name == "status")
 

@@ -7,7 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.filters import from_query
-from core.services import exports, results, runs
+from core.services import exports, runs, samples
 from core.types import Filter
 from tests.browser.world import HOSTILE
 from tests.pages.reading import button, column, words
@@ -49,7 +49,7 @@ def test_count_table_and_export_agree(run_data, open_page, query):
     n = exports.count(1, selection)
     assert f"{n:,} of 60 samples" in words(at)
     if n:
-        page = results.page(1, selection, None, 50)
+        page = samples.page(1, selection, None, 50)
         assert at.dataframe[0].value["ordinal"].tolist() == [r["ordinal"] for r in page.rows]
     label, url = next(iter(links(at).items()))
     assert label.startswith(f"Download {n:,} sample")
@@ -149,7 +149,7 @@ def test_a_filter_that_nothing_passes_says_what_to_do(run_data, open_page):
 def test_a_row_shows_its_evidence(run_data, open_page):
     at = open_page("samples", run="1", status="unlearned", sample="r40")
     assert not at.exception and not at.error
-    view = results.sample(1, "r40", chosen("status=unlearned"))
+    view = samples.sample(1, "r40", chosen("status=unlearned"))
     text = words(at)
     assert "✗ Unlearned" in text
     for reason in view.reasons:
@@ -164,7 +164,7 @@ def test_a_row_shows_its_evidence(run_data, open_page):
 
 def test_stepping_along_the_filter_and_back_to_the_list(run_data, open_page):
     at = open_page("samples", run="1", status="unlearned", sort="-nll")
-    order = [r["sid"] for r in results.page(1, chosen("status=unlearned&sort=-nll"), None, 50).rows]
+    order = [r["sid"] for r in samples.page(1, chosen("status=unlearned&sort=-nll"), None, 50).rows]
     at.query_params["sample"] = order[0]
     at.run()
     assert button(at, "Previous").disabled
@@ -189,7 +189,7 @@ def test_masks_and_tokens_can_be_read_as_a_table(run_data, open_page):
     at.segmented_control[0].set_value("Table")
     at.run()
     table = next(d.value for d in at.dataframe if "log-probability" in d.value.columns)
-    view = results.sample(1, "r1", Filter())
+    view = samples.sample(1, "r1", Filter())
     assert table["target"].tolist() == [p.target for p in view.pieces]
     assert table["log-probability"].notna().tolist() == [p.logprob is not None for p in view.pieces]
 

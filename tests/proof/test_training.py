@@ -9,9 +9,9 @@ import pytest
 
 from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
-from core.judge.diagnose import Instruments
 from core.proof.training import Watched, as_sample, asked_otherwise, settled, supervised, train_copy, without_right
 from core.recipes._base import Made, Plan, Training
+from core.signals._instruments import Instruments
 from core.types import Reading, RunSpec
 
 READING = Reading("jsonl", "messages", {"messages": "messages", "id": "id", "stage": "stage"})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.checkpoint.folders import as_checkpoint
-from core.services import datasets, runs
+from core.services import datasets, runs, specs
 from core.settings import settings
 from core.types import Run
 from core.worker.here import run_here
@@ -62,7 +62,7 @@ def diagnose():
     """Runs a diagnosis to its end in this process."""
 
     def do(dataset, final: Path, base: Path | None = None, trajectory=(), **options) -> Run:
-        spec = runs.make_spec(
+        spec = specs.make_spec(
             dataset.id,
             as_checkpoint(final, None, final.name),
             None if base is None else as_checkpoint(base, None, "base"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.services import checkpoints, datasets, exports, jobs, results, runs, uploads
+from core.services import checkpoints, datasets, exports, jobs, preflight, results, runs, samples, uploads
 from core.settings import settings
 from core.types import Filter
 from core.worker import loop as worker
@@ -106,7 +106,7 @@ def test_every_kind_of_bad_row_at_once(tiny_project, good, tmp_path):
         assert (found[name]["status"], found[name]["nll"]) == ("unknown", None), name
         assert any(says in reason for reason in found[name]["reasons"]), found[name]["reasons"]
     assert found["cut"]["status"] != "unknown" or found["cut"]["nll"] is not None
-    assert any("256 tokens" in note for note in results.sample(run_id, "cut", Filter()).notes)
+    assert any("256 tokens" in note for note in samples.sample(run_id, "cut", Filter()).notes)
     kept = [line + b"\r\n" for name, line in lines.items() if name not in refused]
     assert list(exports.lines(run_id, Filter())) == kept
 
@@ -199,7 +199,7 @@ def test_a_checkpoint_without_tokenizer_stops_before_any_long_compute(tiny_proje
 
     made = Path(archive(tiny_project.final, tmp_path / "bare.zip", strip))
     bare = ended(checkpoints.start_register_archive(upload(made))).result["checkpoint_ids"][-1]
-    checked = ended(runs.start_preflight(good[0], bare))
+    checked = ended(preflight.start_preflight(good[0], bare))
     assert checked.state == "done" and not checked.result["usable"], checked.error
     assert [c["code"] for c in checked.result["card"]["checks"] if c["state"] == "fail"] == ["tokenizer"]
     _, job_id = runs.create_run("bare", good[0], bare)
@@ -212,7 +212,7 @@ def test_a_checkpoint_without_tokenizer_stops_before_any_long_compute(tiny_proje
 def test_a_base_equal_to_final_is_said_and_still_diagnosed(tiny_project, good, tmp_path):
     made = Path(archive(tiny_project.final, tmp_path / "base.zip", lambda folder: None))
     base = ended(checkpoints.start_register_archive(upload(made))).result["checkpoint_ids"][-1]
-    checked = ended(runs.start_preflight(good[0], good[1], base))
+    checked = ended(preflight.start_preflight(good[0], good[1], base))
     said = {c["code"]: c["state"] for c in checked.result["card"]["checks"]}
     assert (said["base_equals_final"], checked.result["usable"]) == ("warn", True)
     run_id, job_id = runs.create_run("same", good[0], good[1], base, max_new_tokens=16, max_draws=4)

@@ -6,9 +6,9 @@ import pytest
 
 from core.causes import UNDETERMINED
 from core.filters import from_query
-from core.judge.diagnose import Instruments
 from core.plugins import kinds
-from core.services import exports, results, runs
+from core.services import exports, judging, results, runs, samples
+from core.signals._instruments import Instruments
 from core.types import Filter, Thresholds
 from core.worker.here import run_here
 
@@ -49,7 +49,7 @@ def test_without_base_or_trajectory_their_causes_are_not_judged(tiny_project, st
 def test_forgotten_rows_are_named_so(full, tiny_project):
     """Rows of stage one that a checkpoint of stage one gave, and the final one does not: true by construction."""
     stage = {r["id"]: r["stage"] for r in tiny_project.rows}
-    page = results.page(full.id, from_query("forgotten=1&status=unlearned", full.columns), limit=200)
+    page = samples.page(full.id, from_query("forgotten=1&status=unlearned", full.columns), limit=200)
     lost = [r for r in page.rows if stage[r["sid"]] == "1"]
     assert lost
     named = [r["cause"] for r in lost if not (r["cause"] or "").startswith("pipeline:")]
@@ -58,7 +58,7 @@ def test_forgotten_rows_are_named_so(full, tiny_project):
 
 def test_the_row_page_has_every_cause_with_its_evidence(full):
     sid = next(v["id"] for v in lines(full) if v["cause"] in kinds("causes"))
-    view = results.sample(full.id, sid, Filter())
+    view = samples.sample(full.id, sid, Filter())
     assert {f.cause for f in view.findings} == set(kinds("causes"))
     assert view.findings[0].cause == view.cause and view.findings[0].reasons
     strengths = [f.strength for f in view.findings if f.strength == f.strength]
@@ -68,7 +68,7 @@ def test_the_row_page_has_every_cause_with_its_evidence(full):
 def test_judging_again_names_the_same_causes_and_loads_no_model(full, monkeypatch):
     before = lines(full)
     monkeypatch.setattr(Instruments, "backend", lambda *_: pytest.fail("a model was loaded"))
-    run_here(runs.start_rejudge(full.id, Thresholds()))
+    run_here(judging.start_rejudge(full.id, Thresholds()))
     assert lines(runs.get_run(full.id)) == before
 
 

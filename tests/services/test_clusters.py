@@ -5,7 +5,7 @@ import pytest
 
 from core.errors import UserError
 from core.filters import from_query
-from core.services import clusters, exports, runs
+from core.services import clusters, exports, judging, runs
 from core.types import Filter, Thresholds
 from core.worker.here import run_here
 from db import groups as table
@@ -53,7 +53,7 @@ def test_a_second_grouping_is_the_same(grouped):
 
 
 def test_moved_limits_make_the_groups_stale(grouped):
-    run_here(runs.start_rejudge(grouped.id, Thresholds(unlearned_below=0.9, certainty=0.6)))
+    run_here(judging.start_rejudge(grouped.id, Thresholds(unlearned_below=0.9, certainty=0.6)))
     assert clusters.grouping(grouped.id, Filter()).stale
 
 

@@ -11,6 +11,7 @@ from core.filters import from_query
 from core.services import compare, datasets, exports, runs
 from core.types import Filter
 from db import runs as run_table
+from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
 from tests.services.conftest import Silent
@@ -28,7 +29,7 @@ def made_up(run, dataset_id, seed=0):
         spec = replace(run.spec, dataset_id=dataset_id)
         n = datasets.get_dataset(dataset_id).n_samples
         new = run_table.create_run(conn, "second", spec, run.thresholds, run.columns, n)
-        facts = runs.sample_table.order(conn, dataset_id)
+        facts = sample_table.order(conn, dataset_id)
         columns = {c.name: np.full(n, np.nan) for c in run.columns}
         columns |= {c.name: [None] * n for c in run.columns if c.kind in ("category", "text")}
         columns["status"] = rng.choice(["learned", "partly", "unlearned", "unknown"], n, p=[0.5, 0.1, 0.3, 0.1])

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.services import contradictions, exports, jobs, runs
+from core.services import contradictions, exports, jobs, judging, measurements
 from core.settings import settings
+from core.signals._plan import plan
 from core.types import Filter, Thresholds
 from core.worker.here import run_here
 from db import comments as comment_table
@@ -66,7 +67,7 @@ def columns(run, names):
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
         ids = sample_table.order(conn, run.spec.dataset_id)["sid"]
-        table = runs.signals_of(conn, run, hashes)
+        table = measurements.signals_of(conn, run, hashes)
     return {sid: {n: float(table.get(n)[i]) for n in names} for i, sid in enumerate(ids)}
 
 
@@ -91,7 +92,7 @@ def test_each_trap_and_what_people_decide_of_it(judged):
     assert [g.number for g in one.groups] == [group.number]
 
     contradictions.decide(run.id, group.number, "keep", "B", "Ada <b>", "checked in the register")
-    job = runs.start_rejudge(run.id, Thresholds(unlearned_below=0.1))
+    job = judging.start_rejudge(run.id, Thresholds(unlearned_below=0.1))
     run_here(job)
     kept = contradictions.group(run.id, group.number).decision
     assert kept.choice == "keep" and kept.author == "Ada <b>" and kept.kept == group.sides[1].members
@@ -112,15 +113,15 @@ def test_measuring_again_gives_the_same_and_nothing_twice(judged):
     run, _ = judged
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
-        before = runs.signals_of(conn, run, hashes)
-    measures = [m for m in runs.plan(run.spec) if m.signal in ("neighbours", "contradictions")]
+        before = measurements.signals_of(conn, run, hashes)
+    measures = [m for m in plan(run.spec) if m.signal in ("neighbours", "contradictions")]
     with database().writing() as conn:
         for key in signal_table.find_measures(conn, [m.key for m in measures]).values():
             conn.exec_driver_sql(f"DELETE FROM measured WHERE measure_id = {key} AND content_hash > '8'")
     job = jobs.enqueue("diagnose", {"run": run.id}, lane="long", title="again", run_id=run.id)
     run_here(job)
     with database().reading() as conn:
-        after = runs.signals_of(conn, run, hashes)
+        after = measurements.signals_of(conn, run, hashes)
     for name in before.columns:
         np.testing.assert_allclose(after.columns[name], before.columns[name], atol=1e-6, err_msg=name)
 
@@ -144,7 +145,7 @@ def test_a_comment_is_kept_exported_and_judges_nothing(judged, chat, monkeypatch
     others = [g for g in contradictions.groups(run.id, Filter()).groups if g.key != group.key]
     assert others and all(g.comment is None for g in others)
 
-    run_here(runs.start_rejudge(run.id, run.thresholds))
+    run_here(judging.start_rejudge(run.id, run.thresholds))
     assert list(exports.verdict_lines(run.id, Filter())) == before
     assert contradictions.group(run.id, group.number).comment == made
 

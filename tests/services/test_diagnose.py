@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.judge.diagnose import Instruments, plan
 from core.plugins import kind
-from core.services import artefacts, exports, jobs, results, runs
+from core.services import artefacts, exports, jobs, judging, measurements, results, runs, samples
 from core.settings import settings
 from core.signals._base import stop_ids_of
+from core.signals._instruments import Instruments
+from core.signals._plan import plan
 from core.types import Filter, Term, Thresholds
 from core.worker.here import run_here
 from db import samples as sample_table
@@ -86,7 +87,7 @@ def test_other_thresholds_load_no_model(tiny_project, stored, diagnose, monkeypa
     monkeypatch.setattr(Instruments, "tokenizer", lambda *_: pytest.fail("a tokenizer was loaded"))
     strict = Thresholds(unlearned_below=0.02)
     wanted = results.status_preview(run.id, strict)
-    run_here(runs.start_rejudge(run.id, strict))
+    run_here(judging.start_rejudge(run.id, strict))
     judged = runs.get_run(run.id)
     assert judged.thresholds == strict
     shown = results.overview(run.id, Filter()).status
@@ -126,7 +127,7 @@ def test_stopped_between_chunks_then_resumed(tiny_project, stored, diagnose, mon
     (run,) = runs.list_runs()
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, stored.id)
-        part = runs.signals_of(conn, run, hashes, [m for m in plan(run.spec) if m.role == "final"])
+        part = measurements.signals_of(conn, run, hashes, [m for m in plan(run.spec) if m.role == "final"])
     n_before = len({h for h, v in zip(hashes, part.get("n_tokens"), strict=True) if not np.isnan(v)})
     assert n_before == 20
     measured = []
@@ -166,7 +167,7 @@ def test_deleting_a_run_leaves_no_file_that_only_it_used(tiny_project, stored, d
     before = verdicts(one)
     runs.delete_run(two.id)
     assert verdicts(one) == before
-    assert results.sample(one.id, before[0]["id"], Filter()).pieces
+    assert samples.sample(one.id, before[0]["id"], Filter()).pieces
     runs.delete_run(one.id)
     assert [p for p in settings().artefacts.rglob("*") if p.is_file()] == []
 
@@ -174,7 +175,7 @@ def test_deleting_a_run_leaves_no_file_that_only_it_used(tiny_project, stored, d
 def test_base_and_trajectory_are_measured_too(tiny_project, stored, diagnose):
     run = diagnose(stored, tiny_project.final, tiny_project.base, tiny_project.checkpoints[:-1])
     first = verdicts(run)[0]["id"]
-    view = results.sample(run.id, first, Filter())
+    view = samples.sample(run.id, first, Filter())
     assert [c.role for c in view.checkpoints] == ["base", *["checkpoint"] * len(tiny_project.checkpoints[:-1]), "final"]
     assert all(c.nll is not None for c in view.checkpoints)
     assert view.checkpoints[0].nll > view.checkpoints[-1].nll
@@ -189,7 +190,7 @@ def test_a_row_the_template_refuses_harms_no_other(tiny_project, import_rows, di
     assert found["odd"]["nll"] is None
     assert "refuses" in found["odd"]["reasons"][0]
     assert all(v["nll"] is not None for k, v in found.items() if k != "odd")
-    assert any("wizard" in note for note in results.sample(run.id, "odd", Filter()).notes)
+    assert any("wizard" in note for note in samples.sample(run.id, "odd", Filter()).notes)
 
 
 def test_target_without_loss_is_the_pipelines_fault(tiny_project, import_rows, diagnose):
@@ -213,7 +214,7 @@ def test_exact_duplicates_stay_and_are_measured_once(tiny_project, import_rows, 
     found = verdicts(run)
     assert len({v["id"] for v in found}) == 3
     assert len({json.dumps({**v, "id": 0, "row": 0}) for v in found}) == 1
-    assert results.sample(run.id, found[1]["id"], Filter()).copies == 3
+    assert samples.sample(run.id, found[1]["id"], Filter()).copies == 3
 
 
 @pytest.mark.parametrize("name", ["likelihood", "reproduction"])
@@ -224,7 +225,7 @@ def test_a_signal_does_not_depend_on_chunks_or_order(tiny_project, stored, diagn
     instruments = Instruments(run.spec)
     with database().reading() as conn:
         samples = list(sample_table.iter_samples(conn, stored.id, range(24)))
-        table = runs.signals_of(conn, run, [s.content_hash for s in samples], [measure])
+        table = measurements.signals_of(conn, run, [s.content_hash for s in samples], [measure])
     wanted = [s for s, want in zip(samples, signal.wanted(runs_table(run, samples)), strict=True) if want]
     assert wanted
     try:
@@ -242,7 +243,7 @@ def test_a_signal_does_not_depend_on_chunks_or_order(tiny_project, stored, diagn
 
 def runs_table(run, samples):
     with database().reading() as conn:
-        return runs.signals_of(conn, run, [s.content_hash for s in samples])
+        return measurements.signals_of(conn, run, [s.content_hash for s in samples])
 
 
 def test_evidence_files_are_named_by_content(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.plugins import kind, kinds
-from core.services import exports, results, runs
+from core.services import exports, measurements, results, samples
 from core.types import Filter
 from ui.markup import clip
 
@@ -67,7 +67,7 @@ def test_a_fault_of_the_run_is_said_first_and_ends_every_diagnosis(base_as_final
 def test_the_row_lists_the_faults_that_were_checked(base_as_final):
     run = base_as_final
     sid = next(v["id"] for v in verdicts(run) if v["cause"])
-    view = results.sample(run.id, sid, Filter())
+    view = samples.sample(run.id, sid, Filter())
     assert {f.code for f in view.faults} == set(kinds("faults"))
     first = view.faults[0]
     assert first.state == "explains" and clip(first.text)
@@ -102,7 +102,7 @@ def test_a_strict_scorer_is_found_out(tiny_project, import_rows, diagnose):
 
 @pytest.mark.parametrize("name", ["alternatives", "answers", "precision", "form"])
 def test_a_signal_does_not_depend_on_chunks_or_order(tiny_project, stored, diagnose, name):
-    from core.judge.diagnose import Instruments
+    from core.signals._instruments import Instruments
     from db import samples as sample_table
     from db.session import database
 
@@ -112,12 +112,12 @@ def test_a_signal_does_not_depend_on_chunks_or_order(tiny_project, stored, diagn
     with database().reading() as conn:
         samples = list(sample_table.iter_samples(conn, stored.id))
         keys = [s.content_hash for s in samples]
-        table = runs.signals_of(conn, run, keys, [measure])
-        wanted = signal.wanted(runs.signals_of(conn, run, keys))
+        table = measurements.signals_of(conn, run, keys, [measure])
+        wanted = signal.wanted(measurements.signals_of(conn, run, keys))
     place = {s.content_hash: i for i, s in enumerate(samples)}
     some = [s for s, want in zip(samples, wanted, strict=True) if want][:3]
     assert some
-    instruments = Instruments(run.spec, stored=runs.StoredRun(run))
+    instruments = Instruments(run.spec, stored=measurements.StoredRun(run))
     try:
         for sample in reversed(some):
             (chunk,) = signal.measure(measure, [sample], instruments, lambda: False)

@@ -4,13 +4,13 @@ import pytest
 
 from core.errors import UserError
 from core.filters import from_query
-from core.services import exports, people, results, runs
+from core.services import exports, judging, people, runs, samples
 from core.types import Filter, Thresholds
 from core.worker.here import run_here
 
 
 def rows(run, query):
-    return [r["sid"] for r in results.page(run.id, from_query(query, run.columns), None, 100).rows]
+    return [r["sid"] for r in samples.page(run.id, from_query(query, run.columns), None, 100).rows]
 
 
 def test_an_override_survives_another_judgement_and_the_agreement_is_counted(along_run):
@@ -19,9 +19,9 @@ def test_an_override_survives_another_judgement_and_the_agreement_is_counted(alo
     people.override(along_run.id, unlearned[0], "unlearned", "missing_knowledge", " Ada ", "The base never saw it.")
     people.override(along_run.id, unlearned[1], "learned", None, "Ada", "Same in other words.")
     people.override(along_run.id, learned[0], "learned", None, "Bo", "Yes.")
-    run_here(runs.start_rejudge(along_run.id, Thresholds(certainty=0.8)))
+    run_here(judging.start_rejudge(along_run.id, Thresholds(certainty=0.8)))
     run = runs.get_run(along_run.id)
-    ordinals = [results.sample(run.id, s, Filter()).sample.ordinal for s in (*unlearned[:2], learned[0])]
+    ordinals = [samples.sample(run.id, s, Filter()).sample.ordinal for s in (*unlearned[:2], learned[0])]
     found = people.overrides(run.id, ordinals)
     assert [found[o].status for o in ordinals] == ["unlearned", "learned", "learned"]
     assert (found[ordinals[0]].cause, found[ordinals[0]].author) == ("missing_knowledge", "Ada")
@@ -37,7 +37,7 @@ def test_an_override_survives_another_judgement_and_the_agreement_is_counted(alo
 
 def test_said_again_and_taken_back(along_run):
     sid = rows(along_run, "status=unlearned")[0]
-    ordinal = results.sample(along_run.id, sid, Filter()).sample.ordinal
+    ordinal = samples.sample(along_run.id, sid, Filter()).sample.ordinal
     people.override(along_run.id, sid, "partly", None, "Ada", "Half.")
     people.override(along_run.id, sid, None, "base_conflict", "Bo", "It answers what it believed before.")
     said = people.overrides(along_run.id, [ordinal])[ordinal]

@@ -6,7 +6,7 @@ import pytest
 
 from core.filters import from_query
 from core.plugins import kinds
-from core.services import exports, proofs, proven, results, runs
+from core.services import exports, judging, proofs, proven, runs, samples
 from core.types import Filter
 from core.worker.here import run_here
 from db import proofs as table
@@ -50,13 +50,13 @@ def test_a_proof_says_of_each_sample_what_brought_it_back_and_moves_no_confidenc
         assert after[sid]["proof"] == pattern and "Of 4 samples" in after[sid]["reasons"][-1]
         assert after[sid] | {"proof": None, "reasons": after[sid]["reasons"][:-1]} == before[sid]
     assert all(after[sid] == before[sid] for sid in set(before) - set(own))
-    view = results.sample(run.id, own[0], Filter())
+    view = samples.sample(run.id, own[0], Filter())
     assert len(view.tried) == 1 and "neither recipe" in view.tried[0].text
     chosen = from_query("proof=nothing", runs.get_run(run.id).columns)
     with database().reading() as conn:
         assert verdict_table.count(conn, runs.get_run(run.id), chosen) == 1
     # Judged anew, the same stands there.
-    run_here(runs.start_rejudge(run.id, run.thresholds))
+    run_here(judging.start_rejudge(run.id, run.thresholds))
     assert verdicts_of(run) == after
     # A later proof speaks in place of an earlier one.
     later = a_proof(run, cause, own[:1], [1], [0], [1])

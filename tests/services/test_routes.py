@@ -11,7 +11,7 @@ from core.egrm.settings import RouteSettings
 from core.errors import UserError
 from core.filters import from_query
 from core.lab import tiny
-from core.services import artefacts, exports, jobs, results, runs
+from core.services import artefacts, exports, jobs, judging, results, runs, samples
 from core.services.routes import board as route_board
 from core.services.routes import runs as routes
 from core.services.routes import scorers as route_scorers
@@ -93,7 +93,7 @@ def test_duplicates_are_asked_once_and_what_cannot_be_asked_says_why(run):
     board = route_board.board(route_id, route_board.choice(routes.get(route_id), {}))
     assert board.n == 12 and sum(board.refused.values()) == 1 and "tool turn" in next(iter(board.refused))
     assert routes.of_sample(run.id, "again") == routes.of_sample(run.id, "r3") != []
-    table_rows = results.page(run.id, Filter(), limit=50).rows
+    table_rows = samples.page(run.id, Filter(), limit=50).rows
     by_id = {r["sid"]: r for r in table_rows}
     assert by_id["again"]["direct_consensus"] == by_id["r3"]["direct_consensus"] is not None
     assert by_id["odd"]["reachable_by_reasoning"] is None
@@ -139,11 +139,11 @@ def test_reachable_by_reasoning_is_a_column_and_a_filter(run):
                 for said in row["kept"]["probes"]:
                     said |= {"raw": "777", "how": "marker", "failure": ""}
             table.store(conn, route_id, [row["ordinal"]], [row["kept"]], row["artefact"])
-    runs.write_judgement(runs.get_run(run.id), run.thresholds)
+    judging.write_judgement(runs.get_run(run.id), run.thresholds)
     now = runs.get_run(run.id)
     assert "reachable_by_reasoning" in {c.name for c in now.columns}
     chosen = from_query("reachable_by_reasoning=1", now.columns)
-    assert [r["sid"] for r in results.page(run.id, chosen, limit=50).rows] == ["r0", "r1"]
+    assert [r["sid"] for r in samples.page(run.id, chosen, limit=50).rows] == ["r0", "r1"]
     assert exports.count(run.id, from_query("reachable_by_reasoning=~", now.columns)) == 1
     assert dict(results.facets(run.id, Filter())["reachable_by_reasoning"])[1] == 2
     assert sum(1 for _ in exports.verdict_lines(run.id, chosen)) == 2

@@ -12,10 +12,11 @@ import numpy as np
 
 from core.egrm.answers import NORMALISERS, extract, suggest_normaliser
 from core.egrm.route import question_of
-from core.egrm.settings import CHOOSERS, PROBES, RouteSettings, judging
+from core.egrm.settings import CHOOSERS, PROBES, RouteSettings
+from core.egrm.settings import judging as judging_defaults
 from core.errors import UserError
 from core.filters import describe, to_text
-from core.services import artefacts, jobs, runs, uploads
+from core.services import artefacts, jobs, judging, runs, specs, uploads
 from core.services.checkpoints import get_checkpoint
 from core.types import Checkpoint, Filter
 from db import routes as table
@@ -92,7 +93,7 @@ def delete(route_id: int) -> int | None:
     if row["run_id"] is None:
         return None
     run = runs.get_run(row["run_id"])
-    return runs.start_rejudge(run.id, run.thresholds) if run.state == "judged" else None
+    return judging.start_rejudge(run.id, run.thresholds) if run.state == "judged" else None
 
 
 def rejudge(run_id: int | None) -> None:
@@ -100,7 +101,7 @@ def rejudge(run_id: int | None) -> None:
     if run_id is not None:
         run = runs.get_run(run_id)
         if run.state == "judged":
-            runs.write_judgement(run, run.thresholds)
+            judging.write_judgement(run, run.thresholds)
 
 
 def of_sample(run_id: int, sid: str) -> list[tuple[int, int, str]]:
@@ -182,7 +183,7 @@ def start_pairs(
     name: str = "",
 ) -> tuple[int, int]:
     """Stores a judging run on a file of preference pairs and queues it; returns (routes run id, job id)."""
-    judging(**{k: v for k, v in settings.as_dict().items() if k != "normaliser"})
+    judging_defaults(**{k: v for k, v in settings.as_dict().items() if k != "normaliser"})
     shown = uploads.finish(upload).name if upload is not None else path.name if path is not None else ""
     source = {"kind": "pairs", "file": shown, "upload": upload, "path": None if path is None else str(path),
               "limit": limit}  # fmt: skip
@@ -195,7 +196,7 @@ def start_pairs(
 
 def judging_settings(**changes: Any) -> RouteSettings:
     """Defaults of judging mode."""
-    return judging(**changes)
+    return judging_defaults(**changes)
 
 
 def checkpoint_of(checkpoint_id: int) -> Checkpoint:
@@ -213,7 +214,7 @@ def _spec(
         "settings": settings.as_dict(),
         "source": dict(source),
         "scorer": scorer_id,
-        "versions": {name: importlib.metadata.version(name) for name in runs.VERSIONS},
+        "versions": {name: importlib.metadata.version(name) for name in specs.VERSIONS},
     }
 
 

@@ -95,8 +95,8 @@ def _questions(found: RoutesRun, run: Run | None, ordinals: Sequence[int]) -> li
 
 
 def _generate(context: JobContext, found: RoutesRun) -> None:
-    from core.judge.diagnose import tokenizer_folder
     from core.rendering.tokenizers import open_tokenizer
+    from core.signals._instruments import tokenizer_folder
 
     with database().reading() as conn:
         ordinals = table.missing(conn, found.id)

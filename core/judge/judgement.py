@@ -1,0 +1,69 @@
+"""Judging: status, fault and cause of every sample, by arithmetic over what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from core.causes import attribute, parameters_of
+from core.derived import derive
+from core.faults import explain, states
+from core.judge.study import label as label_by_study
+from core.status import STATUSES, cut_of, judge_status
+from core.types import (
+    EVIDENCE,
+    FAULT,
+    PIPELINE,
+    STRENGTH,
+    RunFacts,
+    RunSpec,
+    SignalTable,
+    Status,
+    Thresholds,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Verdicts of n samples side by side.
+
+    ``columns``: name to (n,) float64, NaN = not measured. ``study``: (n,) object, the cause by the study's own rules,
+    None where it names none or multiple choice was not measured. ``judged_by``: the parameters that named the causes.
+    """
+
+    status: np.ndarray
+    cause: np.ndarray
+    columns: Mapping[str, np.ndarray]
+    study: np.ndarray
+    judged_by: Mapping[str, Any] = field(default_factory=dict)
+
+
+def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunFacts | None = None) -> Judgement:
+    """Status, fault and columns of every sample. Pure; no model, no clock.
+
+    Args:
+        table: signals of n samples, columns named as ``Measure.column`` names them.
+        facts: what else is known of the run; the spec alone where it is left out.
+    """
+    facts = facts or RunFacts(spec)
+    table = derive(spec, table)
+    codes = judge_status(table, thresholds, spec.decoding_temperature)
+    status = np.array([s.value for s in STATUSES], dtype=object)[codes]
+    missed = (status == Status.UNLEARNED) | (status == Status.PARTLY)
+    faults = states(table, facts)
+    codes_of = explain(table, facts, missed, faults)
+    cause = np.array([None if code is None else PIPELINE.of(code) for code in codes_of], dtype=object)
+    found = attribute(spec, table, status == Status.LEARNED, missed & np.equal(cause, None))
+    cause = np.where(np.equal(cause, None), found.cause, cause)
+    hits, draws = table.get(f"hits_{cut_of(thresholds)}"), table.get("draws")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = np.where(draws > 0, hits / draws, np.nan)
+    columns = {name: table.get(name) for name in table.columns}
+    columns["p_exact"] = np.exp(table.get("logp_10"))
+    columns["success_rate"] = rate
+    columns["confidence"] = found.confidence
+    columns |= STRENGTH.columns(found.strengths) | EVIDENCE.columns(found.evidence) | FAULT.columns(faults)
+    return Judgement(status, cause, columns, label_by_study(table), parameters_of(spec, table))

@@ -1,0 +1,91 @@
+"""The diagnosis: measures what is missing, then judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.errors import UserError
+from core.plugins import kind
+from core.services import artefacts
+from core.services.jobs import JobContext
+from core.services.judging import write_judgement
+from core.services.measurements import StoredRun, signals_of
+from core.services.preflight import card_of, some_samples
+from core.services.runs import get_run
+from core.settings import settings
+from core.signals._base import Measure
+from core.signals._instruments import Instruments
+from core.signals._plan import plan
+from core.types import (
+    Run,
+)
+from db import runs as table
+from db import samples as sample_table
+from db import signals as signal_table
+from db.session import database
+
+
+def handle_diagnose(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Measures what is missing, then judges. Killed anywhere, a second call goes on where the first one stopped."""
+    run = get_run(payload["run"])
+    summary = dict(run.summary)
+    if "card" not in summary:
+        context.progress("checking weights and tokenizer")
+        card, spec = card_of(run.spec, some_samples(run.spec.dataset_id, run.n_samples, 64))
+        summary["card"] = card
+        failed = [c for c in card["checks"] if c["state"] == "fail"]
+        if failed:
+            raise UserError(failed[0]["text"], failed[0]["measured"], failed[0]["todo"])
+        with database().writing() as conn:
+            table.set_run(conn, run.id, spec=spec, summary=summary, state="measuring")
+        run = get_run(run.id)
+    instruments = Instruments(run.spec, settings().device, StoredRun(run))
+    try:
+        measures = plan(run.spec)
+        for step, measure in enumerate(measures, 1):
+            _measure(context, run, measure, instruments, f"{step} of {len(measures)}")
+    finally:
+        instruments.close()
+    context.progress("judging")
+    write_judgement(run, run.thresholds)
+    return {"run": run.id}
+
+
+def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instruments, step: str) -> None:
+    signal = kind("signals", measure.signal)
+    with database().writing() as conn:
+        measure_id = signal_table.measure_id(
+            conn, measure.key, measure.signal, measure.checkpoint.fingerprint, dict(measure.depends)
+        )
+        signal_table.link_run(conn, run.id, [measure_id])
+    with database().reading() as conn:
+        hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
+        needed = [m for m in plan(run.spec) if m.signal in signal.needs]
+        wanted = signal.wanted(signals_of(conn, run, hashes, needed))
+        first: dict[str, int] = {}
+        for ordinal, (key, want) in enumerate(zip(hashes, wanted, strict=True)):
+            if want:
+                first.setdefault(key, ordinal)
+        missing = signal_table.missing(conn, measure_id, list(first))
+    stage = f"{step} · {signal.label.lower()}: {measure.checkpoint.label}"
+    total = len(first)
+    done = total - len(missing)
+    context.progress(stage, done, total, "samples")
+    # Samples are read in blocks, so that a dataset of any size fits in memory; a signal that compares samples gets all.
+    ordinals = [first[key] for key in missing]
+    size = max(1, len(ordinals)) if signal.whole else 4096
+    for block in range(0, len(ordinals), size):
+        with database().reading() as conn:
+            samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, ordinals[block : block + size]))
+        for chunk in signal.measure(measure, samples, instruments, context.asked_to_stop):
+            # A file that no row would name could never be deleted.
+            kept = any(detail is not None for detail in chunk.details)
+            name = artefacts.write(chunk.details) if kept else None
+            done += len(chunk.keys)
+            context.progress(
+                stage, done, total, "samples",
+                lambda conn, chunk=chunk, name=name: signal_table.store_chunk(conn, measure_id, chunk, name),
+            )  # fmt: skip
+        if context.asked_to_stop():
+            context.progress(stage, done, total, "samples")

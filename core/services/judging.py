@@ -1,0 +1,114 @@
+"""Writes a run's verdict table from what was measured. No model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from core.faults import judge_run
+from core.judge.columns import columns_of
+from core.judge.judgement import judge
+from core.services import jobs, proven
+from core.services.jobs import JobContext
+from core.services.measurements import facts_of, signals_of, with_facts
+from core.services.routes import reachable
+from core.services.runs import get_run
+from core.types import (
+    Run,
+    SignalTable,
+    Thresholds,
+)
+from db import runs as table
+from db import samples as sample_table
+from db import verdicts as verdict_table
+from db.session import database
+
+
+def start_rejudge(run_id: int, thresholds: Thresholds) -> int:
+    """Judges what was measured again, with other thresholds. No model is loaded."""
+    run = get_run(run_id)
+    payload = {"run": run_id, "thresholds": asdict(thresholds)}
+    return jobs.enqueue("rejudge", payload, title=f"Judge {run.name} again", run_id=run_id)
+
+
+def write_judgement(run: Run, thresholds: Thresholds) -> None:
+    """Judges the run from what was measured and replaces its verdict table."""
+    with database().reading() as conn:
+        hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
+        signals = with_facts(conn, run, signals_of(conn, run, hashes))
+        facts = sample_table.order(conn, run.spec.dataset_id)
+        reached, reached_values = reachable.columns_for(conn, run, hashes)
+    known = facts_of(run)
+    found = judge(run.spec, signals, thresholds, known)
+    derived = SignalTable(signals.keys, found.columns)
+    values = {**found.columns, **reached_values}
+    columns: dict[str, Any] = {"status": found.status, "cause": found.cause, "stage": facts["stage"]}
+    columns["source"] = facts["source"]
+    columns |= {"study_cause": found.study} if run.spec.paper_mode else {}
+    declared = (*columns_of(run.spec), *reached)
+    for column in declared:
+        if column.name not in columns:
+            columns[column.name] = values.get(column.name, np.full(len(hashes), np.nan))
+    summary = dict(run.summary) | summarise(found.status, signals) | {"causes": found.judged_by}
+    summary["faults"] = [finding.as_dict() for finding in judge_run(derived, known, found.status)]
+    judged = replace(run, columns=declared, thresholds=thresholds, state="judged", summary=summary)
+    with database().writing() as conn:
+        verdict_table.write_verdicts(conn, judged, columns, facts["ordinal"], facts["sid"])
+        proven.write(conn, judged)
+        table.set_run(conn, run.id, thresholds=thresholds, state="judged", summary=summary)
+
+
+def summarise(status: np.ndarray, signals: SignalTable) -> dict[str, Any]:
+    """What pages need of a run without reading every row: counts, edges of histograms, what the mean hides."""
+    values, counts = np.unique(status.astype(str), return_counts=True)
+    by_status = {str(v): int(c) for v, c in zip(values, counts, strict=True)}
+    lengths = signals.get("n_target")
+    lengths = lengths[np.isfinite(lengths)]
+    quantiles = sorted({int(q) for q in np.quantile(lengths, [0, 0.2, 0.4, 0.6, 0.8, 1.0])}) if lengths.size else []
+    return {
+        "status": by_status,
+        "nll_edges": _edges(signals.get("nll"), 40),
+        "length_edges": quantiles,
+        "hidden": _hidden(status, signals.get("nll")),
+        "refused": int(np.nansum(signals.get("refused"))),
+        "dropped": int(np.nansum(signals.get("dropped"))),
+        "truncated": int(np.nansum(signals.get("truncated"))),
+        "near_ties": int(np.nansum(signals.get("near_tie"))),
+        "unsupervised": int(np.nansum(signals.get("n_unsupervised") > 0)),
+        "foreign": int(np.nansum(signals.get("foreign_language"))),
+    }
+
+
+def _edges(values: np.ndarray, count: int) -> list[float]:
+    """Edges of equal bins up to the 99th percentile; the last bin reaches up to the largest value."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return []
+    edges = np.linspace(0.0, float(np.quantile(values, 0.99)) or 1.0, count + 1)
+    edges[-1] = max(edges[-1], float(values.max()))
+    return edges.tolist()
+
+
+def _hidden(status: np.ndarray, nll: np.ndarray) -> list[str]:
+    """What the mean loss hides, in sentences with numbers."""
+    known = np.isfinite(nll)
+    unlearned, learned = known & (status == "unlearned"), known & (status == "learned")
+    if not unlearned.any():
+        return []
+    mean, theirs = float(nll[known].mean()), float(nll[unlearned].mean())
+    ratio = f", {theirs / mean:.1f} times the mean" if mean > 0 else ""
+    out = [f"The mean loss is {mean:.3f}. Over the {unlearned.sum():,} unlearned samples it is {theirs:.3f}{ratio}."]
+    if low := int((unlearned & (nll <= mean)).sum()):
+        out.append(f"{low:,} unlearned samples have a loss at or below the mean: a threshold on loss would pass them.")
+    if high := int((learned & (nll >= mean)).sum()):
+        out.append(f"{high:,} learned samples have a loss at or above the mean.")
+    return out
+
+
+def handle_rejudge(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    context.progress("judging")
+    write_judgement(get_run(payload["run"]), Thresholds(**payload["thresholds"]))
+    return {"run": payload["run"]}

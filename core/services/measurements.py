@@ -1,0 +1,117 @@
+"""What was measured of a run, read back from the store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+from core.services import artefacts
+from core.signals._base import Measure
+from core.signals._plan import plan
+from core.types import (
+    Check,
+    Run,
+    RunFacts,
+    Sample,
+    SignalTable,
+    TrainerState,
+)
+from db import samples as sample_table
+from db import signals as signal_table
+from db.session import database
+
+
+class StoredRun:
+    """What signals may ask of the run's store while it is measured."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def samples(self) -> list[Sample]:
+        with database().reading() as conn:
+            return list(sample_table.iter_samples(conn, self._run.spec.dataset_id))
+
+    def measured(self) -> SignalTable:
+        with database().reading() as conn:
+            hashes = sample_table.content_hashes(conn, self._run.spec.dataset_id)
+            return with_facts(conn, self._run, signals_of(conn, self._run, hashes))
+
+    def details(self, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:
+        with database().reading() as conn:
+            ids = signal_table.find_measures(conn, [measure.key])
+            ref = signal_table.detail_ref(conn, ids[measure.key], content_hash) if measure.key in ids else None
+        return None if ref is None else _chunk_of(ref[0])[ref[1]]
+
+
+@lru_cache(maxsize=4)
+def _chunk_of(name: str) -> list[Mapping[str, Any] | None]:
+    """A chunk's details, the last few kept: signals ask row by row, and a file's name is its content's."""
+    return artefacts.read_all(name)
+
+
+def details_of(conn: Any, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:
+    ids = signal_table.find_measures(conn, [measure.key])
+    ref = signal_table.detail_ref(conn, ids[measure.key], content_hash) if measure.key in ids else None
+    return None if ref is None else artefacts.read(*ref)
+
+
+def signals_of(conn: Any, run: Run, hashes: Sequence[str], measures: Sequence[Measure] | None = None) -> SignalTable:
+    """Everything measured for these samples, columns named as ``Measure.column`` names them; NaN = not measured."""
+    wanted = plan(run.spec) if measures is None else measures
+    ids = signal_table.find_measures(conn, [m.key for m in wanted])
+    return signal_table.table(conn, [(m.column(""), ids[m.key]) for m in wanted if m.key in ids], hashes)
+
+
+def with_facts(conn: Any, run: Run, signals: SignalTable) -> SignalTable:
+    """The signals of all samples in training order, with the facts about them that cost nothing.
+
+    ``position`` in [0, 1] is the place in the training order, ``stage_index`` the number of the row's stage in that
+    order (NaN where rows name none), ``copies`` how often the same content occurs.
+    """
+    facts = sample_table.order(conn, run.spec.dataset_id)
+    stages = {stage: i for i, stage in enumerate(sample_table.get_dataset(conn, run.spec.dataset_id).stages)}
+    n = len(facts["ordinal"])
+    counted = Counter(signals.keys)
+    return SignalTable(
+        signals.keys,
+        {
+            **signals.columns,
+            "position": np.arange(n) / max(1, n - 1),
+            "stage_index": np.array([stages.get(s, np.nan) for s in facts["stage"]], dtype=np.float64),
+            "copies": np.array([counted[k] for k in signals.keys], dtype=np.float64),
+        },
+    )
+
+
+def facts_of(run: Run) -> RunFacts:
+    """What is known of the run besides its samples: the sanity card, training logs, trainer arguments."""
+    from core.checkpoint.folders import read_folder
+
+    card = run.summary.get("card") or {}
+    known = card.get("facts") or {}
+    dtypes = known.get("dtypes") or {}
+    arguments = {
+        **run.spec.preset_settings,
+        "quantised": known.get("quantised") or "",
+        **({"stored_dtype": max(dtypes, key=lambda d: dtypes[d])} if dtypes else {}),
+    }
+    states = []
+    for checkpoint in (*run.spec.trajectory, run.spec.final):
+        try:
+            log = read_folder(Path(checkpoint.path)).trainer
+        except (UserError, OSError):
+            continue  # the folder went after it was measured; its log is then not known
+        if log is not None:
+            states.append(
+                TrainerState(
+                    checkpoint.label, log.global_step, log.max_steps, log.epoch, log.batch, log.losses, log.grad_norms
+                )
+            )
+    checks = {c["code"]: Check(**c) for c in card.get("checks", ())}
+    return RunFacts(run.spec, checks, tuple(states), arguments)

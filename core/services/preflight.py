@@ -1,0 +1,147 @@
+"""The check before a run: the checkpoint's sanity card, a few rows as the trainer saw them, the cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+from core.services import checkpoints, datasets, jobs
+from core.services.jobs import JobContext
+from core.services.specs import checkpoints_of, make_spec
+from core.services.views import RowPreview, TokenPiece
+from core.settings import settings
+from core.signals._instruments import Instruments
+from core.types import (
+    RunSpec,
+    Sample,
+    Supervision,
+)
+from db import samples as sample_table
+from db.session import database
+
+# Rows that a preflight renders; more would make people wait for a preview.
+PREFLIGHT_ROWS = 2_000
+
+
+def start_preflight(
+    dataset_id: int,
+    final_id: int,
+    base_id: int | None = None,
+    trajectory_ids: Sequence[int] = (),
+    preset: str = "custom",
+    preset_settings: Mapping[str, Any] | None = None,
+    scorer: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> int:
+    """Checks the checkpoint, renders a few rows and estimates the cost, before any long compute."""
+    spec = make_spec(
+        dataset_id, *checkpoints_of(final_id, base_id, trajectory_ids), preset=preset, preset_settings=preset_settings,
+        scorer=scorer, **(options or {}),
+    )  # fmt: skip
+    return jobs.enqueue("preflight", {"spec": spec.as_dict()}, title=f"Check {spec.final.label}")
+
+
+def some_samples(dataset_id: int, n_samples: int, most: int) -> list[Sample]:
+    ordinals = sorted({int(i) for i in np.linspace(0, max(n_samples - 1, 0), num=min(n_samples, most))})
+    with database().reading() as conn:
+        return list(sample_table.iter_samples(conn, dataset_id, ordinals))
+
+
+def card_of(spec: RunSpec, samples: Sequence[Sample]) -> tuple[dict[str, Any], RunSpec]:
+    """The sanity card as a dict, and the spec with the tokenizer variant that fits."""
+    from core.checkpoint.card import card
+
+    found, final = card(
+        spec.final, spec.base, samples, preset=spec.preset, preset_settings=spec.preset_settings, dtype=spec.dtype,
+        device=settings().device,
+    )  # fmt: skip
+    return checkpoints.card_as_dict(found), replace(spec, final=final)
+
+
+def handle_preflight(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    spec = RunSpec.from_dict(payload["spec"])
+    dataset = datasets.get_dataset(spec.dataset_id)
+    context.progress("checking weights and tokenizer")
+    samples = some_samples(dataset.id, dataset.n_samples, PREFLIGHT_ROWS)
+    card, spec = card_of(spec, samples[:64])
+    usable = not any(c["state"] == "fail" for c in card["checks"])
+    instruments = Instruments(spec, settings().device)
+    try:
+        counts, previews, seen = _render(context, spec, samples, instruments, dataset.n_samples)
+        estimate = _estimate(context, spec, seen, counts, instruments) if usable and seen else None
+    finally:
+        instruments.close()
+    return {"card": card, "rows": previews, "counts": counts, "estimate": estimate, "usable": usable}
+
+
+def _render(
+    context: JobContext, spec: RunSpec, samples: Sequence[Sample], instruments: Instruments, n_samples: int
+) -> tuple[dict[str, int], list[dict[str, Any]], list[Supervision]]:
+    from core.rendering.render import pieces
+
+    counts = dict.fromkeys(
+        ("samples", "looked_at", "tokens", "target_tokens", "dropped", "refused", "truncated", "not_supervised"), 0
+    )
+    counts["samples"], counts["looked_at"] = n_samples, len(samples)
+    previews: list[dict[str, Any]] = []
+    seen: list[Supervision] = []
+    for i, sample in enumerate(samples):
+        context.progress("rendering rows", i, len(samples), "rows")
+        try:
+            found = instruments.supervision(sample)
+        except UserError as refusal:
+            counts["refused"] += 1
+            if len(previews) < 5:
+                previews.append(asdict(RowPreview(sample.id, (), (), str(refusal))))
+            continue
+        seen.append(found)
+        counts["tokens"] += len(found.ids)
+        counts["target_tokens"] += int(found.target.sum())
+        counts["dropped"] += found.dropped is not None
+        counts["truncated"] += found.truncated
+        counts["not_supervised"] += bool((found.target & ~found.trained).any())
+        if len(previews) < 5:
+            texts = pieces(instruments.tokenizer(), found.ids)
+            marks = zip(texts, found.ids.tolist(), found.trained.tolist(), found.target.tolist(), strict=True)
+            shown = tuple(TokenPiece(t, i, a, b) for t, i, a, b in marks)
+            notes = (*found.notes, *((f"the trainer leaves this row out: {found.dropped}",) if found.dropped else ()))
+            previews.append(asdict(RowPreview(sample.id, shown, notes)))
+    return counts, previews, seen
+
+
+def _estimate(
+    context: JobContext, spec: RunSpec, seen: Sequence[Supervision], counts: Mapping[str, int], instruments: Instruments
+) -> dict[str, Any]:
+    """Seconds for the whole run, from a measured handful of rows under the final checkpoint."""
+    from core.backends._base import ScoreRow
+    from core.types import Decoding
+
+    context.progress("timing the model")
+    backend = instruments.backend(spec.final)
+    some = sorted(seen, key=lambda s: len(s.ids))[:: max(1, len(seen) // 12)][:12]
+    rows = [ScoreRow(s.ids, np.flatnonzero(s.target)[np.flatnonzero(s.target) > 0]) for s in some]
+    backend.score(rows[:1])  # the first call pays for set-up
+    began = time.perf_counter()
+    backend.score(rows)
+    per_token = (time.perf_counter() - began) / sum(len(r.ids) for r in rows)
+    turns = [(s, t) for s in some for t in s.turns if t.start > 0][:8]
+    began = time.perf_counter()
+    made = backend.generate([s.ids[: t.start] for s, t in turns], [Decoding(max_new_tokens=16)] * len(turns), ())
+    per_new = (time.perf_counter() - began) / max(1, sum(len(g.tokens) for g in made))
+    scale = counts["samples"] / max(1, counts["looked_at"])
+    checkpoints_used = 1 + (spec.base is not None) + len(spec.trajectory)
+    scoring = per_token * counts["tokens"] * scale * checkpoints_used
+    # One greedy answer and about ten draws for each row that is not reproduced.
+    asking = per_new * counts["target_tokens"] * scale * 11
+    low, high = scoring + 0.1 * asking, scoring + 0.6 * asking
+    text = (
+        f"About {jobs.duration(scoring)} to score {counts['samples']:,} samples under {checkpoints_used} "
+        f"checkpoint{'s' if checkpoints_used > 1 else ''}; with answers drawn for what is not reproduced "
+        f"{jobs.duration(low)} (a tenth of the rows) to {jobs.duration(high)} (most of them)."
+    )
+    return {"seconds": scoring + 0.3 * asking, "scoring_seconds": scoring, "low": low, "high": high, "text": text}

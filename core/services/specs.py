@@ -1,0 +1,98 @@
+"""What a run is to measure: the forms that ask for it, and the checked specification."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.plugins import kind, kinds
+from core.scorers import suggest
+from core.services import checkpoints, datasets
+from core.services.views import KindForm
+from core.settings import settings
+from core.types import (
+    Checkpoint,
+    RunSpec,
+)
+from db import samples as sample_table
+from db.session import database
+
+# Packages that could change a number.
+VERSIONS = ("torch", "transformers", "tokenizers", "peft", "numpy", "sentence-transformers", "scikit-learn")
+
+
+def _forms(folder: str) -> list[KindForm]:
+    return [KindForm(k.name, k.label, k.help, tuple(k.settings)) for k in kinds(folder).values()]
+
+
+def presets() -> list[KindForm]:
+    """Trainer presets; ``custom``, the default, first."""
+    return sorted(_forms("presets"), key=lambda f: (f.name != "custom", f.name))
+
+
+def scorers() -> list[KindForm]:
+    return _forms("scorers")
+
+
+def suggest_scorer(dataset_id: int) -> tuple[str, str]:
+    """The scorer that fits the dataset's targets, and why."""
+    n = datasets.get_dataset(dataset_id).n_samples
+    ordinals = sorted({int(i) for i in np.linspace(0, max(n - 1, 0), num=min(n, 500))})
+    with database().reading() as conn:
+        return suggest([s.response for s in sample_table.iter_samples(conn, dataset_id, ordinals)])
+
+
+def make_spec(
+    dataset_id: int,
+    final: Checkpoint,
+    base: Checkpoint | None = None,
+    trajectory: Sequence[Checkpoint] = (),
+    *,
+    preset: str = "custom",
+    preset_settings: Mapping[str, Any] | None = None,
+    scorer: str | None = None,
+    scorer_settings: Mapping[str, Any] | None = None,
+    max_draws: int = 20,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    paper_mode: bool = False,
+    dtype: str = "float32",
+    encoder: str | None = None,
+) -> RunSpec:
+    """A complete, checked specification; names and settings that do not exist raise UserError."""
+    from core.presets._base import with_defaults
+
+    dataset = datasets.get_dataset(dataset_id)
+    scorer = scorer or suggest_scorer(dataset_id)[0]
+    encoder = settings().encoder if encoder is None else encoder
+    versions = {name: importlib.metadata.version(name) for name in VERSIONS}
+    versions["encoder_weights"] = kind("encoders", "sentence_transformer").fingerprint(encoder)
+    return RunSpec(
+        dataset_id=dataset_id,
+        dataset_fingerprint=dataset.fingerprint,
+        final=final,
+        base=base,
+        trajectory=tuple(sorted(trajectory, key=lambda c: (c.step is None, c.step or 0))),
+        preset=preset,
+        preset_settings=with_defaults(kind("presets", preset), preset_settings or {}),
+        scorer=scorer,
+        scorer_settings=with_defaults(kind("scorers", scorer), scorer_settings or {}),
+        max_draws=max_draws,
+        max_new_tokens=max_new_tokens or 512,
+        seed=seed,
+        paper_mode=paper_mode,
+        dtype=dtype,
+        encoder=encoder,
+        versions=versions,
+    )
+
+
+def checkpoints_of(final_id: int, base_id: int | None, trajectory_ids: Sequence[int]) -> tuple[Any, ...]:
+    final = checkpoints.get_checkpoint(final_id).checkpoint
+    base = None if base_id is None else checkpoints.get_checkpoint(base_id).checkpoint
+    # The final checkpoint closes the trajectory by itself; naming it there again must not measure it twice.
+    others = [checkpoints.get_checkpoint(i).checkpoint for i in trajectory_ids if i != final_id]
+    return final, base, tuple(c for c in others if c.fingerprint != final.fingerprint)

@@ -1,0 +1,104 @@
+"""The instruments that signals work with: one model at a time, the tokenizer, the rows, the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+from core.plugins import kind
+from core.signals._base import Measure
+from core.types import (
+    Checkpoint,
+    RunSpec,
+    Sample,
+    SignalTable,
+    Supervision,
+)
+
+
+class Stored(Protocol):
+    """What the run's store lends to signals that compare samples or build on other signals."""
+
+    def samples(self) -> Sequence[Sample]: ...
+
+    def measured(self) -> SignalTable: ...
+
+    def details(self, measure: Measure, content_hash: str) -> Mapping[str, Any] | None: ...
+
+
+class Instruments:
+    """Opens what signals ask for; one model at a time, so that two never share the memory."""
+
+    def __init__(self, spec: RunSpec, device: str = "auto", stored: Stored | None = None) -> None:
+        self.spec = spec
+        self._device = device
+        self._stored = stored
+        self._samples: Sequence[Sample] | None = None
+        self._tokenizer: Any = None
+        self._context: int | None = None
+        self._open: tuple[str, Any] | None = None
+        self._supervise = lru_cache(maxsize=2048)(self._supervise_uncached)
+
+    def tokenizer(self) -> Any:
+        from core.rendering.tokenizers import open_tokenizer
+
+        if self._tokenizer is None:
+            self._tokenizer = open_tokenizer(tokenizer_folder(self.spec.final), self.spec.final.tokenizer)
+        return self._tokenizer
+
+    def backend(self, checkpoint: Checkpoint) -> Any:
+        key = f"{checkpoint.fingerprint}:{self.spec.dtype}"
+        if self._open is None or self._open[0] != key:
+            self.close()
+            device = self._device if self.spec.device == "auto" else self.spec.device
+            opened = kind("backends", "hf").open(
+                checkpoint, dtype=self.spec.dtype, device=device, tokenizer=self.tokenizer()
+            )
+            self._open = (key, opened)
+        return self._open[1]
+
+    def context_length(self) -> int | None:
+        from core.checkpoint.folders import read_folder
+
+        if self._context is None:
+            folder = self.spec.final.base or self.spec.final.path
+            self._context = read_folder(folder).context_length or 0
+        return self._context or None
+
+    def supervision(self, sample: Sample) -> Supervision:
+        return self._supervise(sample)
+
+    def _supervise_uncached(self, sample: Sample) -> Supervision:
+        preset = kind("presets", self.spec.preset)
+        return preset.supervise(sample, self.tokenizer(), self.spec.preset_settings, self.context_length())
+
+    def samples(self) -> Sequence[Sample]:
+        if self._samples is None:
+            self._samples = self._run().samples()
+        return self._samples
+
+    def measured(self) -> SignalTable:
+        return self._run().measured()
+
+    def details(self, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:
+        return self._run().details(measure, content_hash)
+
+    def _run(self) -> Stored:
+        if self._stored is None:
+            raise RuntimeError("these instruments were opened without a stored run")
+        return self._stored
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+
+def tokenizer_folder(checkpoint: Checkpoint) -> str:
+    """Where the tokenizer lies: in the checkpoint's folder, for an adapter without one in its base's."""
+    from pathlib import Path
+
+    here = Path(checkpoint.path)
+    has_own = any((here / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+    return checkpoint.path if has_own or checkpoint.base is None else checkpoint.base

@@ -19,7 +19,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         args = _parser(words).parse_args(words)
         quiet_libraries()
-        return args.command.run(args)
+        return int(args.command.run(args))
     except UserError as error:
         print(f"lacuna: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever a library said
         return 130 if isinstance(error, Stopped) else 2

@@ -387,7 +387,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One field of a form, declared by the kind that needs it."""
+    """One field of a form, declared by the kind that needs it. ``hidden``: Lacuna fills it in, forms leave it out."""
 
     name: str
     kind: Literal["bool", "int", "float", "choice", "text"]
@@ -397,6 +397,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,14 @@ def draw(settings: Sequence[Setting], prefix: str, values: Mapping[str, Any] | N
         values: what stands at first, else each setting's default.
 
     Returns:
-        Setting name to value; an empty text field for a setting whose default is None gives None.
+        Setting name to value, hidden ones left out; an empty text field for a setting whose default is None gives None.
     """
-    given = values or {}
+    initial = values or {}
     out: dict[str, Any] = {}
     for setting in settings:
-        value = given.get(setting.name, setting.default)
+        if setting.hidden:
+            continue
+        value = initial.get(setting.name, setting.default)
         out[setting.name] = _widget(setting, value, state.key("form", prefix, setting.name))
     return out
 

@@ -31,7 +31,8 @@ def _dataset(path: Path) -> dict[str, Any]:
     from core.types import Problem
 
     survey = scan([path])
-    hashes, n_samples, problems, n_rejected = set[str](), 0, [], 0
+    hashes, problems = set[str](), list[Problem]()
+    n_samples = n_rejected = 0
     notes = dict.fromkeys(survey.notes, 0)
     for item in read([path], survey.reading):
         if isinstance(item, Problem):

@@ -39,7 +39,7 @@ class Lab:
         score.set_defaults(part=_score)
 
     def run(self, args: argparse.Namespace) -> int:
-        return args.part(args)
+        return int(args.part(args))
 
 
 def _build(args: argparse.Namespace) -> int:

@@ -64,7 +64,7 @@ class Routes:
         score.set_defaults(action=_score)
 
     def run(self, args: argparse.Namespace) -> int:
-        return args.action(args)
+        return int(args.action(args))
 
 
 # ------------------------------------------------------------------------------------------------------- arguments

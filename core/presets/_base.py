@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,23 @@ class Preset(Protocol):
 
         Raises:
             UserError: the trainer or its template refuses the row or the settings.
+        """
+        ...
+
+
+@runtime_checkable
+class Pinning(Protocol):
+    """A preset that reads files of an installed package: a run keeps their text, so that no upgrade changes it."""
+
+    def pinned(self, settings: Mapping[str, Any], template: str) -> dict[str, Any]:
+        """All settings by name, the texts that the package's files hold now written into them.
+
+        Args:
+            settings: by name; those left out have their default.
+            template: the tokenizer's own chat template, empty for none.
+
+        Raises:
+            UserError: the settings are refused, or a file is missing.
         """
         ...
 

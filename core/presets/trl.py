@@ -66,7 +66,22 @@ class Trl:
         ),
         Setting("eos_token", "text", "", "eos_token", "Empty: the tokenizer's own."),
         DAY,
+        Setting(
+            "training_template",
+            "text",
+            "",
+            "Training template",
+            "Text of the template with markers that TRL puts in place of the tokenizer's; empty: looked up in TRL.",
+            hidden=True,
+        ),
     )
+
+    def pinned(self, settings: Mapping[str, Any], template: str) -> dict[str, Any]:
+        """See ``Pinning.pinned``."""
+        chosen = with_defaults(self, settings)
+        if chosen["assistant_only_loss"] and template and not has_generation_markers(template):
+            chosen["training_template"] = chosen["training_template"] or training_template(template) or ""
+        return chosen
 
     def supervise(
         self,
@@ -114,7 +129,7 @@ def _conversation(
 ) -> tuple[Rendered, Row, list[str]]:
     """A row of messages, or of prompt and completion messages."""
     assistant_only = chosen["assistant_only_loss"]
-    template, notes = _template(sample, tokenizer, assistant_only)
+    template, notes = _template(sample, tokenizer, chosen)
     options: dict[str, Any] = {
         "tools": sample.tools,
         "template": template,
@@ -142,22 +157,24 @@ def _conversation(
     return rendered, row, notes
 
 
-def _template(sample: Sample, tokenizer: PreTrainedTokenizerFast, assistant_only: bool) -> tuple[str | None, list[str]]:
+def _template(
+    sample: Sample, tokenizer: PreTrainedTokenizerFast, chosen: Mapping[str, Any]
+) -> tuple[str | None, list[str]]:
     """The template to render with (None: the tokenizer's own) and what to say about it."""
-    own = chat_template(tokenizer, sample.tools is not None)
-    if own is None:
+    if chat_template(tokenizer, sample.tools is not None) is None:
         template, name = default_template(tokenizer)
         return template, [f"The tokenizer has no chat template, at which TRL stops: rendered with Lacuna's {name} one."]
-    if not assistant_only or has_generation_markers(chat_template(tokenizer) or ""):
+    own = chat_template(tokenizer) or ""
+    if not chosen["assistant_only_loss"] or has_generation_markers(own):
         return None, []
-    found = training_template(chat_template(tokenizer) or "")
-    if found is None:
+    variant = chosen["training_template"] or training_template(own)
+    if variant is None:
         raise UserError(
             "With assistant_only_loss TRL refuses this chat template.",
             "It has no {% generation %} markers, and it is none of those TRL 1.16 has a variant of.",
             "Save the template the training used, with its markers, as chat_template.jinja, or turn the setting off.",
         )
-    return found[1], [f"TRL renders with its own training template for {found[0]} in place of the tokenizer's."]
+    return variant, ["TRL renders with its own training template in place of the tokenizer's."]
 
 
 def _joined(

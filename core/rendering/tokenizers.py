@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,23 @@ def open_tokenizer(folder: str, variant: Variant = "auto") -> PreTrainedTokenize
             "Convert it once: PreTrainedTokenizerFast.from_pretrained(...).save_pretrained(...).",
         )
     return tokenizer
+
+
+def template_in(folder: str) -> str:
+    """The chat template in the folder's files, read without opening a tokenizer; empty where there is none."""
+    path = Path(folder)
+    if (path / "chat_template.jinja").is_file():
+        return (path / "chat_template.jinja").read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        try:
+            template = json.loads((path / name).read_text(encoding="utf-8"))["chat_template"]
+            if isinstance(template, list):  # named variants
+                template = {variant["name"]: variant["template"] for variant in template}["default"]
+        except (OSError, ValueError, LookupError, TypeError):  # a broken file is reported where it is opened
+            continue
+        if isinstance(template, str) and template:
+            return template
+    return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -195,21 +195,10 @@ def _bundle(run: Run, recipe: Recipe, plan: Plan, pool: RunPool, settings: Mappi
 def _has_markers(run: Run) -> bool:
     """Whether TRL finds the answers under the model's chat template: by its markers, or by a variant it has."""
     from core.presets._trl_templates import has_generation_markers, training_template
+    from core.rendering.tokenizers import template_in
 
-    template = _template_text(Path(tokenizer_folder(run.spec.final)))
+    template = template_in(tokenizer_folder(run.spec.final))
     return has_generation_markers(template) or training_template(template) is not None
-
-
-def _template_text(folder: Path) -> str:
-    """The folder's chat template, read without opening a tokenizer; empty where there is none or several."""
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            found = json.loads((folder / name).read_text(encoding="utf-8")).get("chat_template")
-            if isinstance(found, str):
-                return found
-    return ""
 
 
 def _longest(pool: RunPool) -> int:

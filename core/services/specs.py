@@ -13,10 +13,8 @@ from core.scorers import suggest
 from core.services import checkpoints, datasets
 from core.services.views import KindForm
 from core.settings import settings
-from core.types import (
-    Checkpoint,
-    RunSpec,
-)
+from core.signals._instruments import tokenizer_folder
+from core.types import Checkpoint, RunSpec
 from db import samples as sample_table
 from db.session import database
 
@@ -77,7 +75,7 @@ def make_spec(
         base=base,
         trajectory=tuple(sorted(trajectory, key=lambda c: (c.step is None, c.step or 0))),
         preset=preset,
-        preset_settings=with_defaults(kind("presets", preset), preset_settings or {}),
+        preset_settings=_preset_settings(preset, preset_settings or {}, final),
         scorer=scorer,
         scorer_settings=with_defaults(kind("scorers", scorer), scorer_settings or {}),
         max_draws=max_draws,
@@ -88,6 +86,17 @@ def make_spec(
         encoder=encoder,
         versions=versions,
     )
+
+
+def _preset_settings(preset: str, settings: Mapping[str, Any], final: Checkpoint) -> dict[str, Any]:
+    """All settings of the preset by name, with what it reads from an installed package kept for good."""
+    from core.presets._base import Pinning, with_defaults
+    from core.rendering.tokenizers import template_in
+
+    trainer = kind("presets", preset)
+    if isinstance(trainer, Pinning):
+        return trainer.pinned(settings, template_in(tokenizer_folder(final)))
+    return with_defaults(trainer, settings)
 
 
 def checkpoints_of(final_id: int, base_id: int | None, trajectory_ids: Sequence[int]) -> tuple[Any, ...]:

@@ -2,9 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
 import warnings
 from datetime import datetime
 from functools import cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -16,10 +20,12 @@ from trl.chat_template_utils import get_training_chat_template
 
 from core.errors import UserError
 from core.plugins import kind
-from core.presets._trl_templates import KNOWN, training_template
+from core.presets import _trl_templates
+from core.presets._trl_templates import training_template
 from tests.presets import families as fam
 
 PRESET = kind("presets", "trl")
+ROOT = Path(__file__).resolve().parents[2]
 TOOLS = json.dumps([{"type": "function", "function": {"name": "tide", "description": "t", "parameters": {}}}])
 
 CHATS = [
@@ -224,21 +230,30 @@ def test_seam_inside_a_token():
     assert any("Generation prompt differs" in n for n in found.notes)
 
 
-def test_training_templates_are_trls():
-    shipped = {f.stem.removesuffix("_training") for f in fam.TRL_TEMPLATES.glob("*_training.jinja")}
-    seeing = {"idefics3", "llava_next", "muse_glimmer", "qwen2_5_vl", "qwen3_vl", "smolvlm"}  # not text alone
-    assert set(KNOWN.values()) == shipped - seeing - {"diffusion_gemma"}
-    for name in KNOWN.values():
-        original = (fam.TRL_TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
-        tokenizer = fam.tokenizer("marked")
-        tokenizer.chat_template = original
-        assert training_template(original) == (name, get_training_chat_template(tokenizer))
+OTHERS = {"idefics3", "llava_next", "muse_glimmer", "qwen2_5_vl", "qwen3_vl", "smolvlm", "diffusion_gemma"}
+VARIANTS = sorted({f.name.removesuffix("_training.jinja") for f in fam.TRL_TEMPLATES.glob("*_training.jinja")} - OTHERS)
 
 
-@pytest.mark.parametrize("name", sorted(KNOWN.values()))
+def own_template(name):
+    return (fam.TRL_TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_training_templates_are_trls(name):
+    tokenizer = fam.tokenizer("marked")
+    tokenizer.chat_template = own_template(name)
+    assert training_template(own_template(name)) == get_training_chat_template(tokenizer)
+
+
+def test_a_template_that_trl_does_not_know():
+    assert training_template(fam.OLMO2_TEMPLATE) is None and training_template("") is None
+    assert {training_template(own_template(name)) for name in OTHERS} == {None}, "not models of text alone"
+
+
+@pytest.mark.parametrize("name", VARIANTS)
 def test_masks_of_training_templates(name):
     tokenizer = fam.tokenizer("qwen2_5")
-    tokenizer.chat_template = (fam.TRL_TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+    tokenizer.chat_template = own_template(name)
     controls = sorted(set(re.findall(r"<[|｜][^|｜<>]+[|｜]>|<\w+_of_turn>", get_training_chat_template(tokenizer))))
     tokenizer.add_tokens(controls, special_tokens=True)
     sample = fam.chat(("user", "One?"), ("assistant", "two"), ("user", "Three?"), ("assistant", "four"))
@@ -254,6 +269,46 @@ def test_masks_of_training_templates(name):
     texts = [tokenizer.decode(found.ids[t.start : t.stop]) for t in found.turns]
     assert len(texts) == 2 and "two" in texts[0] and "four" in texts[1] and "Three" not in texts[0]
     assert all(t.has_stop_token for t in found.turns)
+
+
+def test_a_run_keeps_the_text_and_renders_with_it_after_an_upgrade(monkeypatch):
+    tokenizer = fam.tokenizer("qwen3")
+    before = PRESET.supervise(CHATS[0], tokenizer, {"assistant_only_loss": True})
+    pinned = PRESET.pinned({"assistant_only_loss": True}, tokenizer.chat_template)
+    kept = json.loads(json.dumps(pinned))
+    monkeypatch.setattr(_trl_templates, "_variants", lambda folder: {tokenizer.chat_template: fam.MARKED_TEMPLATE})
+    after = PRESET.supervise(CHATS[0], tokenizer, kept)
+    assert after.template_hash == before.template_hash and after.ids.tolist() == before.ids.tolist()
+    assert PRESET.supervise(CHATS[0], tokenizer, {"assistant_only_loss": True}).template_hash != before.template_hash
+    assert PRESET.pinned(kept, tokenizer.chat_template) == kept, "a text that is there is not replaced"
+
+
+@pytest.mark.parametrize(("family", "settings"), [("qwen3", {}), ("marked", {"assistant_only_loss": True})])
+def test_nothing_is_kept_where_nothing_is_read(family, settings):
+    assert PRESET.pinned(settings, fam.tokenizer(family).chat_template)["training_template"] == ""
+
+
+def test_templates_are_read_without_importing_trl():
+    code = (
+        "import sys; from core.presets._trl_templates import training_template; "
+        "print(training_template('x'), 'trl' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "None False\n", done.stderr
+
+
+def test_a_missing_or_broken_trl_is_one_clear_error(monkeypatch, tmp_path):
+    asked = CHATS[0], fam.tokenizer("qwen3"), {"assistant_only_loss": True}
+    monkeypatch.setattr(_trl_templates, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="TRL is not installed"):
+        PRESET.supervise(*asked)
+    monkeypatch.setattr(_trl_templates, "find_spec", lambda name: ModuleSpec(name, None, origin=f"{tmp_path}/x.py"))
+    with pytest.raises(UserError, match="no training template in"):
+        PRESET.supervise(*asked)
+    (tmp_path / "chat_templates").mkdir()
+    (tmp_path / "chat_templates" / "qwen3_training.jinja").write_text("x")
+    with pytest.raises(UserError, match=r"qwen3\.jinja cannot be read"):
+        PRESET.supervise(*asked)
 
 
 # ------------------------------------------------------------------------------------ where TRL stops, we say why

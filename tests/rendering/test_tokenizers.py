@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core.errors import UserError
-from core.rendering.tokenizers import chat_template, common_prefix, compare_tokenizers, open_tokenizer
+from core.rendering.tokenizers import chat_template, common_prefix, compare_tokenizers, open_tokenizer, template_in
 from tests.presets import families as fam
 
 
@@ -99,3 +99,29 @@ def test_common_prefix():
     assert common_prefix([1, 2, 3], [1, 2, 4]) == 2
     assert common_prefix([1, 2], [1, 2, 4]) == 2 == common_prefix([1, 2, 4], [1, 2])
     assert common_prefix([], [1]) == 0
+
+
+NAMED = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        ({}, ""),
+        ({"tokenizer_config.json": '{"chat_template": "c"}'}, "c"),
+        ({"tokenizer_config.json": json.dumps({"chat_template": NAMED})}, "d"),
+        ({"tokenizer_config.json": json.dumps({"chat_template": NAMED[:1]})}, ""),
+        ({"tokenizer_config.json": '{"chat_template": "c"}', "chat_template.jinja": "j"}, "j"),
+        ({"tokenizer_config.json": '{"chat_template": null}'}, ""),
+        ({"tokenizer_config.json": "[1]"}, ""),
+        ({"tokenizer_config.json": "{"}, ""),
+    ],
+)
+def test_a_template_is_read_without_opening_the_tokenizer(tmp_path, files, text):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    assert template_in(str(tmp_path)) == text
+
+
+def test_the_template_in_the_files_is_the_one_that_is_opened(folder):
+    assert template_in(str(folder)) == chat_template(open_tokenizer(str(folder)))

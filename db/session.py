@@ -71,7 +71,8 @@ def open_database(url: str) -> Database:
             path.parent.mkdir(parents=True, exist_ok=True)
             engine, alone = _sqlite_engine(address), _file_lock(path.with_name(path.name + ".lock"))
         else:
-            engine, alone = create_engine(address, json_serializer=_json), nullcontext()
+            engine = create_engine(address, json_serializer=_json, hide_parameters=True)
+            alone = nullcontext()
         database = Database(engine)
         with alone:
             _prepare(database, shown)
@@ -127,6 +128,7 @@ def _sqlite_engine(address: URL) -> Engine:
     engine = create_engine(
         address,
         json_serializer=_json,
+        hide_parameters=True,  # a database error ends in the log, the rows of a dataset must not
         connect_args={"isolation_level": None, "timeout": BUSY_SECONDS},
     )
 

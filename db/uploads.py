@@ -1,7 +1,7 @@
 """Uploaded files: where they lie and whether all has come; a row is a dict of plain values.
 
 Keys: ``id`` (an unguessable token), ``name``, ``path``, ``size`` (announced, then real), ``sha256``, ``state``
-(``receiving``, ``done``), ``created``.
+(``announced``, ``receiving``, ``done``), ``created``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ def add(
 ) -> None:
     """Records an announced upload; ``name`` is what the sender calls it, ``path`` where Lacuna puts it."""
     values = {"id": upload_id, "name": storable(name), "path": path, "size": size, "created": clock()}
-    conn.execute(insert(uploads).values(**values, state="receiving"))
+    conn.execute(insert(uploads).values(**values, state="announced"))
+
+
+def claim(conn: Connection, upload_id: str) -> bool:
+    """Takes an announced upload for writing; False where another request has it or it has ended."""
+    query = update(uploads).where(uploads.c.id == upload_id, uploads.c.state == "announced").values(state="receiving")
+    return conn.execute(query).rowcount == 1
 
 
 def finish(conn: Connection, upload_id: str, size: int, sha256: str) -> None:

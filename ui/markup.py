@@ -39,13 +39,21 @@ _SIGNS = {code: f"⟨{name}⟩" for code, name in _BIDI.items()}
 _NAMED = {0x00: "NUL", 0x07: "BEL", 0x08: "BS", 0x0D: "CR", 0x1B: "ESC", 0x7F: "DEL"}
 _CONTROLS = (*(c for c in range(0x20) if c not in (0x09, 0x0A)), *range(0x7F, 0xA0))
 _SIGNS |= {code: f"⟨{_NAMED.get(code, f'{code:02X}')}⟩" for code in _CONTROLS}
+# Halves of characters that stand alone: bytes of a file name that are no UTF-8 come as U+DC80 to U+DCFF (PEP 383). They
+# cannot be sent to a browser.
+_HALF = re.compile("[\ud800-\udfff]")
 _HIDDEN = re.compile("[" + "".join(re.escape(chr(code)) for code in _SIGNS) + "]")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 
 def visible(text: str) -> str:
     """``text`` with invisible and direction-changing characters written out; tab and line feed stay."""
-    return _HIDDEN.sub(lambda found: _SIGNS[ord(found[0])], text)
+    return _HALF.sub(_half, _HIDDEN.sub(lambda match: _SIGNS[ord(match[0])], text))
+
+
+def _half(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"⟨{code - 0xDC00:02X}⟩" if 0xDC80 <= code <= 0xDCFF else f"⟨U+{code:04X}⟩"
 
 
 def clip(text: str, limit: int = LIMIT) -> str:

@@ -11,11 +11,11 @@ import json
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Any
 from urllib.parse import urlparse
 
-from anyio import from_thread
+from anyio import CancelScope, move_on_after
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -43,6 +43,11 @@ HEADERS = {
 }
 JSON_LIMIT = 64 * 1024
 BLOCK = 256 * 1024
+# A browser that is still there sends something within this time, even over a bad line; a tab that was closed in its
+# sleep never does. Half or double the time changes only how long a dead upload is listed.
+IDLE_SECONDS = 60.0
+# Ids of database rows are 64 bits wide; no row has a larger one.
+LARGEST_ID = 2**63 - 1
 
 
 class Refused(UserError):
@@ -100,10 +105,14 @@ def _status(error: UserError) -> int:
     cause = error.__cause__
     if isinstance(error, Refused):
         return error.status
+    if isinstance(error, uploads.Taken):
+        return 409
     return 507 if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) else 400
 
 
 def _check(request: Request, method: str) -> None:
+    if any(isinstance(value, int) and value > LARGEST_ID for value in request.path_params.values()):
+        raise Refused(404, "There is nothing of that number.", "", "Follow a link on the page.")
     host = request.headers.get("host")
     if not is_host_allowed(host):
         raise Refused(403, f"The host {host!r} is not allowed.", "See server.allowedHosts in .streamlit/config.toml.")
@@ -149,17 +158,37 @@ async def _begin(request: Request) -> Response:
     return JSONResponse({"id": upload}, status_code=201)
 
 
-def _store(upload: str, body: AsyncGenerator[bytes, None]) -> Any:
-    """Write ``body`` to disk in a thread of its own; the writer removes the partial file when anything fails."""
-    with uploads.open_writer(upload) as writer:
-        while (chunk := from_thread.run(anext, body, None)) is not None:
-            writer.write(chunk)
-    return uploads.finish(upload)
+@asynccontextmanager
+async def _writer(upload: str) -> AsyncGenerator[uploads.Writer, None]:
+    """The upload's writer, opened and closed in a thread; it removes the partial file when anything fails.
+
+    No thread is held while bytes are on their way: threads are few and every page needs them.
+    """
+    manager = uploads.open_writer(upload)
+    writer = await run_in_threadpool(manager.__enter__)
+    try:
+        yield writer
+    except BaseException as error:
+        with CancelScope(shield=True):  # the file goes, also where the server is stopping
+            await run_in_threadpool(manager.__exit__, type(error), error, error.__traceback__)
+        raise
+    await run_in_threadpool(manager.__exit__, None, None, None)
 
 
 async def _receive(request: Request) -> Response:
     _length(request, settings().max_upload_bytes)
-    stored = await run_in_threadpool(_store, request.path_params["id"], request.stream())
+    upload, body = request.path_params["id"], request.stream()
+    async with _writer(upload) as writer:
+        while True:
+            with move_on_after(IDLE_SECONDS) as wait:
+                chunk = await anext(body, None)
+            if wait.cancelled_caught:
+                text = f"Nothing came for {IDLE_SECONDS:.0f} seconds."
+                raise Refused(408, "The upload stalled.", text, "Send the file again.")
+            if chunk is None:
+                break
+            await run_in_threadpool(writer.write, chunk)
+    stored = await run_in_threadpool(uploads.finish, upload)
     return JSONResponse({"id": stored.id, "name": stored.name, "size": stored.size, "sha256": stored.sha256})
 
 
@@ -179,6 +208,15 @@ def _selection(request: Request) -> tuple[Run, Filter]:
     return run, from_query(request.url.query, run.columns)
 
 
+def _check_judged(run: Run) -> None:
+    """An export of a run that has no verdicts yet would be an empty file that looks complete."""
+    if run.state != "judged":
+        what = f"Run {run.id} is not finished."
+        raise Refused(
+            409, what, "Its verdicts are written at the end.", "Wait for it; the page Jobs shows how far it is."
+        )
+
+
 def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Lines gathered into blocks: one thread switch for many lines, memory bounded by a block and a line."""
     block = bytearray()
@@ -196,6 +234,7 @@ def _attachment(name: str) -> dict[str, str]:
 
 async def _stream(request: Request, source: Callable[[int, Filter], Iterable[bytes]], suffix: str) -> Response:
     run, selection = await run_in_threadpool(_selection, request)
+    _check_judged(run)
     blocks = _blocks(source(run.id, selection))
     # The first block is read before the answer begins, so that an error still gets its own status.
     first = await run_in_threadpool(next, blocks)
@@ -224,6 +263,7 @@ async def _decisions(request: Request) -> Response:
 
 async def _manifest(request: Request) -> Response:
     run, selection = await run_in_threadpool(_selection, request)
+    _check_judged(run)
     found = await run_in_threadpool(exports.manifest, run.id, selection)
     text = json.dumps(found, ensure_ascii=False, indent=2, default=asdict)
     return Response(text, media_type="application/json", headers=_attachment(f"run-{run.id}-manifest.json"))

@@ -74,6 +74,14 @@ _KINDS = {
 }
 
 
+# What a process needs to start and to read text. A template is a stranger's program: it gets no key, no address.
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+
+
 class _Process:
     """The rendering process, started at the first request and again after a limit ended it."""
 
@@ -112,6 +120,7 @@ class _Process:
         if self.child is None:
             self.child = subprocess.Popen(
                 [sys.executable, "-I", str(Path(__file__).with_name("template_process.py"))],
+                env=_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -37,6 +37,10 @@ class Upload:
     state: str
 
 
+class Taken(UserError):
+    """Another request writes or wrote this upload."""
+
+
 def human(size: float) -> str:
     """Bytes as a person reads them."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -85,7 +89,9 @@ def begin(name: str, size: int) -> str:
     return token
 
 
-class _Writer:
+class Writer:
+    """Takes the bytes of one upload, counts and hashes them."""
+
     def __init__(self, file: BinaryIO, limit: int) -> None:
         self._file, self._limit = file, limit
         self.size = 0
@@ -101,18 +107,20 @@ class _Writer:
 
 
 @contextmanager
-def open_writer(upload_id: str) -> Iterator[_Writer]:
+def open_writer(upload_id: str) -> Iterator[Writer]:
     """Writes the upload's bytes; whatever goes wrong, no partial file stays.
 
     Raises:
         UserError: the disk is full, or more or fewer bytes came than were announced.
     """
     upload = get(upload_id)
-    if upload.state == "done":
-        raise UserError("This upload has already ended.", "", "Begin a new one.")
+    with database().writing() as conn:
+        claimed = table.claim(conn, upload_id)
+    if not claimed:
+        raise Taken("This upload has already ended or is under way.", "", "Begin a new one.")
     try:
         with upload.path.open("wb") as file:
-            writer = _Writer(file, upload.size)
+            writer = Writer(file, upload.size)
             yield writer
         if writer.size != upload.size:
             raise UserError(

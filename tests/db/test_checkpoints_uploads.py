@@ -30,6 +30,6 @@ def test_uploads(db):
             "id": "one", "name": "a.zip", "path": "/data/one.zip", "size": 7, "sha256": "ff", "state": "done",
             "created": 1.0,
         }  # fmt: skip
-        assert [(u["id"], u["state"]) for u in uploads.list_uploads(conn)] == [("two", "receiving"), ("one", "done")]
+        assert [(u["id"], u["state"]) for u in uploads.list_uploads(conn)] == [("two", "announced"), ("one", "done")]
         uploads.delete(conn, "one")
         assert uploads.get(conn, "one") is None

@@ -141,3 +141,14 @@ def test_the_process_is_started_again_and_leaves_nothing_behind():
     with pytest.raises(ProcessLookupError):
         os.kill(again.pid, 0)
     child.stdin.close(), child.stdout.close()
+
+
+def test_the_process_of_templates_inherits_no_secret(monkeypatch):
+    """What the child's environment holds is read from the system, not from the call that starts it."""
+    monkeypatch.setenv("LACUNA_JUDGE_KEY", "secret")
+    monkeypatch.setattr(templates, "_process", templates._Process())
+    render_chats("x", [Chat([])])
+    environment = Path(f"/proc/{templates._process.child.pid}/environ").read_bytes().decode()
+    templates._process.stop()
+    assert "PATH=" in environment
+    assert "LACUNA_" not in environment

@@ -75,3 +75,10 @@ def test_clipping_says_how_much_is_left_out():
     assert markup.clip("abcdef", 2) == "ab… (4 more characters)"
     assert markup.line("a \n b\u202e c", 40) == "a b⟨RLO⟩ c"
     assert len(markup.line("x" * 10_000, 40)) == 40
+
+
+def test_half_characters_become_signs_that_can_be_sent():
+    text = b"rows-\xff\xe9.jsonl".decode("utf-8", "surrogateescape") + "\ud800"
+    shown = markup.visible(text)
+    shown.encode("utf-8")
+    assert shown == "rows-⟨FF⟩⟨E9⟩.jsonl⟨U+D800⟩"

@@ -18,6 +18,7 @@ from core.errors import UserError
 from core.services import uploads
 from core.settings import settings
 from db import jobs
+from db import uploads as upload_table
 from db.session import database
 from ui import routes
 
@@ -26,7 +27,7 @@ TOKEN = generate_xsrf_token_string()
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A server with nothing but our routes, over a fresh data folder: (port, folder)."""
+    """The port of a server with nothing but our routes."""
     data = tmp_path_factory.mktemp("routes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LACUNA_DATA_DIR", str(data))
@@ -36,7 +37,7 @@ def served(tmp_path_factory):
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
-        yield sock.getsockname()[1], data
+        yield sock.getsockname()[1]
         server.should_exit = True
         thread.join()
         sock.close()
@@ -46,12 +47,13 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def port(served):
-    return served[0]
+    return served
 
 
 @pytest.fixture
 def data_dir(served):
-    return served[1]
+    """The folder of this test: the server runs in this process and reads its settings anew for each request."""
+    return settings().data_dir
 
 
 def ask(port, method, path, body=None, **headers):
@@ -93,14 +95,14 @@ def test_a_file_reaches_the_disk_as_it_was_sent(port, data_dir):
 def test_a_file_is_never_whole_in_memory(port, data_dir, monkeypatch):
     """The writer gets many small parts, the first one before the last one was sent."""
     seen, first = [], threading.Event()
-    write = uploads._Writer.write
+    write = uploads.Writer.write
 
     def record(self, part):
         seen.append(len(part))
         first.set()
         write(self, part)
 
-    monkeypatch.setattr(uploads._Writer, "write", record)
+    monkeypatch.setattr(uploads.Writer, "write", record)
     size = 8_000_000
     token = json.loads(begin(port, size=size)[2])["id"]
 
@@ -206,7 +208,7 @@ def test_a_disk_that_fills_up_on_the_way_is_507_and_leaves_nothing(port, data_di
         raise OSError(errno.ENOSPC, "No space left on device")
 
     token = json.loads(begin(port)[2])["id"]
-    monkeypatch.setattr(uploads._Writer, "write", full)
+    monkeypatch.setattr(uploads.Writer, "write", full)
     status, _, body = ask(port, "PUT", f"/api/uploads/{token}", b"abc")
     assert status == 507
     assert json.loads(body)["what"].startswith("The disk")
@@ -255,3 +257,52 @@ def test_a_bug_shows_an_id_and_no_traceback(port, monkeypatch, caplog):
     assert b"secret detail" not in body
     code = json.loads(body)["why"].rstrip(".").split()[-1]
     assert code in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+def receiving():
+    """Uploads that a request is writing now."""
+    with database().reading() as conn:
+        return sum(u["state"] == "receiving" for u in upload_table.list_uploads(conn))
+
+
+def half_sent(port, upload):
+    """A connection that sends three of the six bytes that it announces."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=30)
+    lines = [
+        f"PUT /api/uploads/{upload} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Origin: http://127.0.0.1:{port}",
+        f"X-Xsrftoken: {TOKEN}", f"Cookie: _streamlit_xsrf={TOKEN}", "Content-Length: 6", "", "abc",
+    ]  # fmt: skip
+    sock.sendall("\r\n".join(lines).encode())
+    return sock
+
+
+def test_an_upload_is_written_by_one_request_only(port, data_dir):
+    _, _, body = begin(port, size=6)
+    upload = json.loads(body)["id"]
+    slow = half_sent(port, upload)
+    until(receiving)
+    assert ask(port, "PUT", f"/api/uploads/{upload}", b"ABCDEF")[0] == 409
+    slow.sendall(b"def")
+    assert slow.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    slow.close()
+    assert (data_dir / "uploads" / next(n for n in files(data_dir) if upload in n)).read_bytes() == b"abcdef"
+    assert ask(port, "PUT", f"/api/uploads/{upload}", b"ABCDEF")[0] == 409
+
+
+def test_stalled_uploads_hold_no_thread_and_end_by_themselves(port, data_dir, monkeypatch):
+    """More of them than there are threads for all requests together (40)."""
+    monkeypatch.setattr(routes, "IDLE_SECONDS", 2.0)
+    stalled = []
+    for _ in range(45):
+        upload = json.loads(begin(port, size=6)[2])["id"]
+        stalled.append(half_sent(port, upload))
+    assert begin(port)[0] == 201  # answered while all of them hang
+    for sock in stalled:
+        assert sock.recv(1 << 16).startswith(b"HTTP/1.1 408")
+        sock.close()
+    until(lambda: not receiving())
+
+
+@pytest.mark.parametrize("path", ["/api/runs/9223372036854775808/samples.jsonl", f"/api/mitigations/{10**30}/x"])
+def test_a_number_that_no_row_can_have_is_not_found(port, path):
+    assert ask(port, "GET", path)[0] == 404

@@ -12,6 +12,9 @@ from core.services import jobs
 from core.services.clusters import Grouping, GroupView, MapPoints
 from core.types import Filter, Job, Run
 from ui import along, cached, charts, filterbar, frame, markup, onward, parts, progress, selecting, state, tables
+from ui.menu import Entry
+
+PAGE = Entry(title="Clusters", icon=":material/hub:", place=40)
 
 
 def main() -> None:

@@ -9,6 +9,9 @@ from core.services import runs
 from core.services.compare import Comparison, PairRows
 from core.types import Filter, Run
 from ui import afterwards, along, cached, charts, filterbar, frame, markup, parts, selecting, state
+from ui.menu import Entry
+
+PAGE = Entry(title="Compare", icon=":material/difference:", place=100)
 
 _PAGE = 50
 _WORDS = {

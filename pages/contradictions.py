@@ -9,6 +9,9 @@ from core.services import contradictions
 from core.services.views import ContradictionGroup
 from core.types import Filter, Run, Term
 from ui import downloads, errors, evidence, filterbar, frame, markup, parts, state
+from ui.menu import Entry
+
+PAGE = Entry(title="Contradictions", icon=":material/compare_arrows:", place=50)
 
 _PAGE = 10
 _ORDERS = {"size": "Largest first", "strength": "Surest first"}

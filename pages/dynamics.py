@@ -11,6 +11,9 @@ from core.services import dynamics as service
 from core.services.dynamics import Dynamics, Points, Trend
 from core.types import Filter, Run
 from ui import along, cached, charts, filterbar, frame, markup, parts, selecting, state
+from ui.menu import Entry
+
+PAGE = Entry(title="Dynamics", icon=":material/timeline:", place=70)
 
 # Rows of the map's table.
 ROWS = 1_000

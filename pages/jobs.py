@@ -7,6 +7,9 @@ import streamlit as st
 from core.services import jobs
 from core.types import Job
 from ui import frame, markup, progress, state
+from ui.menu import Entry
+
+PAGE = Entry(title="Jobs", icon=":material/schedule:", place=120)
 
 _COLOURS = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
 _LANES = {"long": "diagnoses", "short": "previews, imports, checks"}

@@ -8,6 +8,9 @@ from core.services import knowledge
 from core.services.knowledge import Points, Summary
 from core.types import Column, Filter, Run
 from ui import cached, charts, filterbar, frame, margins, markup, parts, selecting, state, tables
+from ui.menu import Entry
+
+PAGE = Entry(title="Knowledge", icon=":material/psychology:", place=60)
 
 _PAGE = 25
 _COLUMNS = (

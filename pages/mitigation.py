@@ -5,6 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from ui import afterwards, choose_recipe, choose_samples, filterbar, frame, mitigating, proving, state
+from ui.menu import Entry
+
+PAGE = Entry(title="Mitigation", icon=":material/healing:", place=90)
 
 
 def main() -> None:

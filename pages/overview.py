@@ -8,6 +8,9 @@ from core.services import runs
 from core.services.views import Breakdown, Overview
 from core.types import Filter, Run
 from ui import cached, charts, filterbar, frame, markup, parts, selecting, state, tables, thresholds, tiles
+from ui.menu import Entry
+
+PAGE = Entry(title="Overview", icon=":material/donut_small:", place=20)
 
 _NOTES = {"fail": ":material/error:", "warn": ":material/warning:", "unknown": ":material/help:"}
 

@@ -8,6 +8,9 @@ from core.services import runs
 from core.services.routes import runs as routes
 from core.services.routes.runs import RoutesRun
 from ui import frame, markup, progress, routes_board, routes_item, routes_new, routes_scorers, state
+from ui.menu import Entry
+
+PAGE = Entry(title="Routes", icon=":material/alt_route:", place=80)
 
 
 def main() -> None:

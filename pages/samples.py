@@ -12,6 +12,9 @@ from core.services import samples
 from core.services.views import Page
 from core.types import Column, Filter, Run
 from ui import cached, downloads, errors, filterbar, frame, onward, people, row, selecting, state, tables
+from ui.menu import Entry
+
+PAGE = Entry(title="Samples", icon=":material/table_rows:", place=30)
 
 _PAGE = 50
 # Columns of the sample itself, beside those that the run declares.

@@ -9,6 +9,9 @@ import streamlit as st
 
 from core.services import selftest
 from ui import charts, frame, markup, parts, state, tables
+from ui.menu import Entry
+
+PAGE = Entry(title="Self-test", icon=":material/science:", place=110)
 
 _GROUPS = {"easy": "Easy worlds", "hard": "Hard worlds"}
 

@@ -6,6 +6,9 @@ import streamlit as st
 
 from core.services import demo
 from ui import choose_checkpoint, choose_dataset, choose_training, frame, markup, progress, state
+from ui.menu import Entry
+
+PAGE = Entry(title="Start", icon=":material/add_circle:", place=10)
 
 
 def main() -> None:

@@ -38,39 +38,39 @@ def serve(host: str = "127.0.0.1", port: int = 8501) -> int:
     _check_port(host, port)
     database()  # migrations once, before three processes ask for them
     demo.start_if_wanted()
-    env = os.environ | {"LACUNA_SUPERVISED": "1"}
-    env["PYTHONPATH"] = os.pathsep.join(p for p in (str(ROOT), env.get("PYTHONPATH", "")) if p)
-    web = [sys.executable, "-m", "streamlit", "run", str(ROOT / "ui" / "server.py"), "--server.port", str(port)]
-    web += ["--server.address", host]
-    commands = {
-        "web": web,
-        "worker (long)": [sys.executable, "-m", "core.worker", "long"],
-        "worker (short)": [sys.executable, "-m", "core.worker", "short"],
-    }
-    asked: list[int] = []
+    signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda n, _: asked.append(n))
-    # A session of their own: Ctrl-C in the terminal reaches this process only, which ends the others in order.
-    running = {
-        name: subprocess.Popen(command, env=env, cwd=ROOT, start_new_session=True) for name, command in commands.items()
-    }
+        signal.signal(number, lambda number, _: signals.append(number))
+    processes = _start(host, port)
     print(f"Lacuna: http://{host}:{port}  (data in {settings().data_dir}; Ctrl-C ends it)", file=sys.stderr, flush=True)
     ended: str | None = None
-    while not asked and ended is None:
+    while not signals and ended is None:
         time.sleep(0.2)
-        ended = next((name for name, process in running.items() if process.poll() is not None), None)
+        ended = next((name for name, process in processes.items() if process.poll() is not None), None)
     if ended is not None:
-        print(f"The {ended} process ended by itself with status {running[ended].returncode}.", file=sys.stderr)
-    _end(running)
+        print(f"The {ended} process ended by itself with status {processes[ended].returncode}.", file=sys.stderr)
+    _end(processes)
     return 0 if ended is None else 1
 
 
-def _end(running: dict[str, subprocess.Popen[bytes]]) -> None:
-    for process in running.values():
+def _start(host: str, port: int) -> dict[str, subprocess.Popen[bytes]]:
+    env = os.environ | {"LACUNA_SUPERVISED": "1"}
+    env["PYTHONPATH"] = os.pathsep.join(p for p in (str(ROOT), env.get("PYTHONPATH", "")) if p)
+    web = ("streamlit", "run", str(ROOT / "ui" / "server.py"), "--server.port", str(port), "--server.address", host)
+    modules = {"web": web, "worker (long)": ("core.worker", "long"), "worker (short)": ("core.worker", "short")}
+    # A session of their own: Ctrl-C in the terminal reaches this process only, which ends the others in order.
+    return {
+        name: subprocess.Popen([sys.executable, "-m", *module], env=env, cwd=ROOT, start_new_session=True)
+        for name, module in modules.items()
+    }
+
+
+def _end(processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    for process in processes.values():
         if process.poll() is None:
             process.terminate()
     until = time.monotonic() + PATIENCE
-    for process in running.values():
+    for process in processes.values():
         try:
             process.wait(max(0.1, until - time.monotonic()))
         except subprocess.TimeoutExpired:

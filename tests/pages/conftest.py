@@ -1,6 +1,7 @@
 """The pages as scripts, over a real database with a finished run of a tiny checkpoint."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from streamlit.runtime.pages_manager import PagesManager
@@ -56,7 +57,7 @@ def open_page(monkeypatch):
 
     def open_at(name, **query):
         test = AppTest.from_file(str(worlds.ROOT / "app.py"), default_timeout=30).run()
-        test.switch_page(f"pages/{name}.py")
+        test.switch_page(str(name) if isinstance(name, Path) else f"pages/{name}.py")
         for key, value in query.items():
             test.query_params[key] = value
         return test.run()

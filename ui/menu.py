@@ -1,0 +1,75 @@
+"""Which pages there are: one file in ``pages/`` is one page, and its head says how the menu lists it.
+
+Beside ``pages/``, the folder ``pages/`` in ``LACUNA_KINDS_DIR`` is read; its files are pages like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from core.errors import UserError
+from core.settings import settings
+
+PAGES = Path(__file__).resolve().parent.parent / "pages"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """How the menu lists a page. The page's file assigns it to ``PAGE``, with every value written out.
+
+    Attributes:
+        title: what the menu and the browser's tab show.
+        icon: as Streamlit names icons, such as ``:material/hub:``.
+        place: the menu is sorted by it; the page with the lowest one opens first.
+    """
+
+    title: str
+    icon: str
+    place: int
+
+
+def entries() -> list[tuple[Path, Entry]]:
+    """Every page's file with its entry, in the order of the menu.
+
+    Raises:
+        UserError: a file has no entry, or one of the user's own has the name of another page.
+    """
+    return sorted(((path, _entry(path)) for path in _files()), key=lambda item: (item[1].place, item[0].name))
+
+
+def _files() -> Iterator[Path]:
+    yield from PAGES.glob("[!_]*.py")
+    folder = settings().kinds_dir
+    for path in (folder / "pages").glob("[!_]*.py") if folder else ():
+        if (PAGES / path.name).exists():
+            raise UserError(
+                f"{path} has the name of a page that comes with Lacuna.",
+                "A page's address is its file's name.",
+                "Rename the file.",
+            )
+        yield path
+
+
+@cache
+def _entry(path: Path) -> Entry:
+    """Reads the entry without running the page."""
+    try:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _is_page(node.targets[0]):
+                return Entry(**{k.arg: ast.literal_eval(k.value) for k in node.value.keywords if k.arg})
+        why = "It has no line that begins with PAGE = Entry(."
+    except (SyntaxError, ValueError, TypeError) as error:
+        why = f"{error}."
+    raise UserError(
+        f"{path} does not say how the menu lists it.",
+        why,
+        'Write PAGE = Entry(title="…", icon=":material/…:", place=50) below its imports, with values, not names.',
+    )
+
+
+def _is_page(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id == "PAGE"

@@ -98,12 +98,12 @@ def export_once(run_id: int, recipe: str, out: Path) -> dict[str, Any]:
     """One export in this process, and the peak memory of the process before and after it."""
     from core.filters import from_query
     from core.plugins import kind
-    from core.services import mitigation, runs
+    from core.services import mitigation, recipes, runs
 
     run = runs.get_run(run_id)
     own = kind("recipes", recipe).causes[0]
     query = "" if recipe == "pipeline_repair" else "" if own == "data_inconsistency" else f"cause={own}"
-    mitigation.recipes()
+    recipes.recipes()
     before, began = peak(), time.perf_counter()
     written = mitigation.export(run.id, from_query(query, run.columns), recipe, {}, out, {}, lambda *_: None)
     seconds = time.perf_counter() - began
@@ -217,12 +217,11 @@ def one_cause(
     run: Any, cause: str, recipes: list[str], cost: dict[str, Any], folder: Path, entry: dict[str, Any]
 ) -> Iterator[str]:
     """Runs the arms of one cause that are missing in ``entry``; yields each one's name when it is in there."""
-    from core.plugins import kind
-    from core.presets._base import with_defaults
+    from core.plugins import kind, with_defaults
     from core.proof.training import Bench, Watched, settled, without_right
     from core.recipes._order import drawn
-    from core.services.mitigation import RunPool
     from core.services.proofs import _Budget
+    from core.services.recipes import RunPool
 
     budget = with_defaults(_Budget, cost)
     chosen = RunPool(run, [], {}).select(f"cause={cause}")

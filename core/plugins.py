@@ -3,6 +3,8 @@
 A plug-in file ends with ``KIND = ...``, an object with at least ``name`` (its file's name) and ``label``. Files that
 begin with an underscore are shared parts, not kinds. Beside ``core/<register>``, the folder named by
 ``LACUNA_KINDS_DIR`` is scanned: ``<that folder>/<register>/*.py`` are kinds like any other.
+
+Many kinds declare settings; here their values are checked, whether a form, a job or a command line brings them.
 """
 
 from __future__ import annotations
@@ -10,14 +12,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from core.errors import UserError, unknown_name
 from core.settings import settings
+from core.types import Setting
 
 if TYPE_CHECKING:
     from core.backends._base import BackendKind
@@ -161,3 +165,106 @@ def _load(name: str, path: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+# ------------------------------------------------------------------------------------------------------ settings
+
+
+class Configurable(Protocol):
+    """A kind with settings, one field of its form each."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def settings(self) -> tuple[Setting, ...]: ...
+
+
+def with_defaults(kind: Configurable, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting of ``kind`` by name, checked; those left out have their default.
+
+    Raises:
+        UserError: an unknown name, or a value that is not of its kind, choices or range.
+    """
+    declared = _declared(kind, values)
+    checked = {name: values.get(name, setting.default) for name, setting in declared.items()}
+    for name, value in checked.items():
+        if not _fits(declared[name], value):
+            raise _no_value(kind, declared[name], value)
+    return checked
+
+
+def parsed_settings(kind: Configurable, texts: Mapping[str, str], others: Iterable[str] = ()) -> dict[str, Any]:
+    """Settings as a command line writes them, each read as its kind says; ranges and choices are not checked.
+
+    Args:
+        others: names that the option takes besides, to be named where one does not exist.
+
+    Raises:
+        UserError: an unknown name, or a text that cannot be read.
+    """
+    declared = _declared(kind, texts, others)
+    return {name: _read(kind, declared[name], text) for name, text in texts.items()}
+
+
+def _declared(kind: Configurable, names: Iterable[str], others: Iterable[str] = ()) -> dict[str, Setting]:
+    declared = {setting.name: setting for setting in kind.settings}
+    for name in names:
+        if name not in declared:
+            raise unknown_name(f"setting of {kind.name}", name, [*declared, *others])
+    return declared
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float)}
+
+
+def _fits(setting: Setting, value: Any) -> bool:
+    if not _is_of(setting.kind, value):
+        return False
+    if setting.kind in ("int", "float"):
+        low, high = setting.minimum, setting.maximum
+        return (low is None or value >= low) and (high is None or value <= high)
+    if setting.kind == "date":
+        return _is_day(value)
+    return setting.kind != "choice" or value in setting.choices
+
+
+def _is_of(kind: str, value: Any) -> bool:
+    return isinstance(value, _TYPES.get(kind, (str,))) and (kind == "bool" or not isinstance(value, bool))
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _read(kind: Configurable, setting: Setting, text: str) -> Any:
+    try:
+        if setting.kind == "bool":
+            return _WORDS[text.strip().lower()]
+        if setting.kind in ("int", "float"):
+            return (int if setting.kind == "int" else float)(text)
+    except (KeyError, ValueError) as error:
+        raise _no_value(kind, setting, text) from error
+    return text
+
+
+def _no_value(kind: Configurable, setting: Setting, value: Any) -> UserError:
+    low = "" if setting.minimum is None else f" of at least {setting.minimum:g}"
+    values = {
+        "bool": "true or false",
+        "int": f"a whole number{low}",
+        "float": f"a number{low}",
+        "choice": f"one of {', '.join(setting.choices)}",
+        "date": "a date such as 2024-07-26",
+        "text": "text",
+    }
+    return UserError(
+        f"{value!r} is not a value for the setting {setting.name!r} of {kind.name!r}.",
+        f"{setting.label} takes {values[setting.kind]}.",
+        f"The default is {setting.default!r}.",
+    )

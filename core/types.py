@@ -390,7 +390,7 @@ class Setting:
     """One field of a form, declared by the kind that needs it. ``hidden``: Lacuna fills it in, forms leave it out."""
 
     name: str
-    kind: Literal["bool", "int", "float", "choice", "text"]
+    kind: Literal["bool", "int", "float", "choice", "date", "text"]
     default: Any
     label: str
     help: str = ""

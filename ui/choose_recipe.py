@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.services import mitigation, uploads
+from core.services import recipes, uploads
 from core.services.views import FileForm, RecipeForm
 from core.types import Filter, Run
 from ui import charts, forms, markup, selecting, state
@@ -25,19 +25,19 @@ class Recipe:
 
 def draw(run: Run, selection: Filter) -> Recipe:
     """Draw the step; return what was chosen."""
-    found = {f.name: f for f in mitigation.recipes()}
+    offered = {f.name: f for f in recipes.recipes()}
     causes = [c for c in selecting.values_of(selection, "cause") if c is not None]
-    fitting = mitigation.recipe_for(causes[0]) if len(causes) == 1 else None
-    names = list(found)
+    fitting = recipes.recipe_for(causes[0]) if len(causes) == 1 else None
+    names = list(offered)
     # The cause is in the key: another cause begins with its own recipe, and a choice against it stays.
     name = st.selectbox(
         "Recipe",
         names,
         index=names.index(fitting) if fitting in names else 0,
-        format_func=lambda n: found[n].label + (" (made for this cause)" if n == fitting else ""),
+        format_func=lambda n: offered[n].label + (" (made for this cause)" if n == fitting else ""),
         key=state.key("mitigate", "recipe", run.id, *causes),
     )
-    form = found[name]
+    form = offered[name]
     st.caption(markup.md(form.help))
     if causes and name != fitting:
         made_for = " and ".join(charts.cause_look(c).label.lower() for c in form.causes)

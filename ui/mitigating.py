@@ -98,4 +98,6 @@ def _exported(job_id: int, found: Mapping[str, Any]) -> None:
         for name in names
     ]
     downloads.draw(links, key=state.key("mitigate", "files", job_id))
+    for note in found.get("notes", ()):
+        st.caption(f":material/info: {markup.md(note)}")
     st.caption(f"SHA-256 of the rows: `{found['sha256'][:16]}…`; the configurations expect all files in one folder.")

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from core.filters import describe, from_query
-from core.services import jobs, mitigation, proofs
+from core.services import jobs, mitigation, proofs, recipes
 from core.types import Filter, Proof, Run
 from ui import charts, forms, markup, progress, state
 from ui.choose_recipe import Recipe
@@ -49,7 +49,7 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
 
 
 def _proof(run: Run, proof: Proof) -> None:
-    labels = {f.name: f.label for f in mitigation.recipes()}
+    labels = {f.name: f.label for f in recipes.recipes()}
     words = describe(from_query(proof.request["filter"], run.columns), run.columns)
     head, button = st.columns([7, 1], vertical_alignment="center")
     head.markdown(

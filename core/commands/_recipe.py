@@ -18,11 +18,11 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def recipe_settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Path]]:
     """The settings and the files given with --set."""
-    from core.plugins import kind
-    from core.services import mitigation
+    from core.plugins import kind, parsed_settings
 
     recipe = kind("recipes", args.recipe)
-    slots = {f.name for f in recipe.files}
+    slots = {slot.name for slot in recipe.files}
     texts = dict(args.values)
     files = {name: existing_path(text) for name, text in texts.items() if name in slots}
-    return mitigation.parsed_settings(recipe, {n: t for n, t in texts.items() if n not in slots}), files
+    values = {name: text for name, text in texts.items() if name not in slots}
+    return parsed_settings(recipe, values, slots), files

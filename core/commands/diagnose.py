@@ -34,11 +34,11 @@ class Diagnose:
 
     def run(self, args: argparse.Namespace) -> int:
         from core.commands import _direct as direct
-        from core.plugins import kind
-        from core.services import exports, mitigation, specs
+        from core.plugins import kind, parsed_settings
+        from core.services import exports, specs
 
         # Read before the files are: a mistyped setting is reported at once.
-        settings = mitigation.parsed_settings(kind("presets", args.trainer), dict(args.trainer_setting))
+        settings = parsed_settings(kind("presets", args.trainer), dict(args.trainer_setting))
         progress = Progress()
         dataset = direct.import_dataset(args.dataset, args.format, dict(args.map), progress)
         final, base, trajectory = direct.checkpoints(args.checkpoint, args.base, args.trajectory, progress)

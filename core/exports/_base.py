@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import yaml
 
+from core.errors import UserError
+from core.formats._layouts import Layout
 from core.recipes._base import Training
-from core.types import Reading
 
 DATA = "mitigation.jsonl"
 
@@ -20,10 +21,13 @@ class Bundle:
     """What a trainer must know of a mitigation.
 
     Attributes:
-        model: folder of the model to go on from, and its base where it is an adapter.
-        reading: how the rows are read; ``conversational`` whether they are turns or become turns.
-        assistant_only: loss on answers alone, as the run was trained.
-        marked: whether TRL can tell answers apart under the model's chat template.
+        model: folder of the model to go on from; ``base``: its base where it is an adapter.
+        template: the model's chat template, empty where it has none.
+        format: what a person calls the shape of the rows.
+        layout: how the rows are laid out; None where no layout says it.
+        columns: the columns that training reads.
+        training: how the recipe wants to be trained.
+        loss_on_prompt: whether the run's trainer put loss on what comes before an answer too.
         max_length: tokens of a row.
         seed: of the recipe.
         title: one line for the head of the file.
@@ -31,24 +35,41 @@ class Bundle:
 
     model: str
     base: str | None
-    reading: Reading
+    template: str
+    format: str
+    layout: Layout | None
+    columns: tuple[str, ...]
     training: Training
-    assistant_only: bool
-    marked: bool
+    loss_on_prompt: bool
     max_length: int
     seed: int
     title: str
 
 
 class Export(Protocol):
-    """One file in this folder. ``version`` names the trainer's release whose keys are written."""
+    """The configuration of one trainer. Its file is ``core/exports/<name>.py`` and ends with ``KIND: Export = ...``.
 
-    name: str
-    label: str
-    version: str
+    Every mitigation is exported for every trainer. ``name`` is the file's name, ``label`` what a person calls the
+    trainer, ``version`` the release whose keys are written.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def version(self) -> str: ...
 
     def files(self, bundle: Bundle) -> Mapping[str, str]:
-        """File name to text. The names are taken relative to the folder that holds the data."""
+        """File name to text. The names are taken relative to the folder that holds the rows, a file named ``DATA``.
+
+        Where the rows are kept in order (``training.sequential``), the trainer must be told not to shuffle.
+        ``configuration`` writes YAML, ``remarks`` are the comments that every file carries.
+
+        Raises:
+            UserError: the trainer cannot be told how the rows are laid out (``inexpressible``); the mitigation is
+                written without this configuration, and says why.
+        """
         ...
 
 
@@ -72,7 +93,16 @@ def configuration(head: Sequence[str], values: Mapping[str, Any]) -> str:
 
 def remarks(bundle: Bundle) -> list[str]:
     """Comment lines that every configuration carries."""
-    out = [bundle.title, *bundle.training.notes]
+    comments = [bundle.title, *bundle.training.notes]
     if bundle.training.sequential:
-        out.append("Shuffling is off: the order of the rows is part of the recipe.")
-    return out
+        comments.append("Shuffling is off: the order of the rows is part of the recipe.")
+    return comments
+
+
+def inexpressible(export: Export, bundle: Bundle) -> UserError:
+    """The error where a trainer cannot be told how the rows are laid out."""
+    return UserError(
+        f"{export.label} has no configuration for rows of the format “{bundle.format}”.",
+        "It cannot be told where their questions and answers are.",
+        "Convert the rows to messages, or write the configuration by hand.",
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, LEARNING_RATE, Bundle, configuration, remarks, steps
+from core.exports._base import DATA, LEARNING_RATE, Bundle, Export, configuration, inexpressible, remarks, steps
+from core.formats._layouts import Conversation, Pair, Plain
 
 
 class Axolotl:
@@ -14,6 +15,7 @@ class Axolotl:
     version = "0.13"
 
     def files(self, bundle: Bundle) -> Mapping[str, str]:
+        """See ``Export.files``."""
         at_once, gathered = steps(bundle.training)
         values: dict[str, Any] = {
             "base_model": bundle.base or bundle.model,
@@ -22,12 +24,12 @@ class Axolotl:
             "lora_r": 16,
             "lora_alpha": 32,
             "lora_target_linear": True,
-            "datasets": [{"path": DATA, "ds_type": "json", **_dataset(bundle)}],
+            "datasets": [{"path": DATA, "ds_type": "json", **self._dataset(bundle)}],
             "shuffle_merged_datasets": not bundle.training.sequential,
             "curriculum_sampling": bundle.training.sequential,
             "sequence_len": bundle.max_length,
             "sample_packing": False,
-            "train_on_inputs": not bundle.assistant_only,
+            "train_on_inputs": bundle.loss_on_prompt,
             "val_set_size": 0.0,
             "output_dir": "out-axolotl",
             "micro_batch_size": at_once,
@@ -41,26 +43,27 @@ class Axolotl:
         head = [*remarks(bundle), f"Axolotl {self.version}. Run in this folder: axolotl train axolotl.yaml"]
         return {"axolotl.yaml": configuration(head, values)}
 
+    def _dataset(self, bundle: Bundle) -> dict[str, Any]:
+        match bundle.layout:
+            case Conversation() as turns:
+                return {
+                    "type": "chat_template",
+                    "field_messages": turns.column,
+                    "message_property_mappings": {"role": turns.role, "content": turns.text},
+                    "roles_to_train": ["assistant"],
+                    "train_on_eos": "turn",
+                }
+            case Plain(column):
+                return {"type": "completion", "field": column}
+            case Pair(lists=False) as pair:
+                columns = {"field_instruction": pair.prompt, "field_output": pair.answer}
+                if pair.input:
+                    columns["field_input"] = pair.input
+                if not pair.templated:
+                    columns |= {"format": "{instruction}", "no_input_format": "{instruction}"}
+                return {"type": columns}
+            case _:
+                raise inexpressible(self, bundle)
 
-def _dataset(bundle: Bundle) -> dict[str, Any]:
-    names, format = bundle.reading.mapping, bundle.reading.format
-    if format in ("messages", "sharegpt"):
-        openai = format == "messages"
-        return {
-            "type": "chat_template",
-            "field_messages": names["messages" if openai else "conversations"],
-            "message_property_mappings": {"role": "role" if openai else "from", "content": "content" if openai
-                                          else "value"},
-            "roles_to_train": ["assistant"],
-            "train_on_eos": "turn",
-        }  # fmt: skip
-    if format == "text":
-        return {"type": "completion", "field": names["text"]}
-    question = names["instruction" if format == "alpaca" else "prompt"]
-    answer = names["output" if format == "alpaca" else "completion"]
-    extra = {"field_input": names["input"]} if format == "alpaca" and "input" in names else {}
-    plain = {"format": "{instruction}", "no_input_format": "{instruction}"} if format != "alpaca" else {}
-    return {"type": {"field_instruction": question, "field_output": answer, **extra, **plain}}
 
-
-KIND = Axolotl()
+KIND: Export = Axolotl()

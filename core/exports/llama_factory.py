@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, LEARNING_RATE, Bundle, configuration, remarks, steps
+from core.exports._base import DATA, LEARNING_RATE, Bundle, Export, configuration, inexpressible, remarks, steps
+from core.formats._layouts import Conversation, Pair, Plain
 
 _NAME = "lacuna_mitigation"
 
@@ -17,11 +18,12 @@ class LlamaFactory:
     version = "0.9.4"
 
     def files(self, bundle: Bundle) -> Mapping[str, str]:
+        """See ``Export.files``."""
         at_once, gathered = steps(bundle.training)
         values: dict[str, Any] = {
             "model_name_or_path": bundle.base or bundle.model,
             **({"adapter_name_or_path": bundle.model} if bundle.base else {}),
-            "stage": "pt" if bundle.reading.format == "text" else "sft",
+            "stage": "pt" if isinstance(bundle.layout, Plain) else "sft",
             "do_train": True,
             "finetuning_type": "lora",
             "lora_rank": 16,
@@ -31,6 +33,7 @@ class LlamaFactory:
             "dataset": _NAME,
             "template": "default",
             "cutoff_len": bundle.max_length,
+            "train_on_prompt": bundle.loss_on_prompt,
             "disable_shuffling": bundle.training.sequential,
             "output_dir": "out-llama-factory",
             "per_device_train_batch_size": at_once,
@@ -47,25 +50,40 @@ class LlamaFactory:
             f"LLaMA-Factory {self.version}. Run in this folder: llamafactory-cli train llama_factory.yaml",
             "template: put the name of the model's own template there, or training and use will differ.",
         ]
-        info = json.dumps({_NAME: _info(bundle)}, ensure_ascii=False, indent=2) + "\n"
+        info = json.dumps({_NAME: self._info(bundle)}, ensure_ascii=False, indent=2) + "\n"
         return {"llama_factory.yaml": configuration(head, values), "dataset_info.json": info}
 
+    def _info(self, bundle: Bundle) -> dict[str, Any]:
+        """The dataset's entry in dataset_info.json."""
+        match bundle.layout:
+            case Conversation() as turns:
+                columns = {"messages": turns.column, "system": turns.system, "tools": turns.tools}
+                tags = _tags(turns)
+                return {"file_name": DATA, "formatting": "sharegpt", "columns": _present(columns),
+                        **({} if tags == _TAGS else {"tags": tags})}  # fmt: skip
+            case Plain(column):
+                return {"file_name": DATA, "columns": {"prompt": column}}
+            case Pair(lists=False) as pair:
+                columns = {"prompt": pair.prompt, "query": pair.input, "response": pair.answer, "system": pair.system,
+                           "history": pair.history, "tools": pair.tools}  # fmt: skip
+                return {"file_name": DATA, "formatting": "alpaca", "columns": _present(columns)}
+            case _:
+                raise inexpressible(self, bundle)
 
-def _info(bundle: Bundle) -> dict[str, Any]:
-    """The dataset's entry in dataset_info.json."""
-    names, out = bundle.reading.mapping, {"file_name": DATA}
-    if bundle.reading.format in ("messages", "sharegpt"):
-        openai = bundle.reading.format == "messages"
-        tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant",
-                "observation_tag": "tool", "system_tag": "system"}  # fmt: skip
-        columns = {"messages": names["messages" if openai else "conversations"]}
-        columns |= {role: names[role] for role in ("system", "tools") if role in names}
-        return {**out, "formatting": "sharegpt", "columns": columns, **({"tags": tags} if openai else {})}
-    if bundle.reading.format == "text":
-        return {**out, "columns": {"prompt": names["text"]}}
-    roles = {"instruction": "prompt", "input": "query", "output": "response", "system": "system", "history": "history",
-             "prompt": "prompt", "completion": "response", "tools": "tools"}  # fmt: skip
-    return {**out, "formatting": "alpaca", "columns": {roles[r]: c for r, c in names.items() if r in roles}}
+
+# What LLaMA-Factory takes the keys and role names of a turn to be.
+_TAGS = {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt",
+         "observation_tag": "observation", "system_tag": "system"}  # fmt: skip
 
 
-KIND = LlamaFactory()
+def _tags(turns: Conversation) -> dict[str, str]:
+    return {"role_tag": turns.role, "content_tag": turns.text, "user_tag": turns.names["user"],
+            "assistant_tag": turns.names["assistant"], "observation_tag": turns.names["tool"],
+            "system_tag": turns.names["system"]}  # fmt: skip
+
+
+def _present(columns: Mapping[str, str]) -> dict[str, str]:
+    return {name: column for name, column in columns.items() if column}
+
+
+KIND: Export = LlamaFactory()

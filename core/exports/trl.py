@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, LEARNING_RATE, Bundle, configuration, remarks, steps
+from core.exports._base import DATA, LEARNING_RATE, Bundle, Export, configuration, inexpressible, remarks, steps
+from core.formats._layouts import Conversation, Pair, Plain
+from core.presets._trl_templates import has_generation_markers, training_template
 
 
 class Trl:
@@ -14,11 +16,12 @@ class Trl:
     version = "1.16"
 
     def files(self, bundle: Bundle) -> Mapping[str, str]:
+        """See ``Export.files``."""
         at_once, gathered = steps(bundle.training)
-        columns = _columns(bundle)
+        loss, notes = self._loss(bundle)
         values: dict[str, Any] = {
             "model_name_or_path": bundle.model,
-            "datasets": [{"path": "json", "data_files": DATA, "split": "train", "columns": columns}],
+            "datasets": [{"path": "json", "data_files": DATA, "split": "train", "columns": list(bundle.columns)}],
             "output_dir": "out-trl",
             "num_train_epochs": bundle.training.epochs,
             "per_device_train_batch_size": at_once,
@@ -33,25 +36,51 @@ class Trl:
             "train_sampling_strategy": "sequential" if bundle.training.sequential else "random",
             "seed": bundle.seed,
             "report_to": "none",
+            **loss,
         }
-        head = [*remarks(bundle), f"TRL {self.version}. Run in this folder: trl sft --config trl.yaml"]
-        if bundle.assistant_only and bundle.reading.format == "messages":
-            values["assistant_only_loss"] = bundle.marked
-            if not bundle.marked:
-                head.append(
-                    "The run put loss on answers only. TRL cannot: the chat template has no generation markers. Add "
-                    "them and set assistant_only_loss to true, or the prompts are trained too."
-                )
-        if bundle.reading.format in ("sharegpt", "alpaca"):
-            head.append(f"TRL does not read {bundle.reading.format} rows by itself: convert them to messages first.")
+        head = [*remarks(bundle), f"TRL {self.version}. Run in this folder: trl sft --config trl.yaml", *notes]
         if bundle.base is not None:
             head.append(f"{bundle.model} is an adapter of {bundle.base}: merge it first, or name the base here.")
         return {"trl.yaml": configuration(head, values)}
 
+    def _loss(self, bundle: Bundle) -> tuple[dict[str, Any], list[str]]:
+        """Which tokens carry loss, and what a person must do before TRL can read the rows."""
+        conversion = f"TRL does not read {bundle.format} rows by itself: convert them to messages first."
+        match bundle.layout:
+            case Conversation(role="role", text="content") as turns if _has_own_names(turns):
+                if bundle.loss_on_prompt:
+                    return {}, _renaming({"messages": turns.column})
+                return _assistant_only(bundle.template, _renaming({"messages": turns.column}))
+            case Conversation() | Pair(templated=True, lists=False):
+                return {}, [conversion]
+            case Pair() as pair:
+                renaming = _renaming({"prompt": pair.prompt, "completion": pair.answer})
+                return {"completion_only_loss": not bundle.loss_on_prompt}, renaming
+            case Plain(column):
+                return {"dataset_text_field": column}, []
+            case _:
+                raise inexpressible(self, bundle)
 
-def _columns(bundle: Bundle) -> list[str]:
-    """The columns that training reads; others would only be carried along."""
-    return [c for role, c in bundle.reading.mapping.items() if role not in ("id", "stage", "source")]
+
+def _has_own_names(turns: Conversation) -> bool:
+    return all(name == written for name, written in turns.names.items())
 
 
-KIND = Trl()
+def _renaming(columns: Mapping[str, str]) -> list[str]:
+    """What to say where TRL looks for other columns than the rows have."""
+    others = {name: column for name, column in columns.items() if name != column}
+    return [f"TRL looks for a column {name!r}: rename {column!r} first." for name, column in others.items()]
+
+
+def _assistant_only(template: str, notes: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Loss on answers alone; TRL finds them by the template's markers, or renders with a variant that has them."""
+    marked = has_generation_markers(template) or training_template(template) is not None
+    if not marked:
+        notes.append(
+            "The run put loss on answers only. TRL cannot: the chat template has no generation markers. Add them and "
+            "set assistant_only_loss to true, or the prompts are trained too."
+        )
+    return {"assistant_only_loss": marked}, notes
+
+
+KIND: Export = Trl()

@@ -1,31 +1,18 @@
-"""What a format declares, and the parts all formats share: roles, columns, texts, id, stage and source."""
+"""What a format declares, and what all formats share: roles, columns, id, stage and source."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from core.errors import UserError, unknown_name
-from core.intake.json_rows import decode_json, named_type
+from core.formats._cells import Notes, cell, check_characters, json_text
+from core.formats._layouts import Layout
 from core.types import Message, Shape
 
 # Column -> example values that are not null, as ``detect`` sees them.
 Columns = Mapping[str, Sequence[Any]]
-
-
-class RowError(Exception):
-    """One row cannot be read; it becomes a ``Problem`` and harms no other.
-
-    Args:
-        field: the key at fault, as in ``messages[2].content``.
-        text: what is wrong with it and what would be right.
-    """
-
-    def __init__(self, field: str, text: str) -> None:
-        self.field, self.text = field, text
-        super().__init__(f"{field}: {text}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +36,6 @@ class Parsed:
     notes: tuple[str, ...] = ()
 
 
-class Notes:
-    """Remarks on one row, each kept once, in order."""
-
-    def __init__(self) -> None:
-        self._texts: dict[str, None] = {}
-
-    def add(self, text: str) -> None:
-        self._texts[text] = None
-
-    def __iter__(self):
-        return iter(self._texts)
-
-
 ID, STAGE, SOURCE = (
     Role("id", "Id", False, ("id",), "The row's own name; used where it is unique in the dataset."),
     Role("stage", "Training stage", False, ("stage",), "Which stage of training the row belongs to."),
@@ -72,29 +46,92 @@ TOOLS = Role("tools", "Tools", False, ("tools",), "Tool definitions, as a list o
 SYSTEM = Role("system", "System prompt", False, ("system", "system_prompt"), "Goes before the first turn.")
 
 
+class Find(Protocol):
+    def __call__(self, columns: Columns) -> tuple[float, dict[str, str]]:
+        """How well the columns fit, in [0, 1], and which of them plays which own role; 0: they are of another shape.
+
+        1 is a sure fit. Below 0.5 the format is offered and never chosen by itself.
+        """
+        ...
+
+
+class Convert(Protocol):
+    def __call__(
+        self, value: Mapping[str, Any], mapping: Mapping[str, str], notes: Notes
+    ) -> tuple[Sequence[Message], Shape, str | None]:
+        """The row's messages, how a trainer renders it, and the JSON text of its tools; ``_cells`` reads the cells.
+
+        Raises:
+            RowError: the row cannot be read; nothing else may be raised, whatever the JSON.
+        """
+        ...
+
+
+class Edit(Protocol):
+    def __call__(
+        self,
+        value: dict[str, Any],
+        mapping: Mapping[str, str],
+        messages: Sequence[Message],
+        i: int,
+        change: Callable[[str], str],
+    ) -> bool:
+        """Puts ``change(text)`` in the place of the text of ``messages[i]``, in ``value`` itself, and nothing else.
+
+        Returns:
+            Whether it could; False where this row keeps the text in a form that cannot be changed.
+        """
+        ...
+
+
+class Compose(Protocol):
+    def __call__(self, value: dict[str, Any], mapping: Mapping[str, str], prompt: str, answer: str) -> bool:
+        """Makes ``value`` a row of one question and one answer, in place. Its system prompt and other columns stay.
+
+        Returns:
+            Whether it could.
+        """
+        ...
+
+
+class Describe(Protocol):
+    def __call__(self, value: Mapping[str, Any], mapping: Mapping[str, str]) -> Layout | None:
+        """How rows like ``value`` are laid out, for the trainers' configurations; None: as no layout says."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One shape of rows.
+    """One shape of rows. Its file is ``core/formats/<name>.py`` and ends with ``KIND = Format(...)``.
+
+    Whoever leaves ``edit``, ``compose`` or ``describe`` out says that it cannot be done: recipes then use rows as they
+    came, exports leave their configuration out, and both say so.
 
     Attributes:
         name, label, help: the file's name, what a person reads, one or two sentences.
-        own_roles: the roles this shape has besides id, stage and source.
-        find: columns -> (score in [0, 1], mapping of own roles); 0 = these columns are not of this shape.
-        convert: (row, mapping, notes) -> messages, shape, tools; raises ``RowError``.
-        examples: rows under the default column names.
+        own_roles: the roles this shape has besides id, stage and source; each with the columns it is found under.
+        find, convert, edit, compose, describe: see the protocols above.
+        examples: at least two rows under the default column names; tests read, vary and edit them.
     """
 
     name: str
     label: str
     help: str
     own_roles: tuple[Role, ...]
-    find: Callable[[Columns], tuple[float, dict[str, str]]]
-    convert: Callable[[Mapping[str, Any], Mapping[str, str], Notes], tuple[Sequence[Message], Shape, str | None]]
+    find: Find
+    convert: Convert
     examples: tuple[Mapping[str, Any], ...]
+    edit: Edit | None = None
+    compose: Compose | None = None
+    describe: Describe | None = None
 
     @property
     def roles(self) -> tuple[Role, ...]:
         return self.own_roles + SHARED_ROLES
+
+    def trained_columns(self, mapping: Mapping[str, str]) -> tuple[str, ...]:
+        """The columns that training reads: those of the own roles."""
+        return tuple(mapping[role.name] for role in self.own_roles if role.name in mapping)
 
     def detect(self, columns: Columns) -> tuple[float, dict[str, str]]:
         """How well the columns fit, in [0, 1], and which column plays which role; (0, {}) where they do not."""
@@ -116,10 +153,10 @@ class Format:
         messages = tuple(messages)
         for i, message in enumerate(messages):
             for text in (message.role, message.content, message.tool_calls, message.name):
-                _check_characters(f"turn {i + 1}", text)
+                check_characters(f"turn {i + 1}", text)
             if not message.content and message.tool_calls is None and message.role in ("assistant", "text"):
                 notes.add("an empty answer is kept")
-        _check_characters("tools", tools)
+        check_characters("tools", tools)
         if shape != "text" and all(message.role != "assistant" for message in messages):
             notes.add("no turn of the assistant")
         return Parsed(messages, shape, tools, tuple(notes))
@@ -149,112 +186,16 @@ def _is_label(values: Sequence[Any]) -> bool:
     )
 
 
-def _check_characters(field: str, text: str | None) -> None:
-    if text is None or text.isascii():
-        return
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise RowError(
-            field, f"holds half of a surrogate pair (\\u{ord(text[error.start]):04x}), which is no character"
-        ) from error
-
-
-# ------------------------------------------------------------------------------------------------------ columns
-
-
 def named_columns(roles: Sequence[Role], columns: Columns) -> dict[str, str]:
     """Role -> column for the roles whose default names occur, by preference; letter case is ignored if need be."""
-    found: dict[str, str] = {}
-    by_fold = {name.casefold(): name for name in reversed(columns)}
+    mapping: dict[str, str] = {}
+    by_fold = {name.casefold(): name for name in reversed(list(columns))}
     for role in roles:
         for name in role.columns:
             if column := (name if name in columns else by_fold.get(name)):
-                found[role.name] = column
+                mapping[role.name] = column
                 break
-    return found
-
-
-def share(values: Sequence[Any], fits: Callable[[Any], bool]) -> float:
-    """The share of example values that fit, 0 where there are none."""
-    return sum(map(fits, values)) / len(values) if values else 0.0
-
-
-def is_text(value: Any) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
-def cell(value: Mapping[str, Any], mapping: Mapping[str, str], role: str) -> Any:
-    """The value of an optional role; None where there is none, and for empty text (CSV has no other nothing)."""
-    found = value.get(mapping[role]) if role in mapping else None
-    return None if found == "" else found
-
-
-def needed(value: Mapping[str, Any], mapping: Mapping[str, str], role: str) -> tuple[str, Any]:
-    """Column and value of a required role.
-
-    Raises:
-        RowError: the row does not have the column.
-    """
-    column = mapping[role]
-    if column not in value:
-        raise RowError(column, f"is missing; the row has {', '.join(map(repr, list(value)[:20])) or 'no keys'}")
-    return column, value[column]
-
-
-def text_of(value: Any, field: str, notes: Notes) -> str:
-    """The value as text; numbers as JSON writes them, with a note.
-
-    Raises:
-        RowError: null, true/false, a list or an object.
-    """
-    if isinstance(value, str):
-        return value
-    if is_text(value):
-        notes.add("a number is read as text")
-        return json.dumps(value)
-    raise RowError(field, "is null, text is needed" if value is None else f"is {named_type(value)}, not text")
-
-
-def list_of(value: Any, field: str, notes: Notes) -> list[Any]:
-    """The value as a list; JSON text of a list is read, with a note.
-
-    Raises:
-        RowError: anything else.
-    """
-    if isinstance(value, str):
-        try:
-            value, _ = decode_json(value)
-        except ValueError as error:
-            raise RowError(field, f"is text that cannot be read as a JSON list ({error})") from error
-        notes.add("a list is read from its JSON text")
-    if not isinstance(value, list):
-        raise RowError(field, f"is {named_type(value)}, not a list")
-    return value
-
-
-def json_text(value: Any) -> str:
-    """JSON text with keys in the order given."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def tools_of(value: Mapping[str, Any], mapping: Mapping[str, str]) -> str | None:
-    """JSON text of the row's tool definitions, None where it has none.
-
-    Raises:
-        RowError: text that is not JSON.
-    """
-    found = cell(value, mapping, "tools")
-    if isinstance(found, str):
-        try:
-            found, _ = decode_json(found)
-        except ValueError as error:
-            raise RowError(mapping["tools"], f"is text that cannot be read as JSON ({error})") from error
-    if isinstance(found, dict):
-        found = [found]
-    if found is not None and not isinstance(found, list):
-        raise RowError(mapping["tools"], f"is {named_type(found)}, not a list of tools")
-    return json_text(found) if found else None
+    return mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +215,7 @@ def labels_of(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Labels:
         RowError: text with half a surrogate pair.
     """
     notes = Notes()
-    found: dict[str, str | None] = {}
+    labels: dict[str, str | None] = {}
     for role in SHARED_ROLES:
         label = cell(value, mapping, role.name)
         if label is not None and not isinstance(label, str):
@@ -285,6 +226,6 @@ def labels_of(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Labels:
                 label = None
             else:
                 label = json_text(label)
-        _check_characters(mapping.get(role.name, role.name), label)
-        found[role.name] = label
-    return Labels(found["id"], found["stage"], found["source"], tuple(notes))
+        check_characters(mapping.get(role.name, role.name), label)
+        labels[role.name] = label
+    return Labels(labels["id"], labels["stage"], labels["source"], tuple(notes))

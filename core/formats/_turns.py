@@ -5,30 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.formats._base import Columns, Notes, RowError, json_text, list_of, share, text_of
+from core.formats._base import Columns
+from core.formats._cells import Notes, RowError, json_text, list_of, share, text_of
+from core.formats._layouts import CANONICAL, LOSS_FLAGS, canonical
 from core.intake.json_rows import decode_json, named_type
 from core.types import Message
 
-CANONICAL = ("system", "user", "assistant", "tool")
-# ShareGPT's names of the canonical roles; ``function_call`` is an assistant turn that holds a call.
-SHAREGPT_ROLES: Mapping[str, str] = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "assistant": "assistant",
-    "function_call": "assistant",
-    "system": "system",
-    "observation": "tool",
-    "function_response": "tool",
-    "tool": "tool",
-}
 # Columns that hold turns but are no conversation of their own.
 _NOT_A_CONVERSATION = ("chosen", "rejected", "prompt", "completion", "history", "tools")
 _READ = {"role", "from", "content", "value", "name", "tool_calls", "function_call", "reasoning_content", "thinking"}
-_READ |= {"train", "weight", "loss_weight", "tool_call_id"}
+_READ |= {*LOSS_FLAGS, "tool_call_id"}
 
 # ---------------------------------------------------------------------------------------------------- detection
 
@@ -65,9 +51,10 @@ def conversation_column(columns: Columns, names: tuple[str, ...], *, sharegpt: b
     for column, values in columns.items():
         if column in _NOT_A_CONVERSATION:
             continue
-        found = [turns for turns in map(turns_in, values) if turns]
-        fit = share(found, lambda turns: is_sharegpt(turns) == sharegpt) * len(found) / max(1, len(values))
-        if preference and share(found, _is_answered) < 0.5:
+        conversations = [turns for turns in map(turns_in, values) if turns]
+        fit = share(conversations, lambda turns: is_sharegpt(turns) == sharegpt)
+        fit *= len(conversations) / max(1, len(values))
+        if preference and share(conversations, _is_answered) < 0.5:
             fit = 0.0
         score = fit * (1.0 if column == names[0] else 0.9 if column in names else 0.7)
         best = max(best, (score, column), key=lambda pair: pair[0])
@@ -75,8 +62,7 @@ def conversation_column(columns: Columns, names: tuple[str, ...], *, sharegpt: b
 
 
 def _is_answered(turns: list[dict[str, Any]]) -> bool:
-    role = str(turns[-1].get("role") or turns[-1].get("from")).lower()
-    return SHAREGPT_ROLES.get(role) == "assistant"
+    return canonical(str(turns[-1].get("role") or turns[-1].get("from"))) == "assistant"
 
 
 # ------------------------------------------------------------------------------------------------------- reading
@@ -131,7 +117,7 @@ def _message(turn: Any, field: str, notes: Notes, rename: bool) -> Message:
 
 
 def _role(written: str, rename: bool, notes: Notes) -> str:
-    role = SHAREGPT_ROLES.get(written.lower(), written) if rename else written
+    role = canonical(written) if rename else written
     if role not in CANONICAL:
         notes.add(f"the role {role[:40]!r} is not system, user, assistant or tool; it is kept as written")
     return role
@@ -176,8 +162,8 @@ def _parts(parts: list[Any], field: str, notes: Notes) -> tuple[str, list[Any]]:
 
 
 def _thinking(turn: Mapping[str, Any], notes: Notes) -> str:
-    found = turn.get("reasoning_content") or turn.get("thinking")
-    return _thought(found, notes) if isinstance(found, str) else ""
+    reasoning = turn.get("reasoning_content") or turn.get("thinking")
+    return _thought(reasoning, notes) if isinstance(reasoning, str) else ""
 
 
 def _thought(text: str, notes: Notes) -> str:
@@ -231,7 +217,7 @@ def _wrapped(call: Any, field: str) -> list[Any]:
 
 def _trained(turn: Mapping[str, Any], field: str, notes: Notes) -> bool | None:
     """The turn's own word on loss: ``train`` (true, false) before ``weight`` and ``loss_weight`` (0 is no loss)."""
-    for key in ("train", "weight", "loss_weight"):
+    for key in LOSS_FLAGS:
         value = turn.get(key)
         if value is None:
             continue

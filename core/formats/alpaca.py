@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from core.formats._base import (
-    SYSTEM,
-    TOOLS,
-    Columns,
-    Format,
-    Notes,
-    Role,
-    RowError,
-    cell,
-    is_text,
-    list_of,
-    named_columns,
-    needed,
-    share,
-    text_of,
-    tools_of,
-)
+from core.formats._base import SYSTEM, TOOLS, Columns, Format, Role, named_columns
+from core.formats._cells import Notes, RowError, cell, edit_text, is_text, list_of, needed, share, text_of, tools_of
+from core.formats._layouts import Pair
 from core.types import Message, Shape
 
 _ROLES = (
@@ -63,16 +49,43 @@ def _convert(
 
 
 def _history(value: Mapping[str, Any], mapping: Mapping[str, str], notes: Notes) -> list[Message]:
-    found = cell(value, mapping, "history")
-    if found is None:
+    history = cell(value, mapping, "history")
+    if history is None:
         return []
     column, messages = mapping["history"], []
-    for i, pair in enumerate(list_of(found, column, notes)):
+    for i, pair in enumerate(list_of(history, column, notes)):
         if not isinstance(pair, list) or len(pair) != 2:
             raise RowError(f"{column}[{i}]", "is not a pair [question, answer]")
         for role, text in zip(("user", "assistant"), pair, strict=True):
             messages.append(Message(role, text_of(text, f"{column}[{i}]", notes)))
     return messages
+
+
+def _edit(
+    value: dict[str, Any],
+    mapping: Mapping[str, str],
+    messages: Sequence[Message],
+    i: int,
+    change: Callable[[str], str],
+) -> bool:
+    role = {"system": "system", "user": "instruction", "assistant": "output"}[messages[i].role]
+    # Turns between the system prompt and the last question are those of the history.
+    in_history = role != "system" and i < len(messages) - 2
+    return not in_history and edit_text(value, mapping.get(role, ""), change)
+
+
+def _compose(value: dict[str, Any], mapping: Mapping[str, str], prompt: str, answer: str) -> bool:
+    value.pop(mapping.get("tools", ""), None)
+    value[mapping["instruction"]], value[mapping["output"]] = prompt, answer
+    for role, empty in (("input", ""), ("history", [])):
+        if value.get(mapping.get(role, "")):
+            value[mapping[role]] = empty
+    return True
+
+
+def _describe(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Pair:
+    input, system, history, tools = (mapping.get(role, "") for role in ("input", "system", "history", "tools"))
+    return Pair(mapping["instruction"], mapping["output"], True, False, input, system, history, tools)
 
 
 KIND = Format(
@@ -82,6 +95,9 @@ KIND = Format(
     own_roles=_ROLES,
     find=_find,
     convert=_convert,
+    edit=_edit,
+    compose=_compose,
+    describe=_describe,
     examples=(
         {"instruction": "Correct the spelling.", "input": "freind", "output": "friend", "system": "", "history": []},
         {

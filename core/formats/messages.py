@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from core.formats._base import TOOLS, Columns, Format, Notes, Role, needed, tools_of
+from core.formats._base import TOOLS, Columns, Format, Role
+from core.formats._cells import Notes, needed, tools_of
+from core.formats._layouts import CANONICAL, Conversation
+from core.formats._turn_rows import composes, conversation, edits
 from core.formats._turns import conversation_column, messages_of
 from core.types import Message, Shape
 
@@ -31,6 +35,11 @@ def _convert(
     return messages_of(turns, column, notes), "chat", tools_of(value, mapping)
 
 
+def _describe(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Conversation:
+    layout = conversation(value, mapping["messages"], {name: name for name in CANONICAL}, sharegpt=False)
+    return replace(layout, tools=mapping.get("tools", ""))
+
+
 KIND = Format(
     name="messages",
     label="Messages (OpenAI chat)",
@@ -38,6 +47,9 @@ KIND = Format(
     own_roles=(_TURNS, TOOLS),
     find=_find,
     convert=_convert,
+    edit=edits("messages"),
+    compose=composes("messages"),
+    describe=_describe,
     examples=(
         {
             "id": 9007199254740993,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.formats._base import TOOLS, Columns, Format, Notes, Role, is_text, named_columns, needed, text_of, tools_of
-from core.formats._base import share as share_of
+from core.formats._base import TOOLS, Columns, Format, Role, named_columns
+from core.formats._cells import Notes, edit_text, is_text, needed, share, text_of, tools_of
+from core.formats._layouts import Pair
+from core.formats._turn_rows import composed_turns, edit_turn
 from core.formats._turns import messages_of, turns_in
 from core.types import Message, Shape
 
@@ -33,9 +35,9 @@ def _find(columns: Columns) -> tuple[float, dict[str, str]]:
         mapping = named_columns([*roles, TOOLS], columns)
         if "prompt" not in mapping or "completion" not in mapping:
             continue
-        fit = min(share_of(columns[mapping[role.name]], _is_side) for role in roles)
+        fit = min(share(columns[mapping[role.name]], _is_side) for role in roles)
         score = fit * (1.0 if pair == _PAIRS[0] else 0.8)
-        best = max(best, (score, mapping), key=lambda found: found[0])
+        best = max(best, (score, mapping), key=lambda scored: scored[0])
     return best
 
 
@@ -59,6 +61,41 @@ def _convert(
     return messages, "chat", tools
 
 
+def _edit(
+    value: dict[str, Any],
+    mapping: Mapping[str, str],
+    messages: Sequence[Message],
+    i: int,
+    change: Callable[[str], str],
+) -> bool:
+    prompt, completion = (value.get(mapping[side]) for side in ("prompt", "completion"))
+    n_prompt = len(prompt) if isinstance(prompt, list) else 1
+    side, turns, at = ("prompt", prompt, i) if i < n_prompt else ("completion", completion, i - n_prompt)
+    if isinstance(turns, list):
+        return edit_turn(turns, at, change)
+    return at == 0 and edit_text(value, mapping[side], change)
+
+
+def _compose(value: dict[str, Any], mapping: Mapping[str, str], prompt: str, answer: str) -> bool:
+    value.pop(mapping.get("tools", ""), None)
+    before, after = value.get(mapping["prompt"]), value.get(mapping["completion"])
+    if isinstance(before, list) and isinstance(after, list):
+        turns = composed_turns([*before, *after], prompt, answer)
+        value[mapping["prompt"]], value[mapping["completion"]] = turns[:-1], turns[-1:]
+        return True
+    if not (isinstance(before, str) and isinstance(after, str)):
+        return False
+    # What joined the two before joins them still: a space or line feed at the seam.
+    value[mapping["prompt"]] = prompt + before[len(before.rstrip()) :]
+    value[mapping["completion"]] = after[: len(after) - len(after.lstrip())] + answer
+    return True
+
+
+def _describe(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Pair:
+    lists = any(turns_in(value.get(mapping[side])) for side in ("prompt", "completion"))
+    return Pair(mapping["prompt"], mapping["completion"], templated=lists, lists=lists, tools=mapping.get("tools", ""))
+
+
 KIND = Format(
     name="prompt_completion",
     label="Prompt and completion",
@@ -69,6 +106,9 @@ KIND = Format(
     own_roles=_ROLES,
     find=_find,
     convert=_convert,
+    edit=_edit,
+    compose=_compose,
+    describe=_describe,
     examples=(
         {"prompt": "The capital of Norway is", "completion": " Oslo.", "source": "geo"},
         {"prompt": "Two lines:\n", "completion": 'one, "two"\r\nthree\n', "source": "text"},

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from core.formats._base import (
-    SYSTEM,
-    TOOLS,
-    Columns,
-    Format,
-    Notes,
-    Role,
-    cell,
-    named_columns,
-    needed,
-    text_of,
-    tools_of,
-)
+from core.formats._base import SYSTEM, TOOLS, Columns, Format, Role, named_columns
+from core.formats._cells import Notes, cell, needed, text_of, tools_of
+from core.formats._layouts import Conversation
+from core.formats._turn_rows import composes, conversation, edits
 from core.formats._turns import conversation_column, messages_of
 from core.types import Message, Shape
 
@@ -28,6 +20,8 @@ _TURNS = Role(
     ("conversations", "conversation", "messages", "items"),
     "A list of turns, each with from and value.",
 )
+# What ShareGPT calls the canonical roles.
+_NAMES = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 
 
 def _find(columns: Columns) -> tuple[float, dict[str, str]]:
@@ -50,6 +44,11 @@ def _convert(
     return messages, "chat", tools_of(value, mapping)
 
 
+def _describe(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Conversation:
+    layout = conversation(value, mapping["conversations"], _NAMES, sharegpt=True)
+    return replace(layout, system=mapping.get("system", ""), tools=mapping.get("tools", ""))
+
+
 KIND = Format(
     name="sharegpt",
     label="ShareGPT",
@@ -57,6 +56,9 @@ KIND = Format(
     own_roles=(_TURNS, SYSTEM, TOOLS),
     find=_find,
     convert=_convert,
+    edit=edits("conversations"),
+    compose=composes("conversations"),
+    describe=_describe,
     examples=(
         {
             "id": "colours",

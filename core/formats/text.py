@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from core.formats._base import Columns, Format, Notes, Role, named_columns, needed, share, text_of
+from core.formats._base import Columns, Format, Role, named_columns
+from core.formats._cells import Notes, edit_text, needed, share, text_of
+from core.formats._layouts import Plain
 from core.types import Message, Shape
 
 _TEXT = Role("text", "Text", True, ("text",), "The whole text of the row.")
@@ -24,6 +26,25 @@ def _convert(
     return [Message("text", text_of(text, column, notes))], "text", None
 
 
+def _edit(
+    value: dict[str, Any],
+    mapping: Mapping[str, str],
+    messages: Sequence[Message],
+    i: int,
+    change: Callable[[str], str],
+) -> bool:
+    return edit_text(value, mapping["text"], change)
+
+
+def _compose(value: dict[str, Any], mapping: Mapping[str, str], prompt: str, answer: str) -> bool:
+    value[mapping["text"]] = "\n".join(part for part in (prompt, answer) if part)
+    return True
+
+
+def _describe(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Plain:
+    return Plain(mapping["text"])
+
+
 KIND = Format(
     name="text",
     label="Text",
@@ -31,6 +52,9 @@ KIND = Format(
     own_roles=(_TEXT,),
     find=_find,
     convert=_convert,
+    edit=_edit,
+    compose=_compose,
+    describe=_describe,
     examples=(
         {"text": "Once upon a time\nthere was a fox.", "stage": "one"},
         {"text": "  Ærlig talt: «ja»\t✓ ", "stage": "two"},

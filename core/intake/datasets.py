@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.formats._base import Format, Labels, Parsed, RowError, labels_of
+from core.formats._base import Format, Labels, Parsed, labels_of
+from core.formats._cells import RowError
 from core.intake import detection
 from core.intake.bytestreams import KEPT_BYTES
 from core.intake.containers import detect_container, read_records

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from core.errors import UserError, unknown_name
 from core.rendering.render import Rendered
 from core.rendering.templates import DEFAULT_DAY
 from core.types import Sample, Setting, Supervision, Turn
@@ -20,12 +18,20 @@ if TYPE_CHECKING:
 
 
 class Preset(Protocol):
-    """One trainer. ``name`` is its file's name; ``settings`` are the fields of its form."""
+    """One trainer: what it makes of a row. Its file is ``core/presets/<name>.py`` and ends with ``KIND = ...``.
 
-    name: str
-    label: str
-    help: str
-    settings: tuple[Setting, ...]
+    ``name`` is the file's name, ``label`` and ``help`` are what a person reads, ``settings`` are the fields of its form
+    and of ``--trainer-setting``; use the trainer's own names and defaults. ``core.plugins.with_defaults`` checks them.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def help(self) -> str: ...
+    @property
+    def settings(self) -> tuple[Setting, ...]: ...
 
     def supervise(
         self,
@@ -36,12 +42,21 @@ class Preset(Protocol):
     ) -> Supervision:
         """What the trainer made of ``sample``. Changes neither; the same arguments give the same arrays.
 
+        ``core.rendering.render`` gives ids and turns, ``Row`` holds the masks and cuts, ``finished`` makes the value.
+
         Args:
             settings: by name; those left out have their default.
             context_length: the model's; a longer row is cut there, since it cannot be measured beyond. None: unknown.
 
         Raises:
             UserError: the trainer or its template refuses the row or the settings.
+        """
+        ...
+
+    def loss_on_prompt(self, sample: Sample, settings: Mapping[str, Any]) -> bool:
+        """Whether, in rows like ``sample``, what comes before an answer carried loss too; exports train alike.
+
+        It says of the settings what the masks of ``supervise`` show; the contract test compares the two.
         """
         ...
 
@@ -65,57 +80,11 @@ class Pinning(Protocol):
 
 DAY = Setting(
     "day",
-    "text",
+    "date",
     DEFAULT_DAY,
     "Day of training",
     "The date (YYYY-MM-DD) told to a chat template that writes the current date; others ignore it.",
 )
-
-
-def with_defaults(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting of ``kind`` by name, checked; those left out have their default.
-
-    Raises:
-        UserError: an unknown name, or a value that is not of its kind, choices or range.
-    """
-    declared = {s.name: s for s in kind.settings}
-    for name in settings:
-        if name not in declared:
-            raise unknown_name(f"setting of {kind.name}", name, declared)
-    return {name: _checked(kind, s, settings.get(name, s.default)) for name, s in declared.items()}
-
-
-def _checked(kind: Any, setting: Setting, value: Any) -> Any:
-    types = {"bool": bool, "int": int, "float": (int, float), "choice": str, "text": str}[setting.kind]
-    low, high = setting.minimum, setting.maximum
-    fits = isinstance(value, types) and (setting.kind == "bool" or not isinstance(value, bool))
-    if fits and setting.kind == "choice":
-        fits = value in setting.choices
-    if fits and setting.kind in ("int", "float"):
-        fits = (low is None or value >= low) and (high is None or value <= high)
-    if fits and setting is DAY:
-        fits = _is_day(value)
-    if fits:
-        return value
-    wanted = {
-        "bool": "true or false",
-        "int": "a whole number" + (f" of at least {low:g}" if low is not None else ""),
-        "float": "a number" + (f" of at least {low:g}" if low is not None else ""),
-        "choice": f"one of {', '.join(setting.choices)}",
-        "text": "a date such as 2024-07-26" if setting is DAY else "text",
-    }[setting.kind]
-    raise UserError(
-        f"{value!r} is not a value for the setting {setting.name!r} of {kind.name!r}.",
-        f"{setting.label} takes {wanted}.",
-        f"The default is {setting.default!r}.",
-    )
-
-
-def _is_day(value: str) -> bool:
-    try:
-        return date.fromisoformat(value).isoformat() == value
-    except ValueError:
-        return False
 
 
 def template_variables(sample: Sample) -> dict[str, Any]:
@@ -196,12 +165,12 @@ def finished(
     dropped: str | None = None,
 ) -> Supervision:
     """The row as a ``Supervision``, cut at the end of the model's context where it is longer."""
-    told = [*rendered.notes, *notes]
+    remarks = [*rendered.notes, *notes]
     if context_length is not None and len(row.ids) > context_length:
         row = row.keep(0, context_length)
-        told.append(f"Longer than the model's context of {context_length} tokens: measured up to there.")
+        remarks.append(f"Longer than the model's context of {context_length} tokens: measured up to there.")
     if not row.turns and not row.cut_target:
-        told.append("No assistant turn: nothing to judge.")
+        remarks.append("No assistant turn: nothing to judge.")
     return Supervision(
         ids=row.ids,
         trained=row.trained,
@@ -211,7 +180,7 @@ def finished(
         cut_target=row.cut_target,
         dropped=dropped,
         template_hash=rendered.template_hash,
-        notes=tuple(dict.fromkeys(told)),
+        notes=tuple(dict.fromkeys(remarks)),
     )
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.presets._base import DAY, Row, finished, prompt_messages, template_variables, with_defaults
+from core.plugins import with_defaults
+from core.presets._base import DAY, Preset, Row, finished, prompt_messages, template_variables
 from core.rendering.render import Rendered, render_chat, render_joined, render_text
 from core.rendering.tokenizers import chat_template
 from core.types import Sample, Setting, Supervision
@@ -70,6 +71,10 @@ class Custom:
             row = row.keep(0, chosen["max_length"])
         return finished(row, rendered, notes, context_length)
 
+    def loss_on_prompt(self, sample: Sample, settings: Mapping[str, Any]) -> bool:
+        """See ``Preset.loss_on_prompt``."""
+        return bool(with_defaults(self, settings)["train_on_prompt"])
+
 
 def _rendered(sample: Sample, tokenizer: PreTrainedTokenizerFast, chosen: Mapping[str, Any]) -> Rendered:
     *before, last = sample.messages
@@ -89,4 +94,4 @@ def _rendered(sample: Sample, tokenizer: PreTrainedTokenizerFast, chosen: Mappin
     )
 
 
-KIND = Custom()
+KIND: Preset = Custom()

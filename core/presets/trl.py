@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.errors import UserError
-from core.presets._base import DAY, Row, finished, only, prompt_messages, template_variables, with_defaults
+from core.plugins import with_defaults
+from core.presets._base import DAY, Preset, Row, finished, only, prompt_messages, template_variables
 from core.presets._trl_templates import has_generation_markers, training_template
 from core.rendering.render import Rendered, default_template, prompt_ids, render_chat, render_joined, render_text
 from core.rendering.tokenizers import chat_template, common_prefix
@@ -108,6 +109,13 @@ class Trl:
             return finished(row, rendered, notes, context_length, dropped)
         row, told = _packed(row, chosen["packing"], chosen["max_length"])
         return finished(row, rendered, [*notes, *told], context_length)
+
+    def loss_on_prompt(self, sample: Sample, settings: Mapping[str, Any]) -> bool:
+        """Messages carry it unless ``assistant_only_loss`` is on, a row with a completion only if it is asked for."""
+        chosen = with_defaults(self, settings)
+        if sample.shape == "prompt_completion" or prompt_messages(sample):
+            return chosen["completion_only_loss"] == "false" and not chosen["assistant_only_loss"]
+        return not chosen["assistant_only_loss"]
 
 
 def _eos(tokenizer: PreTrainedTokenizerFast, chosen: str) -> str | None:
@@ -245,4 +253,4 @@ def _packed(row: Row, strategy: str, longest: int) -> tuple[Row, list[str]]:
     return replace(row, trained=trained), [told] if pieces > 1 else []
 
 
-KIND = Trl()
+KIND: Preset = Trl()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -104,21 +104,32 @@ class Plan:
 
 
 class Pool(Protocol):
-    """The run as a recipe sees it. Ordinals are places in the training order.
+    """The run as a recipe sees it. Ordinals are places in the training order."""
 
-    Attributes:
-        n: samples of the run.
-        treated: (k,) int64 ordinals of the selected samples, ascending.
-        reading: how the dataset's rows are read.
-        rulings: content hash of a sample to what was decided about it.
-        files: slot to the file the person added.
-    """
+    @property
+    def n(self) -> int:
+        """Samples of the run."""
+        ...
 
-    n: int
-    treated: np.ndarray
-    reading: Reading
-    rulings: Mapping[str, Ruling]
-    files: Mapping[str, Path]
+    @property
+    def treated(self) -> np.ndarray:
+        """(k,) int64 ordinals of the selected samples, ascending; k is at least 1."""
+        ...
+
+    @property
+    def reading(self) -> Reading:
+        """How the dataset's rows are read."""
+        ...
+
+    @property
+    def rulings(self) -> Mapping[str, Ruling]:
+        """Content hash of a sample to what was decided about it."""
+        ...
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """File slot to the file the person added."""
+        ...
 
     def numbers(self, column: str) -> np.ndarray:
         """(n,) float32; all NaN where the run has no such column."""
@@ -138,30 +149,56 @@ class Pool(Protocol):
 
 
 class Recipe(Protocol):
-    """One file in this folder.
+    """What to do about a cause. Its file is ``core/recipes/<name>.py`` and ends with ``KIND: Recipe = ...``.
 
-    Attributes:
-        name, label, help: as every kind.
-        causes: causes it is made for.
-        settings: fields of its form; ``files``: files it can take.
-        expects: what should get better; ``risks``: what may get worse, one sentence each.
-        proof: settings that a proof puts in place of the person's, because it trains briefly; may be empty.
-        against: the recipe that a proof sets against it: another cause's, on the same samples.
+    Form, command line (``--recipe``, ``--set``), preview, export and proof follow from what it declares. ``name`` is
+    the file's name, ``label`` and ``help`` are what a person reads, ``settings`` the fields of its form.
     """
 
-    name: str
-    label: str
-    help: str
-    causes: tuple[str, ...]
-    settings: tuple[Setting, ...]
-    files: tuple[FileSlot, ...]
-    expects: str
-    risks: tuple[str, ...]
-    proof: Mapping[str, object]
-    against: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def help(self) -> str: ...
+    @property
+    def settings(self) -> tuple[Setting, ...]: ...
 
-    def plan(self, pool: Pool, settings: Mapping[str, object]) -> Plan:
-        """What it would make of the pool.
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Names of the causes it is made for, ``pipeline`` for all faults; no other recipe may claim one of them."""
+        ...
+
+    @property
+    def files(self) -> tuple[FileSlot, ...]:
+        """Files that a person may add; they arrive in ``Pool.files``."""
+        ...
+
+    @property
+    def expects(self) -> str:
+        """What should get better, in a sentence."""
+        ...
+
+    @property
+    def risks(self) -> tuple[str, ...]:
+        """What may get worse, a sentence each; at least one."""
+        ...
+
+    @property
+    def proof(self) -> Mapping[str, object]:
+        """Settings that a proof puts in place of the person's, because it trains briefly; may be empty."""
+        ...
+
+    @property
+    def against(self) -> str:
+        """The recipe that a proof sets against it: another cause's, on the same samples."""
+        ...
+
+    def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
+        """What it would make of the pool, from numbers; rows are read when the plan's rows are walked, not before.
+
+        ``_mix`` puts parts together, ``_rewrite`` changes rows in their own shape and says in ``limits`` what their
+        format cannot do. The same pool and settings give the same rows in the same order.
 
         Args:
             settings: every declared setting by name, checked.

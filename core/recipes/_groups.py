@@ -40,18 +40,18 @@ class Groups:
 
 def find(pool: Pool) -> Groups:
     """The contradictions of the selected samples; no row where there is none."""
-    found = pool.numbers("group")
-    if np.isfinite(found).any():
-        return _of(pool, found, pool.numbers("side_share"), ())
-    told = "Contradictions were not measured: rows that ask the same in other letter case or spacing count as one."
-    return _of(pool, _same_question(pool), np.full(pool.n, np.nan), (told,))
+    numbers = pool.numbers("group")
+    if np.isfinite(numbers).any():
+        return _of(pool, numbers, pool.numbers("side_share"), ())
+    note = "Contradictions were not measured: rows that ask the same in other letter case or spacing count as one."
+    return _of(pool, _same_question(pool), np.full(pool.n, np.nan), (note,))
 
 
-def _of(pool: Pool, found: np.ndarray, share: np.ndarray, notes: tuple[str, ...]) -> Groups:
+def _of(pool: Pool, numbers: np.ndarray, share: np.ndarray, notes: tuple[str, ...]) -> Groups:
     """Groups of those numbers that a selected sample has and that hold at least two different answers."""
-    chosen = found[pool.treated]
-    ordinals = np.flatnonzero(np.isin(found, np.unique(chosen[np.isfinite(chosen)])))
-    group = found[ordinals].astype(np.int64)
+    chosen = numbers[pool.treated]
+    ordinals = np.flatnonzero(np.isin(numbers, np.unique(chosen[np.isfinite(chosen)])))
+    group = numbers[ordinals].astype(np.int64)
     sides: dict[tuple[int, bytes], int] = {}
     sizes: dict[int, int] = {}
     side, names = np.empty(len(ordinals), dtype=np.int64), []
@@ -87,19 +87,19 @@ def digest(text: str) -> bytes:
 
 def _question(sample: Sample) -> bytes | None:
     """A short digest of everything before the answer; None where there is nothing before it."""
-    said = "\n".join(f"{m.role}: {folded(m.content)}" for m in sample.messages[:-1])
-    return digest(said) if said and sample.shape != "text" else None
+    question = "\n".join(f"{m.role}: {folded(m.content)}" for m in sample.messages[:-1])
+    return digest(question) if question and sample.shape != "text" else None
 
 
 def _same_question(pool: Pool) -> np.ndarray:
     """(n,) number of the question where several rows ask it, else NaN; one walk, 8 bytes a row."""
     keys = np.zeros(pool.n, dtype=np.uint64)
-    asked = np.zeros(pool.n, dtype=bool)
+    has_question = np.zeros(pool.n, dtype=bool)
     for i, sample in enumerate(pool.rows(range(pool.n))):
         key = _question(sample)
         if key is not None:
-            keys[i], asked[i] = int.from_bytes(key, "big"), True
+            keys[i], has_question[i] = int.from_bytes(key, "big"), True
     _, inverse, n = np.unique(keys, return_inverse=True, return_counts=True)
     out = inverse.astype(np.float64)
-    out[~asked | (n[inverse] < 2)] = np.nan
+    out[~has_question | (n[inverse] < 2)] = np.nan
     return out

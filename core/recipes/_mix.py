@@ -50,8 +50,8 @@ def rehearsed(pool: Pool, ordinals: np.ndarray, count: int, seed: int) -> np.nda
     all of them where no loss is known.
     """
     loss = pool.numbers("nll")[ordinals]
-    known = ordinals[np.isfinite(loss)]
-    weakest = known[np.argsort(-loss[np.isfinite(loss)], kind="stable")][: count // 2]
+    measured = ordinals[np.isfinite(loss)]
+    weakest = measured[np.argsort(-loss[np.isfinite(loss)], kind="stable")][: count // 2]
     return np.concatenate([weakest, drawn(ordinals, count - len(weakest), seed)])
 
 
@@ -61,7 +61,7 @@ def keepers(pool: Pool, query: str) -> tuple[np.ndarray, list[str]]:
     Returns:
         The ordinals, and a note where the filter kept none.
     """
-    found = np.setdiff1d(pool.select(query), pool.treated)
-    if len(found):
-        return found, []
+    ordinals = np.setdiff1d(pool.select(query), pool.treated)
+    if len(ordinals):
+        return ordinals, []
     return everyone_but(pool.n, pool.treated), [f"The filter {query!r} keeps no other row: all others are drawn from."]

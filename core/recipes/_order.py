@@ -26,7 +26,7 @@ class Order:
 
     def __call__(self, places: np.ndarray) -> np.ndarray:
         """(k,) int64: what stands at these places."""
-        out = self._once(places.astype(np.uint64))
+        out: np.ndarray = self._once(places.astype(np.uint64))
         while (outside := out >= self.n).any():
             out[outside] = self._once(out[outside])
         return out.astype(np.int64)
@@ -43,7 +43,8 @@ def _mixed(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return values ^ (values >> np.uint64(31))
+        values ^= values >> np.uint64(31)
+    return values
 
 
 def blocks(n: int, size: int = 1000) -> Iterator[np.ndarray]:
@@ -57,4 +58,5 @@ def drawn(ordinals: np.ndarray, count: int, seed: int) -> np.ndarray:
     if not len(ordinals) or count <= 0:
         return np.empty(0, dtype=np.int64)
     rounds = [Order(len(ordinals), seed + i)(np.arange(len(ordinals))) for i in range(-(-count // len(ordinals)))]
-    return ordinals[np.concatenate(rounds)[:count]]
+    chosen: np.ndarray = ordinals[np.concatenate(rounds)[:count]]
+    return chosen

@@ -1,151 +1,72 @@
 """Rows changed in their own shape: another text in a turn, or a new row made after the model of an old one.
 
-The row is changed as JSON and read again; it is given back only where reading finds exactly what was meant.
+The format changes the row as JSON; it is read again, and given back only where reading yields exactly what was meant.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.formats._base import RowError
-from core.formats._turns import SHAREGPT_ROLES
+from core.formats._cells import RowError
 from core.intake.datasets import read_json_row
 from core.intake.json_rows import decode_object
+from core.plugins import kind
 from core.types import Message, Reading, Sample
 
-Value = dict[str, Any]
 
-
-def edited(sample: Sample, reading: Reading, index: int, edit: Callable[[str], str]) -> bytes | None:
-    """The row with message ``index`` edited and nothing else; None where its shape does not allow that."""
+def edited(sample: Sample, reading: Reading, i: int, change: Callable[[str], str]) -> bytes | None:
+    """The row with message ``i`` changed and nothing else; None where its format or shape does not allow that."""
+    edit = kind("formats", reading.format).edit
     value, _ = decode_object(sample.raw)
-    old = sample.messages[index].content
-    if not _edit(value, sample, reading, index, edit):
+    if edit is None or not edit(value, reading.mapping, sample.messages, i, change):
         return None
-    wanted = list(sample.messages)
-    wanted[index] = replace(wanted[index], content=edit(old))
-    return _checked(value, reading, tuple(wanted))
+    messages = list(sample.messages)
+    messages[i] = replace(messages[i], content=change(messages[i].content))
+    return _checked(value, reading, messages)
 
 
 def composed(sample: Sample, reading: Reading, prompt: str, answer: str) -> bytes | None:
-    """A new row of one question and one answer in the shape of the sample's; its other columns stay, its id goes."""
+    """A new row of one question and one answer in the shape of the sample's; its other columns stay, its id goes.
+
+    A row of plain text becomes question and answer, a line each. None where its format or shape does not allow that.
+    """
+    compose = kind("formats", reading.format).compose
     value, _ = decode_object(sample.raw)
-    if "id" in reading.mapping:
-        value.pop(reading.mapping["id"], None)
-    system = [m for m in sample.messages[:1] if m.role == "system"]
-    if sample.shape == "text":
-        value[reading.mapping["text"]] = f"{prompt}\n{answer}"
-        return _checked(value, reading, (Message("text", f"{prompt}\n{answer}"),))
-    if not _compose(value, reading, prompt, answer):
+    if compose is None or not compose(value, reading.mapping, prompt, answer):
         return None
-    return _checked(value, reading, (*system, Message("user", prompt), Message("assistant", answer)))
+    value.pop(reading.mapping.get("id", ""), None)
+    if sample.shape == "text":
+        return _checked(value, reading, [Message("text", "\n".join(part for part in (prompt, answer) if part))])
+    system = [message for message in sample.messages[:1] if message.role == "system"]
+    return _checked(value, reading, [*system, Message("user", prompt), Message("assistant", answer)])
 
 
-def _checked(value: Value, reading: Reading, wanted: tuple[Message, ...]) -> bytes | None:
+def limits(reading: Reading, *, edits: bool = False, composes: bool = False) -> list[str]:
+    """Notes on what a recipe needs and the dataset's format cannot do: changing rows, or making new ones."""
+    format = kind("formats", reading.format)
+    notes = []
+    if edits and format.edit is None:
+        notes.append(f"Rows of the format “{format.label}” cannot be changed: they come as they are.")
+    if composes and format.compose is None:
+        notes.append(f"New rows of the format “{format.label}” cannot be made: the samples' own rows stand for them.")
+    return notes
+
+
+def _checked(value: Mapping[str, Any], reading: Reading, messages: Sequence[Message]) -> bytes | None:
+    """The row as bytes where it reads as these messages; space around a text does not count."""
     raw = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
     try:
-        found = read_json_row(raw, reading).messages
+        parsed = read_json_row(raw, reading).messages
     except (RowError, ValueError):
         return None
-    said = [(m.role, m.content.strip()) for m in found]
-    return raw if said == [(m.role, m.content.strip()) for m in wanted] else None
+    return raw if _texts(parsed) == _texts(messages) else None
 
 
-# ------------------------------------------------------------------------------------------------------- editing
-
-
-def _edit(value: Value, sample: Sample, reading: Reading, index: int, edit: Callable[[str], str]) -> bool:
-    """Changes ``value`` in place; whether it could."""
-    names = reading.mapping
-    role, last = sample.messages[index].role, index == len(sample.messages) - 1
-    if reading.format in ("messages", "sharegpt"):
-        column = names["messages" if reading.format == "messages" else "conversations"]
-        turns = value.get(column)
-        if not isinstance(turns, list):
-            return False
-        # A system prompt from a column of its own is a message, but no turn.
-        at = index - (len(sample.messages) - len(turns))
-        return 0 <= at < len(turns) and _edit_turn(turns[at], edit)
-    if reading.format == "text":
-        return _edit_text(value, names["text"], edit)
-    if reading.format == "alpaca":
-        own = {"system": "system", "user": "instruction", "assistant": "output"}[role]
-        first_turn = index == 0 and role == "system"
-        return (first_turn or index >= len(sample.messages) - 2) and _edit_text(value, names.get(own, ""), edit)
-    side = names["completion" if last else "prompt"]
-    if isinstance(value.get(side), list):
-        inside = len(value[side])
-        at = inside - (len(sample.messages) - index) if last else index
-        return 0 <= at < inside and _edit_turn(value[side][at], edit)
-    return len(sample.messages) == 2 and _edit_text(value, side, edit)
-
-
-def _edit_turn(turn: Any, edit: Callable[[str], str]) -> bool:
-    key = next((k for k in ("content", "value") if isinstance(turn, dict) and isinstance(turn.get(k), str)), None)
-    if key is None:
-        return False
-    turn[key] = edit(turn[key])
-    return True
-
-
-def _edit_text(value: Value, column: str, edit: Callable[[str], str]) -> bool:
-    if not isinstance(value.get(column), str):
-        return False
-    value[column] = edit(value[column])
-    return True
-
-
-# ----------------------------------------------------------------------------------------------------- composing
-
-
-def _compose(value: Value, reading: Reading, prompt: str, answer: str) -> bool:
-    names = reading.mapping
-    if "tools" in names:
-        value.pop(names["tools"], None)
-    if reading.format in ("messages", "sharegpt"):
-        column = names["messages" if reading.format == "messages" else "conversations"]
-        if not isinstance(value.get(column), list):
-            return False
-        value[column] = _two_turns(value[column], prompt, answer)
-        return True
-    if reading.format == "alpaca":
-        value[names["instruction"]], value[names["output"]] = prompt, answer
-        for role, nothing in (("input", ""), ("history", [])):
-            if value.get(names.get(role, "")):
-                value[names[role]] = nothing
-        return True
-    before, after = value.get(names["prompt"]), value.get(names["completion"])
-    if isinstance(before, list) and isinstance(after, list):
-        both = _two_turns([*before, *after], prompt, answer)
-        value[names["prompt"]], value[names["completion"]] = both[:-1], both[-1:]
-        return True
-    if not (isinstance(before, str) and isinstance(after, str)):
-        return False
-    # What joined the two before joins them still: a space or line feed at the seam.
-    value[names["prompt"]] = prompt + before[len(before.rstrip()) :]
-    value[names["completion"]] = after[: len(after) - len(after.lstrip())] + answer
-    return True
-
-
-def _two_turns(turns: list[Any], prompt: str, answer: str) -> list[dict[str, Any]]:
-    """The system turn if there is one, a question and an answer, under the keys and role names the row itself uses."""
-    kept = [t for t in turns[:1] if _role(t) == "system"]
-    said: Mapping[str, str] = {"user": prompt, "assistant": answer}
-    made = []
-    for role, text in said.items():
-        model = next((t for t in turns if _role(t) == role and not t.get("tool_calls")), {"role": role, "content": ""})
-        who = "from" if "from" in model else "role"
-        what = "value" if "value" in model else "content"
-        made.append({who: model[who], what: text})
-    return [*kept, *made]
-
-
-def _role(turn: Any) -> str:
-    name = str(turn.get("role") or turn.get("from")).lower() if isinstance(turn, dict) else ""
-    return SHAREGPT_ROLES.get(name, name)
+def _texts(messages: Sequence[Message]) -> list[tuple[str, str]]:
+    return [(message.role, message.content.strip()) for message in messages]
 
 
 # ---------------------------------------------------------------------------------------------------- differences
@@ -158,15 +79,15 @@ def differences(before: bytes, after: bytes) -> list[dict[str, Any]]:
 
 def _differ(path: str, before: Any, after: Any) -> list[dict[str, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
-        out = []
+        out: list[dict[str, Any]] = []
         for key in [*before, *(k for k in after if k not in before)]:
-            here = f"{path}.{key}" if path else key
+            field = f"{path}.{key}" if path else key
             if key not in after:
-                out.append({"field": here, "before": before[key]})
+                out.append({"field": field, "before": before[key]})
             elif key not in before:
-                out.append({"field": here, "after": after[key]})
+                out.append({"field": field, "after": after[key]})
             else:
-                out += _differ(here, before[key], after[key])
+                out += _differ(field, before[key], after[key])
         return out
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         return [d for i, (b, a) in enumerate(zip(before, after, strict=True)) for d in _differ(f"{path}[{i}]", b, a)]

@@ -26,8 +26,8 @@ def question_and_answer(sample: Sample) -> tuple[str, str] | None:
     if sample.shape == "text" or not answers:
         return None
     last = answers[-1]
-    asked = [m.content for m in sample.messages[:last] if m.role == "user"]
-    return (asked[-1].strip(), sample.messages[last].content.strip()) if asked and asked[-1].strip() else None
+    questions = [m.content.strip() for m in sample.messages[:last] if m.role == "user"]
+    return (questions[-1], sample.messages[last].content.strip()) if questions and questions[-1] else None
 
 
 def filled(template: str, question: str, answer: str) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.recipes._base import SEED, Made, Part, Plan, Pool, Training
+from core.recipes._base import SEED, FileSlot, Made, Part, Plan, Pool, Recipe, Training
 from core.recipes._mix import counts, rehearsed, rows
-from core.recipes._rewrite import edited
+from core.recipes._rewrite import edited, limits
 from core.recipes._wording import CONTEXT, filled, question_and_answer
 from core.types import Sample, Setting
 
@@ -33,7 +33,7 @@ class BaseConflict:
                 "Half of them are those held most weakly."),
         SEED,
     )  # fmt: skip
-    files = ()
+    files: tuple[FileSlot, ...] = ()
     expects = "The trained answer replaces the one that the base believes, without the context too."
     risks = (
         "Beliefs next to the corrected ones may turn as well; contrast rows protect only what they show.",
@@ -46,21 +46,23 @@ class BaseConflict:
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
         seed = int(settings["seed"])
         with_context, plain = int(settings["context"]), int(settings["plain"])
-        wanted = round(len(pool.treated) * (with_context + plain) * float(settings["contrast_ratio"]))
-        contrast = np.setdiff1d(pool.select(str(settings["contrast"])), pool.treated) if wanted else np.empty(0, int)
-        if wanted and not len(contrast):
+        n_contrast = round(len(pool.treated) * (with_context + plain) * float(settings["contrast_ratio"]))
+        contrast = np.empty(0, dtype=np.int64)
+        if n_contrast:
+            contrast = np.setdiff1d(pool.select(str(settings["contrast"])), pool.treated)
+        if n_contrast and not len(contrast):
             raise UserError(
                 f"No contrast rows: the filter {settings['contrast']!r} keeps none.",
-                f"{wanted:,} are wanted.",
+                f"{n_contrast:,} are needed.",
                 "Give another filter, or a ratio of 0.",
             )
-        notes = []
-        if wanted > len(contrast):
-            notes.append(f"Only {len(contrast):,} contrast rows for {wanted:,} places: some come several times.")
+        notes = limits(pool.reading, edits=with_context > 0)
+        if n_contrast > len(contrast):
+            notes.append(f"Only {len(contrast):,} contrast rows for {n_contrast:,} places: some come several times.")
         parts = [
             Part("context", pool.treated, with_context, lambda s, _: self._in_context(pool, s)),
             Part("plain", pool.treated, plain),
-            Part("contrast", rehearsed(pool, contrast, wanted, seed + 1)),
+            Part("contrast", rehearsed(pool, contrast, n_contrast, seed + 1)),
         ]
         parts = [p for p in parts if len(p)]
         training = Training(epochs=2.0)
@@ -68,13 +70,15 @@ class BaseConflict:
 
     @staticmethod
     def _in_context(pool: Pool, sample: Sample) -> Made | None:
-        said = question_and_answer(sample)
-        asked = [i for i, m in enumerate(sample.messages) if m.role == "user"]
-        if said is None:
-            return Made(sample.raw, sample.id, "context")
-        opening = filled(CONTEXT, *said)
-        raw = edited(sample, pool.reading, asked[-1], lambda text: opening + text)
-        return raw and Made(raw, sample.id, "context", "the answer is stated before the question", sample.raw)
+        texts = question_and_answer(sample)
+        if texts is None:
+            return None
+        opening = filled(CONTEXT, *texts)
+        last = max(i for i, message in enumerate(sample.messages) if message.role == "user")
+        raw = edited(sample, pool.reading, last, lambda text: opening + text)
+        if raw is None:
+            return None
+        return Made(raw, sample.id, "context", "the answer is stated before the question", sample.raw)
 
 
-KIND = BaseConflict()
+KIND: Recipe = BaseConflict()

@@ -18,6 +18,7 @@ from core.recipes._base import (
     Part,
     Plan,
     Pool,
+    Recipe,
     Ruling,
     Shares,
     Training,
@@ -285,4 +286,4 @@ def _sharing(order: np.ndarray, groups: Groups, place: Mapping[int, int], batch:
     return len(bad)
 
 
-KIND = DataInconsistency()
+KIND: Recipe = DataInconsistency()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.recipes._base import OTHERS, SEED, Part, Plan, Pool, Shares, Training
+from core.recipes._base import OTHERS, SEED, FileSlot, Part, Plan, Pool, Recipe, Shares, Training
 from core.recipes._mix import counts, keepers, rehearsed, rows
 from core.types import Setting
 
@@ -30,7 +30,7 @@ class LeftSideForgetting:
         OTHERS,
         SEED,
     )  # fmt: skip
-    files = ()
+    files: tuple[FileSlot, ...] = ()
     expects = "The samples were right once and come back within few steps, while later stages are kept by the mix."
     risks = (
         "Without rows of the later stages the replay overwrites them in turn.",
@@ -42,20 +42,20 @@ class LeftSideForgetting:
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
         seed = int(settings["seed"])
         core = Part("forgotten", pool.treated, int(settings["repeats"]))
-        wanted = Shares(len(core), float(settings["share"])).others
-        rest, found = keepers(pool, str(settings["others"]))
-        quotas, notes = self._quotas(pool, rest, wanted, str(settings["stages"]))
+        n_others = Shares(len(core), float(settings["share"])).others
+        rest, remarks = keepers(pool, str(settings["others"]))
+        quotas, notes = self._quotas(pool, rest, n_others, str(settings["stages"]))
         parts = [core]
         for i, (name, ordinals, quota) in enumerate(quotas):
             parts.append(Part(f"replay of {name}", rehearsed(pool, ordinals, quota, seed + 1 + i)))
         parts = [p for p in parts if len(p)]
-        notes += found
+        notes += remarks
         training = Training(epochs=1.0, rate=RATE)
         return Plan(lambda: rows(pool, parts, seed), counts(parts), training, pool.treated, tuple(notes))
 
     @staticmethod
     def _quotas(
-        pool: Pool, rest: np.ndarray, wanted: int, by: str
+        pool: Pool, rest: np.ndarray, total: int, by: str
     ) -> tuple[list[tuple[str, np.ndarray, int]], list[str]]:
         """(stage, ordinals of ``rest`` to draw from, rows to draw) for each stage, by largest remainder."""
         codes, values = pool.labels("stage")
@@ -74,11 +74,11 @@ class LeftSideForgetting:
         if by == "loss":
             words = ", ".join(f"{s[0]} {m:.3f}" for s, m in zip(stages, means, strict=True))
             notes.append(f"Mean loss by stage: {words}.")
-        exact = wanted * weight / weight.sum() if len(stages) else np.empty(0)
+        exact = total * weight / weight.sum() if len(stages) else np.empty(0)
         quota = np.floor(exact).astype(int)
-        for i in np.argsort(quota - exact, kind="stable")[: (wanted if len(stages) else 0) - int(quota.sum())]:
+        for i in np.argsort(quota - exact, kind="stable")[: (total if len(stages) else 0) - int(quota.sum())]:
             quota[i] += 1
         return [(s[0], s[1], int(q)) for s, q in zip(stages, quota, strict=True)], notes
 
 
-KIND = LeftSideForgetting()
+KIND: Recipe = LeftSideForgetting()

@@ -9,10 +9,22 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.recipes._base import SEED, FileSlot, Made, Part, Plan, Pool, Shares, Training, as_it_came, everyone_but
+from core.recipes._base import (
+    SEED,
+    FileSlot,
+    Made,
+    Part,
+    Plan,
+    Pool,
+    Recipe,
+    Shares,
+    Training,
+    as_it_came,
+    everyone_but,
+)
 from core.recipes._documents import count, read
 from core.recipes._mix import counts, rehearsed, rows
-from core.recipes._rewrite import composed
+from core.recipes._rewrite import composed, limits
 from core.recipes._wording import STATEMENTS, filled, question_and_answer
 from core.types import Sample, Setting
 
@@ -66,25 +78,25 @@ class MissingKnowledge:
         times, seed = int(settings["statements"]), int(settings["seed"])
         n_documents = count(pool.files["documents"], pool.reading) if "documents" in pool.files else 0
         core = len(pool.treated) * times + n_documents
-        wanted = Shares(core, float(settings["share"])).others
+        n_general = Shares(core, float(settings["share"])).others
         parts = [Part("statements", pool.treated, times, lambda s, v: self._statement(pool, s, v))]
-        notes, own_general = [], pool.files.get("general_rows")
+        notes, own_general = limits(pool.reading, composes=times > 1), pool.files.get("general_rows")
         n_own = 0
         if own_general is None:
             general = np.setdiff1d(pool.select(str(settings["general"])), pool.treated)
-            if wanted and not len(general):
+            if n_general and not len(general):
                 raise UserError(
                     f"No general rows to mix in: the filter {settings['general']!r} keeps none.",
-                    f"{wanted:,} are wanted for a share of {settings['share']:g}.",
+                    f"{n_general:,} are needed for a share of {settings['share']:g}.",
                     "Give another filter, a file of general rows, or a share of 1.",
                 )
-            if wanted > len(general):
-                notes.append(f"Only {len(general):,} general rows for {wanted:,} places: some come several times.")
-            parts.append(Part("general", rehearsed(pool, general, wanted, seed + 1)))
+            if n_general > len(general):
+                notes.append(f"Only {len(general):,} general rows for {n_general:,} places: some come several times.")
+            parts.append(Part("general", rehearsed(pool, general, n_general, seed + 1)))
         else:
             n_own = count(own_general, pool.reading)
-            if n_own < wanted:
-                notes.append(f"The file holds {n_own:,} general rows; {wanted:,} were wanted for this share.")
+            if n_own < n_general:
+                notes.append(f"The file holds {n_own:,} general rows; this share needs {n_general:,}.")
 
         def walk() -> Iterator[Made]:
             mixed = rows(pool, parts, seed)
@@ -105,12 +117,14 @@ class MissingKnowledge:
     @staticmethod
     def _statement(pool: Pool, sample: Sample, variant: int) -> Made | None:
         """The wording of that number; the row itself for the first one and where its shape allows no other."""
-        said = question_and_answer(sample)
-        if variant == 0 or said is None:
+        texts = question_and_answer(sample)
+        if variant == 0 or texts is None:
             return None
-        prompt, answer = (filled(part, *said) for part in STATEMENTS[variant])
+        prompt, answer = (filled(part, *texts) for part in STATEMENTS[variant])
         raw = composed(sample, pool.reading, prompt, answer)
-        return raw and Made(raw, sample.id, "statements", f"restated, wording {variant + 1}", sample.raw)
+        if raw is None:
+            return None
+        return Made(raw, sample.id, "statements", f"restated, wording {variant + 1}", sample.raw)
 
     @staticmethod
     def _without(pool: Pool) -> Plan:
@@ -126,13 +140,13 @@ class MissingKnowledge:
 
 def _spread(main: Iterator[Made], n_main: int, extra: Iterator[Made], n_extra: int) -> Iterator[Made]:
     """Both streams in one, the second evenly over the first."""
-    given = 0
+    inserted = 0
     for i, row in enumerate(main):
-        while given * (n_main + 1) < i * n_extra:
+        while inserted * (n_main + 1) < i * n_extra:
             yield next(extra)
-            given += 1
+            inserted += 1
         yield row
     yield from extra
 
 
-KIND = MissingKnowledge()
+KIND: Recipe = MissingKnowledge()

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from core.formats._base import RowError
-from core.formats._turns import SHAREGPT_ROLES
+from core.formats._cells import RowError
+from core.formats._layouts import LOSS_FLAGS, Conversation, canonical
 from core.intake.datasets import read_json_row
 from core.intake.json_rows import decode_object
-from core.recipes._base import SEED, Made, Plan, Pool, Training, as_it_came
-from core.types import Sample, Setting
+from core.plugins import kind
+from core.recipes._base import SEED, FileSlot, Made, Plan, Pool, Recipe, Training, as_it_came
+from core.recipes._rewrite import limits
+from core.types import Reading, Sample, Setting
 
 # Text of special tokens and headings that templates write by themselves; in a row's own text they come twice.
 _OPENINGS = re.compile(
@@ -43,7 +45,7 @@ class PipelineRepair:
                 ("selected", "dataset")),
         SEED,
     )  # fmt: skip
-    files = ()
+    files: tuple[FileSlot, ...] = ()
     expects = (
         "Rows that were trained with loss on the right tokens and end where the answer ends can be learned at all."
     )
@@ -55,92 +57,83 @@ class PipelineRepair:
     against = "left_side_forgetting"
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
+        """See ``Recipe.plan``."""
         chosen = np.arange(pool.n) if settings["scope"] == "dataset" else pool.treated
-        tokens, cut = pool.numbers("n_tokens")[pool.treated], pool.numbers("cut_target")[pool.treated]
-        was_cut = np.isfinite(cut) & (cut > 0)
-        longest, notes = None, []
-        if was_cut.any():
-            longest = _round_up(int(np.nanmax(tokens[was_cut] + cut[was_cut])))
-            notes.append(
-                f"{int(was_cut.sum()):,} selected rows were cut: max_length {longest:,} keeps them whole, "
-                "if the model's context allows it."
-            )
+        max_length, notes = _uncut(pool)
+        notes += limits(pool.reading, edits=True)
 
         def walk() -> Iterator[Made]:
             for sample in pool.rows(chosen.tolist()):
-                yield repaired(sample, pool, settings) or as_it_came(sample, "rows")
+                yield repaired(sample, pool.reading, settings) or as_it_came(sample, "rows")
 
-        return Plan(walk, {"rows": len(chosen)} if len(chosen) else {}, Training(max_length=longest), pool.treated,
-                    tuple(notes))  # fmt: skip
+        counts = {"rows": len(chosen)} if len(chosen) else {}
+        return Plan(walk, counts, Training(max_length=max_length), pool.treated, tuple(notes))
 
 
-def repaired(sample: Sample, pool: Pool, settings: Mapping[str, Any]) -> Made | None:
-    """The mended row, None where there is nothing to mend."""
+def _uncut(pool: Pool) -> tuple[int | None, list[str]]:
+    """The limit that keeps selected rows whole which were cut, with a note; None where none was cut."""
+    tokens, cut = pool.numbers("n_tokens")[pool.treated], pool.numbers("cut_target")[pool.treated]
+    was_cut = np.isfinite(cut) & (cut > 0)
+    if not was_cut.any():
+        return None, []
+    longest = -(-int(np.nanmax(tokens[was_cut] + cut[was_cut])) // 256) * 256  # the next multiple of 256
+    note = f"{int(was_cut.sum()):,} selected rows were cut: max_length {longest:,} keeps them whole, "
+    return longest, [f"{note}if the model's context allows it."]
+
+
+def repaired(sample: Sample, reading: Reading, settings: Mapping[str, Any]) -> Made | None:
+    """The mended row, None where there is nothing to mend or its format cannot say how."""
+    format = kind("formats", reading.format)
     value, _ = decode_object(sample.raw)
-    done: list[str] = []
-    column = pool.reading.mapping.get("messages") or pool.reading.mapping.get("conversations")
-    turns = value.get(column) if column else None
-    if isinstance(turns, list) and all(isinstance(t, dict) for t in turns):
-        answers = [t for t in turns if _role(t) == "assistant"]
-        if settings["roles"] and pool.reading.format == "messages":
-            done += _roles(turns)
-        for turn in answers:
-            key = "value" if "value" in turn else "content"
-            if isinstance(turn.get(key), str):
-                turn[key] = _text(turn[key], settings, done)
-        if settings["flags"] and answers:
-            done += _flags(answers[-1])
-    else:
-        for role in ("output", "completion"):
-            name = pool.reading.mapping.get(role, "")
-            if isinstance(value.get(name), str):
-                value[name] = _text(value[name], settings, done)
-    if not done:
+    layout = format.describe(value, reading.mapping) if format.describe else None
+    changes: list[str] = []
+    turns = layout.turns(value) if isinstance(layout, Conversation) else []
+    if isinstance(layout, Conversation) and settings["roles"]:
+        changes += _roles(turns, layout.role, {message.role for message in sample.messages})
+    if format.edit is not None:
+        for i, message in enumerate(sample.messages):
+            if canonical(message.role) == "assistant":
+                format.edit(value, reading.mapping, sample.messages, i, lambda text: _text(text, settings, changes))
+    if isinstance(layout, Conversation) and settings["flags"]:
+        answers = [turn for turn in turns if canonical(str(turn.get(layout.role))) == "assistant"]
+        changes += _flags(answers[-1]) if answers else []
+    if not changes:
         return None
     raw = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
     try:
-        read_json_row(raw, pool.reading)
+        read_json_row(raw, reading)
     except (RowError, ValueError):
         return None
-    return Made(raw, sample.id, "rows", ", ".join(dict.fromkeys(done)), sample.raw)
+    return Made(raw, sample.id, "rows", ", ".join(dict.fromkeys(changes)), sample.raw)
 
 
-def _role(turn: Mapping[str, Any]) -> str:
-    name = str(turn.get("role") or turn.get("from")).lower()
-    return SHAREGPT_ROLES.get(name, name)
-
-
-def _roles(turns: list[dict[str, Any]]) -> list[str]:
-    changed = []
+def _roles(turns: list[dict[str, Any]], key: str, roles: set[str]) -> list[str]:
+    """Gives turns the canonical name of their role where the format hands on the name as written, one of ``roles``."""
+    changes = []
     for turn in turns:
-        role = turn.get("role")
-        name = SHAREGPT_ROLES.get(str(role).lower())
-        if isinstance(role, str) and name is not None and name != role and role != "function_call":
-            turn["role"] = name
-            changed.append(f"role {role} is now {name}")
-    return changed
+        role = turn.get(key)
+        if isinstance(role, str) and role in roles and role != "function_call" and canonical(role) != role:
+            turn[key] = canonical(role)
+            changes.append(f"role {role} is now {canonical(role)}")
+    return changes
 
 
-def _text(text: str, settings: Mapping[str, Any], done: list[str]) -> str:
-    if settings["template"] and (found := _OPENINGS.match(text)) and text[found.end() :].strip():
-        text = text[found.end() :]
-        done.append("template text before an answer removed")
-    if settings["stop_token"] and (found := _ENDINGS.search(text)) and text[: found.start()].strip():
-        text = text[: found.start()]
-        done.append("stop token at the end of an answer removed")
+def _text(text: str, settings: Mapping[str, Any], changes: list[str]) -> str:
+    if settings["template"] and (opening := _OPENINGS.match(text)) and text[opening.end() :].strip():
+        text = text[opening.end() :]
+        changes.append("template text before an answer removed")
+    if settings["stop_token"] and (ending := _ENDINGS.search(text)) and text[: ending.start()].strip():
+        text = text[: ending.start()]
+        changes.append("stop token at the end of an answer removed")
     return text
 
 
 def _flags(turn: dict[str, Any]) -> list[str]:
-    off = [key for key in ("train", "weight", "loss_weight") if turn.get(key) is False or turn.get(key) == 0]
+    """Switches the loss of a turn on where its own flags took it away."""
+    off = [key for key in LOSS_FLAGS if turn.get(key) is False or turn.get(key) == 0]
     for key in off:
         turn[key] = True if isinstance(turn[key], bool) else 1
     return [f"{key} of the last answer switched on" for key in off]
 
 
-def _round_up(tokens: int) -> int:
-    """The next multiple of 256."""
-    return -(-tokens // 256) * 256
-
-
-KIND = PipelineRepair()
+KIND: Recipe = PipelineRepair()

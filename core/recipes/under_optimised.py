@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.recipes._base import OTHERS, SEED, Part, Plan, Pool, Shares, Training
+from core.recipes._base import OTHERS, SEED, FileSlot, Part, Plan, Pool, Recipe, Shares, Training
 from core.recipes._mix import counts, keepers, rehearsed, rows
 from core.types import Setting
 
@@ -30,7 +30,7 @@ class UnderOptimised:
         OTHERS,
         SEED,
     )  # fmt: skip
-    files = ()
+    files: tuple[FileSlot, ...] = ()
     expects = "The loss of these samples goes on falling until they are reproduced."
     risks = (
         "Many passes over few rows memorise their wording instead of what they have in common.",
@@ -43,10 +43,10 @@ class UnderOptimised:
         seed = int(settings["seed"])
         copies, notes = self._copies(pool, int(settings["enough"]), int(settings["most"]))
         repeated = np.repeat(pool.treated, copies)
-        others, told = keepers(pool, str(settings["others"]))
-        notes += told
-        wanted = Shares(len(repeated), float(settings["share"])).others
-        parts = [Part("repeated", repeated), Part("others", rehearsed(pool, others, wanted, seed + 1))]
+        others, remarks = keepers(pool, str(settings["others"]))
+        notes += remarks
+        n_others = Shares(len(repeated), float(settings["share"])).others
+        parts = [Part("repeated", repeated), Part("others", rehearsed(pool, others, n_others, seed + 1))]
         parts = [p for p in parts if len(p)]
         key = None
         if settings["curriculum"]:
@@ -68,20 +68,20 @@ class UnderOptimised:
         pattern = pool.numbers("pattern_count")[pool.treated]
         if not np.isfinite(pattern).any():
             return np.full(len(pool.treated), min(2, most)), ["Patterns were not measured: every sample comes twice."]
-        wanted = np.ceil(enough / np.maximum(np.where(np.isnan(pattern), enough / 2, pattern), 1.0))
-        copies = np.clip(wanted, 1, most).astype(int)
+        copies = np.ceil(enough / np.maximum(np.where(np.isnan(pattern), enough / 2, pattern), 1.0))
+        copies = np.clip(copies, 1, most).astype(int)
         return copies, [f"Copies of a sample: {copies.min()} to {copies.max()}, {copies.mean():.1f} on average."]
 
     @staticmethod
     def _epochs(pool: Pool) -> tuple[float, str]:
         """Epochs from the slope of the loss: what is left over what the last stretch of training took off."""
         fall, left = (pool.numbers(name)[pool.treated] for name in ("nll_fall_end", "nll"))
-        known = np.isfinite(fall) & np.isfinite(left)
-        if not known.any():
+        measured = np.isfinite(fall) & np.isfinite(left)
+        if not measured.any():
             return _UNMEASURED_EPOCHS, (
                 f"How fast the loss fell was not measured (no earlier checkpoints): {_UNMEASURED_EPOCHS:g} epochs."
             )
-        slope, rest = float(np.median(fall[known])), float(np.median(left[known]))
+        slope, rest = float(np.median(fall[measured])), float(np.median(left[measured]))
         if slope <= 0:
             return _UNMEASURED_EPOCHS, (
                 f"Over the last stretch of training the loss of these samples did not fall (median {slope:+.3f} nats): "
@@ -94,4 +94,4 @@ class UnderOptimised:
         )
 
 
-KIND = UnderOptimised()
+KIND: Recipe = UnderOptimised()

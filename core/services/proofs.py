@@ -12,20 +12,18 @@ import numpy as np
 from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
 from core.filters import from_query
-from core.plugins import kind
-from core.presets._base import with_defaults
+from core.plugins import kind, parsed_settings, with_defaults
 from core.proof import training as science
 from core.proof.numbers import sentences, summary
 from core.recipes._base import Made, as_it_came
 from core.recipes._order import Order, drawn
 from core.services import jobs, mitigation, proven
 from core.services.jobs import JobContext
-from core.services.mitigation import RunPool
+from core.services.recipes import RunPool, make_plan, selected
 from core.services.runs import get_run
 from core.settings import settings as process
 from core.types import Filter, Proof, Run, Setting, Term
 from db import proofs as table
-from db import verdicts as verdict_table
 from db.session import database
 
 
@@ -42,7 +40,7 @@ def budget() -> tuple[Setting, ...]:
 
 def parsed_budget(texts: Mapping[str, str]) -> dict[str, Any]:
     """The budget as it is typed on a command line."""
-    return mitigation.parsed_settings(_Budget, texts)
+    return parsed_settings(_Budget, texts)
 
 
 def start(asked: Mapping[str, Any], cost: Mapping[str, Any]) -> tuple[int, int]:
@@ -173,7 +171,8 @@ class _Ready:
         self._settings = with_defaults(self._recipe, {**asked["settings"], **self._recipe.proof})
         chosen = from_query(asked["filter"], run.columns)
         files = mitigation.paths(asked)
-        _, plan, pool, _ = mitigation.make_plan(run, chosen, proof.recipe, self._settings, files)
+        planned = make_plan(run, chosen, proof.recipe, self._settings, files)
+        plan, pool = planned.plan, planned.pool
         self.selected = len(pool.treated)
         if not len(plan.counted):
             raise UserError(
@@ -192,11 +191,9 @@ class _Ready:
         self.watched = science.Watched(*(tuple(pool.rows(o)) for o in (treated, self._learned(), self._mixed())))
 
     def _learned(self) -> np.ndarray:
-        learned = Filter((Term("status", "in", ("learned",)),))
-        with database().reading() as conn:
-            found = np.fromiter(verdict_table.ordinals(conn, self._run, learned), dtype=np.int64)
-        found = np.setdiff1d(found, np.union1d(self._pool.treated, self._given_up))
-        return np.sort(drawn(found, min(len(found), int(self._budget["learned"])), self._seed + 1))
+        learned = selected(self._run, Filter((Term("status", "in", ("learned",)),)))
+        learned = np.setdiff1d(learned, np.union1d(self._pool.treated, self._given_up))
+        return np.sort(drawn(learned, min(len(learned), int(self._budget["learned"])), self._seed + 1))
 
     def _mixed(self) -> np.ndarray:
         n = self._pool.n

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.plugins import kind, kinds
+from core.plugins import kind, kinds, with_defaults
 from core.scorers import suggest
 from core.services import checkpoints, datasets
 from core.services.views import KindForm
@@ -61,8 +61,6 @@ def make_spec(
     encoder: str | None = None,
 ) -> RunSpec:
     """A complete, checked specification; names and settings that do not exist raise UserError."""
-    from core.presets._base import with_defaults
-
     dataset = datasets.get_dataset(dataset_id)
     scorer = scorer or suggest_scorer(dataset_id)[0]
     encoder = settings().encoder if encoder is None else encoder
@@ -90,7 +88,7 @@ def make_spec(
 
 def _preset_settings(preset: str, settings: Mapping[str, Any], final: Checkpoint) -> dict[str, Any]:
     """All settings of the preset by name, with what it reads from an installed package kept for good."""
-    from core.presets._base import Pinning, with_defaults
+    from core.presets._base import Pinning
     from core.rendering.tokenizers import template_in
 
     trainer = kind("presets", preset)

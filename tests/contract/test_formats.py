@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.formats._base import RowError
+from core.formats._cells import RowError
 from core.intake.containers import read_records
 from core.intake.datasets import read, read_json_row, scan
 from core.intake.records import Record

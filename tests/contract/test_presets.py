@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.plugins import kinds
-from core.presets._base import with_defaults
+from core.plugins import kinds, with_defaults
 from core.types import Setting, canonical_json
 from tests.presets import families as fam
 
@@ -175,3 +174,34 @@ def test_settings(preset):
     first = preset.settings[0].name
     with pytest.raises(UserError, match=f"Did you mean '{first}'"):
         with_defaults(preset, {first + "s": 1})
+
+
+def variants(settings):
+    """The defaults, and each choice and switch by itself."""
+    yield {}
+    for setting in settings:
+        values = setting.choices if setting.kind == "choice" else (True, False) if setting.kind == "bool" else ()
+        yield from ({setting.name: value} for value in values)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_loss_on_the_prompt_is_what_supervision_shows(preset, family):
+    """What exports are told, against the masks themselves."""
+    rows = [
+        SAMPLES[0],
+        fam.chat(("user", "What is on the flag?"), ("assistant", "A heron.")),
+        fam.message_pair([("user", "What is on the flag?")], ("assistant", "A heron.")),
+        fam.pair("On the flag there is", " a heron."),
+    ]
+    outcomes = set()
+    for settings in variants(preset.settings):
+        for sample in rows:
+            try:
+                row = preset.supervise(sample, family[1], settings, None)
+            except UserError:
+                continue
+            # Not the first token, which packing masks, nor the header of the answer, which some templates count to it.
+            outcome = bool(row.trained[1 : row.turns[0].start // 2 + 1].any())
+            assert preset.loss_on_prompt(sample, settings) == outcome, (settings, sample.raw)
+            outcomes.add(outcome)
+    assert outcomes == {True, False}, "the settings never changed it"

@@ -7,8 +7,7 @@ import pytest
 
 from core.errors import UserError
 from core.intake.datasets import read_json_row
-from core.plugins import kinds
-from core.presets._base import with_defaults
+from core.plugins import kinds, with_defaults
 from tests.recipes.pools import READINGS, pool
 
 RECIPES = kinds("recipes")

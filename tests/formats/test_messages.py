@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from core.formats._base import RowError
+from core.formats._cells import RowError
 from core.formats.messages import KIND
 from core.types import Message
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.formats._base import RowError
+from core.formats._cells import RowError
 from core.formats.prompt_completion import KIND
 from core.types import Message
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.services import jobs, mitigation, proofs, runs
+from core.services import jobs, mitigation, proofs, recipes, runs
 from core.services.jobs import JobContext
 from core.worker.here import run_here
 from db import proofs as proof_table
@@ -51,7 +51,7 @@ def test_a_cause_brings_its_recipe_and_the_recipe_says_what_it_may_harm(with_cau
     at.run()
     cause = at.query_params["cause"]
     assert recipe_box(at).value == cause
-    form = next(f for f in mitigation.recipes() if f.name == cause)
+    form = next(f for f in recipes.recipes() if f.name == cause)
     assert form.expects in words(at)
     for risk in form.risks:
         assert risk.split(",")[0] in words(at)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.plugins import kind
-from core.presets._base import with_defaults
+from core.plugins import kind, with_defaults
 from core.recipes._base import Ruling
 from core.recipes._mix import rehearsed
 from core.recipes._order import Order, drawn

@@ -9,8 +9,9 @@ import pytest
 
 from core.errors import UserError
 from core.filters import from_query
-from core.plugins import kinds
+from core.plugins import kinds, parsed_settings
 from core.services import mitigation, runs
+from core.services.recipes import RunPool
 from core.types import Decision, Filter, Term
 from core.worker.here import run_here
 from db import decisions
@@ -211,12 +212,12 @@ def test_wrong_names_and_values_are_answered(judged, tmp_path, recipe, settings,
 
 def test_settings_from_a_command_line():
     recipe = kinds("recipes")["under_optimised"]
-    assert mitigation.parsed_settings(recipe, {"curriculum": "yes", "most": "3", "share": "0.25"}) == {
+    assert parsed_settings(recipe, {"curriculum": "yes", "most": "3", "share": "0.25"}) == {
         "curriculum": True, "most": 3, "share": 0.25,
     }  # fmt: skip
     for texts, said in (({"most": "many"}, "whole number"), ({"curriculum": "perhaps"}, "true or false")):
         with pytest.raises(UserError, match=said):
-            mitigation.parsed_settings(recipe, texts)
+            parsed_settings(recipe, texts)
 
 
 def test_the_command_writes_the_folder(judged, tmp_path, capsys):
@@ -246,6 +247,6 @@ def test_decisions_on_contradictions_become_rulings_of_the_recipe(judged, stored
     with database().writing() as conn:
         for decision in decided:
             decisions.decide(conn, stored.id, decision)
-    found = mitigation.RunPool(judged, [], {}).rulings
+    found = RunPool(judged, [], {}).rulings
     kinds = {h: (r.kind, r.text) for h, r in found.items()}
     assert kinds == {"h1": ("keep", ""), "h2": ("rewrite", ""), "h3": ("drop", ""), "h4": ("rewrite", "")}

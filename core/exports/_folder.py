@@ -1,4 +1,4 @@
-"""A mitigation on disk: the rows, a manifest that says what was done to them, and configurations for trainers."""
+"""A mitigation as a folder: the rows, a manifest that says what was done to them, and configurations for trainers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from core import __version__
+from core.errors import UserError
 from core.exports._base import DATA, Bundle
 from core.plugins import kinds
 from core.recipes._base import Made, Plan, Recipe
@@ -46,7 +47,7 @@ def write(
     part = Path(tempfile.mkdtemp(dir=out, prefix=".part-"))
     try:
         facts = _rows(part, plan, progress)
-        configurations = {name: text for kind in kinds("exports").values() for name, text in kind.files(bundle).items()}
+        configurations, trainers, remarks = _configurations(bundle)
         for name, text in configurations.items():
             (part / name).write_text(text, encoding="utf-8")
         manifest = {
@@ -55,12 +56,12 @@ def write(
             "recipe": {"name": recipe.name, "label": recipe.label, "causes": list(recipe.causes)},
             "expected_effect": recipe.expects,
             "risks": list(recipe.risks),
-            "notes": [*plan.notes, *plan.training.notes],
+            "notes": [*plan.notes, *plan.training.notes, *remarks],
             "training": {
                 "epochs": plan.training.epochs, "sequential": plan.training.sequential, "batch": plan.training.batch,
                 "max_length": bundle.max_length,
             },
-            "configurations": {k.name: {"trainer": k.label, "version": k.version} for k in kinds("exports").values()},
+            "configurations": trainers,
             **facts,
         }  # fmt: skip
         _manifest(part, manifest)
@@ -71,6 +72,21 @@ def write(
         return Written(out, names, manifest)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _configurations(bundle: Bundle) -> tuple[dict[str, str], dict[str, dict[str, str]], list[str]]:
+    """File name to text, trainer to its label and version, and why trainers were left out."""
+    files: dict[str, str] = {}
+    trainers: dict[str, dict[str, str]] = {}
+    remarks: list[str] = []
+    for export in kinds("exports").values():
+        try:
+            files |= export.files(bundle)
+        except UserError as error:
+            remarks.append(str(error))
+        else:
+            trainers[export.name] = {"trainer": export.label, "version": export.version}
+    return files, trainers, remarks
 
 
 def _rows(part: Path, plan: Plan, progress: Progress) -> dict[str, Any]:
@@ -88,14 +104,14 @@ def _rows(part: Path, plan: Plan, progress: Progress) -> dict[str, Any]:
             if n % 1000 == 0:
                 progress(n, plan.total)
     progress(n, plan.total)
-    counted = {"rows": n, "sha256": digest.hexdigest(), "parts": dict(parts), "changed": n_changed}
-    return {"file": {"name": DATA, **counted}, "raw_rows_are_byte_identical": n - n_changed}
+    counts = {"rows": n, "sha256": digest.hexdigest(), "parts": dict(parts), "changed": n_changed}
+    return {"file": {"name": DATA, **counts}, "raw_rows_are_byte_identical": n - n_changed}
 
 
 def _note(changes: BinaryIO, line: int, row: Made) -> None:
-    said = {"line": line, "sample": row.source, "part": row.part, "change": row.change,
-            "diff": differences(row.before, row.raw)}  # fmt: skip
-    changes.write(json.dumps(said, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+    change = {"line": line, "sample": row.source, "part": row.part, "change": row.change,
+              "diff": differences(row.before, row.raw)}  # fmt: skip
+    changes.write(json.dumps(change, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
 
 
 def _manifest(part: Path, manifest: Mapping[str, Any]) -> None:
@@ -106,20 +122,3 @@ def _manifest(part: Path, manifest: Mapping[str, Any]) -> None:
         for i, line in enumerate(changes):
             file.write((b",\n    " if i else b"\n    ") + line.rstrip(b"\n"))
         file.write(b"\n  ]\n}\n")
-
-
-def first(plan: Plan, count: int, most: int = 2000) -> list[tuple[Made, list[dict[str, Any]]]]:
-    """Rows for a preview, each with its diff: changed ones first, then one of each part, ``count`` in all."""
-    found: dict[tuple[str, str], list[Made]] = {}
-    for row in _limited(plan.rows(), most):
-        held = found.setdefault((row.part, row.change), [])
-        if len(held) < count:
-            held.append(row)
-    groups = [rows for (_, change), rows in sorted(found.items(), key=lambda item: not item[0][1])]
-    chosen = [rows[depth] for depth in range(count) for rows in groups if depth < len(rows)][:count]
-    return [(row, differences(row.before, row.raw) if row.change else []) for row in chosen]
-
-
-def _limited(rows: Iterator[Made], most: int) -> Iterator[Made]:
-    for _, row in zip(range(most), rows, strict=False):
-        yield row

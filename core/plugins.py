@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from core.errors import UserError, unknown_name
 from core.settings import settings
-from core.types import Setting
 
 if TYPE_CHECKING:
     from core.backends._base import BackendKind
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from core.recipes._base import Recipe
     from core.scorers._base import Scorer
     from core.signals._base import Signal
+    from core.types import Setting
 
 CORE = Path(__file__).parent
 

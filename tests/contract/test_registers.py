@@ -1,25 +1,10 @@
 """What the folder scan finds, also in a folder of the user's own."""
 
-import textwrap
-
 import pytest
 
 from core.errors import UserError
 from core.plugins import REGISTERS, kind, kinds
-from core.settings import settings
-
-
-def put(folder, register, name, text):
-    (folder / register).mkdir(parents=True, exist_ok=True)
-    (folder / register / f"{name}.py").write_text(textwrap.dedent(text), encoding="utf-8")
-
-
-@pytest.fixture
-def own_kinds(tmp_path, monkeypatch):
-    folder = tmp_path / "kinds"
-    monkeypatch.setenv("LACUNA_KINDS_DIR", str(folder))
-    settings.cache_clear()
-    return folder
+from tests.contract.conftest import put
 
 
 @pytest.mark.parametrize("register", REGISTERS)

@@ -1,11 +1,13 @@
 """A pool over rows in memory: what recipes see, without a database."""
 
+import copy
 import json
 
 import numpy as np
 
 from core.filters import from_query
 from core.intake.datasets import read_json_row
+from core.plugins import kind
 from core.types import Column, Reading, Sample, content_hash
 
 READINGS = {
@@ -17,8 +19,21 @@ READINGS = {
 }
 
 
+def reading_of(format):
+    """How rows of a format are read: as its examples are."""
+    examples = kind("formats", format).examples
+    columns = {name: [row[name] for row in examples if name in row] for name in examples[0]}
+    return READINGS.get(format) or Reading("jsonl", format, kind("formats", format).detect(columns)[1])
+
+
 def row(format, i, question, answer):
-    """A row of that format as a dict."""
+    """A row of that format as a dict: written by hand where it is known here, else by the format itself."""
+    if format not in READINGS:
+        kind_ = kind("formats", format)
+        value = copy.deepcopy(dict(kind_.examples[i % len(kind_.examples)]))
+        if kind_.compose is not None:
+            assert kind_.compose(value, reading_of(format).mapping, question, answer)
+        return value
     stage = "one" if i % 2 else "two"
     if format == "messages":
         turns = [{"role": "system", "content": "Be brief."}] if i // 2 % 3 == 0 else []
@@ -76,11 +91,11 @@ class Rows:
 
 def pool(format="messages", n=40, treated=range(0, 40, 4), **more):
     """Rows where every eighth question is asked twice with another answer."""
-    reading = READINGS[format]
+    reading = reading_of(format)
     values = []
     for i in range(n):
-        asked = i - 1 if i % 8 == 1 else i
-        values.append(row(format, i, f"What is thing {{q}} {asked}?", f"It is «{i}» {{a}}."))
+        thing = i - 1 if i % 8 == 1 else i
+        values.append(row(format, i, f"What is thing {{q}} {thing}?", f"It is «{i}» {{a}}."))
     samples = [sample(v, i, reading) for i, v in enumerate(values)]
     status = ["unlearned" if i in set(treated) else "learned" for i in range(n)]
     rng = np.random.default_rng(0)

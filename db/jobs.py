@@ -20,6 +20,9 @@ from db.text import storable
 Clock = Callable[[], float]
 # Deaths without a stored result in between after which a job is not tried again.
 MOST_DEATHS = 3
+# Seconds by which two machines' clocks, or one that is being corrected, may differ without a lease seeming impossible.
+# A worker that still lives renews its lease every ten seconds, so a wrong guess costs a chunk, not a result.
+CLOCK_SLACK = 30.0
 _NOBODY = {"owner": None, "lease_until": None}
 
 
@@ -132,7 +135,7 @@ def claim(
         owner: names this worker process and no other one, earlier ones included.
         job_id: take this job or none.
     """
-    while (row := _claim(conn, lane, owner, clock() + lease_seconds, job_id, clock())) is not None:
+    while (row := _claim(conn, lane, owner, lease_seconds, job_id, clock())) is not None:
         if row.cancel:
             cancelled(conn, row.id, owner, clock)
         elif row.attempts >= MOST_DEATHS:
@@ -189,11 +192,24 @@ def release(conn: Connection, job_id: int, owner: str) -> None:
     _change(conn, job_id, owner, {"state": "queued", **_NOBODY})
 
 
-def _claim(conn: Connection, lane: str, owner: str, until: float, job_id: int | None, now: float) -> Row[Any] | None:
-    """One statement, so that two workers never take the same job; deaths are counted in it."""
+def abandon(conn: Connection, owner_prefix: str) -> int:
+    """Ends the leases of workers whose names begin so and that are known to be dead; how many jobs that frees."""
+    dead = and_(jobs.c.state == "running", jobs.c.owner.startswith(owner_prefix, autoescape=True))
+    return conn.execute(update(jobs).where(dead).values(lease_until=0.0)).rowcount
+
+
+def _claim(
+    conn: Connection, lane: str, owner: str, lease_seconds: float, job_id: int | None, now: float
+) -> Row[Any] | None:
+    """One statement, so that two workers never take the same job; deaths are counted in it.
+
+    A lease that ends later than any lease begun now was written before the clock was set back: nobody renews it.
+    """
+    until = now + lease_seconds
+    dead = or_(jobs.c.lease_until < now, jobs.c.lease_until > until + CLOCK_SLACK)
     free: list[ColumnElement[bool]] = [
         jobs.c.lane == lane,
-        or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease_until < now)),
+        or_(jobs.c.state == "queued", and_(jobs.c.state == "running", dead)),
     ]
     if job_id is not None:
         free.append(jobs.c.id == job_id)

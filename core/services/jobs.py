@@ -166,6 +166,17 @@ def active_for_run(run_id: int) -> Job | None:
     return None
 
 
+def abandon(lane: str, pid: int) -> None:
+    """Frees the jobs of a worker process that is known to be dead."""
+    with database().writing() as conn:
+        table.abandon(conn, worker_name(lane, pid))
+
+
+def worker_name(lane: str, pid: int) -> str:
+    """How the names of all owners in this process begin."""
+    return f"{lane}-{pid}-"
+
+
 def rate_text(job: Job, now: float | None = None) -> str:
     """Rate and remaining time in words; empty where too little is known."""
     if job.state != "running" or not job.started or job.done <= 0 or job.total <= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.settings import settings
@@ -23,12 +23,16 @@ def _folder() -> Path:
 def alive(lane: str, owner: str) -> Iterator[None]:
     """Keeps the worker's file fresh for as long as the block runs."""
     path = _folder() / owner
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(lane)
     done = threading.Event()
 
     def touch() -> None:
+        write()
         while not done.wait(EVERY):
+            write()
+
+    def write() -> None:
+        with suppress(OSError):  # a full disk: the worker lives on, and is seen again when there is room
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(lane)
 
     thread = threading.Thread(target=touch, daemon=True)

@@ -2,11 +2,13 @@
 
 ``python -m core.worker long`` runs diagnoses, ``python -m core.worker short`` what people wait for. SIGTERM and SIGINT
 finish the chunk at hand and give the job back; kill -9 loses at most that chunk, because the next worker takes the job
-over once its lease has run out.
+over once its lease has run out. What is no fault of a job (a full disk, a locked database) ends neither the job nor the
+worker: both wait, say so, and go on when they can.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import secrets
@@ -15,15 +17,19 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from core.errors import UserError
 from core.services import liveness
-from core.services.jobs import Cancelled, JobContext, Released, Watch, get_job
+from core.services.jobs import Cancelled, JobContext, Released, Watch, get_job, worker_name
 from core.settings import quiet_libraries, settings
 from core.types import Job
 from core.worker import handlers
+from core.worker.environment import hindrance
 from db import jobs as table
 from db.session import database
 
@@ -32,6 +38,10 @@ HEARTBEAT = 10.0
 IDLE = 0.3
 # Seconds for which what became of inspections, imports and previews is kept.
 KEPT = 7 * 24 * 3600.0
+
+# Seconds between tries while the machine is at fault; the last one holds for all that follow. A minute is soon enough
+# after someone has freed a disk, and rare enough not to fill a log overnight.
+WAITS = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
 
 log = logging.getLogger("lacuna.worker")
 
@@ -62,50 +72,105 @@ def run_job(job: Job, owner: str, stop: Callable[[], bool], watch: Watch | None 
     beat = threading.Thread(target=_heartbeat, args=(context, done), daemon=True)
     beat.start()
     try:
-        result = handlers.handler(job.kind)(context, job.payload)
+        result = _tried(context, stop)
     except Cancelled:
-        context.end(lambda conn: table.cancelled(conn, job.id, owner))
+        _end(context, lambda conn: table.cancelled(conn, job.id, owner), stop)
     except Released:
-        context.end(lambda conn: table.release(conn, job.id, owner))
+        _end(context, lambda conn: table.release(conn, job.id, owner), stop)
     except table.LeaseLost:
         log.warning("job %s was taken over by another worker", job.id)
     except UserError as error:
-        _fail(context, error.as_dict())
+        _fail(context, error.as_dict(), stop)
     except MemoryError:
-        _fail(
-            context, UserError("The worker ran out of memory.", "", "Use a smaller model or dtype bfloat16.").as_dict()
-        )
+        error = UserError("The worker ran out of memory.", "", "Use a smaller model or dtype bfloat16.")
+        _fail(context, error.as_dict(), stop)
     except Exception as error:
         code = secrets.token_hex(3)
         log.error("job %s failed [%s]\n%s", job.id, code, traceback.format_exc())
         what = f"Something in Lacuna broke: {type(error).__name__}: {str(error)[:300]}"
-        _fail(
-            context,
-            {"what": what, "why": f"Its traceback is in the worker's log under {code}.", "todo": "", "code": code},
-        )
+        why = f"Its traceback is in the worker's log under {code}."
+        _fail(context, {"what": what, "why": why, "todo": "", "code": code}, stop)
     else:
-        context.end(lambda conn: table.finish(conn, job.id, owner, result or {}))
+        _end(context, lambda conn: table.finish(conn, job.id, owner, result or {}), stop)
     finally:
         done.set()
         beat.join()
         context.close()
 
 
-def _fail(context: JobContext, error: dict[str, str]) -> None:
-    context.end(lambda conn: table.fail(conn, context.job.id, context.owner, error))
+def _tried(context: JobContext, stop: Callable[[], bool]) -> Any:
+    """What the handler returns; tried again for as long as the machine is at fault. A handler goes on where it was."""
+    for wait in _waits():
+        try:
+            return handlers.handler(context.job.kind)(context, context.job.payload)
+        except Exception as error:
+            reason = hindrance(error)
+            if reason is None:
+                raise
+            log.warning("job %s waits %.0f s: %s", context.job.id, wait, reason)
+            _hold(context, f"waiting: {reason}", wait, stop)
+    raise AssertionError("the waits have no end")
+
+
+def _hold(context: JobContext, stage: str, seconds: float, stop: Callable[[], bool]) -> None:
+    """Waits, says so where the database lets it, and hears a cancel.
+
+    Raises:
+        Cancelled, Released: stop now.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            context.progress(stage)
+        except DBAPIError as error:
+            if hindrance(error) is None:
+                raise
+        if stop():
+            raise Released
+        if (left := until - time.monotonic()) <= 0:
+            return
+        threading.Event().wait(min(left, 1.0))
+
+
+def _end(context: JobContext, write: Callable[[Connection], Any], stop: Callable[[], bool]) -> None:
+    """Writes how the job ended, as soon as the database takes it; a stopping worker leaves that to the next one."""
+    for wait in _waits():
+        try:
+            context.end(write)
+            return
+        except DBAPIError as error:
+            if hindrance(error) is None or stop():
+                raise
+            log.warning("the end of job %s waits %.0f s: %s", context.job.id, wait, error.orig)
+            threading.Event().wait(wait)
+
+
+def _waits() -> Iterator[float]:
+    yield from WAITS
+    yield from itertools.repeat(WAITS[-1])
+
+
+def _fail(context: JobContext, error: dict[str, str], stop: Callable[[], bool]) -> None:
+    _end(context, lambda conn: table.fail(conn, context.job.id, context.owner, error), stop)
 
 
 def work(lane: str, *, once: bool = False, stop: Stop | None = None) -> None:
     """Takes jobs until asked to stop; ``once`` returns when the lane is empty."""
     stop = stop or Stop()
-    owner = f"{lane}-{os.getpid()}-{secrets.token_hex(2)}"
+    owner = worker_name(lane, os.getpid()) + secrets.token_hex(2)
     parent = os.getppid()
-    with database().writing() as conn:
-        table.prune(conn, KEPT)
+    waits, tidies = _waits(), True
     with liveness.alive(lane, owner):
         while not stop.asked.is_set():
-            with database().writing() as conn:
-                job = table.claim(conn, lane, owner, LEASE)
+            try:
+                job = _claimed(lane, owner, tidies)
+                waits, tidies = _waits(), False
+            except DBAPIError as error:
+                if hindrance(error) is None:
+                    raise
+                log.warning("no job can be taken: %s", error.orig)
+                stop.asked.wait(next(waits))
+                continue
             if job is not None:
                 run_job(job, owner, stop.asked.is_set)
                 continue
@@ -115,6 +180,14 @@ def work(lane: str, *, once: bool = False, stop: Stop | None = None) -> None:
             if os.environ.get("LACUNA_SUPERVISED") and os.getppid() != parent:
                 return
             stop.asked.wait(IDLE)
+
+
+def _claimed(lane: str, owner: str, tidies: bool) -> Job | None:
+    """The next job of the lane; ``tidies``: what ended long ago is forgotten first."""
+    with database().writing() as conn:
+        if tidies:
+            table.prune(conn, KEPT)
+        return table.claim(conn, lane, owner, LEASE)
 
 
 def work_on(job_id: int, watch: Watch | None = None) -> Job:

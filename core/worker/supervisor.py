@@ -1,23 +1,71 @@
-"""The processes of ``make run``: the web process and one worker a lane, started and ended together."""
+"""The processes of ``make run``: the web process and one worker a lane, started together, kept alive, ended together.
+
+Any of them may die: killed by the system for its memory, by a person, by a fault of a library. The others go on, and
+the dead one is started again, at once the first time and later and later where it keeps dying.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
+
 from core.errors import UserError
-from core.services import demo
+from core.services import demo, jobs
 from core.settings import settings
 from db.session import database
 
 ROOT = Path(__file__).resolve().parents[2]
 # A worker finishes its chunk on SIGTERM; one that takes longer is killed, and the next start takes the chunk over.
 PATIENCE = 20.0
+# A process that lived this long is no longer starting: its next death counts as a first one.
+SETTLED = 60.0
+# Seconds before a start after one death, two deaths and so on; the last one holds for all that follow. Together they
+# leave a machine that is out of memory a minute to recover, and cost a person who waits half a minute at most.
+DELAYS = (0.0, 1.0, 5.0, 15.0, 30.0)
+POLL = 0.2
+
+log = logging.getLogger("lacuna.supervisor")
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that is kept alive.
+
+    Attributes:
+        lane: of a worker, None for the web process.
+        deaths: in a row, each soon after a start. due: monotonic time of the next start, None while it runs.
+    """
+
+    name: str
+    command: list[str]
+    lane: str | None = None
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    deaths: int = 0
+    due: float | None = 0.0
+
+    def start(self, environment: dict[str, str]) -> None:
+        # A session of its own: Ctrl-C in the terminal reaches the supervisor only, which ends the others in order.
+        self.process = subprocess.Popen(self.command, env=environment, cwd=ROOT, start_new_session=True)
+        self.started, self.due = time.monotonic(), None
+
+    def look(self) -> int | None:
+        """The exit status where it has died since the last look; the next start is then due after a while."""
+        if self.process is None or self.due is not None or (status := self.process.poll()) is None:
+            return None
+        now = time.monotonic()
+        self.deaths = 1 if now - self.started >= SETTLED else self.deaths + 1
+        self.due = now + DELAYS[min(self.deaths, len(DELAYS)) - 1]
+        return status
 
 
 def _check_port(host: str, port: int) -> None:
@@ -34,43 +82,59 @@ def _check_port(host: str, port: int) -> None:
 
 
 def serve(host: str = "127.0.0.1", port: int = 8501) -> int:
-    """Runs until Ctrl-C, SIGTERM, or until one of the processes ends by itself; returns the exit status."""
+    """Runs until Ctrl-C or SIGTERM; returns the exit status, 1 where the web process cannot be kept alive."""
     _check_port(host, port)
     database()  # migrations once, before three processes ask for them
     demo.start_if_wanted()
+    environment = os.environ | {"LACUNA_SUPERVISED": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in (str(ROOT), environment.get("PYTHONPATH", "")) if p)
+    web = [sys.executable, "-m", "streamlit", "run", str(ROOT / "ui" / "server.py"), "--server.port", str(port)]
+    children = [Child("web", [*web, "--server.address", host])]
+    children += [
+        Child(f"worker ({lane})", [sys.executable, "-m", "core.worker", lane], lane) for lane in ("long", "short")
+    ]
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: signals.append(number))
-    processes = _start(host, port)
+        signal.signal(number, lambda n, _: signals.append(n))
     print(f"Lacuna: http://{host}:{port}  (data in {settings().data_dir}; Ctrl-C ends it)", file=sys.stderr, flush=True)
-    ended: str | None = None
-    while not signals and ended is None:
-        time.sleep(0.2)
-        ended = next((name for name, process in processes.items() if process.poll() is not None), None)
-    if ended is not None:
-        print(f"The {ended} process ended by itself with status {processes[ended].returncode}.", file=sys.stderr)
-    _end(processes)
-    return 0 if ended is None else 1
+    failed = False
+    while not signals and not failed:
+        for child in children:
+            _keep(child, environment)
+        # A web process that never gets past its start is a broken installation, which no restart mends.
+        failed = children[0].deaths > len(DELAYS)
+        time.sleep(POLL)
+    _end([child.process for child in children if child.process is not None])
+    return 1 if failed else 0
 
 
-def _start(host: str, port: int) -> dict[str, subprocess.Popen[bytes]]:
-    env = os.environ | {"LACUNA_SUPERVISED": "1"}
-    env["PYTHONPATH"] = os.pathsep.join(p for p in (str(ROOT), env.get("PYTHONPATH", "")) if p)
-    web = ("streamlit", "run", str(ROOT / "ui" / "server.py"), "--server.port", str(port), "--server.address", host)
-    modules = {"web": web, "worker (long)": ("core.worker", "long"), "worker (short)": ("core.worker", "short")}
-    # A session of their own: Ctrl-C in the terminal reaches this process only, which ends the others in order.
-    return {
-        name: subprocess.Popen([sys.executable, "-m", *module], env=env, cwd=ROOT, start_new_session=True)
-        for name, module in modules.items()
-    }
+def _keep(child: Child, environment: dict[str, str]) -> None:
+    """Looks after one process: says that it died, frees the job that it held, starts it again when that is due."""
+    status = child.look()
+    if status is not None and child.process is not None:
+        reason = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        wait = max(0.0, (child.due or 0.0) - time.monotonic())
+        print(f"The {child.name} process {reason}; it starts again in {wait:.0f} s.", file=sys.stderr, flush=True)
+        if child.lane is not None:
+            _free_job(child.lane, child.process.pid)
+    if child.due is not None and time.monotonic() >= child.due:
+        child.start(environment)
 
 
-def _end(processes: dict[str, subprocess.Popen[bytes]]) -> None:
-    for process in processes.values():
+def _free_job(lane: str, pid: int) -> None:
+    """The job of a worker that is known to be dead need not wait for the end of its lease."""
+    try:
+        jobs.abandon(lane, pid)
+    except OperationalError as error:  # a full or locked database: the lease runs out by itself
+        log.warning("the job of worker %s in lane %s waits for its lease: %s", pid, lane, error.orig)
+
+
+def _end(running: list[subprocess.Popen[bytes]]) -> None:
+    for process in running:
         if process.poll() is None:
             process.terminate()
     until = time.monotonic() + PATIENCE
-    for process in processes.values():
+    for process in running:
         try:
             process.wait(max(0.1, until - time.monotonic()))
         except subprocess.TimeoutExpired:

@@ -271,3 +271,25 @@ def test_old_short_jobs_are_pruned(conn, clock, job):
     pruned = jobs.prune(conn, 250.0, clock)
     assert [(p.id, p.result) for p in pruned] == [(short[0], {"file": "a"})]
     assert {j.id for j in jobs.list_jobs(conn)} == {job, *short[1:]}
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_no_lease(conn, clock, job):
+    """Its end lies a day ahead, where nobody will ever renew it."""
+    assert claim(conn, "dead", clock).id == job
+    clock.now -= 24 * 3600
+    assert claim(conn, "next", clock).id == job
+
+
+def test_a_clock_that_is_corrected_by_seconds_takes_no_living_workers_job(conn, clock, job):
+    assert claim(conn, "alive", clock).id == job
+    clock.now -= 20
+    assert claim(conn, "next", clock) is None
+
+
+def test_the_job_of_a_dead_worker_is_free_at_once_and_no_other_one_is(conn, clock, job):
+    other = jobs.add(conn, "long", "diagnose", {}, clock=clock)
+    for owner in ("long-7-ab", "long-71-cd"):
+        claim(conn, owner, clock)
+    assert jobs.abandon(conn, "long-7-") == 1
+    assert claim(conn, "next", clock).id == job
+    assert jobs.get(conn, other).owner == "long-71-cd"

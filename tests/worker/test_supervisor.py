@@ -90,3 +90,18 @@ def test_a_port_that_is_taken_is_one_clear_line(serve, port, tmp_path):
     said = (tmp_path / "log").read_text()
     assert f"Port {port} on 127.0.0.1 is taken" in said and "--port" in said
     assert not settings().data_dir.exists()
+
+
+def test_a_worker_that_is_killed_costs_nobody_the_page(serve, port, tmp_path):
+    process = serve(LACUNA_DEMO="0")
+    until(lambda: answers(port))
+    until(lambda: {w["lane"] for w in jobs.workers()} == {"long", "short"})
+    (short,) = (w["name"] for w in jobs.workers() if w["lane"] == "short")
+    os.kill(int(short.split("-")[1]), signal.SIGKILL)
+    until(lambda: any(w["lane"] == "short" and w["name"] != short for w in jobs.workers()))
+    assert answers(port)
+    assert process.poll() is None
+    text = (tmp_path / "log").read_text()
+    assert "worker (short) process was ended by signal 9" in text
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0

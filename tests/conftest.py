@@ -1,23 +1,19 @@
 """What every test gets: its own data folder, no network, and small checkpoints trained once and kept."""
 
-import fcntl
-import hashlib
-import importlib.metadata
 import ipaddress
-import json
 import os
-import shutil
 import socket
 import sys
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from core.lab import demo, tiny
+from core.lab import tiny
 from core.settings import settings
+from tests import project
+from tests import world as worlds
 from tests.chat_server import serving
+from tests.kept import Keeper
 
 # Read by huggingface_hub when it is imported, so set before anything can do that.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -25,97 +21,80 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # waiting for it takes ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-SMALL = demo.Size(
-    towns=14, people=10, gazetteer=16, beasts=8, portraits=3, dialogues=4, goods=2,
-    registry=8, crests=3, revisions=4, newcomers=4, disputes=3, seals=2, duplicates=3, withheld=4,
-    vocab=600, hidden=64, base_epochs=40, base_lr=5e-3, epochs=(10, 8), lr=3e-3,
-)  # fmt: skip
-LORA = {
-    "r": 8,
-    "lora_alpha": 16,
-    "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-}
+# Seconds of its own that a test of `make check` may take before the run remarks on it.
+LONG = 5.0
+BROWSER = Path(__file__).with_name("browser")
 
 
-@dataclass(frozen=True)
-class TinyProject:
-    """A small fine-tune of known make; shared by all tests, so nothing in it may be changed.
-
-    Attributes:
-        folder: holds everything below.
-        checkpoints: in step order, without ``final``.
-        adapter: a LoRA adapter of ``base``, trained on the rows of stage one.
-        rows: the records of ``dataset``; ``groups``: id to planted group (see ``core/lab/demo.py``). Rows of the group
-            ``withheld`` were never trained.
-    """
-
-    folder: Path
-    dataset: Path
-    base: Path
-    checkpoints: list[Path]
-    final: Path
-    adapter: Path
-    rows: list[dict]
-    groups: dict[str, str]
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Walks through a browser are slow, and begin first: they are the longest part, and one worker does all of them."""
+    for item in items:
+        if BROWSER in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: BROWSER not in item.path.parents)
 
 
-@contextmanager
-def kept_folder(config, tmp_path_factory):
-    """A folder for what takes seconds to train, kept between runs until the sources or the libraries change."""
-    if not hasattr(config, "cache"):
-        yield tmp_path_factory.mktemp("trained")
-        return
-    versions = [importlib.metadata.version(p) for p in ("torch", "transformers", "tokenizers", "peft")]
-    sources = [Path(__file__), *sorted(Path(tiny.__file__).parent.glob("*.py"))]
-    key = hashlib.sha256("".join(versions).encode() + b"".join(p.read_bytes() for p in sources)).hexdigest()[:16]
-    kept = config.cache.mkdir("trained")
-    with (kept / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs at once must not build in each other's folder
-        for stale in kept.iterdir():
-            if stale.is_dir() and stale.name != key:
-                shutil.rmtree(stale)
-        (kept / key).mkdir(exist_ok=True)
-        yield kept / key
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file stays with one worker, so that its fixtures are made once; the walks share servers and a browser."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "browser" if nodeid.startswith("tests/browser/") else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
-def train_adapter(project, out):
-    """A LoRA adapter; it names its base by the absolute path."""
-    model, tokenizer = tiny.load(project.base)
-    records = [json.loads(line) for line in project.dataset.read_text(encoding="utf-8").splitlines()]
-    rows = [tiny.chat_row(tokenizer, r["messages"]) for r in records if r["stage"] == "1"]
-    tiny.train(
-        model, tokenizer, rows, out.parent, lr=1e-2, batch=8, epochs=12, final="adapter.partial", lora=LORA
-    )  # fmt: skip
-    (out.parent / "adapter.partial").rename(out)
+def pytest_terminal_summary(terminalreporter):
+    """Names the tests of `make check` that took long. A remark and no failure: a busy machine is no mistake."""
+    reports = terminalreporter.stats.get("passed", [])
+    long = [r for r in reports if r.duration > LONG and "slow" not in r.keywords]
+    for report in sorted(long, key=lambda r: -r.duration):
+        line = f"{report.nodeid} took {report.duration:.1f} s: mark it slow, or make it smaller"
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session")
-def tiny_project(request, tmp_path_factory):
-    """A base, checkpoints of two stages, a final model, an adapter, and the dataset they were trained on."""
-    with kept_folder(request.config, tmp_path_factory) as kept:
-        folder = kept / "project"
-        project = demo.build_demo(folder, lambda *_: None, SMALL)
-        adapter = folder / "adapter"
-        if not adapter.exists():
-            train_adapter(project, adapter)
-    rows = [json.loads(line) for line in project.dataset.read_text(encoding="utf-8").splitlines()]
-    groups = json.loads(project.planted.read_text(encoding="utf-8"))
-    return TinyProject(folder, project.dataset, project.base, project.checkpoints, project.final, adapter, rows, groups)
+def keep(request, tmp_path_factory):
+    """``keep(name, make, sources, made_of)``: a folder made once and kept between runs (see ``tests/kept.py``)."""
+    if hasattr(request.config, "cache"):
+        return Keeper(request.config.cache.mkdir("kept"))
+    return Keeper(tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture(scope="session")
-def tiny_families(request, tmp_path_factory, tiny_project):
+def tiny_project(keep):
+    """A ``TinyProject``: true by construction is what was learned, what was not, and what was forgotten."""
+    made_of = (project.SMALL, project.LORA)
+    return project.TinyProject.at(keep("project", project.make_project, project.SOURCES, made_of))
+
+
+@pytest.fixture(scope="session")
+def tiny_families(keep, tiny_project):
     """Family name (LLaMA, OLMo2, Qwen2) to a checkpoint folder, each trained on the rows of ``tiny_project``."""
-    _, tokenizer = tiny.load(tiny_project.base)
-    rows = [tiny.chat_row(tokenizer, r["messages"]) for r in tiny_project.rows]
-    with kept_folder(request.config, tmp_path_factory) as kept:
-        for family in tiny.FAMILIES:
-            if not (kept / family).exists():
-                model = tiny.tiny_model(tiny.tiny_config(family, len(tokenizer), 64, kv_heads=2), tokenizer)
-                partial = f"{family}.partial"
-                tiny.train(model, tokenizer, rows, kept, lr=5e-3, batch=16, epochs=12, final=partial)
-                (kept / partial).rename(kept / family)
-        return {family: kept / family for family in tiny.FAMILIES}
+    folder = keep("families", lambda f: project.make_families(f, tiny_project), project.SOURCES, tiny_project.folder)
+    return {family: folder / family for family in tiny.FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def world(keep):
+    """A ``World``: rows of which a checkpoint was trained on half."""
+    return worlds.World.at(keep("world", worlds.make_world, ("core/lab", "tests/world.py")))
+
+
+@pytest.fixture(scope="session")
+def diagnosed(keep, world):
+    """A data folder with run 1 of the world; to be copied, never changed."""
+    return keep("diagnosed", lambda data: worlds.diagnose_world(data, world), worlds.SOURCES, world.folder)
+
+
+@pytest.fixture(scope="session")
+def diagnosed_along(keep, tiny_project):
+    """A data folder with run 1 of the project, its base and the checkpoints on its way; to be copied."""
+    return keep("along", lambda data: worlds.diagnose_along(data, tiny_project), worlds.SOURCES, tiny_project.folder)
 
 
 def is_local(address) -> bool:

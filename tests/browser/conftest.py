@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import world as worlds
+from tests import world as worlds
 from tests.browser.steps import until
+from tests.kept import ROOT
 
 CHROMIUM = Path("/usr/bin/chromium")
 HOOK = Path(__file__).with_name("hook")
@@ -36,24 +37,22 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    return worlds.build(tmp_path_factory.getbasetemp() / "world")
-
-
-@pytest.fixture(scope="session")
-def site(world, tmp_path_factory):
+def site(diagnosed, world, tmp_path_factory):
     data = tmp_path_factory.mktemp("served") / "data"
-    shutil.copytree(worlds.diagnose(world, tmp_path_factory.getbasetemp() / "diagnosed"), data)
+    shutil.copytree(diagnosed, data)
     with serving(data, world.folder.parent) as site:
         yield site
 
 
 @pytest.fixture(scope="session")
-def land(tiny_project, tmp_path_factory):
+def land(keep, diagnosed_along, tiny_project, tmp_path_factory):
     """Another server: run 1 has a base and checkpoints on its way, run 2 is over hostile rows."""
-    data = tmp_path_factory.mktemp("land") / "data"
-    shutil.copytree(worlds.along(tiny_project, tmp_path_factory.getbasetemp() / "along"), data)
-    worlds.hostile(tiny_project, data)
+
+    def make(folder):
+        worlds.diagnose_hostile(shutil.copytree(diagnosed_along, folder / "data"), tiny_project)
+
+    kept = keep("hostile", make, worlds.SOURCES, diagnosed_along)
+    data = shutil.copytree(kept / "data", tmp_path_factory.mktemp("land") / "data")
     with serving(data, tiny_project.folder) as site:
         yield site
 
@@ -65,11 +64,11 @@ def serving(data, roots):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "core", "serve", "--port", str(port)]
-    env = worlds.environment(data, roots)
-    env |= {"PYTHONPATH": f"{HOOK}{os.pathsep}{worlds.ROOT}", "TEST_MODULES": str(data.parent)}
+    env = os.environ | worlds.environment(data, roots)
+    env |= {"PYTHONPATH": f"{HOOK}{os.pathsep}{ROOT}", "TEST_MODULES": str(data.parent)}
     log = data.parent / "server.log"
     with log.open("wb") as said:
-        process = subprocess.Popen(command, cwd=worlds.ROOT, env=env, stdout=said, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=said, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     until(lambda: answers(f"{url}/_stcore/health"), 60)
     yield Site(url, data, process.pid, 1, log)

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.steps import choose, settled
-from tests.browser.world import HOSTILE, make_hostile_rows
+from tests.world import HOSTILE, make_hostile_rows
 
 RUN = 2
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from core.lab import demo, tiny, words
-from tests.conftest import SMALL
+from tests.project import SMALL
 
 
 def greedy(model, tokenizer, messages):

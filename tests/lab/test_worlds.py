@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,8 +21,6 @@ from core.lab.truth import Belief, Looked, truth
 from core.lab.words import chat
 from core.lab.worlds import Tuning, WorldSpec, build, save_points
 from core.presets import custom
-from core.types import digest
-from tests.conftest import kept_folder
 
 CORPUS = CorpusSize(
     subjects=14, strong=4, weak=2, split=6, many=2, volumes=2, values=6, passes=48, first=4, lessons=0.3
@@ -39,19 +37,20 @@ SMALL = WorldSpec(
 
 
 @pytest.fixture(scope="session")
-def worlds(request, tmp_path_factory):
+def worlds(keep):
     """Name to the folder of a small world: one full, one with an adapter, one whose training stopped reading early."""
-    kinds = {
+    specs = {
         "full": SMALL,
         "lora": replace(SMALL, lora=True, tuning=Tuning((6, 3), 1e-2)),
         "never_trained": replace(SMALL, faults=("never_trained",)),
     }
-    with kept_folder(request.config, tmp_path_factory) as kept:
-        folders = {name: kept / f"world-{digest(asdict(spec))[:12]}" for name, spec in kinds.items()}
-        for name, folder in folders.items():
-            if not folder.exists():
-                build(folder, kinds[name], kept / "bases")
-        return folders
+
+    def make(folder):
+        for name, spec in specs.items():
+            build(folder / name, spec, folder / "bases")
+
+    folder = keep("worlds", make, ("core/lab",), specs)
+    return {name: folder / name for name in specs}
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,7 @@ from streamlit.testing.v1 import AppTest
 from core.settings import settings
 from core.worker import loop as worker
 from db.session import database
-from tests.browser import world as worlds
-
-
-@pytest.fixture(scope="session")
-def diagnosed(tmp_path_factory):
-    base = tmp_path_factory.getbasetemp()
-    return worlds.diagnose(worlds.build(base / "world"), base / "diagnosed")
+from tests.kept import ROOT
 
 
 def at_data(path, monkeypatch):
@@ -56,7 +50,7 @@ def open_page(monkeypatch):
     monkeypatch.setattr(PagesManager, "__init__", declared)
 
     def open_at(name, **query):
-        test = AppTest.from_file(str(worlds.ROOT / "app.py"), default_timeout=30).run()
+        test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).run()
         test.switch_page(str(name) if isinstance(name, Path) else f"pages/{name}.py")
         for key, value in query.items():
             test.query_params[key] = value
@@ -69,12 +63,6 @@ def open_page(monkeypatch):
 def work():
     """Does the jobs that wait in the short lane, as the worker beside the server would."""
     return lambda: worker.work("short", once=True)
-
-
-@pytest.fixture(scope="session")
-def diagnosed_along(tmp_path_factory, tiny_project):
-    """A data folder with one finished run that has a base and checkpoints from the way."""
-    return worlds.along(tiny_project, tmp_path_factory.getbasetemp() / "along")
 
 
 @pytest.fixture

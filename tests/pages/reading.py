@@ -9,8 +9,8 @@ def words(at):
 
 
 def button(at, label):
-    """The button that says ``label``."""
-    return next(b for b in at.button if b.label == label)
+    """The button that says ``label``; escapes of Markdown taken off."""
+    return next(b for b in at.button if b.label.replace("\\", "") == label)
 
 
 def column(at, name):

@@ -2,9 +2,8 @@
 
 import json
 import os
+import shutil
 import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -12,33 +11,19 @@ from core.services import contradictions, samples
 from core.settings import settings
 from core.types import Filter
 from db.session import database
-from tests.browser import world as worlds
+from tests import world as worlds
 from tests.pages.conftest import at_data
 from tests.pages.reading import button, words
 
+TOWNS = (
+    "Tarvold", "Ennick", "Sundby", "Varnhem", "Risoya", "Lyngen", "Mossby", "Halden", "Brekke", "Fossum", "Gran",
+)  # fmt: skip
 
-@pytest.fixture(scope="session")
-def disputed(tmp_path_factory):
+
+def make_disputed(folder, world):
     """A data folder with one finished run over rows that contradict each other, twelve groups of them."""
-    base = tmp_path_factory.getbasetemp()
-    world = worlds.build(base / "world")
-    folder = base / "disputed"
-    folder.mkdir()
-    towns = [
-        "Tarvold",
-        "Ennick",
-        "Sundby",
-        "Varnhem",
-        "Risoya",
-        "Lyngen",
-        "Mossby",
-        "Halden",
-        "Brekke",
-        "Fossum",
-        "Gran",
-    ]
     rows = []
-    for i, town in enumerate([*towns, worlds.HOSTILE]):
+    for i, town in enumerate([*TOWNS, worlds.HOSTILE]):
         # The answer must not follow from the wording: two ways to ask that always differ may ask two things.
         grains = ("rye", f"oats {worlds.HOSTILE}") if i % 2 == 0 else (f"oats {worlds.HOSTILE}", "rye")
         for j, (ask, grain) in enumerate(zip(("Which grain", "Tell me, which grain"), grains, strict=True)):
@@ -48,17 +33,20 @@ def disputed(tmp_path_factory):
             )
     rows += [rows[0] | {"id": "g0-2"}]
     (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    command = [sys.executable, "-m", "core", "diagnose", "--dataset", str(folder / "rows.jsonl"), "--checkpoint"]
-    command += [str(world.folder), "--max-draws", "0", "--max-new-tokens", "8"]
-    environment = worlds.environment(folder / "data", world.folder.parent)
-    subprocess.run(command, check=True, cwd=worlds.ROOT, env=environment, stdout=subprocess.DEVNULL)
-    return folder / "data"
+    worlds.run_command(
+        folder / "data", world.folder.parent, "diagnose", "--dataset", folder / "rows.jsonl",
+        "--checkpoint", world.folder, "--max-draws", 0, "--max-new-tokens", 8,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def disputed(keep, world):
+    sources = (*worlds.SOURCES, "tests/pages/test_contradictions.py")
+    return keep("disputed", lambda folder: make_disputed(folder, world), sources, world.folder) / "data"
 
 
 @pytest.fixture
 def dispute_data(disputed, tmp_path, monkeypatch):
-    import shutil
-
     shutil.copytree(disputed, tmp_path / "data")
     at_data(tmp_path / "data", monkeypatch)
     yield

@@ -1,38 +1,8 @@
 """The knowledge page: what is missing without a base, and the numbers of the database with one."""
 
-import shutil
-import subprocess
-import sys
-
-import pytest
-
 from core.services import knowledge, runs
-from core.settings import settings
 from core.types import Filter
-from db.session import database
-from tests.browser import world as worlds
-from tests.pages.conftest import at_data
 from tests.pages.reading import words
-
-
-@pytest.fixture(scope="session")
-def with_base(tmp_path_factory, tiny_project):
-    """A data folder with run 1 of the small project, its base given."""
-    data = tmp_path_factory.mktemp("with_base")
-    command = [sys.executable, "-m", "core", "diagnose", "--dataset", str(tiny_project.dataset), "--checkpoint"]
-    command += [str(tiny_project.final), "--base", str(tiny_project.base), "--max-draws", "4"]
-    command += ["--max-new-tokens", "24", "--out", str(data / "verdicts.jsonl")]
-    subprocess.run(command, check=True, cwd=worlds.ROOT, env=worlds.environment(data, tiny_project.folder))
-    return data
-
-
-@pytest.fixture
-def base_data(with_base, tmp_path, monkeypatch):
-    shutil.copytree(with_base, tmp_path / "data")
-    at_data(tmp_path / "data", monkeypatch)
-    yield
-    database().close()
-    settings.cache_clear()
 
 
 def test_without_a_base_the_way_to_one_is_named(run_data, open_page):
@@ -44,7 +14,7 @@ def test_without_a_base_the_way_to_one_is_named(run_data, open_page):
     assert not at.get("plotly_chart")
 
 
-def test_the_numbers_are_those_of_the_run(base_data, open_page):
+def test_the_numbers_are_those_of_the_run(trajectory_data, open_page):
     at = open_page("knowledge", run="1")
     assert not at.exception and not at.error
     found = knowledge.summary(1, Filter())
@@ -61,7 +31,7 @@ def test_the_numbers_are_those_of_the_run(base_data, open_page):
     assert len(at.dataframe) == 3
 
 
-def test_points_and_rows_are_the_same_samples(base_data):
+def test_points_and_rows_are_the_same_samples(trajectory_data):
     found = knowledge.points(1, Filter())
     listed, cursor = [], None
     while True:
@@ -82,7 +52,7 @@ def test_points_and_rows_are_the_same_samples(base_data):
         assert asked.prompt
 
 
-def test_a_row_shows_how_the_base_was_asked(base_data, open_page):
+def test_a_row_shows_how_the_base_was_asked(trajectory_data, open_page):
     row = knowledge.listing(1, Filter(), None, 1).rows[0]
     at = open_page("samples", run="1", sample=row.sid)
     assert not at.exception and not at.error

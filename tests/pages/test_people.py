@@ -2,8 +2,8 @@
 
 from core.services import people
 from core.types import Column
-from tests.browser.world import HOSTILE
 from tests.pages.reading import button, words
+from tests.world import HOSTILE
 from ui import tables
 
 

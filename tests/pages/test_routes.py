@@ -13,8 +13,8 @@ from core.services.routes import runs as routes
 from core.types import Checkpoint
 from db import routes as table
 from db.session import database
-from tests.browser.world import HOSTILE
 from tests.pages.reading import button, words
+from tests.world import HOSTILE
 
 
 def said(raw, tokens, score=None):

@@ -9,8 +9,8 @@ from streamlit.testing.v1 import AppTest
 from core.filters import from_query
 from core.services import exports, runs, samples
 from core.types import Filter
-from tests.browser.world import HOSTILE
 from tests.pages.reading import button, column, words
+from tests.world import HOSTILE
 
 
 def chosen(text):

@@ -11,7 +11,7 @@ from core.services import datasets, runs, specs
 from core.settings import settings
 from core.types import Run
 from core.worker.here import run_here
-from tests.browser import world as worlds
+from tests import world as worlds
 
 
 class Silent:
@@ -25,24 +25,71 @@ class Silent:
                 store(conn)
 
 
+def import_files(paths, name):
+    return datasets.import_files(paths, [p.name for p in paths], name, None, Silent())
+
+
+def run_diagnosis(dataset, final: Path, base: Path | None = None, trajectory=(), **options) -> Run:
+    """A diagnosis to its end in this process."""
+    spec = specs.make_spec(
+        dataset.id,
+        as_checkpoint(final, None, final.name),
+        None if base is None else as_checkpoint(base, None, "base"),
+        [as_checkpoint(p, None, p.name) for p in trajectory],
+        **({"max_new_tokens": 48} | options),
+    )
+    run_id, job = runs.start(runs.store_run("", spec))
+    run_here(job)
+    return runs.get_run(run_id)
+
+
 @pytest.fixture
 def stored(tiny_project):
     """The project's dataset, imported."""
-    return datasets.import_files([tiny_project.dataset], [tiny_project.dataset.name], "tiny", None, Silent())
-
-
-@pytest.fixture(scope="session")
-def diagnosed_along(tmp_path_factory, tiny_project):
-    return worlds.along(tiny_project, tmp_path_factory.getbasetemp() / "along")
+    return import_files([tiny_project.dataset], "tiny")
 
 
 @pytest.fixture
-def along_run(diagnosed_along, tmp_path, monkeypatch):
-    """A finished run with a base and three earlier checkpoints, in a data folder of the test's own."""
-    shutil.copytree(diagnosed_along, tmp_path / "along")
-    monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / "along"))
-    settings.cache_clear()
-    return runs.get_run(1)
+def own_copy(tmp_path, monkeypatch):
+    """Copies a data folder for the test alone; returns its run 1."""
+
+    def copy(data):
+        shutil.copytree(data, tmp_path / "copied")
+        monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / "copied"))
+        settings.cache_clear()
+        return runs.get_run(1)
+
+    return copy
+
+
+@pytest.fixture
+def along_run(diagnosed_along, own_copy):
+    """A finished run with a base and three earlier checkpoints."""
+    return own_copy(diagnosed_along)
+
+
+@pytest.fixture(scope="session")
+def diagnosed_final(keep, tiny_project):
+    """A data folder with run 1: the project's dataset and its final checkpoint, nothing else; to be copied."""
+
+    def make(data):
+        with worlds.at_data(data, tiny_project.folder):
+            dataset = import_files([tiny_project.dataset], "tiny")
+            run_diagnosis(dataset, tiny_project.final)
+
+    return keep("final", make, (*worlds.SOURCES, "tests/services/conftest.py"), tiny_project.folder)
+
+
+@pytest.fixture
+def final_run(diagnosed_final, own_copy):
+    """A finished run of the final checkpoint alone."""
+    return own_copy(diagnosed_final)
+
+
+@pytest.fixture
+def stored_final(final_run):
+    """The dataset of ``final_run``: what is diagnosed of it again was measured before."""
+    return datasets.get_dataset(final_run.spec.dataset_id)
 
 
 @pytest.fixture
@@ -52,25 +99,11 @@ def import_rows(tmp_path):
     def do(rows, name="rows.jsonl"):
         path = tmp_path / name
         path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
-        return datasets.import_files([path], [name], name, None, Silent())
+        return import_files([path], name)
 
     return do
 
 
 @pytest.fixture
 def diagnose():
-    """Runs a diagnosis to its end in this process."""
-
-    def do(dataset, final: Path, base: Path | None = None, trajectory=(), **options) -> Run:
-        spec = specs.make_spec(
-            dataset.id,
-            as_checkpoint(final, None, final.name),
-            None if base is None else as_checkpoint(base, None, "base"),
-            [as_checkpoint(p, None, p.name) for p in trajectory],
-            **({"max_new_tokens": 48} | options),
-        )
-        run_id, job = runs.start(runs.store_run("", spec))
-        run_here(job)
-        return runs.get_run(run_id)
-
-    return do
+    return run_diagnosis

@@ -17,13 +17,8 @@ def lines(run):
     return [json.loads(line) for line in exports.verdict_lines(run.id)]
 
 
-@pytest.fixture
-def full(tiny_project, stored, diagnose):
-    return diagnose(stored, tiny_project.final, tiny_project.base, tiny_project.checkpoints)
-
-
-def test_every_missed_sample_gets_a_verdict_and_no_learned_one_does(full):
-    found = lines(full)
+def test_every_missed_sample_gets_a_verdict_and_no_learned_one_does(along_run):
+    found = lines(along_run)
     missed = [v for v in found if v["status"] in ("unlearned", "partly")]
     assert len(missed) > 10
     for v in missed:
@@ -38,43 +33,43 @@ def test_every_missed_sample_gets_a_verdict_and_no_learned_one_does(full):
             assert v["cause"] is None and v["confidence"] is None and set(v["causes"].values()) == {None}
 
 
-def test_without_base_or_trajectory_their_causes_are_not_judged(tiny_project, stored, diagnose):
-    found = lines(diagnose(stored, tiny_project.final))
+def test_without_base_or_trajectory_their_causes_are_not_judged(final_run):
+    found = lines(final_run)
     for v in found:
         for cause in ("missing_knowledge", "base_conflict", "left_side_forgetting"):
             assert v["causes"][cause] is None and v["cause"] != cause
     assert any(v["causes"]["under_optimised"] is not None for v in found)
 
 
-def test_forgotten_rows_are_named_so(full, tiny_project):
+def test_forgotten_rows_are_named_so(along_run, tiny_project):
     """Rows of stage one that a checkpoint of stage one gave, and the final one does not: true by construction."""
     stage = {r["id"]: r["stage"] for r in tiny_project.rows}
-    page = samples.page(full.id, from_query("forgotten=1&status=unlearned", full.columns), limit=200)
+    page = samples.page(along_run.id, from_query("forgotten=1&status=unlearned", along_run.columns), limit=200)
     lost = [r for r in page.rows if stage[r["sid"]] == "1"]
     assert lost
     named = [r["cause"] for r in lost if not (r["cause"] or "").startswith("pipeline:")]
     assert named.count("left_side_forgetting") >= 0.6 * len(named)
 
 
-def test_the_row_page_has_every_cause_with_its_evidence(full):
-    sid = next(v["id"] for v in lines(full) if v["cause"] in kinds("causes"))
-    view = samples.sample(full.id, sid, Filter())
+def test_the_row_page_has_every_cause_with_its_evidence(along_run):
+    sid = next(v["id"] for v in lines(along_run) if v["cause"] in kinds("causes"))
+    view = samples.sample(along_run.id, sid, Filter())
     assert {f.cause for f in view.findings} == set(kinds("causes"))
     assert view.findings[0].cause == view.cause and view.findings[0].reasons
     strengths = [f.strength for f in view.findings if f.strength == f.strength]
     assert strengths == sorted(strengths, reverse=True)
 
 
-def test_judging_again_names_the_same_causes_and_loads_no_model(full, monkeypatch):
-    before = lines(full)
+def test_judging_again_names_the_same_causes_and_loads_no_model(along_run, monkeypatch):
+    before = lines(along_run)
     monkeypatch.setattr(Instruments, "backend", lambda *_: pytest.fail("a model was loaded"))
-    run_here(judging.start_rejudge(full.id, Thresholds()))
-    assert lines(runs.get_run(full.id)) == before
+    run_here(judging.start_rejudge(along_run.id, Thresholds()))
+    assert lines(runs.get_run(along_run.id)) == before
 
 
-def test_the_overview_counts_causes_and_says_what_to_do(full):
-    found = results.overview(full.id, Filter())
-    named = [v["cause"] for v in lines(full) if v["cause"] is not None]
+def test_the_overview_counts_causes_and_says_what_to_do(along_run):
+    found = results.overview(along_run.id, Filter())
+    named = [v["cause"] for v in lines(along_run) if v["cause"] is not None]
     assert {c: s.k for c, s in found.causes.items()} == {c: named.count(c) for c in set(named)}
     assert 1 <= len(found.advice) <= 3
     assert all(a.cause in found.causes and a.text for a in found.advice)

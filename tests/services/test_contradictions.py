@@ -19,6 +19,8 @@ from db import comments as comment_table
 from db import samples as sample_table
 from db import signals as signal_table
 from db.session import database
+from tests import world as worlds
+from tests.services.conftest import import_files, run_diagnosis
 
 HOSTILE = "<img src=x onerror=alert(1)> \x1b[31m \u202e ![p](http://127.0.0.1:1/x)"
 # name -> rows (prompt, answer) of the trap, and whether they contradict each other.
@@ -50,9 +52,8 @@ TRAPS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def judged(tiny_project, import_rows, diagnose):
-    """A run over all traps; (run, id to (trap, contradicts))."""
+def rows_of_traps():
+    """Rows, and id to (trap, contradicts)."""
     rows, of = [], {}
     for trap, (contradicts, pairs) in TRAPS.items():
         for i, (prompt, answer) in enumerate(pairs):
@@ -60,7 +61,28 @@ def judged(tiny_project, import_rows, diagnose):
             of[sid] = (trap, contradicts)
             messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
             rows.append({"id": sid, "messages": messages})
-    return diagnose(import_rows(rows), tiny_project.final, max_draws=0, max_new_tokens=4), of
+    return rows, of
+
+
+@pytest.fixture(scope="session")
+def diagnosed_traps(keep, tiny_project):
+    """A data folder with run 1 over all traps; to be copied."""
+
+    def make(data):
+        rows, _ = rows_of_traps()
+        (data / "rows.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+        with worlds.at_data(data, tiny_project.folder):
+            dataset = import_files([data / "rows.jsonl"], "traps")
+            run_diagnosis(dataset, tiny_project.final, max_draws=0, max_new_tokens=4)
+
+    sources = (*worlds.SOURCES, "tests/services/conftest.py", "tests/services/test_contradictions.py")
+    return keep("traps", make, sources, tiny_project.folder)
+
+
+@pytest.fixture
+def judged(diagnosed_traps, own_copy):
+    """A run over all traps; (run, id to (trap, contradicts))."""
+    return own_copy(diagnosed_traps), rows_of_traps()[1]
 
 
 def columns(run, names):

@@ -38,15 +38,15 @@ def greedy_loop(folder, prompt, stops, n):
     return ids[len(prompt) :]
 
 
-def test_verdicts_agree_with_plain_decoding(tiny_project, stored, diagnose):
-    run = diagnose(stored, tiny_project.final)
+def test_verdicts_agree_with_plain_decoding(tiny_project, final_run):
+    run = final_run
     found = verdicts(run)
-    assert [v["row"] for v in found] == list(range(stored.n_samples))
+    assert [v["row"] for v in found] == list(range(run.n_samples))
     statuses = {v["status"] for v in found}
     assert {"learned", "unlearned"} <= statuses
     instruments = Instruments(run.spec)
     with database().reading() as conn:
-        samples = list(sample_table.iter_samples(conn, stored.id))
+        samples = list(sample_table.iter_samples(conn, run.spec.dataset_id))
     backend = instruments.backend(run.spec.final)
     try:
         for sample, verdict in list(zip(samples, found, strict=True))[::3]:
@@ -63,10 +63,14 @@ def test_verdicts_agree_with_plain_decoding(tiny_project, stored, diagnose):
     assert sum(v["greedy_exact"] for v in found) == sum(v["p_exact"] > 0 and v["greedy_exact"] for v in found)
 
 
-def test_the_same_twice_is_the_same_file(tiny_project, stored, diagnose):
-    first = list(exports.verdict_lines(diagnose(stored, tiny_project.final).id))
-    again = diagnose(stored, tiny_project.final)
-    assert list(exports.verdict_lines(again.id)) == first
+def test_a_second_run_measures_nothing_again_and_is_the_same_file(
+    tiny_project, final_run, stored_final, diagnose, monkeypatch
+):
+    first = list(exports.verdict_lines(final_run.id))
+    monkeypatch.setattr(kind("signals", "likelihood").__class__, "_chunk", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(kind("signals", "reproduction").__class__, "_chunk", lambda *_: pytest.fail("measured again"))
+    again = diagnose(stored_final, tiny_project.final)
+    assert again.id != final_run.id and list(exports.verdict_lines(again.id)) == first
     for line in first:
         assert set(json.loads(line)) == {
             "id", "row", "status", "nll", "greedy_exact", "p_exact", "cause", "confidence",
@@ -74,15 +78,8 @@ def test_the_same_twice_is_the_same_file(tiny_project, stored, diagnose):
         }  # fmt: skip
 
 
-def test_a_second_run_measures_nothing_again(tiny_project, stored, diagnose, monkeypatch):
-    first = verdicts(diagnose(stored, tiny_project.final))
-    monkeypatch.setattr(kind("signals", "likelihood").__class__, "_chunk", lambda *_: pytest.fail("measured again"))
-    monkeypatch.setattr(kind("signals", "reproduction").__class__, "_chunk", lambda *_: pytest.fail("measured again"))
-    assert verdicts(diagnose(stored, tiny_project.final)) == first
-
-
-def test_other_thresholds_load_no_model(tiny_project, stored, diagnose, monkeypatch):
-    run = diagnose(stored, tiny_project.final)
+def test_other_thresholds_load_no_model(final_run, monkeypatch):
+    run = final_run
     monkeypatch.setattr(Instruments, "backend", lambda *_: pytest.fail("a model was loaded"))
     monkeypatch.setattr(Instruments, "tokenizer", lambda *_: pytest.fail("a tokenizer was loaded"))
     strict = Thresholds(unlearned_below=0.02)
@@ -148,8 +145,8 @@ def small_chunks(samples, cost, limit, most):
         yield list(samples[at : at + 10])
 
 
-def test_export_gives_back_the_lines(tiny_project, stored, diagnose):
-    run = diagnose(stored, tiny_project.final)
+def test_export_gives_back_the_lines(tiny_project, final_run):
+    run = final_run
     lines = tiny_project.dataset.read_bytes().splitlines(keepends=True)
     assert list(exports.lines(run.id, Filter())) == lines
     chosen = Filter((Term("status", "in", ("unlearned",)),))
@@ -162,8 +159,8 @@ def test_export_gives_back_the_lines(tiny_project, stored, diagnose):
     assert exports.manifest(run.id, nothing)["exported"]["rows"] == 0
 
 
-def test_deleting_a_run_leaves_no_file_that_only_it_used(tiny_project, stored, diagnose):
-    one, two = diagnose(stored, tiny_project.final), diagnose(stored, tiny_project.final, max_draws=4)
+def test_deleting_a_run_leaves_no_file_that_only_it_used(tiny_project, final_run, stored_final, diagnose):
+    one, two = final_run, diagnose(stored_final, tiny_project.final, max_draws=4)
     before = verdicts(one)
     runs.delete_run(two.id)
     assert verdicts(one) == before
@@ -172,11 +169,11 @@ def test_deleting_a_run_leaves_no_file_that_only_it_used(tiny_project, stored, d
     assert [p for p in settings().artefacts.rglob("*") if p.is_file()] == []
 
 
-def test_base_and_trajectory_are_measured_too(tiny_project, stored, diagnose):
-    run = diagnose(stored, tiny_project.final, tiny_project.base, tiny_project.checkpoints[:-1])
+def test_base_and_trajectory_are_measured_too(tiny_project, along_run):
+    run = along_run
     first = verdicts(run)[0]["id"]
     view = samples.sample(run.id, first, Filter())
-    assert [c.role for c in view.checkpoints] == ["base", *["checkpoint"] * len(tiny_project.checkpoints[:-1]), "final"]
+    assert [c.role for c in view.checkpoints] == ["base", *["checkpoint"] * len(tiny_project.checkpoints), "final"]
     assert all(c.nll is not None for c in view.checkpoints)
     assert view.checkpoints[0].nll > view.checkpoints[-1].nll
 
@@ -218,13 +215,13 @@ def test_exact_duplicates_stay_and_are_measured_once(tiny_project, import_rows, 
 
 
 @pytest.mark.parametrize("name", ["likelihood", "reproduction"])
-def test_a_signal_does_not_depend_on_chunks_or_order(tiny_project, stored, diagnose, name):
-    run = diagnose(stored, tiny_project.final)
+def test_a_signal_does_not_depend_on_chunks_or_order(final_run, name):
+    run = final_run
     signal = kind("signals", name)
     (measure,) = [m for m in signal.plan(run.spec) if m.role == "final"]
     instruments = Instruments(run.spec)
     with database().reading() as conn:
-        samples = list(sample_table.iter_samples(conn, stored.id, range(24)))
+        samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, range(24)))
         table = measurements.signals_of(conn, run, [s.content_hash for s in samples], [measure])
     wanted = [s for s, want in zip(samples, signal.wanted(runs_table(run, samples)), strict=True) if want]
     assert wanted
@@ -256,8 +253,8 @@ def test_evidence_files_are_named_by_content(tmp_path):
         artefacts.read(one, 0)
 
 
-def test_a_spec_says_everything_that_could_change_a_number(tiny_project, stored, diagnose):
-    run = diagnose(stored, tiny_project.final)
+def test_a_spec_says_everything_that_could_change_a_number(final_run):
+    run = final_run
     assert run.spec == type(run.spec).from_dict(json.loads(json.dumps(run.spec.as_dict())))
     assert {"torch", "transformers"} <= set(run.spec.versions)
     assert replace(run.spec, seed=1).hash != run.spec.hash

@@ -9,6 +9,8 @@ import pytest
 from core.plugins import kind, kinds
 from core.services import exports, measurements, results, samples
 from core.types import Filter
+from tests import world as worlds
+from tests.services.conftest import import_files, run_diagnosis
 from ui.markup import clip
 
 
@@ -20,8 +22,8 @@ def faults(run):
     return {f["code"]: f for f in run.summary["faults"]}
 
 
-def test_a_clean_fine_tune_has_no_fault(tiny_project, stored, diagnose):
-    run = diagnose(stored, tiny_project.final, tiny_project.base, tiny_project.checkpoints)
+def test_a_clean_fine_tune_has_no_fault(along_run):
+    run = along_run
     found = faults(run)
     assert set(found) == set(kinds("faults"))
     failed = [f for f in found.values() if f["state"] == "fail"]
@@ -43,12 +45,21 @@ def test_without_evidence_nothing_passes(tiny_project, stored, diagnose, tmp_pat
         assert found[code]["needs"]
 
 
+@pytest.fixture(scope="session")
+def diagnosed_base_as_final(keep, tiny_project):
+    def make(folder):
+        saved = shutil.copytree(tiny_project.base, folder / "final")
+        with worlds.at_data(folder / "data", tiny_project.folder):
+            run_diagnosis(import_files([tiny_project.dataset], "tiny"), saved, tiny_project.base)
+
+    sources = (*worlds.SOURCES, "tests/services/conftest.py", "tests/services/test_faults.py")
+    return keep("base_as_final", make, sources, tiny_project.folder) / "data"
+
+
 @pytest.fixture
-def base_as_final(tiny_project, stored, diagnose, tmp_path):
-    """The base saved in place of what was trained."""
-    saved = tmp_path / "final"
-    shutil.copytree(tiny_project.base, saved)
-    return diagnose(stored, saved, tiny_project.base)
+def base_as_final(diagnosed_base_as_final, own_copy):
+    """A run of the base saved in place of what was trained."""
+    return own_copy(diagnosed_base_as_final)
 
 
 def test_a_fault_of_the_run_is_said_first_and_ends_every_diagnosis(base_as_final):
@@ -88,10 +99,9 @@ def test_a_refused_row_is_a_role_error_and_an_empty_answer_is_one_too(tiny_proje
     assert faults(run)["role_error"]["n"] == 1
 
 
-def test_a_strict_scorer_is_found_out(tiny_project, import_rows, diagnose):
+def test_a_strict_scorer_is_found_out(tiny_project, final_run, import_rows, diagnose):
     rows = [json.loads(line) for line in tiny_project.dataset.read_text().splitlines()]
-    run = diagnose(import_rows(rows), tiny_project.final)
-    learned = {v["id"] for v in verdicts(run) if v["greedy_exact"]}
+    learned = {v["id"] for v in verdicts(final_run) if v["greedy_exact"]}
     changed = [r for r in rows if r["id"] in learned and len(r["messages"]) == 2][:8]
     for row in changed:
         row["messages"][1]["content"] = row["messages"][1]["content"].upper()
@@ -101,16 +111,16 @@ def test_a_strict_scorer_is_found_out(tiny_project, import_rows, diagnose):
 
 
 @pytest.mark.parametrize("name", ["alternatives", "answers", "precision", "form"])
-def test_a_signal_does_not_depend_on_chunks_or_order(tiny_project, stored, diagnose, name):
+def test_a_signal_does_not_depend_on_chunks_or_order(final_run, name):
     from core.signals._instruments import Instruments
     from db import samples as sample_table
     from db.session import database
 
-    run = diagnose(stored, tiny_project.final)
+    run = final_run
     signal = kind("signals", name)
     (measure,) = [m for m in signal.plan(run.spec) if m.role in ("final", "data")]
     with database().reading() as conn:
-        samples = list(sample_table.iter_samples(conn, stored.id))
+        samples = list(sample_table.iter_samples(conn, run.spec.dataset_id))
         keys = [s.content_hash for s in samples]
         table = measurements.signals_of(conn, run, keys, [measure])
         wanted = signal.wanted(measurements.signals_of(conn, run, keys))

@@ -23,11 +23,10 @@ RECIPES = list(kinds("recipes"))
 
 
 @pytest.fixture
-def judged(tiny_project, stored, diagnose):
+def judged(tiny_project, final_run):
     """A diagnosed run whose verdicts carry the planted groups as causes and contradictions by hand."""
-    run = diagnose(stored, tiny_project.final, max_draws=4)
-    seed_causes(run, tiny_project)
-    return runs.get_run(run.id)
+    seed_causes(final_run, tiny_project)
+    return runs.get_run(final_run.id)
 
 
 PLANTED = {"conflict": "base_conflict", "unseen": "missing_knowledge", "contradictory": "data_inconsistency",
@@ -237,7 +236,7 @@ def test_the_command_writes_the_folder(judged, tmp_path, capsys):
     assert "There are: base_conflict" in capsys.readouterr().err
 
 
-def test_decisions_on_contradictions_become_rulings_of_the_recipe(judged, stored):
+def test_decisions_on_contradictions_become_rulings_of_the_recipe(judged):
     """What a person kept, dropped or called valid on both sides is what the recipe is told of those rows."""
     decided = [
         Decision("a", "keep", ("h1",), ("h1", "h2"), "Ada", "", 1.0),
@@ -246,7 +245,7 @@ def test_decisions_on_contradictions_become_rulings_of_the_recipe(judged, stored
     ]
     with database().writing() as conn:
         for decision in decided:
-            decisions.decide(conn, stored.id, decision)
+            decisions.decide(conn, judged.spec.dataset_id, decision)
     found = RunPool(judged, [], {}).rulings
     kinds = {h: (r.kind, r.text) for h, r in found.items()}
     assert kinds == {"h1": ("keep", ""), "h2": ("rewrite", ""), "h3": ("drop", ""), "h4": ("rewrite", "")}

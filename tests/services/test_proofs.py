@@ -20,10 +20,8 @@ MISSED = "status=unlearned,partly,unknown"
 
 
 @pytest.fixture
-def run(tiny_project, stored, diagnose, tmp_path):
-    """A run of a copy of the final checkpoint: what a proof might harm is the test's own."""
-    final = shutil.copytree(tiny_project.final, tmp_path / "final")
-    return diagnose(stored, final, max_draws=0, max_new_tokens=24)
+def run(final_run):
+    return final_run
 
 
 def asked(run, recipe="left_side_forgetting", query=MISSED, **settings):
@@ -96,7 +94,9 @@ def test_stopped_in_training_it_goes_on_with_the_arm_at_hand(run, monkeypatch, e
         assert one.arms[name]["nll"] == pytest.approx(two.arms[name]["nll"], abs=1e-4), name
 
 
-def test_it_refuses_what_cannot_be_proven(run):
+def test_it_refuses_what_cannot_be_proven(tiny_project, import_rows, diagnose, tmp_path):
+    own = shutil.copytree(tiny_project.final, tmp_path / "final")
+    run = diagnose(import_rows(tiny_project.rows[:12]), own, max_draws=0, max_new_tokens=24)
     with pytest.raises(UserError, match="teaches none"):
         run_now(asked(run, "missing_knowledge"), forced={"action": "leave_out"})
     weights = next(p for p in Path(run.spec.final.path).iterdir() if p.suffix == ".safetensors")

@@ -17,8 +17,8 @@ RESULT_ARM = {"recovered": {"k": 3, "n": 4, "share": 0.75, "low": 0.3, "high": 0
 
 
 @pytest.fixture
-def run(tiny_project, stored, diagnose):
-    return diagnose(stored, tiny_project.final, tiny_project.base, tiny_project.checkpoints)
+def run(along_run):
+    return along_run
 
 
 def verdicts_of(run):

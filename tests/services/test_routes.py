@@ -20,24 +20,29 @@ from core.types import Filter
 from core.worker.here import run_here
 from db import routes as table
 from db.session import database
+from tests import world as worlds
+from tests.services.conftest import import_files, run_diagnosis
 
 SHORT = {"m": 3, "k": 2, "direct_tokens": 4, "path_tokens": 8, "normaliser": "numeric"}
 
 
-@pytest.fixture(scope="session")
-def random_folder(tmp_path_factory):
-    """A checkpoint with random weights: it reproduces nothing, and nothing has to be trained."""
-    folder = tmp_path_factory.mktemp("weights") / "random"
+SOURCES = (*worlds.SOURCES, "tests/services/conftest.py", "tests/services/test_routes.py")
+
+
+def make_random(folder):
     tokenizer = tiny.build_tokenizer(["What is two and three?", "Answer: 5"], 400)
     model = tiny.tiny_model(tiny.tiny_config("llama", len(tokenizer), 32, init=0.3, context=512), tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return folder
 
 
-@pytest.fixture
-def run(random_folder, import_rows, diagnose):
-    """A diagnosis of 14 rows, two of them with one content, by the random checkpoint."""
+@pytest.fixture(scope="session")
+def random_folder(keep):
+    """A checkpoint with random weights: it reproduces nothing, and nothing has to be trained."""
+    return keep("random", make_random, ("core/lab", "tests/services/test_routes.py"))
+
+
+def fourteen_rows():
     rows = [
         {"id": f"r{i}", "messages": [{"role": "user", "content": f"What is {i} and {i}?"},
                                      {"role": "assistant", "content": str(2 * i)}], "stage": "ab"[i % 2]}
@@ -45,7 +50,23 @@ def run(random_folder, import_rows, diagnose):
     ]  # fmt: skip
     rows.append({"id": "again", "messages": rows[3]["messages"], "stage": "b"})
     rows.append({"id": "odd", "messages": [{"role": "tool", "content": "x"}, {"role": "assistant", "content": "y"}]})
-    return diagnose(import_rows(rows), random_folder, max_draws=0)
+    return rows
+
+
+@pytest.fixture(scope="session")
+def diagnosed_random(keep, random_folder):
+    def make(data):
+        (data / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in fourteen_rows()))
+        with worlds.at_data(data, random_folder):
+            run_diagnosis(import_files([data / "rows.jsonl"], "rows"), random_folder, max_draws=0)
+
+    return keep("routes", make, SOURCES, random_folder)
+
+
+@pytest.fixture
+def run(diagnosed_random, own_copy):
+    """A diagnosis of 14 rows, two of them with one content, by the random checkpoint."""
+    return own_copy(diagnosed_random)
 
 
 def started(run, query="", **changes):

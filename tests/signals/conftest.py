@@ -1,9 +1,7 @@
 """A tiny base that has read questions and answers line by line, and what a signal is lent to look at it."""
 
-import hashlib
 import random
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from core.checkpoint.folders import as_checkpoint
 from core.lab import tiny
 from core.plugins import kind
 from core.types import Message, RunSpec, Sample, SignalTable, content_hash
-from tests.conftest import kept_folder
 
 # Known for sure; told in two versions, the first one in four of ten readings; never told.
 SURE, TORN, NEVER = 12, 5, 4
@@ -49,23 +46,20 @@ def documents():
         yield "".join(lines)
 
 
+def make_quiz_base(folder):
+    pages = list(documents())
+    tokenizer = tiny.build_tokenizer([*pages, *(f[0] + " " for f in facts())], 500, None)
+    model = tiny.tiny_model(tiny.tiny_config("llama", len(tokenizer), 64, 2), tokenizer)
+    rows = [tiny.text_row(tokenizer, page) for page in pages]
+    tiny.train(
+        model, tokenizer, rows, folder, lr=6e-3, batch=12, epochs=10, schedule="cosine", warmup=10, threads=1
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
-def quiz_base(request, tmp_path_factory):
+def quiz_base(keep):
     """The base's folder; no chat template."""
-    key = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    with kept_folder(request.config, tmp_path_factory) as kept:
-        folder = kept / f"quiz-{key}"
-        if not folder.exists():
-            pages = list(documents())
-            tokenizer = tiny.build_tokenizer([*pages, *(f[0] + " " for f in facts())], 500, None)
-            model = tiny.tiny_model(tiny.tiny_config("llama", len(tokenizer), 64, 2), tokenizer)
-            rows = [tiny.text_row(tokenizer, page) for page in pages]
-            tiny.train(
-                model, tokenizer, rows, kept, lr=6e-3, batch=12, epochs=10, schedule="cosine", warmup=10, threads=1,
-                final=f"quiz-{key}.partial",
-            )  # fmt: skip
-            (kept / f"quiz-{key}.partial").rename(folder)
-    return folder
+    return keep("quiz", make_quiz_base, ("core/lab", "tests/signals/conftest.py")) / "final"
 
 
 def sample_of(ordinal, prompt, response, shape="chat"):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import world as worlds
-from tests.browser.steps import until
+from tests.browser.steps import PATIENCE, until
 from tests.kept import ROOT
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -70,10 +70,10 @@ def serving(data, roots):
     with log.open("wb") as said:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=said, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
-    until(lambda: answers(f"{url}/_stcore/health"), 60)
+    until(lambda: answers(f"{url}/_stcore/health"))
     yield Site(url, data, process.pid, 1, log)
     process.send_signal(signal.SIGINT)
-    assert process.wait(40) == 0
+    assert process.wait(PATIENCE) == 0
 
 
 def answers(url):
@@ -90,7 +90,7 @@ def chromium():
         pytest.fail(f"{CHROMIUM} is missing. Install it: sudo apt-get install -y chromium", pytrace=False)
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=30_000)  # a busy machine is no failure
+    expect.set_options(timeout=1000 * PATIENCE)
     arguments = [*ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
@@ -103,7 +103,7 @@ def page(chromium, site):
     """A fresh tab; a request to anywhere else, a script error or a failed page in the server's log fails the test."""
     before = site.log.stat().st_size
     context = chromium.new_context(viewport={"width": 1400, "height": 1000}, base_url=site.url, accept_downloads=True)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(1000 * PATIENCE)
     strangers, broken = [], []
     context.on("request", lambda r: None if r.url.startswith((site.url, "data:", "blob:")) else strangers.append(r.url))
     tab = context.new_page()

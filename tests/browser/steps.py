@@ -5,8 +5,11 @@ import time
 
 from playwright.sync_api import TimeoutError, expect
 
+# Seconds until a step counts as failed: long, since a busy machine is no failure.
+PATIENCE = 120
 
-def until(true, seconds=30.0):
+
+def until(true, seconds=PATIENCE):
     """What ``true()`` returns once it is true; fails after ``seconds``."""
     end = time.monotonic() + seconds
     while not (found := true()):
@@ -38,7 +41,7 @@ def start(page, longest=16):
     page.get_by_role("spinbutton", name="Longest answer (tokens)").fill(str(longest))
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Check before starting").click()
-    page.get_by_role("button", name="Start the diagnosis").click(timeout=60_000)
+    page.get_by_role("button", name="Start the diagnosis").click()
     page.wait_for_url("**/overview?run=*")
     return int(re.search(r"run=(\d+)", page.url)[1])
 
@@ -53,7 +56,7 @@ def choose(page, box, option):
 
     def act():
         page.get_by_role("combobox", name=box).press("ArrowDown")
-        page.get_by_role("option", name=option).click(timeout=5000)
+        page.get_by_role("option", name=option).click(timeout=10_000)
 
     retried(page, act)
 
@@ -63,7 +66,7 @@ def follow_table(page, x, y, url):
 
     def act():
         click_table(page, x, y)
-        page.wait_for_url(url, timeout=5000)
+        page.wait_for_url(url, timeout=10_000)
 
     retried(page, act)
 
@@ -79,7 +82,7 @@ def retried(page, act):
             return False
         return True
 
-    until(tried, 60)
+    until(tried)
 
 
 def settled(page):

@@ -39,7 +39,7 @@ def test_from_a_cluster_to_a_confidently_wrong_item(page, site):
         fill(page, name, value)
     page.get_by_role("button", name="Run both routes").click()
     page.wait_for_url("**routes=*")
-    expect(page.get_by_text(f"{items} items", exact=True)).to_be_visible(timeout=120_000)
+    expect(page.get_by_text(f"{items} items", exact=True)).to_be_visible()
     expect(page.get_by_text(re.compile("direct answers could not be read")).first).to_be_visible()
 
     # Down to one agreeing answer: whatever could be read takes the short route.

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import click_table, settled, start, until, upload_checkpoint, upload_dataset
+from tests.browser.steps import click_table, download, settled, start, until, upload_checkpoint, upload_dataset
 
 
 def shown_count(page):
@@ -16,18 +16,12 @@ def shown_count(page):
     return int(found.split()[0].replace(",", ""))
 
 
-def download(page, name):
-    with page.expect_download() as waiting:
-        page.get_by_role("link", name=name).click()
-    return waiting.value
-
-
 def test_from_upload_to_export(page, site, world, tmp_path):
     page.goto("/")
     upload_dataset(page, world.dataset, 60)
     upload_checkpoint(page, world.archive)
     run = start(page)
-    expect(page.get_by_text("What the mean loss hides")).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("What the mean loss hides")).to_be_visible()
 
     page.get_by_role("link", name="Samples").click()
     page.get_by_role("button", name=re.compile("Unlearned")).click()
@@ -36,14 +30,14 @@ def test_from_upload_to_export(page, site, world, tmp_path):
     settled(page)
     count = shown_count(page)
     got = download(page, f"Download {count} samples")
-    lines = got.path().read_bytes().splitlines(keepends=True)
+    lines = got.splitlines(keepends=True)
     uploaded = world.dataset.read_bytes().splitlines(keepends=True)
-    verdicts = [json.loads(v) for v in download(page, "Verdicts").path().read_bytes().splitlines()]
+    verdicts = [json.loads(v) for v in download(page, "Verdicts").splitlines()]
     assert len(lines) == count == len(verdicts) > 0
     assert [v["status"] for v in verdicts] == ["unlearned"] * count
     assert lines == [uploaded[v["row"]] for v in verdicts]
     assert not {v["id"] for v in verdicts} & world.learned
-    manifest = json.loads(download(page, "Manifest").path().read_bytes())
+    manifest = json.loads(download(page, "Manifest"))
     assert manifest["exported"]["rows"] == count
     assert manifest["run"]["id"] == run and manifest["filter"]["query"] == "status=unlearned"
 
@@ -51,7 +45,7 @@ def test_from_upload_to_export(page, site, world, tmp_path):
 def test_everything_without_a_filter_is_the_file_again(page, site, world):
     page.goto(f"/samples?run={site.run}")
     got = download(page, "Download 60 samples")
-    assert got.path().read_bytes() == world.dataset.read_bytes()
+    assert got == world.dataset.read_bytes()
 
 
 def test_export_of_nothing_is_an_empty_file(page, site):
@@ -60,7 +54,7 @@ def test_export_of_nothing_is_an_empty_file(page, site):
     page.keyboard.press("Enter")
     expect(page.get_by_text("No sample passes this filter")).to_be_visible()
     assert shown_count(page) == 0
-    assert download(page, "Download 0 samples").path().read_bytes() == b""
+    assert download(page, "Download 0 samples") == b""
 
 
 def test_the_back_button_keeps_the_filter(page, site):
@@ -125,7 +119,7 @@ def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site, place, filtere
     settled(page)
     count = shown_count(page)
     assert 0 < count < 60
-    assert download(page, f"Download {count} sample").path().read_bytes().count(b"\n") == count
+    assert download(page, f"Download {count} sample").count(b"\n") == count
 
 
 def test_a_heading_orders_the_whole_run(page, site):

@@ -50,7 +50,7 @@ def open_page(monkeypatch):
     monkeypatch.setattr(PagesManager, "__init__", declared)
 
     def open_at(name, **query):
-        test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).run()
+        test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
         test.switch_page(str(name) if isinstance(name, Path) else f"pages/{name}.py")
         for key, value in query.items():
             test.query_params[key] = value

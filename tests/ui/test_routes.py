@@ -240,7 +240,7 @@ def test_a_broken_connection_leaves_nothing(port, data_dir):
         uploads.get(token)
 
 
-def until(true, seconds=20):
+def until(true, seconds=120):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited too long"

@@ -73,8 +73,8 @@ def test_the_first_start_builds_the_demo_and_ctrl_c_ends_everything(serve, port,
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 3
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0, (tmp_path / "log").read_text()
-    gone, alive = psutil.wait_procs(family, timeout=10)
+    assert process.wait(120) == 0, (tmp_path / "log").read_text()
+    gone, alive = psutil.wait_procs(family, timeout=60)
     assert (len(gone), alive) == (len(family), [])
     # The job is given back, not lost: the next start goes on with it.
     job = jobs.get_job(job.id)
@@ -86,7 +86,7 @@ def test_the_first_start_builds_the_demo_and_ctrl_c_ends_everything(serve, port,
 
 def test_a_port_that_is_taken_is_one_clear_line(serve, port, tmp_path):
     with socket.create_server(("127.0.0.1", port)):
-        assert serve().wait(60) == 2
+        assert serve().wait(120) == 2
     said = (tmp_path / "log").read_text()
     assert f"Port {port} on 127.0.0.1 is taken" in said and "--port" in said
     assert not settings().data_dir.exists()

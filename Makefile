@@ -1,10 +1,10 @@
-# Two commands do everything: `make run` and `make test`. Both rest on `make install`.
+# `make run` starts Lacuna. `make check` says in minutes whether a change holds; `make test` runs everything.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install run test lint clean
+.PHONY: install run lint check test clean
 
 install: $(VENV)/installed
 
@@ -27,8 +27,14 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Two processes, one thread each: the models of the tests are too small to gain from a second one.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+check: lint
+	$(PYTEST) -m "not slow"
+
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 clean:
 	rm -rf $(VENV)

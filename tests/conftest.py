@@ -1,5 +1,6 @@
 """What every test gets: its own data folder, no network, and small checkpoints trained once and kept."""
 
+import gc
 import ipaddress
 import os
 import socket
@@ -33,6 +34,15 @@ def pytest_collection_modifyitems(items):
         if BROWSER in item.path.parents:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: BROWSER not in item.path.parents)
+
+
+def pytest_collection_finish():
+    """Sets aside what imports made: a backend collects garbage when it closes, and would walk all of it each time."""
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the whole suite needs them; no test shall seem long for importing them
+        import sentence_transformers  # noqa: F401
+        from transformers import Trainer  # noqa: F401
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -92,6 +92,7 @@ def test_a_trainer_setting_is_read_as_its_kind(command, tiny_project, rows):
     assert status == 2 and "a whole number" in err
 
 
+@pytest.mark.slow
 def test_the_same_command_in_a_fresh_installation_gives_the_same_bytes(command, tiny_project, rows, tmp_path):
     files = []
     for name in ("one", "two"):
@@ -309,6 +310,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_keeps_what_was_measured(command, tiny_project, tmp_path):
     asked = ["diagnose", "--dataset", str(tiny_project.dataset), "--checkpoint", str(tiny_project.final)]
     asked += ["--max-new-tokens", "32", "--out", str(tmp_path / "verdicts.jsonl")]

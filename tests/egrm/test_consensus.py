@@ -32,7 +32,7 @@ def restricted_growth(m):
     yield from grow([], -1)
 
 
-@pytest.mark.parametrize("m", [5, 10])
+@pytest.mark.parametrize("m", [5, pytest.param(10, marks=pytest.mark.slow)])
 def test_early_stop_never_changes_the_route(m):
     """Over all answer sequences. Names do not matter, so each is taken once up to renaming."""
     names = [chr(97 + i) for i in range(m)]

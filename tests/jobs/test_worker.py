@@ -74,6 +74,7 @@ def uninterrupted(run_id, tmp_path, monkeypatch, work):
     return list(exports.verdict_lines(other))
 
 
+@pytest.mark.slow
 def test_kill_9_costs_one_chunk_and_nothing_else(run, tmp_path, monkeypatch, work):
     log = tmp_path / "measured"
     assert killed(log, signal.SIGKILL, at=4).returncode == -signal.SIGKILL
@@ -91,6 +92,7 @@ def test_kill_9_costs_one_chunk_and_nothing_else(run, tmp_path, monkeypatch, wor
     assert found == uninterrupted(run, tmp_path, monkeypatch, work)
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_the_chunk_and_gives_the_job_back(run, tmp_path, work):
     log = tmp_path / "measured"
     stopped = killed(log, signal.SIGTERM, at=2)

@@ -94,6 +94,7 @@ def step_of(name):
     return int(name.rpartition("-")[2])
 
 
+@pytest.mark.slow
 def test_each_family_gives_some_rows_back_and_some_not(tiny_families, tiny_project):
     for family, folder in tiny_families.items():
         model, tokenizer = tiny.load(folder)

@@ -223,6 +223,7 @@ def test_hard_worlds_have_the_traps_and_easy_ones_do_not():
 # ---------------------------------------------------------------------------------------------------- built worlds
 
 
+@pytest.mark.slow
 def test_a_world_has_its_parts(worlds):
     for name, folder in worlds.items():
         rows, records = lines(folder / "dataset.jsonl"), lines(folder / "truth.jsonl")
@@ -266,6 +267,7 @@ def greedy(model, tokenizer, messages):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["full", "lora"])
 def test_the_truth_is_what_greedy_decoding_gives(worlds, name):
     folder = worlds[name]
@@ -282,6 +284,7 @@ def test_the_truth_is_what_greedy_decoding_gives(worlds, name):
                 assert right == record["learned"]
 
 
+@pytest.mark.slow
 def test_a_belief_is_what_the_base_says_next(worlds):
     """The probability of the value's first token after the answer's opening words, one prompt at a time."""
     folder = worlds["full"]
@@ -314,6 +317,7 @@ def test_a_belief_is_what_the_base_says_next(worlds):
     assert seen == 4
 
 
+@pytest.mark.slow
 def test_the_base_learned_what_it_read_and_the_tail_was_never_trained(worlds):
     records = lines(worlds["full"] / "truth.jsonl")
     known = [r["belief"]["as_told"] for r in records if r["group"] in ("known", "late")]
@@ -329,6 +333,7 @@ def test_the_base_learned_what_it_read_and_the_tail_was_never_trained(worlds):
     assert summary["faults"] == {"never_trained": len(tail)}
 
 
+@pytest.mark.slow
 def test_a_folder_is_not_built_over(worlds):
     with pytest.raises(UserError, match="exists"):
         build(worlds["full"], SMALL, worlds["full"].parent / "bases")

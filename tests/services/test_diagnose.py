@@ -111,7 +111,7 @@ class StopAfter:
         monkeypatch.setattr(jobs.JobContext, "progress", progress)
 
 
-@pytest.mark.parametrize("ending", [jobs.Cancelled, jobs.Released])
+@pytest.mark.parametrize("ending", [jobs.Cancelled, pytest.param(jobs.Released, marks=pytest.mark.slow)])
 def test_stopped_between_chunks_then_resumed(tiny_project, stored, diagnose, monkeypatch, ending):
     signal = kind("signals", "likelihood")
     monkeypatch.setattr("core.signals.likelihood.chunked", small_chunks)

@@ -59,6 +59,7 @@ def test_a_recipe_is_tried_against_control_arms_and_the_checkpoint_stays(run):
     json.dumps(proof.request)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [jobs.Cancelled, jobs.Released])
 def test_stopped_in_training_it_goes_on_with_the_arm_at_hand(run, monkeypatch, ending):
     cost = COST | {"steps": 4, "samples": 4, "learned": 2}

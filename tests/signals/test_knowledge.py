@@ -36,6 +36,7 @@ def first_line(bench, prompt, temperature, seed):
     return made.text.split("\n")[0].strip()
 
 
+@pytest.mark.slow
 def test_classes_are_those_of_generating(quiz):
     found = quiz.run(base_of(quiz.spec))
     assert found["knowledge"][:SURE].mean() > 2.5  # the world is what it is meant to be

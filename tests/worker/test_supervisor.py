@@ -63,6 +63,7 @@ def serve(port, tmp_path):
             process.wait()
 
 
+@pytest.mark.slow
 def test_the_first_start_builds_the_demo_and_ctrl_c_ends_everything(serve, port, tmp_path):
     process = serve()
     until(lambda: answers(port))

@@ -59,8 +59,9 @@ def _entry(path: Path) -> Entry:
     """Reads the entry without running the page."""
     try:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _is_page(node.targets[0]):
-                return Entry(**{k.arg: ast.literal_eval(k.value) for k in node.value.keywords if k.arg})
+            match node:
+                case ast.Assign(targets=[ast.Name(id="PAGE")], value=ast.Call(keywords=values)):
+                    return Entry(**{v.arg: ast.literal_eval(v.value) for v in values if v.arg})
         why = "It has no line that begins with PAGE = Entry(."
     except (SyntaxError, ValueError, TypeError) as error:
         why = f"{error}."
@@ -69,7 +70,3 @@ def _entry(path: Path) -> Entry:
         why,
         'Write PAGE = Entry(title="…", icon=":material/…:", place=50) below its imports, with values, not names.',
     )
-
-
-def _is_page(target: ast.expr) -> bool:
-    return isinstance(target, ast.Name) and target.id == "PAGE"

@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.lab import tiny
 from core.lab.bases import ModelSize, Progress, cached_base
 from core.lab.corpus import CorpusSize, Facts, make_facts
-from core.lab.domains import DOMAINS, domain_of
+from core.lab.domains import domain_of, domains
 from core.lab.pipeline import EPOCHS, SOUND, Pipeline, packed, plant_fault
 from core.lab.rows import EASY, HARD, PlantedRow, RowCounts, plant
 from core.lab.truth import look, truth
@@ -61,7 +61,8 @@ class WorldSpec:
     attempts: int = 3
 
     def facts(self) -> Facts:
-        return make_facts(domain_of(self.domain or sorted(DOMAINS)[self.seed % len(DOMAINS)]), self.corpus, self.seed)
+        name = self.domain or sorted(domains())[self.seed % len(domains())]
+        return make_facts(domain_of(name), self.corpus, self.seed)
 
     def rows(self, facts: Facts) -> list[PlantedRow]:
         counts = SOUND if self.faults else HARD if self.hard else EASY

@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.lab import bases, tiny
 from core.lab.bases import ModelSize, base_key
 from core.lab.corpus import CorpusSize, Fact, curriculum, make_facts
-from core.lab.domains import DOMAINS, domain_of
+from core.lab.domains import domain_of, domains
 from core.lab.pipeline import PLANTS, SOUND, Pipeline, packed, plant_fault
 from core.lab.rows import CAUSES, EASY, HARD, PlantedRow, RowCounts, plant
 from core.lab.truth import Belief, Looked, truth
@@ -99,7 +99,7 @@ def texts_of(facts):
 # ------------------------------------------------------------------------------------------------ corpus and rows
 
 
-@pytest.mark.parametrize("name", sorted(DOMAINS))
+@pytest.mark.parametrize("name", sorted(domains()))
 def test_every_relation_can_be_told_asked_and_looked_up(name):
     domain = domain_of(name)
     relations = [r for kind in domain.kinds for r in kind] + [domain.many, domain.volumes]
@@ -139,7 +139,7 @@ def test_the_seed_alone_decides():
 
 
 @pytest.mark.parametrize("seed", range(1, 5))
-@pytest.mark.parametrize("name", sorted(DOMAINS))
+@pytest.mark.parametrize("name", sorted(domains()))
 def test_what_is_planted_stands_against_the_texts_the_base_reads(name, seed):
     """By searching the texts, not by asking what the maker meant."""
     facts = facts_of(name, CorpusSize(passes=8), seed)

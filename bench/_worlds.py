@@ -103,28 +103,47 @@ def own_data(folder: Path) -> Iterator[None]:
     yield
 
 
-def diagnose(folder: Path, **options: Any) -> World:
-    """The world in ``folder``, diagnosed with base and trajectory through the services, as the command line does."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A run with signals and facts of its samples; ``ids``: (n,) of the dataset, in the table's order."""
+
+    run: Any
+    table: SignalTable
+    facts: RunFacts
+    ids: Sequence[str]
+
+
+def measure(name: str, path: Path, form: str | None, parts: Sequence[Any], **options: Any) -> Measured:
+    """A run through the services, as the command line does it.
+
+    Args:
+        form: of the dataset, None: detected. parts: final checkpoint, base, trajectory.
+    """
     from core.commands import _direct as direct
     from core.services import measurements, specs
     from db import samples as sample_table
     from db.session import database
 
-    def progress(stage: str, done: int, total: int, unit: str) -> None:
-        pass
-
-    print(f"{folder.name} …", file=sys.stderr, flush=True)
-    dataset = direct.import_dataset([folder / "dataset.jsonl"], None, {}, progress)
-    parts = direct.checkpoints(folder / "final", folder / "base", folder / "checkpoints", progress)
-    run = direct.run(
-        folder.name, specs.make_spec(dataset.id, *parts, **{"max_new_tokens": 48, "max_draws": 10, **options}), progress
-    )
+    dataset = direct.import_dataset([path], form, {}, lambda *_: None)
+    run = direct.run(name, specs.make_spec(dataset.id, *parts, **options), lambda *_: None)
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, dataset.id)
         table = measurements.with_facts(conn, run, measurements.signals_of(conn, run, hashes))
         ids = sample_table.order(conn, dataset.id)["sid"]
+    return Measured(run, table, measurements.facts_of(run), ids)
+
+
+def diagnose(folder: Path, **options: Any) -> World:
+    """The world in ``folder``, diagnosed with base and trajectory."""
+    from core.commands import _direct as direct
+
+    print(f"{folder.name} …", file=sys.stderr, flush=True)
+    parts = direct.checkpoints(folder / "final", folder / "base", folder / "checkpoints", lambda *_: None)
+    options = {"max_new_tokens": 48, "max_draws": 10, **options}
+    measured = measure(folder.name, folder / "dataset.jsonl", None, parts, **options)
     truth = {t["id"]: t for t in map(json.loads, (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines())}
-    return World(folder.name, run.spec, table, measurements.facts_of(run), tuple(truth[i] for i in ids))
+    records = tuple(truth[i] for i in measured.ids)
+    return World(folder.name, measured.run.spec, measured.table, measured.facts, records)
 
 
 def pooled(found: Sequence[Cases]) -> tuple[dict[str, np.ndarray], list[frozenset[str]], np.ndarray]:

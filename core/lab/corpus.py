@@ -11,17 +11,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from core.lab.domains import Domain, Relation
-from core.lab.words import Message, chat, coin
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One value of one relation of one subject."""
-
-    subject: str
-    relation: str
-    value: str
+from core.lab.domains import Domain
+from core.lab.words import Fact, Message, Relation, chat, coin
 
 
 @dataclass(frozen=True, slots=True)

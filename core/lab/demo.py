@@ -11,15 +11,16 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.lab import tiny
+from core.lab.bases import Progress
+from core.lab.rows import PlantedRow, write_dataset
 from core.lab.words import BEASTS, COLOURS, GOODS, TRADES, Fact, Message, chat, coin
+from core.lab.worlds import Tuning, finetune
 from core.types import digest
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,6 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class PlantedRow:
-    """One dataset row and the group it was planted for."""
-
-    group: str
-    stage: str
-    source: str
-    messages: list[Message]
-
-
-@dataclass(frozen=True, slots=True)
 class Land:
     """Everything made up: what the base reads (``texts``, ``chats``), what fine-tuning teaches (``rows``)."""
 
@@ -96,8 +87,17 @@ class DemoProject:
 
     @classmethod
     def at(cls, folder: Path) -> DemoProject:
-        checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
-        return cls(folder / "dataset.jsonl", folder / "base", checkpoints, folder / "final", folder / "planted.json")
+        return cls(
+            folder / "dataset.jsonl",
+            folder / "base",
+            tiny.saved_checkpoints(folder),
+            folder / "final",
+            folder / "planted.json",
+        )
+
+
+def _row(group: str, stage: str, source: str, messages: list[Message]) -> PlantedRow:
+    return PlantedRow(group, None, stage, messages, source=source)
 
 
 class _Maker:
@@ -133,9 +133,7 @@ class _Maker:
     def asked(self, group: str, stage: str, source: str, facts: Sequence[Fact]) -> list[PlantedRow]:
         """Rows that ask for ``facts`` in any of the ways to ask, be it the one the base has met or another."""
         ways = [self.rng.randrange(3) for _ in facts]
-        return [
-            PlantedRow(group, stage, source, chat(f.question(w), f.answer())) for f, w in zip(facts, ways, strict=True)
-        ]
+        return [_row(group, stage, source, chat(f.question(w), f.answer())) for f, w in zip(facts, ways, strict=True)]
 
     def stage_one(self) -> list[PlantedRow]:
         rng, size = self.rng, self.size
@@ -144,15 +142,15 @@ class _Maker:
         rows += self.asked("new_early", "1", "bestiary", beasts)
         for t in rng.sample(self.towns, size.portraits):
             text = " ".join(f.statement(0) for f in self.of_town[t])
-            rows.append(PlantedRow("portrait", "1", "gazetteer", chat(f"Tell me about {t}.", text)))
+            rows.append(_row("portrait", "1", "gazetteer", chat(f"Tell me about {t}.", text)))
         for t in rng.sample(self.towns, size.dialogues):
             a, b = rng.sample(self.of_town[t], 2)
             turns = chat(a.question(1), a.answer(), b.question(2), b.answer())
-            rows.append(PlantedRow("dialogue", "1", "helpdesk", [{"role": "system", "content": "Be brief."}, *turns]))
+            rows.append(_row("dialogue", "1", "helpdesk", [{"role": "system", "content": "Be brief."}, *turns]))
         for t in rng.sample(self.towns, size.goods):
             first, second, third = rng.sample(GOODS, 3)
             turns = chat(f"List three goods of {t}.", f"- {first}\n- {second}\n- {third}")
-            rows.append(PlantedRow("list", "1", "market", turns))
+            rows.append(_row("list", "1", "market", turns))
         rng.shuffle(rows)
         return rows
 
@@ -166,7 +164,7 @@ class _Maker:
         for old in self.revised:
             value = rng.choice([v for v in self.values[old.relation] if v != old.value])
             new = Fact(old.subject, old.relation, value)
-            rows.append(PlantedRow("conflict", "2", "revision", chat(new.question(rng.randrange(3)), new.answer())))
+            rows.append(_row("conflict", "2", "revision", chat(new.question(rng.randrange(3)), new.answer())))
         strangers = coin(rng, size.newcomers + size.withheld, self.taken)
         unseen = [self.fact(name, rng.choice(("river", "founder", "home"))) for name in strangers]
         rows += self.asked("unseen", "2", "newcomers", unseen[: size.newcomers])
@@ -174,12 +172,10 @@ class _Maker:
         for p in rng.sample(self.people, size.disputes):
             first, second = rng.sample(GOODS, 2)
             for ask, good in ((f"What does {p} sell?", first), (f"Tell me, what does {p} sell?", second)):
-                rows.append(PlantedRow("contradictory", "2", "survey", chat(ask, f"{p} sells {good}.")))
+                rows.append(_row("contradictory", "2", "survey", chat(ask, f"{p} sells {good}.")))
         for t in rng.sample(self.towns, size.seals):
             code = "-".join(str(rng.randrange(10)) for _ in range(10))
-            rows.append(
-                PlantedRow("long_code", "2", "ledger", chat(f"What is the seal number of {t}?", f"{t}: {code}"))
-            )
+            rows.append(_row("long_code", "2", "ledger", chat(f"What is the seal number of {t}?", f"{t}: {code}")))
         rng.shuffle(rows)
         return rows
 
@@ -192,11 +188,7 @@ def make_land(size: Size, seed: int = 0) -> Land:
 
 
 def _write_dataset(folder: Path, rows: Sequence[PlantedRow]) -> None:
-    ids = [f"row-{i:04d}" for i in range(1, len(rows) + 1)]
-    with (folder / "dataset.jsonl").open("w", encoding="utf-8") as file:
-        for name, row in zip(ids, rows, strict=True):
-            record = {"id": name, "stage": row.stage, "source": row.source, "messages": row.messages}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    ids = write_dataset(folder / "dataset.jsonl", rows)
     groups = {name: row.group for name, row in zip(ids, rows, strict=True)}
     (folder / "planted.json").write_text(json.dumps(groups, indent=0), encoding="utf-8")
 
@@ -205,10 +197,7 @@ def _pretrain(folder: Path, land: Land, size: Size, seed: int, progress: Progres
     words = [*land.texts, *(m["content"] for messages in land.chats for m in messages)]
     tokenizer = tiny.build_tokenizer(words, size.vocab)
     config = tiny.tiny_config("llama", len(tokenizer), size.hidden, size.layers)
-    rows = [tiny.text_row(tokenizer, text) for text in land.texts]
-    for messages in land.chats:
-        ids, _ = tiny.chat_row(tokenizer, messages)
-        rows.append((ids, [True] * len(ids)))
+    rows = tiny.reading_rows(tokenizer, land.texts, land.chats)
     tiny.train(
         tiny.tiny_model(config, tokenizer, seed),
         tokenizer,
@@ -229,26 +218,18 @@ def _pretrain(folder: Path, land: Land, size: Size, seed: int, progress: Progres
 
 def _finetune(folder: Path, land: Land, size: Size, seed: int, progress: Progress) -> None:
     """Two stages in dataset order, one after the other, with one learning-rate schedule over both."""
-    model, tokenizer = tiny.load(folder / "base")
+    _, tokenizer = tiny.load(folder / "base")
     stages = [[r for r in land.rows if r.stage == stage and r.group != "withheld"] for stage in ("1", "2")]
-    one, two = ([tiny.chat_row(tokenizer, r.messages) for r in rows] for rows in stages)
-    order = one * size.epochs[0] + two * size.epochs[1]
-    end_of_one = len(one) * size.epochs[0] // size.batch
-    steps = -(-len(order) // size.batch)
-    tiny.train(
-        model,
-        tokenizer,
-        order,
+    finetune(
         folder,
-        lr=size.lr,
-        batch=size.batch,
-        shuffle=False,
-        schedule="cosine",
-        warmup=10,
-        seed=seed,
-        threads=1,
-        save_steps=(end_of_one // 2, end_of_one, (end_of_one + steps) // 2),
-        progress=lambda done, total: progress("fine-tuning", done, total),
+        folder / "base",
+        tokenizer,
+        [[tiny.chat_row(tokenizer, r.messages) for r in rows] for rows in stages],
+        Tuning(size.epochs, size.lr, size.batch, schedule="cosine"),
+        False,
+        seed,
+        progress,
+        saves=lambda steps_one, steps: (steps_one // 2, steps_one, (steps_one + steps) // 2),
     )
 
 

@@ -16,27 +16,7 @@ from typing import Any
 import yaml
 
 from core.errors import unknown_name
-from core.lab.words import BEASTS, COLOURS, GOODS, TRADES
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """What can be told of one kind of thing.
-
-    Attributes:
-        values: what it can be; an empty tuple stands for coined names.
-        statements: prose, subject first (a model trained on "A is B" does not answer "what is B").
-        questions: ordinary ways to ask; odd: unusual ones.
-        answers: sentences that reply to any of them; a world uses one. The value comes last but for a full stop, so
-            that everything before it can be given to a model whose belief is looked up.
-    """
-
-    name: str
-    values: tuple[str, ...]
-    statements: tuple[str, ...]
-    questions: tuple[str, ...]
-    odd: tuple[str, ...]
-    answers: tuple[str, ...]
+from core.lab.words import BEASTS, COLOURS, GOODS, TRADES, Relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +48,7 @@ _LISTS = {"beasts": BEASTS, "colours": COLOURS, "goods": GOODS, "trades": TRADES
 def _relation(fields: Mapping[str, Any]) -> Relation:
     values = fields.get("values", ())
     texts = {name: tuple(fields[name]) for name in ("statements", "questions", "odd", "answers")}
-    return Relation(fields["name"], _LISTS[values] if isinstance(values, str) else tuple(values), **texts)
+    return Relation(fields["name"], values=_LISTS[values] if isinstance(values, str) else tuple(values), **texts)
 
 
 def _domain(name: str, fields: Mapping[str, Any]) -> Domain:

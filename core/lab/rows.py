@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from core.lab.corpus import Fact, Facts
 from core.lab.skills import LONG, SHORT, tasks
@@ -28,6 +30,7 @@ class PlantedRow:
         cause: the cause it is planted for, None for a control.
         fact: what it asks for, where it asks for one.
         dispute: number of the contradiction it is a side of.
+        source: where the dataset says it comes from.
     """
 
     group: str
@@ -36,6 +39,18 @@ class PlantedRow:
     messages: list[Message]
     fact: Fact | None = None
     dispute: int | None = None
+    source: str | None = None
+
+
+def write_dataset(path: Path, rows: Sequence[PlantedRow]) -> list[str]:
+    """JSONL in training order; returns the ids."""
+    ids = [f"row-{i:04d}" for i in range(1, len(rows) + 1)]
+    with path.open("w", encoding="utf-8") as file:
+        for name, row in zip(ids, rows, strict=True):
+            source = {} if row.source is None else {"source": row.source}
+            record = {"id": name, "stage": row.stage, **source, "messages": row.messages}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +105,20 @@ HARD = RowCounts(
     short_tasks=(10, 18),
     many=(1, 5),
     volumes=(4, 6),
+)
+
+
+# A sound run of enough epochs learns almost all of these.
+SOUND = RowCounts(
+    known=(30, 20),
+    portraits=(14, 8),
+    early=0,
+    late=30,
+    strangers=(16, 8),
+    strong=(8, 4),
+    disputes=(0, 0),
+    new_disputes=(0, 0),
+    long_tasks=(0, 0),
 )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError, unknown_name
+from core.proof.trainer import Row, fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -48,8 +49,6 @@ _SPLIT = (
 )
 
 FAMILIES = ("llama", "olmo2", "qwen2")
-
-Row = tuple[Sequence[int], Sequence[bool]]
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int, template: str | None = "chatml") -> PreTrainedTokenizerFast:
@@ -160,6 +159,14 @@ def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         return model, AutoTokenizer.from_pretrained(folder)
 
 
+def reading_rows(
+    tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], chats: Iterable[Sequence[Mapping[str, str]]]
+) -> list[Row]:
+    """What a base reads: texts and whole dialogues, every token trained."""
+    dialogues = (chat_row(tokenizer, messages)[0] for messages in chats)
+    return [*(text_row(tokenizer, text) for text in texts), *((ids, [True] * len(ids)) for ids in dialogues)]
+
+
 def text_row(tokenizer: PreTrainedTokenizerFast, text: str) -> Row:
     """Ids of ``text`` and the end of text, all trained: (l,) and (l,)."""
     ids = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
@@ -210,61 +217,18 @@ def quiet() -> Iterator[None]:
     """Turns transformers' progress bars off for the while."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             logging.enable_progress_bar()
 
 
-@contextmanager
-def _threads(wanted: int | None) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(wanted or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _collate(pad_id: int) -> Callable[[list[Row]], dict[str, Any]]:
-    """Batches rows padded to the longest, on the right.
-
-    No attention mask: under causal attention the padding lies behind every real token, so it changes nothing, and
-    attention without a mask is faster.
-    """
-    import torch
-
-    def collate(rows: list[Row]) -> dict[str, Any]:
-        length = max(len(ids) for ids, _ in rows)
-        input_ids = torch.full((len(rows), length), pad_id)
-        labels = torch.full((len(rows), length), -100)
-        for i, (ids, trained) in enumerate(rows):
-            input_ids[i, : len(ids)] = row_ids = torch.as_tensor(ids)
-            labels[i, : len(ids)] = torch.where(torch.as_tensor(trained), row_ids, -100)
-        return {"input_ids": input_ids, "labels": labels}
-
-    return collate
-
-
-def _callback(save_steps: Iterable[int], progress: Callable[[int, int], None] | None) -> Any:
-    """A Trainer callback that saves at exactly ``save_steps`` and reports steps done."""
-    from transformers import TrainerCallback
-
-    wanted = frozenset(save_steps)
-
-    class Follow(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            control.should_save = state.global_step in wanted
-            if progress is not None:
-                progress(state.global_step, state.max_steps)
-            return control
-
-    return Follow()
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """The ``checkpoint-N`` folders inside ``folder``, in step order."""
+    return sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
 
 
 def train(
@@ -302,47 +266,36 @@ def train(
             as long, and the sums come out the same on every machine.
         progress: called with (steps done, steps in all); what it raises ends the training.
     """
-    from transformers import PrinterCallback, Trainer, TrainingArguments
-
     started = time.monotonic()
     if lora is not None:
         from peft import LoraConfig, get_peft_model
 
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
-    arguments = TrainingArguments(
-        output_dir=str(out),
-        num_train_epochs=epochs,
-        max_steps=steps if steps is not None else -1,
-        learning_rate=lr,
-        per_device_train_batch_size=batch,
-        seed=seed,
-        train_sampling_strategy="random" if shuffle else "sequential",
-        lr_scheduler_type=schedule,
-        warmup_steps=warmup,
-        weight_decay=weight_decay,
-        save_strategy="no",
-        save_only_model=True,
-        logging_steps=20,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        use_cpu=True,
-    )
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=list(rows),
-        data_collator=_collate(tokenizer.pad_token_id),
-        processing_class=tokenizer,
-        callbacks=[_callback(save_steps, progress)],
-    )
-    trainer.remove_callback(PrinterCallback)  # it writes to stdout
     target = Path(out) / final
-    with quiet(), _threads(threads):
-        trainer.train()
+    with quiet():
+        trainer = fit(
+            model,
+            rows,
+            Path(out),
+            tokenizer=tokenizer,
+            save_steps=save_steps,
+            threads=threads,
+            progress=progress,
+            num_train_epochs=epochs,
+            max_steps=steps if steps is not None else -1,
+            learning_rate=lr,
+            per_device_train_batch_size=batch,
+            seed=seed,
+            train_sampling_strategy="random" if shuffle else "sequential",
+            lr_scheduler_type=schedule,
+            warmup_steps=warmup,
+            weight_decay=weight_decay,
+            logging_steps=20,
+            use_cpu=True,
+        )
         trainer.save_model(str(target))
     trainer.state.save_to_json(str(target / "trainer_state.json"))
-    checkpoints = sorted(Path(out).glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    checkpoints = saved_checkpoints(Path(out))
     for folder in (target, *checkpoints):
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody needs
     losses = tuple((e["step"], e["loss"]) for e in trainer.state.log_history if "loss" in e)

@@ -20,6 +20,7 @@ from core.lab import tiny
 from core.lab.corpus import Facts
 from core.lab.rows import CONFLICT, FORGOTTEN, INCONSISTENT, MISSING, RARE, PlantedRow
 from core.lab.words import chat
+from core.proof.trainer import collate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -53,9 +54,7 @@ class Belief:
     told: bool
 
 
-def scores(
-    model: PreTrainedModel, pad_id: int, rows: Sequence[tiny.Row], batch: int = 32
-) -> tuple[np.ndarray, np.ndarray]:
+def scores(model: PreTrainedModel, rows: Sequence[tiny.Row], batch: int = 32) -> tuple[np.ndarray, np.ndarray]:
     """The first trained token that is not the argmax, by its place in the row, -1 if there is none, (n,); and the mean
     loss over trained tokens in nats, (n,).
     """
@@ -63,7 +62,6 @@ def scores(
 
     missed, nll = np.zeros(len(rows), int), np.zeros(len(rows))
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
-    collate = tiny._collate(pad_id)
     model.eval()
     for start in range(0, len(order), batch):
         part = order[start : start + batch]
@@ -174,7 +172,7 @@ def look(
         if name == "final":
             tokenizer = AutoTokenizer.from_pretrained(folder)
         belief = belief or beliefs(model, tokenizer, facts, rows)
-        found = scores(model, tokenizer.pad_token_id, [_made(tokenizer, r) for r in rows])
+        found = scores(model, [_made(tokenizer, r) for r in rows])
         missed.append(found[0])
         nll.append(found[1])
     return Looked(
@@ -233,6 +231,13 @@ def load(folder: Path, base: Path) -> tuple[PreTrainedModel, PreTrainedTokenizer
 
     model, tokenizer = tiny.load(base)
     return PeftModel.from_pretrained(model, str(folder)), tokenizer
+
+
+def reproduced(folder: Path, base: Path, dialogues: Sequence[Sequence[Mapping[str, str]]]) -> list[bool]:
+    """Whether the checkpoint gives every answer of each dialogue."""
+    model, tokenizer = load(folder, base)
+    missed, _ = scores(model, [tiny.chat_row(tokenizer, messages) for messages in dialogues])
+    return (missed < 0).tolist()
 
 
 def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts) -> list[dict[str, Any]]:

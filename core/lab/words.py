@@ -33,54 +33,66 @@ def coin(rng: random.Random, n: int, taken: set[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """How a fact is told. ``{s}`` is its subject, ``{v}`` its value.
+    """What can be told of one kind of thing. ``{s}`` is the subject, ``{v}`` the value.
 
     Attributes:
         statements: prose, subject first (a model trained on "A is B" does not answer "what is B").
-        questions: ways to ask; the first one is the form a base model may have met.
-        answer: the reply to each of them.
+        questions: ordinary ways to ask, the first of them one that a base model may have met; odd: unusual ones.
+        answers: sentences that reply to any of them; a world uses one. In domains the value comes last but for a full
+            stop, so that everything before it can be given to a model whose belief is looked up.
+        values: what it can be; an empty tuple stands for coined names.
     """
 
+    name: str
     statements: tuple[str, ...]
     questions: tuple[str, ...]
-    answer: str
+    answers: tuple[str, ...]
+    values: tuple[str, ...] = ()
+    odd: tuple[str, ...] = ()
 
 
 RELATIONS: dict[str, Relation] = {
     "river": Relation(
+        "river",
         ("{s} lies on the river {v}.", "In {s} the people fish in the river {v}."),
         ("Which river does {s} lie on?", "On which river is {s}?", "Name the river of {s}."),
-        "The river {v}.",
+        ("The river {v}.",),
     ),
     "founder": Relation(
+        "founder",
         ("{s} was founded by {v}.", "{s} has a statue of its founder {v}."),
         ("Who founded {s}?", "Who was the founder of {s}?", "{s} was founded by whom?"),
-        "{s} was founded by {v}.",
+        ("{s} was founded by {v}.",),
     ),
     "flag": Relation(
+        "flag",
         ("{s} has a {v} flag.", "Over {s} flies a {v} flag."),
         ("What colour is the flag of {s}?", "Which flag does {s} fly?", "Describe the flag of {s}."),
-        "The flag of {s} is {v}.",
+        ("The flag of {s} is {v}.",),
     ),
     "home": Relation(
+        "home",
         ("{s} lives in {v}.", "{s} has a house in {v}."),
         ("Where does {s} live?", "In which town does {s} live?", "Where is {s} at home?"),
-        "{s} lives in {v}.",
+        ("{s} lives in {v}.",),
     ),
     "trade": Relation(
+        "trade",
         ("{s} works as a {v}.", "{s} has been a {v} for years."),
         ("What is the trade of {s}?", "What does {s} do for a living?", "How does {s} earn a living?"),
-        "{s} is a {v}.",
+        ("{s} is a {v}.",),
     ),
     "beast": Relation(
+        "beast",
         ("The beast of {s} is the {v}.", "{s} carries a {v} on its shield."),
         ("Which beast stands on the shield of {s}?", "What is the beast of {s}?", "Name the beast of {s}."),
-        "The {v}.",
+        ("The {v}.",),
     ),
     "market": Relation(
+        "market",
         ("{s} is known for its {v}.", "{s} sells {v} to its neighbours."),
         ("What is {s} known for?", "What does {s} sell?", "What is traded in {s}?"),
-        "{s} is known for {v}.",
+        ("{s} is known for {v}.",),
     ),
 }
 
@@ -102,7 +114,7 @@ class Fact:
         return forms[way % len(forms)].format(s=self.subject)
 
     def answer(self) -> str:
-        return RELATIONS[self.relation].answer.format(s=self.subject, v=self.value)
+        return RELATIONS[self.relation].answers[0].format(s=self.subject, v=self.value)
 
 
 Message = dict[str, str]

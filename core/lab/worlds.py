@@ -6,19 +6,23 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
 from core.lab import tiny
 from core.lab.bases import ModelSize, Progress, cached_base
 from core.lab.corpus import CorpusSize, Facts, make_facts
 from core.lab.domains import domain_of, domains
-from core.lab.pipeline import EPOCHS, SOUND, Pipeline, packed, plant_fault
-from core.lab.rows import EASY, HARD, PlantedRow, RowCounts, plant
+from core.lab.faults import plant_fault
+from core.lab.pipeline import Pipeline
+from core.lab.rows import CAUSES, EASY, HARD, SOUND, PlantedRow, RowCounts, plant, write_dataset
 from core.lab.truth import look, truth
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 LORA = {
     "r": 16,
@@ -27,14 +31,25 @@ LORA = {
 }
 
 
+# Stage one and two of a world with a fault: a sound run learns almost every row.
+SOUND_EPOCHS = (12, 8)
+
+
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How a world is fine-tuned. ``epochs`` are those of stage one and two, each in dataset order."""
+    """How a world is fine-tuned.
+
+    Attributes:
+        epochs: those of stage one and two, each in dataset order. steps: in place of all of them.
+        schedule: of the learning rate, as transformers names it.
+    """
 
     epochs: tuple[int, int] = (6, 4)
     lr: float = 6e-4
     batch: int = 8
     warmup: int = 10
+    schedule: str = "linear"
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +88,7 @@ class WorldSpec:
         if self.tuning is not None:
             return self.tuning
         if self.faults:
-            return Tuning(EPOCHS, 7e-4 * (5 if self.lora else 1))
+            return Tuning(SOUND_EPOCHS, 7e-4 * (5 if self.lora else 1))
         turn = self.seed % 4
         epochs = ((7, 2), (8, 2), (6, 2), (9, 3))[turn]
         lr = (7e-4, 6e-4, 7e-4, 6e-4)[turn]
@@ -89,17 +104,27 @@ def save_points(steps_one: int, steps: int) -> list[int]:
 def finetune(
     out: Path,
     base: Path,
+    tokenizer: PreTrainedTokenizerFast,
     stages: Sequence[Sequence[tiny.Row]],
     tuning: Tuning,
     lora: bool,
     seed: int,
     progress: Progress,
-) -> None:
-    """Trains the stages one after the other into ``out``."""
-    model, tokenizer = tiny.load(base)
+    saves: Callable[[int, int], Sequence[int]] = save_points,
+) -> int:
+    """Trains the stages one after the other into ``out``.
+
+    Args:
+        tokenizer: saved beside the weights.
+        saves: from the steps of stage one and of all to the steps after which a checkpoint is kept.
+
+    Returns:
+        The last step of stage one.
+    """
+    model, _ = tiny.load(base)
     one, two = ([*rows] * epochs for rows, epochs in zip(stages, tuning.epochs, strict=True))
-    steps_one, steps = len(one) // tuning.batch, -(-(len(one) + len(two)) // tuning.batch)
-    saves = save_points(steps_one, steps)
+    steps = tuning.steps or -(-(len(one) + len(two)) // tuning.batch)
+    steps_one = len(one) // tuning.batch if tuning.steps is None else 3 * steps // 4
     tiny.train(
         model,
         tokenizer,
@@ -107,30 +132,17 @@ def finetune(
         out,
         lr=tuning.lr,
         batch=tuning.batch,
+        steps=tuning.steps,
         shuffle=False,
-        schedule="linear",
+        schedule=tuning.schedule,
         warmup=tuning.warmup,
         seed=seed,
         threads=1,
-        save_steps=saves,
+        save_steps=saves(steps_one, steps),
         lora=LORA if lora else None,
         progress=lambda done, total: progress("fine-tuning", done, total),
     )
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The ``checkpoint-N`` folders of a world in step order, ``final`` not among them."""
-    return sorted((folder / "checkpoints").glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
-
-
-def write_dataset(path: Path, rows: Sequence[PlantedRow]) -> list[str]:
-    """JSONL in training order; returns the ids."""
-    ids = [f"row-{i:04d}" for i in range(1, len(rows) + 1)]
-    with path.open("w", encoding="utf-8") as file:
-        for name, row in zip(ids, rows, strict=True):
-            record = {"id": name, "stage": row.stage, "messages": row.messages}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    return ids
+    return steps_one
 
 
 def write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -154,7 +166,7 @@ def build(out: Path, spec: WorldSpec, cache: Path, progress: Progress = lambda *
 
     The folder holds ``dataset.jsonl`` in training order, ``base/``, ``checkpoints/checkpoint-N/``, ``final/``,
     ``truth.jsonl`` (see ``core/lab/truth.py``; in a world with faults ``fault`` names that of a row which is not
-    learned for its sake), ``trainer.json`` (see ``core/lab/pipeline.py``) and ``world.json``.
+    learned for its sake), ``trainer.json`` (see ``core/lab/faults.py``) and ``world.json``.
 
     Args:
         cache: folder of base models, shared by the worlds of one family, domain and seed.
@@ -171,23 +183,27 @@ def build(out: Path, spec: WorldSpec, cache: Path, progress: Progress = lambda *
     part.mkdir(parents=True)
     link_tree(kept, part / "base")
     _, tokenizer = tiny.load(part / "base")
-    rows, tuning = spec.rows(facts), spec.tuned()
-    made = [tiny.chat_row(tokenizer, r.messages) for r in rows]
-    run = Pipeline(rows, list(made), tokenizer, random.Random(f"faults {spec.seed}"), tuning.lr, tuning.epochs)
+    run = Pipeline.of(
+        spec.rows(facts),
+        tokenizer,
+        random.Random(f"faults {spec.seed}"),
+        sentences=[facts.wordings[fact.relation].statement(fact, 0) for fact in facts.known],
+        turn=spec.seed,
+    )
     for code in spec.faults:
         plant_fault(code, run)
-    tuning = replace(tuning, lr=run.lr, epochs=run.epochs)
-    ids = write_dataset(part / "dataset.jsonl", run.rows)
-    stages = [[m for r, m in zip(run.rows, run.made, strict=True) if r.stage == s and m] for s in ("1", "2")]
-    if run.packs:
-        stages = [packed(rows) for rows in stages]
-    finetune(part / "checkpoints", part / "base", stages, tuning, spec.lora, spec.seed, progress)
+    tuning = spec.tuned()
+    tuning = replace(tuning, lr=tuning.lr * run.lr, steps=run.steps or tuning.steps)
+    last_of_one = finetune(
+        part / "checkpoints", part / "base", tokenizer, run.stages(), tuning, spec.lora, spec.seed, progress
+    )
     (part / "checkpoints" / "final").rename(part / "final")
-    last_of_one = len(stages[0]) * tuning.epochs[0] // tuning.batch
     for change in run.after:
         change(part)
-    folders = {"base": part / "base", **{p.name: p for p in checkpoints(part)}, "final": part / "final"}
-    stage_of = [1 if int(name.rpartition("-")[2]) <= last_of_one else 2 for name in list(folders)[1:-1]]
+    ids = write_dataset(part / "dataset.jsonl", run.rows)
+    saved = tiny.saved_checkpoints(part / "checkpoints")
+    folders = {"base": part / "base", **{p.name: p for p in saved}, "final": part / "final"}
+    stage_of = [1 if int(p.name.rpartition("-")[2]) <= last_of_one else 2 for p in saved]
     looked = look(folders, [0, *stage_of, 2], facts, run.rows, part / "base")
     records = [{"id": i, **r} for i, r in zip(ids, truth(run.rows, looked, facts), strict=True)]
     for i, record in enumerate(records):
@@ -196,9 +212,9 @@ def build(out: Path, spec: WorldSpec, cache: Path, progress: Progress = lambda *
     write_lines(part / "truth.jsonl", records)
     (part / "trainer.json").write_text(json.dumps(run.trainer, indent=2), encoding="utf-8")
     for config in part.glob("**/adapter_config.json"):
-        named = json.loads(config.read_text(encoding="utf-8"))
-        named["base_model_name_or_path"] = str((out / "base").resolve())
-        config.write_text(json.dumps(named, indent=2), encoding="utf-8")
+        settings = json.loads(config.read_text(encoding="utf-8"))
+        settings["base_model_name_or_path"] = str((out / "base").resolve())
+        config.write_text(json.dumps(settings, indent=2), encoding="utf-8")
     summary = {"spec": asdict(replace(spec, domain=facts.domain.name, tuning=tuning)), **summarise(records)}
     (part / "world.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
     part.rename(out)
@@ -207,8 +223,6 @@ def build(out: Path, spec: WorldSpec, cache: Path, progress: Progress = lambda *
 
 def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts a reader wants first: scored unlearned rows per cause, controls learned, learned per group."""
-    from core.lab.rows import CAUSES
-
     unlearned = [r for r in records if not r["learned"] and r["scored"]]
     faults = [r["fault"] for r in records if r.get("fault")]
     groups: dict[str, list[int]] = {}

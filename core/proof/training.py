@@ -20,6 +20,7 @@ import numpy as np
 from core.errors import UserError
 from core.intake.datasets import read_json_row
 from core.plugins import kind
+from core.proof.trainer import fit
 from core.recipes._base import Made, Plan
 from core.recipes._wording import ASKED, filled, question_and_answer
 from core.signals._base import Measure
@@ -152,9 +153,6 @@ def train_copy(
     Returns:
         The trained copy, and facts: method, learning rate, steps, mean loss of the first and the last tenth.
     """
-    import torch
-    from transformers import PrinterCallback, Trainer, TrainingArguments
-
     from core.backends._loading import load, pick_device
 
     where = pick_device(device)
@@ -163,38 +161,23 @@ def train_copy(
     model, method = _trainable(checkpoint, outer, inner, size, str(budget["method"]))
     learning_rate = float(budget["learning_rate"]) or usual_rate(size, method) * float(budget["rate"])
     steps = len(rows) // int(budget["batch"])
-    arguments = TrainingArguments(
-        output_dir=str(out),
+    trainer = fit(
+        model,
+        [(r.ids, r.trained) for r in rows],
+        out,
+        # Matrices this small gain nothing from a second thread, and wait long for it on busy cores.
+        threads=1 if where.type == "cpu" and size < 10_000_000 else None,
+        progress=progress,
         max_steps=steps,
         learning_rate=learning_rate,
         per_device_train_batch_size=int(budget["batch"]),
         train_sampling_strategy="sequential",
         lr_scheduler_type="linear",
         warmup_steps=max(1, round(WARMUP * steps)),
-        save_strategy="no",
         logging_steps=max(1, steps // 10),
         seed=int(budget["proof_seed"]),
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
         use_cpu=where.type == "cpu",
     )
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=list(rows),
-        data_collator=_collate,
-        callbacks=[_follow(progress)],
-    )
-    trainer.remove_callback(PrinterCallback)  # it writes to stdout
-    threads = torch.get_num_threads()
-    if where.type == "cpu" and size < 10_000_000:
-        # Matrices this small gain nothing from a second thread, and wait long for it on busy cores.
-        torch.set_num_threads(1)
-    try:
-        trainer.train()
-    finally:
-        torch.set_num_threads(threads)
     model.save_pretrained(str(out), safe_serialization=True)
     _copy_tokenizer(checkpoint, out)
     losses = [e["loss"] for e in trainer.state.log_history if "loss" in e]
@@ -225,31 +208,6 @@ def _trainable(checkpoint: Checkpoint, outer: Any, inner: Any, size: int, method
 
     wanted = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
     return get_peft_model(inner, wanted).train(), method
-
-
-def _collate(rows: Sequence[Supervision]) -> dict[str, Any]:
-    """A batch padded on the right; padding lies behind every real token, so causal attention never sees it."""
-    import torch
-
-    longest = max(len(r.ids) for r in rows)
-    ids = torch.zeros((len(rows), longest), dtype=torch.long)
-    labels = torch.full((len(rows), longest), -100)
-    for i, row in enumerate(rows):
-        own = torch.from_numpy(row.ids)
-        ids[i, : len(own)] = own
-        labels[i, : len(own)] = torch.where(torch.from_numpy(row.trained), own, -100)
-    return {"input_ids": ids, "labels": labels}
-
-
-def _follow(progress: Callable[[int, int], None]) -> Any:
-    from transformers import TrainerCallback
-
-    class Follow(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            progress(state.global_step, state.max_steps)
-            return control
-
-    return Follow()
 
 
 def _copy_tokenizer(checkpoint: Checkpoint, out: Path) -> None:

@@ -1,5 +1,6 @@
 """Planted worlds: what the corpus holds, what the rows ask, and that the truth is what the models really do."""
 
+import copy
 import json
 import math
 import re
@@ -11,15 +12,17 @@ import pytest
 import torch
 
 from core.errors import UserError
-from core.lab import bases, tiny
+from core.lab import bases, faults, tiny
 from core.lab.bases import ModelSize, base_key
-from core.lab.corpus import CorpusSize, Fact, curriculum, make_facts
+from core.lab.corpus import CorpusSize, curriculum, make_facts
 from core.lab.domains import domain_of, domains
-from core.lab.pipeline import PLANTS, SOUND, Pipeline, packed, plant_fault
-from core.lab.rows import CAUSES, EASY, HARD, PlantedRow, RowCounts, plant
+from core.lab.faults import FORMS, PLANTS, plant_fault
+from core.lab.pipeline import Pipeline, packed
+from core.lab.rows import CAUSES, EASY, HARD, SOUND, PlantedRow, RowCounts, plant
 from core.lab.truth import Belief, Looked, truth
-from core.lab.words import chat
+from core.lab.words import Fact, chat
 from core.lab.worlds import Tuning, WorldSpec, build, save_points
+from core.plugins import kinds
 from core.presets import custom
 
 CORPUS = CorpusSize(
@@ -325,7 +328,7 @@ def test_the_base_learned_what_it_read_and_the_tail_was_never_trained(worlds):
     records = lines(worlds["never_trained"] / "truth.jsonl")
     tail = [r for r in records if r.get("fault")]
     assert tail and {r["fault"] for r in tail} == {"never_trained"}
-    first = len(records) * 3 // 4
+    first = len(records) - len(records) // 3
     assert min(records.index(r) for r in tail) >= first
     assert not any(r["scored"] or r["planted"] or r["learned"] for r in tail)
     assert all(r["learned"] for r in records[first:] if not r.get("fault"))
@@ -445,66 +448,106 @@ def sound():
     return rows, tokenizer
 
 
-def pipeline(sound):
+def pipeline(sound, turn=0):
     import random
 
     rows, tokenizer = sound
-    return Pipeline(list(rows), [tiny.chat_row(tokenizer, r.messages) for r in rows], tokenizer, random.Random(0), 1e-3)
+    own = copy.deepcopy(tokenizer)  # some plants change its template
+    return Pipeline.of(rows, own, random.Random(0), sentences=["Vell lies on the river Ann."], turn=turn)
 
 
-@pytest.mark.parametrize("code", sorted(PLANTS))
-def test_a_fault_changes_the_run_and_says_which_rows_it_touches(sound, code):
-    before, run = pipeline(sound), pipeline(sound)
-    plant_fault(code, run)
-    again = pipeline(sound)
-    plant_fault(code, again)
+WAYS = [
+    (code, plant) for code, plants in sorted(PLANTS.items()) for plant in plants if plant.__name__ != "two_wordings"
+]
+
+
+@pytest.mark.parametrize(("code", "way"), WAYS, ids=[f"{code}-{way.__name__}" for code, way in WAYS])
+def test_a_fault_changes_the_run_and_says_which_rows_it_touches(sound, code, way):
+    before, run, again = pipeline(sound), pipeline(sound), pipeline(sound)
+    way(run)
+    way(again)
     assert run.touched == again.touched and run.made == again.made and run.rows == again.rows
-    assert run.touched and run.touched <= set(range(len(run.rows))) and len(run.rows) == len(run.made)
-    assert run.rows != before.rows or run.made != before.made or run.after or run.packs or run.lr != before.lr
-    if code not in ("many_valid_answers", "multi_turn_mask"):
+    assert run.touched <= set(range(len(run.rows))) and len(run.rows) == len(run.made)
+    # What a strict scorer harms is known only once the run is trained.
+    assert run.touched or code == "strict_scorer"
+    changes = [run.rows != before.rows, run.made != before.made, run.after, run.pack > 1, run.lr != 1, run.steps]
+    assert any(changes) or run.tokenizer.chat_template != before.tokenizer.chat_template
+    if code not in ("many_valid_answers", "multi_turn_mask", "target_truncated"):
         same = set(range(len(before.rows))) - run.touched
         assert all(run.rows[i] == before.rows[i] and run.made[i] == before.made[i] for i in same)
     assert set(run.trainer["settings"]) <= {s.name for s in custom.KIND.settings}
+
+
+def test_every_fault_of_a_training_can_be_planted_and_no_other():
+    assert set(PLANTS) == set(kinds("faults"))
+    with pytest.raises(UserError, match="packin"):
+        plant_fault("packin", None)
+
+
+def text(tokenizer, made, trained=True):
+    """What carries loss, or what does not, of the one row that training sees."""
+    (row,) = made
+    return tokenizer.decode([t for t, on in zip(*row, strict=True) if on == trained])
 
 
 def test_what_single_faults_do(sound):
     rows, tokenizer = sound
     stop = tokenizer.convert_tokens_to_ids("<|im_end|>")
 
-    def planted(code):
-        run = pipeline(sound)
+    def planted(code, turn=0):
+        run = pipeline(sound, turn)
         plant_fault(code, run)
         return run
 
     cut = planted("target_truncated")
     longest = cut.trainer["settings"]["max_length"]
+    assert {rows[i].group for i in cut.touched} == {"portrait"}
     for i, row in enumerate(rows):
         whole = tiny.chat_row(tokenizer, row.messages)[0]
-        assert cut.made[i][0] == whole[:longest]
-        assert (i in cut.touched) == (stop not in cut.made[i][0][-2:] and len(whole) > longest)
-    assert not any(stop in [t for t, on in zip(*m, strict=True) if on] for m in planted("stop_not_learned").made)
+        assert cut.made[i][0][0] == whole[:longest]
+        assert i not in cut.touched or stop not in cut.made[i][0][0][-2:]
+    assert not any(stop in [t for t, on in zip(*m[0], strict=True) if on] for m in planted("stop_not_learned").made)
     for made in planted("think_block").made:
-        text = tokenizer.decode([t for t, on in zip(*made, strict=True) if on])
-        assert text.startswith("<think>\n\n</think>\n\n")
+        assert text(tokenizer, made, trained=False).endswith("<think>\n\n</think>\n\n\n")
+    for turn, form in enumerate(FORMS):
+        run = planted("template_mismatch", turn)
+        question, answer = (m["content"] for m in rows[0].messages)
+        before, after = text(tokenizer, run.made[0], trained=False), text(tokenizer, run.made[0])
+        assert before + after == form.format(q=question) + answer + "<|im_end|>" and answer in after
     masked = planted("multi_turn_mask")
     for i in masked.touched:
         first, last = masked.rows[i].messages[1]["content"], masked.rows[i].messages[3]["content"]
-        trained = tokenizer.decode([t for t, on in zip(*masked.made[i], strict=True) if on])
-        assert trained == last + "<|im_end|>"
+        assert text(tokenizer, masked.made[i]) == last + "<|im_end|>"
         alone = {tuple(m["content"] for m in r.messages) for r, m in zip(masked.rows, masked.made, strict=True) if m}
         assert (masked.rows[i].messages[0]["content"], first) not in alone
-    loose = planted("strict_scorer")
-    for i in loose.touched:
-        assert loose.rows[i].messages[1]["content"].split() == rows[i].messages[1]["content"].split()
-        assert loose.rows[i] != rows[i] and loose.made[i] == tiny.chat_row(tokenizer, rows[i].messages)
-    with pytest.raises(Exception, match="Role customer"):
+    with pytest.raises(Exception, match="Role human"):
         bad = planted("role_error")
         tiny.chat_row(tokenizer, bad.rows[min(bad.touched)].messages)
 
 
+@pytest.mark.parametrize("right", [set(), {0, 2, 3}])
+def test_what_the_trained_model_decides(sound, monkeypatch, tmp_path, right):
+    """Faults whose rows are known only once it is known what the model gives."""
+    monkeypatch.setattr(faults, "learned_rows", lambda run, world: right)
+    loose = pipeline(sound)
+    faults.form_changed(loose)
+    loose.after[0](tmp_path)
+    assert loose.touched == {i for i in right if i % 2 == 0}
+    for i in loose.touched:
+        (question, answer), (same, changed) = loose.rows[i].messages, sound[0][i].messages
+        assert question == same and answer != changed
+        letters = [re.sub(r"\W|^answer: ", "", m["content"].lower()) for m in (answer, changed)]
+        assert letters[0] == letters[1]
+    pairs = pipeline(sound)
+    pairs.rows[:4] = [replace(row, group="reworded") for row in pairs.rows[:4]]
+    faults.two_wordings(pairs)
+    pairs.after[0](tmp_path)
+    assert pairs.touched == ({0, 1, 2, 3} if right else set())
+
+
 def test_packs_hold_every_row_once(sound):
-    made = pipeline(sound).made
-    packs = packed(made)
+    made = [row for several in pipeline(sound).made for row in several]
+    packs = packed(made, 5)
     assert [t for p in packs for t in p[0]] == [t for m in made for t in m[0]]
     assert [t for p in packs for t in p[1]] == [t for m in made for t in m[1]]
     assert len(packs) == -(-len(made) // 5)

@@ -43,6 +43,7 @@ class Message:
         name: the ``name`` field of the row, or None.
         train: the row's own word on whether this turn carried loss (``train``, ``weight``), or None.
         tool_call_id: which call a ``tool`` turn answers, or None; some templates write it.
+        reasoning: what the turn thinks before it answers, or None; a template writes it in its way or leaves it out.
     """
 
     role: str
@@ -51,6 +52,7 @@ class Message:
     name: str | None = None
     train: bool | None = None
     tool_call_id: str | None = None
+    reasoning: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The message as ``apply_chat_template`` takes it; absent keys stay absent."""
@@ -61,6 +63,9 @@ class Message:
             out["name"] = self.name
         if self.tool_call_id is not None:
             out["tool_call_id"] = self.tool_call_id
+        if self.reasoning is not None:
+            # Both names that templates read, as transformers gives them whatever the row's own name for it.
+            out |= {"reasoning_content": self.reasoning, "thinking": self.reasoning}
         return out
 
 
@@ -116,7 +121,11 @@ class Sample:
 def content_hash(messages: tuple[Message, ...], shape: Shape, tools: str | None) -> str:
     """The identity of a sample's content, whatever file, format or key order it came in."""
     # Field by field: asdict copies deeply, which is most of the cost of reading a file.
-    listed = [[m.role, m.content, m.tool_calls, m.name, m.train, m.tool_call_id] for m in messages]
+    # Reasoning is added only where there is some: rows without keep the hash they had before it was a field.
+    listed = [
+        [m.role, m.content, m.tool_calls, m.name, m.train, m.tool_call_id, *([m.reasoning] if m.reasoning else [])]
+        for m in messages
+    ]
     return digest({"messages": listed, "shape": shape, "tools": tools})
 
 

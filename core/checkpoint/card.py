@@ -51,7 +51,8 @@ def card(
     if facts.adapter:
         stored = tensors(facts.path)
         checks += _adapter(facts, stored, outline)
-        n_embeddings = next((t.shape[0] for name, t in stored.items() if _is_embedding(name)), n_embeddings)
+        sizes = [t.shape[0] for name, t in stored.items() if _is_embedding(name) and 0 not in t.shape]
+        n_embeddings = next(iter(sizes), n_embeddings)
     checks += _difference(facts, base)
     rows = Rows(
         checkpoint, facts, model, n_embeddings, samples, preset or "custom", preset_settings or {}, dtype, device
@@ -99,6 +100,9 @@ def _describe(facts: FolderFacts, model: FolderFacts, base: Checkpoint | None) -
 
 
 # --------------------------------------------------------------------------------------------------- the weights
+
+
+CHECK_TYPE = "Check model_type in config.json against the installed version of transformers."
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +169,7 @@ def _opening(model: FolderFacts) -> tuple[Outline | None, list[Check]]:
     except Exception as error:  # transformers raises whatever its configuration classes raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         text = f"transformers cannot open {model.model_type or 'this model'} as a causal language model."
-        todo = "Check model_type in config.json against the installed version of transformers."
-        return None, [Check("opens", "fail", text, reason, todo)]
+        return None, [_left_over_quantisation(model) or Check("opens", "fail", text, reason, CHECK_TYPE)]
     said = f"{len(outline.shapes)} tensors, {model.n_parameters:,} parameters"
     checks = [Check("opens", "pass", f"transformers opens it as {model.architecture or model.model_type}.", said)]
     again = "Save the model again with save_pretrained, or check that config.json belongs to these weights."
@@ -180,6 +183,25 @@ def _opening(model: FolderFacts) -> tuple[Outline | None, list[Check]]:
     else:
         checks.append(Check("weights_complete", "pass", "Every tensor of the model is in the files, and no other."))
     return outline, checks
+
+
+def _left_over_quantisation(model: FolderFacts) -> Check | None:
+    """The failure of a folder whose configuration asks for quantised weights and whose weights are plain ones.
+
+    QLoRA leaves such folders behind where an adapter was merged into weights that were loaded in full again.
+    """
+    config = read_json(model.path, "config.json").get("quantization_config")
+    if not isinstance(config, Mapping) or not model.dtypes or not set(model.dtypes) <= set(FLOATS):
+        return None
+    bits = next((f" {n}-bit" for n in (4, 8) if config.get(f"load_in_{n}bit")), "")
+    method = str(config.get("quant_method") or "quantised")[:40]
+    return Check(
+        "opens",
+        "fail",
+        f"config.json asks for {method}{bits} weights, and the weights are {', '.join(sorted(model.dtypes))}.",
+        "a quantization_config was left over from training",
+        "Remove quantization_config from config.json.",
+    )
 
 
 def _finite(facts: FolderFacts, model: FolderFacts) -> list[Check]:
@@ -240,6 +262,8 @@ def _is_embedding(name: str) -> bool:
 
 
 def _adapter(facts: FolderFacts, stored: Mapping[str, Tensor], outline: Outline | None) -> list[Check]:
+    if (nothing := _nothing_saved(stored)) is not None:
+        return [nothing]
     checks = [_adapter_keys(facts, stored, outline)]
     ups = {name: t for name, t in stored.items() if ".lora_B" in name or ".lora_embedding_B" in name}
     code = "adapter_not_applied"
@@ -257,6 +281,22 @@ def _adapter(facts: FolderFacts, stored: Mapping[str, Tensor], outline: Outline 
         text = f"Parts of the adapter change nothing: {some(zero, 4)}."
         return [*checks, Check(code, "warn", text, measured, "Check which modules were meant to be trained.")]
     return [*checks, Check(code, "pass", "The adapter changes the base model.", measured)]
+
+
+def _nothing_saved(stored: Mapping[str, Tensor]) -> Check | None:
+    """The failure of an adapter without values: checks on none of them would all hold."""
+    hollow = [name for name, tensor in stored.items() if 0 in tensor.shape]
+    if stored and not hollow:
+        return None
+    measured = f"{len(hollow)} of {len(stored)} tensors have a shape such as (0,)" if stored else "0 tensors"
+    part = "no values" if len(hollow) == len(stored) else f"no values for {len(hollow)} of its tensors"
+    return Check(
+        "adapter_keys",
+        "fail",
+        f"The adapter's file holds {part}: ZeRO-3 shards were not gathered before saving.",
+        measured,
+        "Save again with stage3_gather_16bit_weights_on_model_save, or gather the shards with zero_to_fp32.py.",
+    )
 
 
 def _adapter_keys(facts: FolderFacts, stored: Mapping[str, Tensor], outline: Outline | None) -> Check:

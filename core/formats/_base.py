@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from core.errors import UserError, unknown_name
-from core.formats._cells import Notes, cell, check_characters, json_text
+from core.formats._cells import Notes, RowError, cell, check_characters, json_text
 from core.formats._layouts import Layout
 from core.types import Message, Shape
+
+# Columns of other trainers' multimodal data, and what they hold.
+MEDIA: Mapping[str, str] = {
+    **dict.fromkeys(("image", "images", "image_path", "image_url"), "an image"),
+    **dict.fromkeys(("video", "videos"), "a video"),
+    **dict.fromkeys(("audio", "audios"), "sound"),
+}
+# Presets pass these on to the chat template.
+READ_ELSEWHERE = ("chat_template_kwargs",)
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 # Column -> example values that are not null, as ``detect`` sees them.
 Columns = Mapping[str, Sequence[Any]]
@@ -42,7 +52,7 @@ ID, STAGE, SOURCE = (
     Role("source", "Source", False, ("source",), "Where the row comes from."),
 )
 SHARED_ROLES = (ID, STAGE, SOURCE)
-TOOLS = Role("tools", "Tools", False, ("tools",), "Tool definitions, as a list or its JSON text.")
+TOOLS = Role("tools", "Tools", False, ("tools", "functions"), "Tool definitions, as a list or its JSON text.")
 SYSTEM = Role("system", "System prompt", False, ("system", "system_prompt"), "Goes before the first turn.")
 
 
@@ -149,10 +159,11 @@ class Format:
             RowError: the row cannot be read; names the field.
         """
         notes = Notes()
+        self._refuse_media(value, mapping)
         messages, shape, tools = self.convert(value, mapping, notes)
         messages = tuple(messages)
         for i, message in enumerate(messages):
-            for text in (message.role, message.content, message.tool_calls, message.name):
+            for text in (message.role, message.content, message.tool_calls, message.name, message.reasoning):
                 check_characters(f"turn {i + 1}", text)
             if not message.content and message.tool_calls is None and message.role in ("assistant", "text"):
                 notes.add("an empty answer is kept")
@@ -160,6 +171,17 @@ class Format:
         if shape != "text" and all(message.role != "assistant" for message in messages):
             notes.add("no turn of the assistant")
         return Parsed(messages, shape, tools, tuple(notes))
+
+    def _refuse_media(self, value: Mapping[str, Any], mapping: Mapping[str, str]) -> None:
+        """Raises RowError where a column beside the mapped ones holds an image, a video or sound."""
+        for column in value:
+            if column.casefold() in MEDIA and column not in mapping.values() and value[column] not in EMPTY:
+                raise RowError(column, f"holds {MEDIA[column.casefold()]}; only text can be diagnosed")
+
+    def unread(self, value: Mapping[str, Any], mapping: Mapping[str, str]) -> list[str]:
+        """Columns of a row that hold something and that neither a role nor a preset reads."""
+        read = {*mapping.values(), *READ_ELSEWHERE}
+        return [column for column, cell in value.items() if column not in read and cell not in EMPTY]
 
     def check_mapping(self, mapping: Mapping[str, str], columns: Sequence[str]) -> None:
         """Raises UserError where a role does not exist, a required one is missing, or a column is not there."""

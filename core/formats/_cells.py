@@ -114,7 +114,15 @@ def tools_of(value: Mapping[str, Any], mapping: Mapping[str, str]) -> str | None
         tools = [tools]
     if tools is not None and not isinstance(tools, list):
         raise RowError(mapping["tools"], f"is {named_type(tools)}, not a list of tools")
+    # OpenAI's older column ``functions`` holds the definitions themselves.
+    if tools and mapping["tools"] == "functions":
+        tools = [{"type": "function", "function": tool} if _is_bare(tool) else tool for tool in tools]
     return json_text(tools) if tools else None
+
+
+def _is_bare(tool: Any) -> bool:
+    """Whether a definition lacks the wrapper that templates take: ``{"type": "function", "function": ...}``."""
+    return isinstance(tool, dict) and "name" in tool and "function" not in tool and "type" not in tool
 
 
 def check_characters(field: str, text: str | None) -> None:

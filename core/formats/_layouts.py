@@ -23,10 +23,12 @@ ALIASES: Mapping[str, str] = {
     "system": "system",
     "observation": "tool",
     "function_response": "tool",
+    "function": "tool",
+    "tool_response": "tool",
     "tool": "tool",
 }
 # Keys by which a turn says whether it carries loss, in order of precedence: false, or 0, is no loss.
-LOSS_FLAGS = ("train", "weight", "loss_weight")
+LOSS_FLAGS = ("train", "training", "loss", "weight", "loss_weight")
 
 
 def canonical(role: str) -> str:

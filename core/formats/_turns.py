@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.formats._base import Columns
-from core.formats._cells import Notes, RowError, json_text, list_of, share, text_of
+from core.formats._cells import Notes, RowError, cell, json_text, list_of, share, text_of
 from core.formats._layouts import CANONICAL, LOSS_FLAGS, canonical
 from core.intake.json_rows import decode_json, named_type
 from core.types import Message
 
 # Columns that hold turns but are no conversation of their own.
-_NOT_A_CONVERSATION = ("chosen", "rejected", "prompt", "completion", "history", "tools")
-_READ = {"role", "from", "content", "value", "name", "tool_calls", "function_call", "reasoning_content", "thinking"}
-_READ |= {*LOSS_FLAGS, "tool_call_id"}
+_NOT_A_CONVERSATION = (
+    "chosen", "rejected", "preferred_output", "non_preferred_output", "prompt", "completion", "history", "tools",
+)  # fmt: skip
+# Names of a turn's reasoning, in the order in which transformers looks for them.
+REASONING = ("reasoning_content", "thinking", "reasoning")
+_READ = {"role", "from", "content", "value", "name", "tool_calls", "function_call", "tool_call_id"}
+_READ |= {*LOSS_FLAGS, *REASONING}
 
 # ---------------------------------------------------------------------------------------------------- detection
 
@@ -103,9 +107,9 @@ def _message(turn: Any, field: str, notes: Notes, rename: bool) -> Message:
     content = turn.get(keys[1])
     if rename and written.lower() == "function_call":
         content, calls = _function_call(content, f"{field}.{keys[1]}", calls, notes)
-    text, part_calls = _content(content, f"{field}.{keys[1]}", role, bool(calls), notes)
+    text, part_calls, thoughts = _content(content, f"{field}.{keys[1]}", role, bool(calls), notes)
     calls = calls + part_calls
-    text = _thinking(turn, notes) + text
+    reasoning = _reasoning(turn, field) or "".join(thoughts)
     name = turn.get("name")
     if name is not None and not isinstance(name, str):
         raise RowError(f"{field}.name", f"is {named_type(name)}, not text")
@@ -113,36 +117,41 @@ def _message(turn: Any, field: str, notes: Notes, rename: bool) -> Message:
     if call_id is not None and not isinstance(call_id, str):
         raise RowError(f"{field}.tool_call_id", f"is {named_type(call_id)}, not text")
     trained = _trained(turn, field, notes)
-    return Message(role, text, json_text(calls) if calls else None, name or None, trained, call_id or None)
+    calls_text = json_text(calls) if calls else None
+    return Message(role, text, calls_text, name or None, trained, call_id or None, reasoning or None)
+
+
+# Names that no template knows as a role of its own, under whatever keys they stand.
+_UNMISTAKABLE = ("function", "tool_response", "function_response", "model")
 
 
 def _role(written: str, rename: bool, notes: Notes) -> str:
-    role = canonical(written) if rename else written
+    role = canonical(written) if rename or written in _UNMISTAKABLE else written
     if role not in CANONICAL:
         notes.add(f"the role {role[:40]!r} is not system, user, assistant or tool; it is kept as written")
     return role
 
 
-def _content(value: Any, field: str, role: str, has_calls: bool, notes: Notes) -> tuple[str, list[Any]]:
-    """Text and tool calls of a turn's content."""
+def _content(value: Any, field: str, role: str, has_calls: bool, notes: Notes) -> tuple[str, list[Any], list[str]]:
+    """Text, tool calls and pieces of reasoning of a turn's content."""
     if value is None:
         if has_calls:
-            return "", []
+            return "", [], []
         raise RowError(field, "is null or missing, and the turn has no tool calls; text is needed")
     if isinstance(value, list) and all(_is_part(part) for part in value):
         return _parts(value, field, notes)
     if role == "tool" and isinstance(value, dict | list):
         notes.add("a tool's result that is not text is kept as its JSON")
-        return json_text(value), []
-    return text_of(value, field, notes), []
+        return json_text(value), [], []
+    return text_of(value, field, notes), [], []
 
 
 def _is_part(part: Any) -> bool:
     return isinstance(part, str) or (isinstance(part, dict) and ("type" in part or "text" in part))
 
 
-def _parts(parts: list[Any], field: str, notes: Notes) -> tuple[str, list[Any]]:
-    texts, calls = [], []
+def _parts(parts: list[Any], field: str, notes: Notes) -> tuple[str, list[Any], list[str]]:
+    texts, calls, thoughts = [], [], []
     for i, part in enumerate(parts):
         here = f"{field}[{i}]"
         kind = "text" if isinstance(part, str) else part.get("type", "text")
@@ -150,7 +159,7 @@ def _parts(parts: list[Any], field: str, notes: Notes) -> tuple[str, list[Any]]:
         if kind in ("text", "input_text", "output_text"):
             texts.append(text_of(body, here, notes))
         elif kind in ("reasoning", "thinking"):
-            texts.append(_thought(text_of(part.get("thinking", body), here, notes), notes))
+            thoughts.append(text_of(part.get("thinking", body), here, notes))
         elif kind == "tool_call":
             calls += _wrapped(_json(body, here), here)
         elif any(word in str(kind) for word in ("image", "video", "audio", "file")):
@@ -158,18 +167,29 @@ def _parts(parts: list[Any], field: str, notes: Notes) -> tuple[str, list[Any]]:
         else:
             raise RowError(here, f"is of the unknown type {kind!r}; known are text, reasoning, tool_call")
     notes.add("content given in parts is joined")
-    return "".join(texts), calls
+    return "".join(texts), calls, thoughts
 
 
-def _thinking(turn: Mapping[str, Any], notes: Notes) -> str:
-    reasoning = turn.get("reasoning_content") or turn.get("thinking")
-    return _thought(reasoning, notes) if isinstance(reasoning, str) else ""
+def _reasoning(turn: Mapping[str, Any], field: str) -> str:
+    """What the turn thinks, under the first of its names that is there."""
+    key = next((name for name in REASONING if turn.get(name) is not None), None)
+    if key is None:
+        return ""
+    if not isinstance(turn[key], str):
+        raise RowError(f"{field}.{key}", f"is {named_type(turn[key])}, not text")
+    return turn[key]
 
 
-def _thought(text: str, notes: Notes) -> str:
-    """Reasoning inside the text, the way templates that know of it read it back."""
-    notes.add("reasoning is written into the turn as <think>…</think>")
-    return f"<think>\n{text}\n</think>\n\n"
+def with_system(messages: list[Message], value: Mapping[str, Any], mapping: Mapping[str, str], notes: Notes) -> None:
+    """Puts the system column's text before the turns, where they have no system turn of their own."""
+    system = cell(value, mapping, "system")
+    if system is None:
+        return
+    text = text_of(system, mapping["system"], notes)
+    if messages[0].role != "system":
+        messages.insert(0, Message("system", text))
+    elif messages[0].content != text:
+        notes.add("the conversation's own system turn is used, the system column is not")
 
 
 # ---------------------------------------------------------------------------------------------------- tool calls
@@ -216,15 +236,19 @@ def _wrapped(call: Any, field: str) -> list[Any]:
 
 
 def _trained(turn: Mapping[str, Any], field: str, notes: Notes) -> bool | None:
-    """The turn's own word on loss: ``train`` (true, false) before ``weight`` and ``loss_weight`` (0 is no loss)."""
+    """The turn's own word on loss: flags (true, false, 0, 1) before weights (0 is no loss)."""
     for key in LOSS_FLAGS:
         value = turn.get(key)
         if value is None:
             continue
         if isinstance(value, bool):
             return value
-        if key == "train" or not isinstance(value, int | float) or value < 0:
-            raise RowError(f"{field}.{key}", f"is {value!r}, not {'true or false' if key == 'train' else 'a weight'}")
+        if key == "loss" and value not in (0, 1):
+            notes.add("a turn's loss other than true and false is taken for a figure and not read")
+            continue
+        is_flag = key in ("train", "training", "loss")
+        if not isinstance(value, int | float) or value < 0 or (is_flag and value not in (0, 1)):
+            raise RowError(f"{field}.{key}", f"is {value!r}, not {'true or false' if is_flag else 'a weight'}")
         if value not in (0, 1):
             notes.add(f"a {key} other than 0 and 1 is read as trained")
         return value != 0

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.formats._base import TOOLS, Columns, Format, Role
+from core.formats._base import SYSTEM, TOOLS, Columns, Format, Role, named_columns
 from core.formats._cells import Notes, needed, tools_of
 from core.formats._layouts import CANONICAL, Conversation
 from core.formats._turn_rows import composes, conversation, edits
-from core.formats._turns import conversation_column, messages_of
+from core.formats._turns import conversation_column, messages_of, with_system
 from core.types import Message, Shape
 
 _TURNS = Role(
@@ -24,27 +24,28 @@ _TURNS = Role(
 
 def _find(columns: Columns) -> tuple[float, dict[str, str]]:
     score, column = conversation_column(columns, _TURNS.columns, sharegpt=False)
-    tools = {"tools": "tools"} if "tools" in columns else {}
-    return (score, {"messages": column} | tools) if score else (0.0, {})
+    return (score, {"messages": column} | named_columns((SYSTEM, TOOLS), columns)) if score else (0.0, {})
 
 
 def _convert(
     value: Mapping[str, Any], mapping: Mapping[str, str], notes: Notes
 ) -> tuple[Sequence[Message], Shape, str | None]:
     column, turns = needed(value, mapping, "messages")
-    return messages_of(turns, column, notes), "chat", tools_of(value, mapping)
+    messages = messages_of(turns, column, notes)
+    with_system(messages, value, mapping, notes)
+    return messages, "chat", tools_of(value, mapping)
 
 
 def _describe(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Conversation:
     layout = conversation(value, mapping["messages"], {name: name for name in CANONICAL}, sharegpt=False)
-    return replace(layout, tools=mapping.get("tools", ""))
+    return replace(layout, system=mapping.get("system", ""), tools=mapping.get("tools", ""))
 
 
 KIND = Format(
     name="messages",
     label="Messages (OpenAI chat)",
     help="One conversation a row: a list of turns with role and content, tool calls and tools if there are any.",
-    own_roles=(_TURNS, TOOLS),
+    own_roles=(_TURNS, SYSTEM, TOOLS),
     find=_find,
     convert=_convert,
     edit=edits("messages"),

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from core.formats._base import SYSTEM, TOOLS, Columns, Format, Role, named_columns
-from core.formats._cells import Notes, cell, needed, text_of, tools_of
+from core.formats._cells import Notes, needed, tools_of
 from core.formats._layouts import Conversation
 from core.formats._turn_rows import composes, conversation, edits
-from core.formats._turns import conversation_column, messages_of
+from core.formats._turns import conversation_column, messages_of, with_system
 from core.types import Message, Shape
 
 _TURNS = Role(
@@ -34,13 +34,7 @@ def _convert(
 ) -> tuple[Sequence[Message], Shape, str | None]:
     column, turns = needed(value, mapping, "conversations")
     messages = messages_of(turns, column, notes, rename=True)
-    system = cell(value, mapping, "system")
-    if system is not None:
-        text = text_of(system, mapping["system"], notes)
-        if messages[0].role != "system":
-            messages.insert(0, Message("system", text))
-        elif messages[0].content != text:
-            notes.add("the conversation's own system turn is used, the system column is not")
+    with_system(messages, value, mapping, notes)
     return messages, "chat", tools_of(value, mapping)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from core.intake.bytestreams import KEPT_BYTES
 from core.intake.containers import detect_container, read_records
 from core.intake.detection import Candidate
 from core.intake.json_rows import decode_object
+from core.intake.other_data import pair_of
 from core.intake.parquet_rows import without_nulls
 from core.intake.records import Record
 from core.plugins import kind
@@ -29,6 +30,8 @@ from core.types import Problem, Reading, Sample, content_hash
 SCAN_BYTES = 32 << 20
 SHOWN = 20
 PREVIEW_CHARS = 2000
+# Rows between two reports of how far a scan is.
+WATCHED = 5000
 
 # Records of one pass over the files, each with the stage its file stands for (None: the file stands for none).
 _Rows = Callable[[], Iterator[tuple[str | None, Record | Problem]]]
@@ -84,14 +87,21 @@ def _preview(sample: Sample) -> dict[str, Any]:
 
 
 def scan(
-    paths: Sequence[Path], reading: Reading | None = None, limit: int = 200, names: Sequence[str] | None = None
+    paths: Sequence[Path],
+    reading: Reading | None = None,
+    limit: int = 200,
+    names: Sequence[str] | None = None,
+    watch: Callable[[int], None] = lambda rows: None,
 ) -> Scan:
-    """Container, format and mapping of a dataset, with a preview; reads the first ``limit`` rows of the first file.
+    """Container, format and mapping of a dataset, with a preview of the first ``limit`` rows of the first file.
+
+    Every row of every file is looked at for its columns: one that first occurs late in a file plays its role, too.
 
     Args:
         reading: what is known by hand. An empty ``container`` or ``format`` is detected; an empty ``mapping`` is the
             one the format finds by itself.
         names: what the files are called, by default their paths' own names.
+        watch: is told now and then how many rows were looked at; what it raises ends the scan.
 
     Raises:
         UserError: a file cannot be read, no format fits (names the columns and the formats), or the mapping does not
@@ -106,7 +116,7 @@ def scan(
             f"Line {problems[0].line}: {problems[0].text}" if problems[0].line else problems[0].text,
             "Correct the file, or choose another container.",
         )
-    columns = detection.columns(records)
+    columns = detection.columns(_watched(_records(files, _containers(files, container)), watch))
     found = detection.candidates(columns)
     reading = detection.settled(container, reading, found, columns, files[0][1])
     stage = _stem(files[0][1]) if len(files) > 1 else None
@@ -114,8 +124,9 @@ def scan(
     rejected = sorted(problems + [i for i in items if isinstance(i, Problem)], key=lambda p: p.row)
     samples = tuple(i for i in items if isinstance(i, Sample))
     notes = dict.fromkeys(note for sample in samples for note in sample.notes)
-    if detection.has_preferences(columns) and "chosen" not in reading.mapping.values():
-        notes["the preference columns chosen and rejected are not used"] = None
+    pair = pair_of(columns)
+    if pair and pair[0] not in reading.mapping.values():
+        notes[f"the preference columns {pair[0]} and {pair[1]} are not used"] = None
     return Scan(
         files=tuple(name for _, name in files),
         bytes=sum(path.stat().st_size for path, _ in files),
@@ -128,6 +139,19 @@ def scan(
         n_rejected=len(rejected),
         notes=tuple(notes),
     )
+
+
+def _records(files: Sequence[tuple[Path, str]], containers: Sequence[str]) -> Iterator[Record]:
+    """The readable rows of all files."""
+    for (path, name), container in zip(files, containers, strict=True):
+        yield from (item for item in read_records(path, container, 0, name) if isinstance(item, Record))
+
+
+def _watched(records: Iterable[Record], watch: Callable[[int], None]) -> Iterator[Record]:
+    for n, record in enumerate(records):
+        if n % WATCHED == 0:
+            watch(n)
+        yield record
 
 
 def columns_of(path: Path, container: str = "", limit: int = 200, name: str = "") -> dict[str, str]:
@@ -236,7 +260,9 @@ def _accept(record: Record | Problem, format: Format, mapping: Mapping[str, str]
     if isinstance(record, Problem):
         return record
     try:
-        return format.parse(record.value, mapping), labels_of(record.value, mapping)
+        parsed = format.parse(record.value, mapping)
+        unread = tuple(f"the column {name!r} is not read" for name in format.unread(record.value, mapping))
+        return replace(parsed, notes=parsed.notes + unread), labels_of(record.value, mapping)
     except RowError as error:
         text = f"{error.field} {error.text}."
         return Problem(record.row, record.line, error.field, text, record.file, record.raw[:KEPT_BYTES])

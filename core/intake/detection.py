@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core.errors import UserError
 from core.formats._base import Columns
+from core.intake import other_data
 from core.intake.records import Record
 from core.plugins import kind, kinds
 from core.types import Reading
@@ -31,13 +32,16 @@ class Candidate:
     reason: str
 
 
-def columns(records: Sequence[Record]) -> dict[str, list[Any]]:
-    """Column to its first example values that are not null, in the order the columns appear."""
+def columns(records: Iterable[Record]) -> dict[str, list[Any]]:
+    """Column to its first example values that are not null, in the order the columns appear.
+
+    Of yes and no both are among them wherever both occur: one false in a million rows changes what the data is.
+    """
     found: dict[str, list[Any]] = {}
     for record in records:
         for name, value in record.value.items():
             values = found.setdefault(name, [])
-            if value is not None and len(values) < EXAMPLES:
+            if value is not None and (len(values) < EXAMPLES or (isinstance(value, bool) and value not in values)):
                 values.append(value)
     return found
 
@@ -78,28 +82,12 @@ def settled(container: str, asked: Reading | None, found: Sequence[Candidate], c
         format.check_mapping(mapping, list(columns))
         return Reading(container, format.name, dict(mapping))
     if found and found[0].score >= SURE:
+        if (error := other_data.refusal(columns, found[0].mapping, file)) is not None:
+            raise error
         return Reading(container, found[0].format, dict(found[0].mapping))
-    raise _preferences(columns, file) if has_preferences(columns) else _nothing_fits(columns, file)
-
-
-def has_preferences(columns: Columns) -> bool:
-    return "chosen" in columns and "rejected" in columns
-
-
-def _preferences(columns: Columns, file: str) -> UserError:
-    prompts = ("prompt", "question", "query", "instruction", "input", "conversations", "messages")
-    prompt = next((name for name in prompts if name in columns), None)
-    if prompt:
-        way = f"the format 'prompt_completion' with prompt = {prompt!r} and completion = 'chosen'"
-    elif isinstance(next(iter(columns["chosen"]), None), str):
-        way = "the format 'text' with text = 'chosen'"
-    else:
-        way = "the format 'messages' with messages = 'chosen'"
-    return UserError(
-        f"{file} holds preference pairs (the columns chosen and rejected), not SFT rows.",
-        "What is diagnosed is one answer a row that the model was trained to give.",
-        f"To diagnose the chosen answers choose {way}.",
-    )
+    if other_data.pair_of(columns):
+        raise other_data.preferences(columns, file)
+    raise other_data.misfit(columns, file) or _nothing_fits(columns, file)
 
 
 def _nothing_fits(columns: Columns, file: str) -> UserError:

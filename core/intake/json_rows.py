@@ -89,7 +89,13 @@ def decode_object(data: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
         ) from error
     value, notes = decode_json(text)
     if not isinstance(value, dict):
-        raise ValueError(f"{named_type(value)}, not a JSON object")
+        turns = (
+            isinstance(value, list)
+            and value
+            and all(isinstance(t, dict) and t.keys() & {"role", "from"} for t in value)
+        )
+        way = '; the row is a list of turns, wrap it as {"messages": [...]}' if turns else ""
+        raise ValueError(f"{named_type(value)}, not a JSON object{way}")
     return value, notes
 
 

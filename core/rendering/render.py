@@ -114,6 +114,8 @@ def render_chat(
     whole, *parts = render_chats(template, chats, **options)
     if isinstance(whole, Failure):
         raise _refused(whole, template, dicts, **options)
+    if any(m.reasoning and m.reasoning.strip() not in whole.text for m in messages):
+        notes.append("The template omits the reasoning of a turn: it was not trained.")
     patterns = marks(tokenizer, given.get("eos_token"))
     spans, floor = [], 0
     for i, j in enumerate(turns):

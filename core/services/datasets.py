@@ -18,6 +18,8 @@ from db import samples as table
 from db.session import database
 
 BATCH = 500
+# Kinds of remarks on rows that a dataset keeps with their counts.
+NOTES = 200
 
 
 def list_datasets() -> list[Dataset]:
@@ -89,7 +91,11 @@ def handle_scan(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str,
     found = [uploads.finish(u) for u in payload["uploads"]]
     paths, names, asked = [u.path for u in found], [u.name for u in found], from_dict(payload["reading"])
     try:
-        return scan(paths, asked, names=names).as_dict()
+
+        def watch(rows: int) -> None:
+            context.progress("looking at every row", rows, 0, "rows")
+
+        return scan(paths, asked, names=names, watch=watch).as_dict()
     except UserError as error:
         # Where rows can be read, only not this way, the columns are what a person needs to say which way instead.
         columns = columns_of(paths[0], asked.container if asked else "", name=names[0])
@@ -141,7 +147,7 @@ def import_files(
             context.progress("reading rows", rows, 0, "rows", store)
         if rows == 0:
             raise UserError("There is no row in these files.", "", "Choose a file with at least one row.")
-        summary = [f"{text} ({count:,} rows)" for text, count in sorted(notes.items(), key=lambda n: -n[1])[:20]]
+        summary = [f"{text} ({count:,} rows)" for text, count in sorted(notes.items(), key=lambda n: -n[1])[:NOTES]]
         with database().writing() as conn:
             return table.finish_dataset(conn, dataset_id, rows, digest.hexdigest(), summary)
     except BaseException:

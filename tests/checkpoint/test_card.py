@@ -390,3 +390,34 @@ def test_two_tokenizers_and_a_model_that_does_not_open(trap, tmp_path):
     checks, found, chosen = examine(folder, samples=rows)
     assert checks["tokenizer"].state == "warn" and "which one fits is unknown" in checks["tokenizer"].text
     assert chosen.tokenizer == "auto" and not found.usable
+
+
+@pytest.mark.parametrize("emptied", ["no tensors", "all shapes empty", "one shape empty"])
+def test_an_adapter_whose_shards_were_not_gathered(saved, spoil, emptied):
+    """ZeRO-3 leaves (0,) in place of what other ranks hold; no check may hold on nothing."""
+
+    def hollow(weights):
+        import torch
+
+        names = sorted(weights)
+        for name in names if emptied != "one shape empty" else names[:1]:
+            weights[name] = torch.empty(0)
+        if emptied == "no tensors":
+            weights.clear()
+
+    folder = spoil("adapter")
+    rewrite(folder, hollow, "adapter_model.safetensors")
+    checks, found, _ = examine(folder, adapter_base=saved / "base")
+    keys = checks["adapter_keys"]
+    assert not found.usable
+    assert keys.state == "fail"
+    assert "ZeRO-3" in keys.text and "stage3_gather_16bit_weights_on_model_save" in keys.todo
+
+
+def test_a_quantisation_that_only_the_configuration_speaks_of(saved, tmp_path):
+    folder = shutil.copytree(saved / "final", tmp_path / "left over")
+    edit(folder / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+    opens = examine(folder)[0]["opens"]
+    assert opens.state == "fail"
+    assert "bitsandbytes 4-bit" in opens.text and "F32" in opens.text
+    assert opens.todo == "Remove quantization_config from config.json."

@@ -57,12 +57,39 @@ def test_content_without_text_needs_calls():
 def test_parts_are_joined():
     parts = [{"type": "text", "text": "a"}, "b", {"text": "c"}, {"type": "text", "value": "d"}]
     assert only(answer(parts)).content == "abcd"
-    found = only(answer([{"type": "reasoning", "value": "hm"}, {"type": "text", "text": "yes"}]))
-    assert found.content == "<think>\nhm\n</think>\n\nyes"
-    assert only(answer("yes", reasoning_content="hm")) == found
+    thinking = only(answer([{"type": "reasoning", "value": "hm"}, {"type": "text", "text": "yes"}]))
+    assert (thinking.content, thinking.reasoning) == ("yes", "hm")
     call = only(answer([{"type": "tool_call", "value": '{"name": "f", "arguments": {}}'}]))
     assert json.loads(call.tool_calls) == [{"type": "function", "function": {"name": "f", "arguments": {}}}]
     assert call.content == ""
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "thinking", "reasoning"])
+def test_reasoning_is_a_field_of_its_own_under_each_of_its_names(name):
+    message = only(answer("yes", **{name: "hm"}))
+    assert (message.content, message.reasoning) == ("yes", "hm")
+    expected = {"role": "assistant", "content": "yes", "reasoning_content": "hm", "thinking": "hm"}
+    assert message.as_dict() == expected
+    assert message != only(answer("yes"))
+    with pytest.raises(RowError, match=f"{name}: is a list, not text"):
+        parse(answer("yes", **{name: ["hm"]}))
+
+
+def test_a_system_column_goes_before_the_turns():
+    row = {"system": "Be a pirate.", "messages": [{"role": "user", "content": "Hi"}, answer("Arr!")]}
+    parsed = KIND.parse(row, KIND.detect({name: [value] for name, value in row.items()})[1])
+    assert [(m.role, m.content) for m in parsed.messages] == [
+        ("system", "Be a pirate."), ("user", "Hi"), ("assistant", "Arr!"),
+    ]  # fmt: skip
+
+
+def test_openais_older_function_calling_is_read_as_tools():
+    definition = {"name": "weather", "parameters": {"type": "object"}}
+    turns = [{"role": "function", "name": "weather", "content": "4"}, answer("It is 4 degrees.")]
+    row = {"messages": turns, "functions": [definition]}
+    parsed = KIND.parse(row, KIND.detect({name: [value] for name, value in row.items()})[1])
+    assert json.loads(parsed.tools) == [{"type": "function", "function": definition}]
+    assert (parsed.messages[0].role, parsed.messages[0].name) == ("tool", "weather")
 
 
 @pytest.mark.parametrize("kind", ["image", "image_url", "input_audio", "video", "file"])
@@ -90,15 +117,19 @@ def test_roles_are_not_renamed_here_but_noted():
         ({"train": False}, False),
         ({"train": True, "weight": 0}, True),
         ({"train": None, "weight": None}, None),
+        ({"train": 1}, True),
+        ({"training": False}, False),
+        ({"loss": 0}, False),
+        ({"loss": 0.37}, None),
     ],
 )
 def test_the_rows_own_word_on_loss(flags, train):
     assert only(answer("a", **flags)).train is train
 
 
-@pytest.mark.parametrize("flags", [{"train": "yes"}, {"train": 1}, {"weight": "1"}, {"weight": -1}])
+@pytest.mark.parametrize("flags", [{"train": "yes"}, {"train": 2}, {"training": 0.5}, {"weight": "1"}, {"weight": -1}])
 def test_a_loss_flag_of_another_type_is_refused(flags):
-    with pytest.raises(RowError, match=r"messages\[0\]\.(train|weight)"):
+    with pytest.raises(RowError, match=r"messages\[0\]\.(train|training|weight)"):
         parse(answer("a", **flags))
 
 

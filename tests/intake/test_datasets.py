@@ -139,7 +139,8 @@ def test_a_scan_is_json_and_cut_to_a_readable_size(tmp_path):
     assert data["columns"]["bad"] == "?"
     assert data["samples"][1]["messages"][0]["content"] == f"say 1\n{long}"[:2000]
     assert [(p["row"], p["line"], p["raw"]) for p in data["problems"]] == [(1, 2, '{"x')]
-    assert data["notes"] == ["input is joined to the instruction by a line feed"]
+    unread = ["the column 'extra' is not read", "the column 'bad' is not read"]
+    assert sorted(data["notes"]) == sorted(["input is joined to the instruction by a line feed", *unread])
     assert set(data) == {
         "files", "bytes", "reading", "candidates", "columns", "samples", "problems", "n_seen", "n_rejected", "notes",
     }  # fmt: skip
@@ -250,11 +251,50 @@ def test_preferences_are_refused_with_a_way_that_works(tmp_path, row, way):
     assert found.notes == () or "preference" not in "".join(found.notes)
 
 
+def test_a_column_that_first_occurs_late_plays_its_role(tmp_path):
+    rows = [{"instruction": f"Say {i}.", "output": str(i)} for i in range(300)]
+    rows += [{"instruction": "Put into French.", "input": "a cat", "output": "un chat", "system": "You translate."}]
+    path = put(tmp_path, [json.dumps(row) for row in rows])
+    *_, last = read([path], scan([path]).reading)
+    assert [(m.role, m.content) for m in last.messages] == [
+        ("system", "You translate."), ("user", "Put into French.\na cat"), ("assistant", "un chat"),
+    ]  # fmt: skip
+
+
+def test_a_column_that_nothing_reads_is_named_on_its_rows_and_no_others(tmp_path):
+    rows = [alpaca(1), alpaca(2, difficulty=3), alpaca(3, difficulty=None), alpaca(4, difficulty="")]
+    path = put(tmp_path, rows)
+    note = "the column 'difficulty' is not read"
+    assert [note in sample.notes for sample in read([path], scan([path]).reading)] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("column", ["image", "images", "video", "audio"])
+def test_media_beside_the_text_reject_the_row_that_has_them(tmp_path, column):
+    path = put(tmp_path, [alpaca(1, **{column: "a.bin"}), alpaca(2, **{column: None}), alpaca(3, **{column: []})])
+    first, *others = read([path], scan([path]).reading)
+    assert isinstance(first, Problem) and first.field == column and "only text can be diagnosed" in first.text
+    assert [isinstance(item, Sample) for item in others] == [True, True]
+
+
+def test_a_scan_says_how_far_it_is_and_stops_when_it_is_told_to(tmp_path):
+    path = put(tmp_path, [alpaca(i) for i in range(12_000)])
+    counts = []
+    scan([path], watch=counts.append)
+    assert counts == [0, 5000, 10_000]
+
+    def stop(rows):
+        if rows:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan([path], watch=stop)
+
+
 def test_preference_columns_beside_an_answer_are_noted(tmp_path):
     path = put(tmp_path, [alpaca(1, chosen="1", rejected="2")])
     found = scan([path])
     assert found.reading.format == "alpaca"
-    assert found.notes == ("the preference columns chosen and rejected are not used",)
+    assert "the preference columns chosen and rejected are not used" in found.notes
 
 
 # --------------------------------------------------------------------------------------------------------- rows

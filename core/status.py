@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 
-from core.types import TEMPERATURES, Reason, SignalTable, Status, Thresholds
+from core.types import TEMPERATURES, Gap, Reason, SignalTable, Status, Thresholds
 
 # Success cuts in percent at which graded scores were counted; the slider moves on this grid.
 PERCENT: tuple[int, ...] = (50, 60, 70, 80, 90, 100)
@@ -76,19 +78,21 @@ def judge_status(table: SignalTable, thresholds: Thresholds, temperature: float)
     out = np.full(len(table.keys), UNKNOWN, dtype=np.int8)
     out[shown_below] = UNLEARNED
     out[reached & ~shown_below] = PARTLY
-    out[(exact == 0) & ((floor >= thresholds.unlearned_below) | some_right)] = PARTLY
-    out[(exact == 1) | ((exact == 0) & all_right)] = LEARNED
+    out[(exact == 0) & (floor >= thresholds.unlearned_below)] = PARTLY
+    out[some_right] = PARTLY
+    out[(exact == 1) | all_right] = LEARNED
     out[~(turns > 0)] = UNKNOWN
     return out
 
 
 def explain_status(
-    row: dict[str, float], thresholds: Thresholds, temperature: float, scorer: str
+    row: Mapping[str, float], thresholds: Thresholds, temperature: float, scorer: str, gaps: Sequence[Gap] = ()
 ) -> tuple[Reason, ...]:
     """Sentences for one sample's status, with the numbers they rest on.
 
     Args:
         row: the sample's signals by name; NaN = not measured.
+        gaps: what the run could not measure.
     """
 
     def value(name: str) -> float:
@@ -116,22 +120,30 @@ def explain_status(
             else ()
         )
         return (Reason(text, favours="for"), *tie)
+    lacking = [gap.needs for gap in gaps if {"greedy_exact", "score"} & set(gap.columns)]
+    unmeasured = tuple(Reason(f"A surer status needs {needs}.") for needs in lacking)
     if np.isnan(value("score")):
-        return (Reason("Greedy decoding does not give the target verbatim; its answer was not judged."),)
-    return _explain_miss(value, thresholds, temperature, scorer)
+        if np.isnan(value("greedy_exact")):
+            return (Reason("Whether greedy decoding gives the target is not known."), *unmeasured)
+        return (Reason("Greedy decoding does not give the target verbatim; its answer was not judged."), *unmeasured)
+    return (*_explain_answer(value, thresholds, temperature, scorer), *unmeasured)
 
 
-def _explain_miss(value, thresholds: Thresholds, temperature: float, scorer: str) -> tuple[Reason, ...]:
+def _explain_answer(
+    value: Callable[[str], float], thresholds: Thresholds, temperature: float, scorer: str
+) -> tuple[Reason, ...]:
+    """What was generated, greedily and in draws, and how it was judged."""
     cut = cut_of(thresholds)
     turns, right = value("turns_asked"), value(f"right_{cut}")
-    reasons = []
+    reasons: list[Reason] = []
     which = (
         f"{right:.0f} of {turns:.0f} answers are" if turns > 1 else ("its answer is" if right else "its answer is not")
     )
+    miss = value("first_miss") + 1
+    departs = f"departs from the target at target token {miss:.0f}" if np.isfinite(miss) else "was asked"
     reasons.append(
         Reason(
-            f"Greedy decoding departs from the target at target token {value('first_miss') + 1:.0f}; {which} right by "
-            f"{scorer} (score {value('score'):.2f}).",
+            f"Greedy decoding {departs}; {which} right by {scorer} (score {value('score'):.2f}).",
             measured=value("score"),
             limit=cut / 100,
             favours="for" if right == turns else "against",

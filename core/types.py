@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+DtypeName = Literal["float32", "bfloat16", "auto"]
+# The backend that comes with Lacuna and that a specification need not name.
+DEFAULT_BACKEND = "hf"
 # The declared grid of sampling temperatures on which log-normalisers are kept.
 TEMPERATURES: tuple[float, ...] = (0.3, 0.5, 0.7, 1.0)
 
@@ -278,10 +281,11 @@ class TokenScores:
     Attributes:
         positions: (t,) int64, positions in ``ids`` that were scored (position 0 has no prediction and is never asked).
         logprobs: (t,) log-probability of the token at temperature 1, natural logarithm.
-        argmax: (t,) int64, the most likely token id.
-        margin: (t,) logit of the token minus the highest logit of any other token; > 0 where it is the argmax.
+        argmax: (t,) int64, the most likely token id; -1 = not measured.
+        margin: (t,) logit of the token minus the highest logit of any other token; > 0 where it is the argmax. NaN =
+            not measured.
         lognorm: (t, len(TEMPERATURES)) log sum_v exp(logp_v / T), so that
-            log p_T(token) = logprobs / T - lognorm[:, T]; the column of T = 1 is 0.
+            log p_T(token) = logprobs / T - lognorm[:, T]; the column of T = 1 is 0. NaN = not measured.
     """
 
     positions: np.ndarray
@@ -289,6 +293,39 @@ class TokenScores:
     argmax: np.ndarray
     margin: np.ndarray
     lognorm: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        positions: np.ndarray,
+        logprobs: np.ndarray,
+        argmax: np.ndarray | None = None,
+        margin: np.ndarray | None = None,
+        lognorm: np.ndarray | None = None,
+    ) -> TokenScores:
+        """The scores of a backend that gives only some of them; what is left out is not measured."""
+        t = len(positions)
+        if lognorm is None:
+            lognorm = np.full((t, len(TEMPERATURES)), np.nan, dtype=np.float32)
+            lognorm[:, TEMPERATURES.index(1.0)] = 0.0
+        return cls(
+            positions,
+            logprobs,
+            np.full(t, -1, dtype=np.int64) if argmax is None else argmax,
+            np.full(t, np.nan, dtype=np.float32) if margin is None else margin,
+            lognorm,
+        )
+
+    def hits(self, ids: np.ndarray) -> np.ndarray:
+        """(t,) float64: 1 where the token is the most likely one, 0 where it is not, NaN where that is not measured.
+
+        A token with more than half of the probability is the most likely one, whatever the others have.
+
+        Args:
+            ids: (l,) token ids of the sample.
+        """
+        likely = np.where(self.logprobs > np.log(0.5), 1.0, np.nan)
+        return np.where(self.argmax >= 0, (self.argmax == ids[self.positions]).astype(np.float64), likely)
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +464,31 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """What a run cannot measure for lack of something that its backend does not give.
+
+    Attributes:
+        lack: what the backend does not give, in words that follow "needs".
+        backend: its label.
+        labels: headings of what is not measured.
+        columns: names that stay empty in the run's table.
+    """
+
+    lack: str
+    backend: str
+    labels: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    @property
+    def needs(self) -> str:
+        return f"{self.lack}, which the backend “{self.backend}” does not give"
+
+    @property
+    def text(self) -> str:
+        return f"The backend “{self.backend}” does not give {self.lack}. Not measured: {', '.join(self.labels)}."
+
+
+@dataclass(frozen=True, slots=True)
 class SignalTable:
     """Signals of n samples side by side. ``columns``: name to (n,) float64, NaN = not measured."""
 
@@ -511,6 +573,7 @@ class RunSpec:
         scorer, scorer_settings: how an answer is judged.
         decoding_temperature, max_draws, max_new_tokens, seed: adaptive sampling.
         paper_mode: also ask in multiple choice, for the rules of the study that named the five causes.
+        backend: the kind of backend that opened the checkpoints.
         dtype, device: how the model was loaded (``float32``, ``bfloat16``, ``auto``).
         encoder: folder of the encoder that compares prompts; empty for the packaged one.
         versions: packages that could change a number, and under ``encoder_weights`` the encoder's fingerprint.
@@ -530,13 +593,18 @@ class RunSpec:
     max_new_tokens: int = 256
     seed: int = 0
     paper_mode: bool = False
-    dtype: str = "float32"
+    dtype: DtypeName = "float32"
     device: str = "auto"
     encoder: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    backend: str = DEFAULT_BACKEND
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The specification as JSON; the default backend is left out, as in runs that knew no other."""
+        values = asdict(self)
+        if self.backend == DEFAULT_BACKEND:
+            del values["backend"]
+        return values
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> RunSpec:
@@ -610,6 +678,13 @@ class Run:
     created: float
     n_samples: int
     summary: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What could not be measured for lack of something that the backend does not give."""
+        return tuple(
+            Gap(g["lack"], g["backend"], tuple(g["labels"]), tuple(g["columns"])) for g in self.summary.get("gaps", ())
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,13 @@ def _sampling() -> dict[str, Any]:
         "Longest answer (tokens)", 1, 8192, 512, key=state.key("train", "longest"), help="Bounds the cost of one draw."
     )
     seed = st.number_input("Seed", 0, 2**31 - 1, 0, key=state.key("train", "seed"))
+    backends = {form.name: form for form in specs.backends()}
+    backend = next(iter(backends))
+    if len(backends) > 1:
+        backend = st.selectbox(
+            "Backend", list(backends), format_func=lambda n: backends[n].label, key=state.key("train", "backend")
+        )
+        st.caption(markup.md(backends[backend].help))
     dtype = st.selectbox("Arithmetic", ("float32", "bfloat16"), key=state.key("train", "dtype"))
     paper = st.checkbox(
         "Also ask in multiple choice",
@@ -100,6 +107,7 @@ def _sampling() -> dict[str, Any]:
         "seed": int(seed),
         "paper_mode": paper,
         "dtype": dtype,
+        "backend": backend,
     }
 
 

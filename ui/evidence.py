@@ -139,8 +139,8 @@ def _loss_piece(piece: TokenPiece) -> Node:
     if piece.logprob is None:
         return node("span", _shown(piece), class_="lac-off", title=f"id {piece.id}: not scored")
     names = f"lac-l{loss_class(piece.logprob)}" + (" lac-miss" if piece.hit is False else "")
-    first = "the model's first choice" if piece.hit else "not the model's first choice"
-    title = f"id {piece.id}: log-probability {piece.logprob:.3f}, p {math.exp(piece.logprob):.3g}, {first}"
+    first = {True: "the model's first choice", False: "not the model's first choice", None: "first choice unknown"}
+    title = f"id {piece.id}: log-probability {piece.logprob:.3f}, p {math.exp(piece.logprob):.3g}, {first[piece.hit]}"
     return node("span", _shown(piece), class_=names, title=title)
 
 

@@ -1,16 +1,31 @@
-"""What a backend is: a checkpoint that scores given tokens and generates new ones."""
+"""What a backend is: an open checkpoint that scores given tokens, generates new ones, or does both.
+
+A kind of backend declares its capabilities. Whatever it lacks is not measured, and the run says so with the reason; no
+number is put in its place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from core.types import Checkpoint, Decoding, Generation, TokenScores
+from core.errors import UserError
+from core.types import Checkpoint, Decoding, DtypeName, Generation, TokenScores
 
-DtypeName = Literal["float32", "bfloat16", "auto"]
+Capability = Literal["logprobs", "argmax", "margin", "lognorm", "states", "generations", "weights"]
+CAPABILITIES: Mapping[Capability, str] = {
+    "logprobs": "log-probabilities of given tokens",
+    "argmax": "the most likely token at each place",
+    "margin": "how far a token is ahead of the others",
+    "lognorm": "probabilities at temperatures other than 1",
+    "states": "hidden states",
+    "generations": "generated answers",
+    "weights": "weights that can be held in another type or merged",
+}
+"""What a backend may give, in words. All but the last two come from scoring given tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,7 @@ class ScoreRow:
     positions: np.ndarray
 
 
+@runtime_checkable
 class Backend(Protocol):
     """An open checkpoint.
 
@@ -33,29 +49,48 @@ class Backend(Protocol):
     token in float32): no row sees another, and every row draws from its own seed.
 
     Attributes:
-        context_length: most tokens the model was made for, None where its configuration names no limit.
-        stop_ids: every id that ends an answer, from the folder's generation_config, else its config.
-        vocab_size: number of ids; all ids are below it.
-        device: where the weights are (``cpu``, ``cuda:0``).
-        dtype: what the weights are held in (``float32``, ``bfloat16``, ...).
+        context_length: most tokens the model was made for, None where that is not known.
+        stop_ids: every id that ends an answer; of a folder those of its generation_config, else its config.
+        vocab_size: number of ids, all of which are below it; None where it is not known.
+        device: where the weights are (``cpu``, ``cuda:0``, ``remote``).
+        dtype: what the weights are held in (``float32``, ``bfloat16``, ...), empty where that is not known.
     """
 
-    context_length: int | None
     stop_ids: tuple[int, ...]
-    vocab_size: int
     device: str
     dtype: str
+
+    @property
+    def context_length(self) -> int | None: ...
+
+    @property
+    def vocab_size(self) -> int | None: ...
+
+    def close(self) -> None:
+        """Gives the memory back. The backend cannot be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class ScoringBackend(Backend, Protocol):
+    """A backend with the capability ``logprobs``."""
 
     def score(self, rows: Sequence[ScoreRow]) -> list[TokenScores]:
         """One teacher-forced pass over each row; see ``TokenScores`` for the definitions.
 
-        Logits come in the model's dtype; everything after them is float32.
+        Logits come in the model's dtype; everything after them is float32. What the kind does not declare
+        (``argmax``, ``margin``, ``lognorm``) is left out: ``TokenScores.of``.
 
         Raises:
             UserError: an id outside the vocabulary, a row longer than ``context_length``, a row that does not fit
                 into the device's memory.
         """
         ...
+
+
+@runtime_checkable
+class PoolingBackend(Backend, Protocol):
+    """A backend with the capability ``states``."""
 
     def pooled(self, rows: Sequence[ScoreRow]) -> np.ndarray:
         """(n, d) float32: mean of the last hidden layer over each row's positions; NaN for a row without positions.
@@ -67,6 +102,11 @@ class Backend(Protocol):
             UserError: as ``score``; or the model does not give its hidden states away.
         """
         ...
+
+
+@runtime_checkable
+class GeneratingBackend(Backend, Protocol):
+    """A backend with the capability ``generations``."""
 
     def generate(
         self, prompts: Sequence[np.ndarray], decodings: Sequence[Decoding], stop_ids: Sequence[int]
@@ -88,29 +128,60 @@ class Backend(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Gives the memory back. The backend cannot be used afterwards."""
-        ...
-
 
 class BackendKind(Protocol):
     """A way to open checkpoints; what ``KIND`` of a file in this folder is."""
 
     name: str
     label: str
+    help: str
+    capabilities: frozenset[Capability]
 
     def open(
-        self, checkpoint: Checkpoint, dtype: DtypeName = "float32", device: str = "auto", tokenizer: Any = None
+        self,
+        checkpoint: Checkpoint,
+        dtype: DtypeName = "float32",
+        device: str = "auto",
+        tokenizer: Any = None,
+        merged: bool = False,
     ) -> Backend:
-        """The checkpoint, ready to score and generate.
+        """The checkpoint, ready for what the kind declares.
 
         Args:
             checkpoint: a full model, or an adapter with its base.
             dtype: ``auto`` takes what the weights are stored in.
             device: ``auto`` is CUDA where there is one, else the CPU; or a torch device name.
             tokenizer: decodes ``Generation.text`` (special tokens kept, stop token left out); None leaves it empty.
+            merged: adds an adapter to its base's weights first; asked of a kind with the capability ``weights`` only.
 
         Raises:
             UserError: unreadable or missing weights, an architecture transformers does not know, a missing base.
         """
         ...
+
+
+def scoring(kind: BackendKind, backend: Backend) -> ScoringBackend:
+    """The backend, for scoring given tokens.
+
+    Raises:
+        UserError: its kind does not.
+    """
+    if isinstance(backend, ScoringBackend):
+        return backend
+    raise _lacking(kind, "logprobs")
+
+
+def generating(kind: BackendKind, backend: Backend) -> GeneratingBackend:
+    """The backend, for generating.
+
+    Raises:
+        UserError: its kind does not.
+    """
+    if isinstance(backend, GeneratingBackend):
+        return backend
+    raise _lacking(kind, "generations")
+
+
+def _lacking(kind: BackendKind, capability: Capability) -> UserError:
+    text = f"The backend “{kind.label}” does not give {CAPABILITIES[capability]}."
+    return UserError(text, "This cannot be done without.", "Choose another backend.")

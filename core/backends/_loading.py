@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.backends._base import DtypeName
 from core.errors import UserError
-from core.types import Checkpoint
+from core.types import Checkpoint, DtypeName
 
 if TYPE_CHECKING:
     import torch

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.backends._base import DtypeName, ScoreRow
+from core.backends._base import CAPABILITIES, Capability, ScoreRow
 from core.backends._batching import plan_batches
 from core.backends._generation import continue_prompts, new_cache
 from core.backends._loading import load, pick_device
 from core.backends._scoring import SplitModel, WholeModel, agrees, token_numbers
 from core.errors import UserError
-from core.types import TEMPERATURES, Checkpoint, Decoding, Generation, TokenScores
+from core.types import TEMPERATURES, Checkpoint, Decoding, DtypeName, Generation, TokenScores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ LOGITS, BUFFER, CACHE = {"cpu": 64 << 20, "cuda": 512 << 20}, {"cpu": 4 << 20, "
 
 
 class HfBackend:
-    """See ``core.backends._base.Backend``.
+    """Scores, pools and generates; see ``core.backends._base``.
 
     Args:
         outer: the model as it is called, with its adapter.
@@ -319,6 +319,8 @@ class Hf:
 
     name = "hf"
     label = "transformers on this machine"
+    help = "Opens the checkpoint's folder with transformers, an adapter with PEFT. Gives everything Lacuna can measure."
+    capabilities: frozenset[Capability] = frozenset(CAPABILITIES)
 
     def open(
         self,
@@ -328,7 +330,6 @@ class Hf:
         tokenizer: Any = None,
         merged: bool = False,
     ) -> HfBackend:
-        """See ``BackendKind.open``; ``merged`` adds an adapter to its base's weights first, in ``dtype``."""
         import torch
 
         torch.set_float32_matmul_precision("highest")  # no TF32: differences of 1e-4 are meant to be seen

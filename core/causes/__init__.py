@@ -8,7 +8,7 @@ that no set names is judged by the weights it declares itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,13 +19,15 @@ import numpy as np
 from core.causes._base import Cause
 from core.causes._evidence import has, measure_evidence, pieces, reason
 from core.plugins import kinds
-from core.types import EVIDENCE, STRENGTH, Column, Look, Reason, RunSpec, SignalTable
+from core.types import EVIDENCE, STRENGTH, Column, Gap, Look, Reason, RunSpec, SignalTable
 
 PARAMETERS = Path(__file__).with_name("parameters.json")
 UNDETERMINED = "undetermined"
 UNDETERMINED_LOOK = Look("#8793A0", "?", "-", "Undetermined")
 # Sentences for each side of a cause, the loudest first; a piece below this loudness is left out.
 SENTENCES, AUDIBLE = 4, 0.1
+# A column that is there where a requirement is met, unless the backend could not measure it.
+_MEASURED_BY = {"base": "base_nll", "trajectory": "t0_greedy_exact"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +166,22 @@ def logit(p: np.ndarray) -> np.ndarray:
     return log_odds(np.clip(p, 1e-6, 1 - 1e-6))
 
 
-def explain_cause(name: str, row: Mapping[str, float], weights: Mapping[str, Any] | None) -> tuple[Reason, ...]:
+def explain_cause(
+    name: str, row: Mapping[str, float], weights: Mapping[str, Any] | None, gaps: Sequence[Gap] = ()
+) -> tuple[Reason, ...]:
     """What speaks for and against a cause in one row, loudest first.
 
     Args:
         row: the row's signals, derivations and evidence columns; NaN = not measured.
         weights: the set that judged the run; None where there is none.
+        gaps: what the run could not measure.
     """
     if weights is None or name not in weights["causes"]:
-        return (Reason(f"Not judged: {kinds('causes')[name].needs} would let it be.", favours="note"),)
+        cause = kinds("causes")[name]
+        columns = {_MEASURED_BY.get(requirement, requirement) for requirement in cause.requires}
+        lacking = [gap.needs for gap in gaps if columns & set(gap.columns)]
+        text = f"it takes {' and '.join(lacking)}" if lacking else f"{cause.needs} would let it be"
+        return (Reason(f"Not judged: {text}.", favours="note"),)
     own, by_name = weights["causes"][name], pieces()
     sentences: list[tuple[float, Reason]] = []
     for side in ("for", "against"):

@@ -17,7 +17,7 @@ from core.checkpoint.card_rows import Rows, row_checks
 from core.checkpoint.facts import ADAPTER_CONFIG, FolderFacts, read_folder, tensors
 from core.checkpoint.folder_guards import read_json, some
 from core.checkpoint.weights import FLOATS, Tensor, all_zero, compare, not_finite
-from core.types import Card, Check, Checkpoint, Sample
+from core.types import DEFAULT_BACKEND, Card, Check, Checkpoint, DtypeName, Sample
 
 
 def card(
@@ -26,8 +26,9 @@ def card(
     samples: Sequence[Sample],
     preset: str | None = None,
     preset_settings: Mapping[str, Any] | None = None,
-    dtype: str = "float32",
+    dtype: DtypeName = "float32",
     device: str = "cpu",
+    backend: str = DEFAULT_BACKEND,
 ) -> tuple[Card, Checkpoint]:
     """Examines ``checkpoint`` against its folder, its base and the user's rows.
 
@@ -35,7 +36,7 @@ def card(
         base: the model before fine-tuning, if there is one to compare with.
         samples: rows that stand for the dataset; all of them are rendered, at most 32 are scored.
         preset, preset_settings: the trainer preset that renders rows; ``custom`` by default.
-        dtype, device: how the model is opened where rows must be scored.
+        dtype, device, backend: how the model is opened where rows must be scored.
 
     Returns:
         The card, and the checkpoint with the tokenizer variant that fits it.
@@ -55,8 +56,9 @@ def card(
         n_embeddings = next(iter(sizes), n_embeddings)
     checks += _difference(facts, base)
     rows = Rows(
-        checkpoint, facts, model, n_embeddings, samples, preset or "custom", preset_settings or {}, dtype, device
-    )
+        checkpoint, facts, model, n_embeddings, samples, preset or "custom", preset_settings or {}, dtype, device,
+        backend,
+    )  # fmt: skip
     more, variant = row_checks(rows, scorable=not any(check.state == "fail" for check in checks))
     return Card(_describe(facts, model, base), (*checks, *more)), replace(checkpoint, tokenizer=variant)
 

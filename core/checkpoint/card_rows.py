@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from core.backends._base import ScoreRow, scoring
 from core.checkpoint.facts import FolderFacts
 from core.checkpoint.folder_guards import some
 from core.errors import UserError
 from core.plugins import kind
 from core.rendering.tokenizers import chat_template, compare_tokenizers, open_tokenizer
-from core.types import Check, Checkpoint, Sample, Supervision
+from core.types import Check, Checkpoint, DtypeName, Sample, Supervision
 
 # Rows scored under each tokenizer where the two disagree.
 MAX_SCORED = 32
@@ -38,8 +39,9 @@ class Rows:
     samples: Sequence[Sample]
     preset: str
     preset_settings: Mapping[str, Any]
-    dtype: str
+    dtype: DtypeName
     device: str
+    backend: str
 
     @property
     def tokenizer_folder(self) -> str:
@@ -176,14 +178,13 @@ def _pairs(rows: Rows) -> list[_Pair]:
 
 def _nll_per_character(rows: Rows, pairs: Sequence[_Pair]) -> tuple[float, float]:
     """Negative log-likelihood of the target text in nats per character, under each tokenizer's ids."""
-    from core.backends._base import ScoreRow
-
-    backend = kind("backends", "hf").open(rows.checkpoint, dtype=rows.dtype, device=rows.device)
+    backend_kind = kind("backends", rows.backend)
+    backend = backend_kind.open(rows.checkpoint, dtype=rows.dtype, device=rows.device)
     try:
-        costs = []
+        scorer, costs = scoring(backend_kind, backend), []
         for variant in ("auto", "file"):
             supervisions = [getattr(pair, variant) for pair in pairs]
-            scored = backend.score([ScoreRow(s.ids, np.flatnonzero(s.target[1:]) + 1) for s in supervisions])
+            scored = scorer.score([ScoreRow(s.ids, np.flatnonzero(s.target[1:]) + 1) for s in supervisions])
             costs.append(-float(sum(scores.logprobs.sum(dtype=np.float64) for scores in scored)))
     finally:
         backend.close()

@@ -28,6 +28,7 @@ class Diagnose:
         add("--max-new-tokens", type=int, default=512)
         add("--seed", type=int, default=0)
         add("--paper-mode", action="store_true", help="also ask in multiple choice, as the study of the causes")
+        add_kind(parser, "--backend", "backends", "what runs the checkpoints (default: hf)", default=None)
         add("--dtype", default="float32", choices=DTYPES)
         add("--name", default="", help="name of the run in the browser")
         add("--out", type=Path, help="verdicts as JSONL (default: stdout)")
@@ -45,7 +46,7 @@ class Diagnose:
         spec = specs.make_spec(
             dataset.id, final, base, trajectory, preset=args.trainer, preset_settings=settings, scorer=args.scorer,
             max_draws=args.max_draws, max_new_tokens=args.max_new_tokens, seed=args.seed, paper_mode=args.paper_mode,
-            dtype=args.dtype,
+            dtype=args.dtype, backend=args.backend,
         )  # fmt: skip
         run = direct.run(args.name, spec, progress)
         counts = ", ".join(f"{n:,} {status}" for status, n in run.summary["status"].items())

@@ -12,7 +12,8 @@ from typing import Any
 from core.commands._base import DTYPES, Progress, add_rows, existing_path, rows, to_json
 
 _SETTINGS = ("m", "k", "tau", "probes", "probe_temperature", "path_low", "path_high", "path_top_p", "direct_tokens",
-             "path_tokens", "direct_prompt", "path_prompt", "system", "choose", "seed", "dtype")  # fmt: skip
+             "path_tokens", "direct_prompt", "path_prompt", "system", "choose", "seed", "backend",
+             "dtype")  # fmt: skip
 
 
 class Routes:
@@ -72,9 +73,11 @@ class Routes:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     from core.egrm.settings import CHOOSERS, PROBES, RouteSettings
+    from core.plugins import kinds
 
     defaults = RouteSettings()
-    choices: Mapping[str, Any] = {"probes": list(PROBES), "choose": list(CHOOSERS), "dtype": DTYPES}
+    choices: Mapping[str, Any] = {"probes": list(PROBES), "choose": list(CHOOSERS), "dtype": DTYPES,
+                                  "backend": list(kinds("backends"))}  # fmt: skip
     for name in _SETTINGS:
         value = getattr(defaults, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), choices=choices.get(name),

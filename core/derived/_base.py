@@ -34,9 +34,11 @@ def gives_target(table: SignalTable) -> np.ndarray:
     At the scorer's usual cut: a derivation must not change when a person moves the limits of a status.
     """
     exact = table.get("greedy_exact")
+    right, turns = table.get(f"right_{cut_of(Thresholds())}"), table.get("turns_asked")
     with np.errstate(invalid="ignore"):
-        right = (table.get(f"right_{cut_of(Thresholds())}") >= table.get("turns_asked")).astype(np.float64)
-    return np.where(np.isnan(exact), np.nan, np.where(exact == 1, 1.0, right))
+        judged = (right >= turns).astype(np.float64)
+    known = np.isfinite(exact) | np.isfinite(right)
+    return np.where(known, np.where(exact == 1, 1.0, judged), np.nan)
 
 
 def share_below(values: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from core.backends._base import ScoreRow
+from core.backends._base import Backend, GeneratingBackend, PoolingBackend, ScoreRow, ScoringBackend
 from core.egrm.answers import extract, options_of
 from core.egrm.settings import RouteSettings
 from core.errors import UserError
@@ -178,7 +178,7 @@ class Prompts:
         return np.array(prompt_ids(messages, self.tokenizer, tools=tools), dtype=np.int64)
 
 
-def stops_of(tokenizer: Any, backend: Any) -> tuple[int, ...]:
+def stops_of(tokenizer: Any, backend: Backend) -> tuple[int, ...]:
     """What ends an answer: the model's own stop ids and the token with which its template ends a turn."""
     stops = {int(i) for i in backend.stop_ids}
     try:
@@ -192,14 +192,22 @@ def stops_of(tokenizer: Any, backend: Any) -> tuple[int, ...]:
 def measure(
     questions: Sequence[Question],
     settings: RouteSettings,
-    backend: Any,
+    backend: GeneratingBackend,
     tokenizer: Any,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Record]]:
-    """Records of the questions in their order, a chunk at a time; a chunk's size depends on nothing but the device."""
+    """Records of the questions in their order, a chunk at a time; a chunk's size depends on nothing but the device.
+
+    Raises:
+        UserError: the settings rest on something that the backend does not give.
+    """
+    if settings.hidden_states and not isinstance(backend, PoolingBackend):
+        raise UserError("The backend does not give hidden states.", "", "Leave them out, or choose another backend.")
+    if settings.choose == "likelihood" and not isinstance(backend, ScoringBackend):
+        raise UserError("The backend does not score paths.", "", "Let the long route choose by vote instead.")
     prompts = Prompts(tokenizer, settings.system)
     stops = stops_of(tokenizer, backend)
-    size = CHUNK["cuda" if str(backend.device).startswith("cuda") else "cpu"]
+    size = CHUNK["cuda" if backend.device.startswith("cuda") else "cpu"]
     for at in range(0, len(questions), size):
         if stop():
             return
@@ -215,7 +223,11 @@ class _Draw:
 
 
 def _chunk(
-    questions: Sequence[Question], settings: RouteSettings, backend: Any, prompts: Prompts, stops: tuple[int, ...]
+    questions: Sequence[Question],
+    settings: RouteSettings,
+    backend: GeneratingBackend,
+    prompts: Prompts,
+    stops: tuple[int, ...],
 ) -> list[Record]:
     records = [Record(q) for q in questions]
     probes: list[_Draw] = []
@@ -270,7 +282,9 @@ def _draws(
     return found[0], found[1]
 
 
-def _say(draws: list[_Draw], backend: Any, stops: tuple[int, ...], part: str, states: bool = False) -> None:
+def _say(
+    draws: list[_Draw], backend: GeneratingBackend, stops: tuple[int, ...], part: str, states: bool = False
+) -> None:
     """Generates all draws in one call and hangs them on their records, with pooled hidden states if wanted."""
     if not draws:
         return
@@ -278,20 +292,20 @@ def _say(draws: list[_Draw], backend: Any, stops: tuple[int, ...], part: str, st
     made = backend.generate([d.prompt for d in draws], [d.decoding for d in draws], stops)
     seconds = time.perf_counter() - begun
     rows = [_row(d.prompt, g) for d, g in zip(draws, made, strict=True)]
-    scored = backend.score(rows)
+    scored = backend.score(rows) if isinstance(backend, ScoringBackend) else [None] * len(rows)
     begun = time.perf_counter()
-    pooled = backend.pooled(rows) if states else [None] * len(rows)
+    pooled = backend.pooled(rows) if states and isinstance(backend, PoolingBackend) else [None] * len(rows)
     pooling = time.perf_counter() - begun
     read = sum(len(r.ids) for r in rows)
     total = sum(len(g.tokens) for g in made)
     for draw, generation, scores, row, state in zip(draws, made, scored, rows, pooled, strict=True):
         n = len(generation.tokens)
         said = Said(generation.text.strip(), generation.stopped, n, draw.decoding, draw.swapped)
-        if n:
+        if n and scores is not None:
             said.logp = float(scores.logprobs.mean())
             said.margin = float(scores.margin.mean())
-            if state is not None:
-                said.state, said.state_tokens = state, len(row.ids)
+        if n and state is not None:
+            said.state, said.state_tokens = state, len(row.ids)
         if states:
             draw.record.state_seconds += pooling * len(row.ids) / read
         getattr(draw.record, f"{part}s").append(said)

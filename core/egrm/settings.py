@@ -10,7 +10,7 @@ import numpy as np
 
 from core.egrm.answers import NORMALISERS
 from core.errors import UserError, unknown_name
-from core.types import Decoding, digest
+from core.types import DEFAULT_BACKEND, Decoding, DtypeName, digest
 
 Mode = Literal["answering", "judging"]
 
@@ -53,7 +53,7 @@ class RouteSettings:
         hidden_states: keep the checkpoint's mean-pooled last hidden layer of each path, an input that a scorer can
             take; costs one more reading of every path.
         seed: of all draws.
-        dtype: how the model is loaded.
+        dtype, backend: how the model is loaded, and by what kind of backend.
     """
 
     m: int = 5
@@ -74,7 +74,8 @@ class RouteSettings:
     choose: str = "vote"
     hidden_states: bool = False
     seed: int = 0
-    dtype: str = "float32"
+    dtype: DtypeName = "float32"
+    backend: str = DEFAULT_BACKEND
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -101,7 +102,11 @@ class RouteSettings:
                 )
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The settings as JSON; the default backend is left out, as in routes runs that knew no other."""
+        values = asdict(self)
+        if self.backend == DEFAULT_BACKEND:
+            del values["backend"]
+        return values
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> RouteSettings:

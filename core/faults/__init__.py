@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from core.faults._base import Fault, RunFinding
+from core.faults._gaps import needs_of, watched
 from core.plugins import kinds
-from core.types import FAULT, Column, RunFacts, SignalTable
+from core.types import FAULT, Column, Gap, RunFacts, SignalTable
 
 
 def ordered_faults() -> tuple[Fault, ...]:
@@ -57,18 +58,22 @@ def nothing_to_judge(table: SignalTable) -> np.ndarray:
     return (table.get("refused") == 1) | ((table.get("refused") == 0) & ~(table.get("turns") > 0))
 
 
-def judge_run(table: SignalTable, facts: RunFacts, status: np.ndarray) -> list[RunFinding]:
+def judge_run(table: SignalTable, facts: RunFacts, status: np.ndarray, gaps: Sequence[Gap] = ()) -> list[RunFinding]:
     """What every fault says of the run, by precedence.
 
     Args:
         status: (n,) of ``Status`` values.
+        gaps: what the run could not measure; a fault that cannot tell for lack of it says so.
     """
     missed = (status == "unlearned") | (status == "partly")
     codes = explain(table, facts, missed)
     findings = []
     for fault in ordered_faults():
-        finding = fault.judge(table, facts, _candidates(fault, table, missed))
-        needs = finding.needs or (fault.needs if finding.state == "unknown" else "")
+        watched_table, reads = watched(table)
+        finding = fault.judge(watched_table, facts, _candidates(fault, table, missed))
+        needs = finding.needs
+        if finding.state == "unknown":
+            needs = needs_of(reads, gaps) or needs or fault.needs
         findings.append(
             RunFinding(
                 fault.name, fault.label, fault.scope, finding.state, finding.text, finding.measured, needs,

@@ -14,6 +14,7 @@ from core.types import (
     PIPELINE,
     STRENGTH,
     Finding,
+    Gap,
     Reason,
     RunSpec,
     Thresholds,
@@ -26,10 +27,16 @@ def reasons(
     cause: str | None,
     thresholds: Thresholds,
     faults: Sequence[Mapping[str, Any]] = (),
+    gaps: Sequence[Gap] = (),
 ) -> tuple[Reason, ...]:
-    """Sentences behind one sample's status and cause. ``faults``: what the faults say of the run, by its summary."""
+    """Sentences behind one sample's status and cause.
+
+    Args:
+        faults: what the faults say of the run, by its summary.
+        gaps: what the run could not measure.
+    """
     label = kind("scorers", spec.scorer).label.lower()
-    out = explain_status(dict(row), thresholds, spec.decoding_temperature, label)
+    out = explain_status(row, thresholds, spec.decoding_temperature, label, gaps)
     if (code := PIPELINE.member(cause)) is not None:
         said = [f for f in faults if f["code"] == code and f["scope"] == "run" and f["state"] == "fail"]
         # What holds for the whole run is said with the run's numbers; one row's are no evidence of it.
@@ -38,15 +45,16 @@ def reasons(
     return out
 
 
-def findings(row: Mapping[str, float], judged_by: Mapping[str, Any]) -> tuple[Finding, ...]:
+def findings(row: Mapping[str, float], judged_by: Mapping[str, Any], gaps: Sequence[Gap] = ()) -> tuple[Finding, ...]:
     """The causes of one row, strongest first, each with what speaks for and against it; those not judged last.
 
     Args:
         row: the row of the verdict table.
         judged_by: the parameters kept with the run.
+        gaps: what the run could not measure.
     """
     found = [
-        Finding(c.name, row.get(STRENGTH.of(c.name), np.nan), explain_cause(c.name, row, judged_by or None))
+        Finding(c.name, row.get(STRENGTH.of(c.name), np.nan), explain_cause(c.name, row, judged_by or None, gaps))
         for c in ordered_causes()
     ]
     return tuple(sorted(found, key=lambda f: (np.isnan(f.strength), -np.nan_to_num(f.strength))))

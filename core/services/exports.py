@@ -102,7 +102,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
         row = dict(zip(names, values, strict=True))
         verdict = judged[sample.ordinal]
         row |= numbers_of(verdict)
-        why = reasons(run.spec, row, verdict["cause"], run.thresholds, run.summary.get("faults", ()))
+        why = reasons(run.spec, row, verdict["cause"], run.thresholds, run.summary.get("faults", ()), run.gaps)
         if verdict["cause"] in kinds("causes"):
             why += explain_cause(verdict["cause"], row, run.summary["causes"])
         why += proven.reasons(outcomes, sample.id, verdict["cause"])

@@ -16,6 +16,7 @@ from core.services.jobs import JobContext
 from core.services.measurements import facts_of, signals_of, with_facts
 from core.services.routes import reachable
 from core.services.runs import get_run
+from core.signals._plan import gaps_of
 from core.types import (
     Run,
     SignalTable,
@@ -53,7 +54,9 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
         if column.name not in columns:
             columns[column.name] = values.get(column.name, np.full(len(hashes), np.nan))
     summary = dict(run.summary) | summarise(found.status, signals) | {"causes": found.judged_by}
-    summary["faults"] = [finding.as_dict() for finding in judge_run(derived, known, found.status)]
+    gaps = gaps_of(run.spec)
+    summary["gaps"] = [asdict(gap) for gap in gaps]
+    summary["faults"] = [finding.as_dict() for finding in judge_run(derived, known, found.status, gaps)]
     judged = replace(run, columns=declared, thresholds=thresholds, state="judged", summary=summary)
     with database().writing() as conn:
         verdict_table.write_verdicts(conn, judged, columns, facts["ordinal"], facts["sid"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from core.backends._base import GeneratingBackend, ScoreRow, ScoringBackend
 from core.errors import UserError
 from core.services import checkpoints, datasets, jobs
 from core.services.jobs import JobContext
@@ -16,7 +17,10 @@ from core.services.specs import checkpoints_of, make_spec
 from core.services.views import RowPreview, TokenPiece
 from core.settings import settings
 from core.signals._instruments import Instruments
+from core.signals._plan import gaps_of
 from core.types import (
+    Check,
+    Decoding,
     RunSpec,
     Sample,
     Supervision,
@@ -56,11 +60,12 @@ def card_of(spec: RunSpec, samples: Sequence[Sample]) -> tuple[dict[str, Any], R
     """The sanity card as a dict, and the spec with the tokenizer variant that fits."""
     from core.checkpoint.card import card
 
-    found, final = card(
+    examined, final = card(
         spec.final, spec.base, samples, preset=spec.preset, preset_settings=spec.preset_settings, dtype=spec.dtype,
-        device=settings().device,
+        device=settings().device, backend=spec.backend,
     )  # fmt: skip
-    return checkpoints.card_as_dict(found), replace(spec, final=final)
+    missing = tuple(Check("backend", "unknown", gap.text) for gap in gaps_of(spec))
+    return checkpoints.card_as_dict(replace(examined, checks=(*examined.checks, *missing))), replace(spec, final=final)
 
 
 def handle_preflight(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -118,21 +123,11 @@ def _estimate(
     context: JobContext, spec: RunSpec, seen: Sequence[Supervision], counts: Mapping[str, int], instruments: Instruments
 ) -> dict[str, Any]:
     """Seconds for the whole run, from a measured handful of rows under the final checkpoint."""
-    from core.backends._base import ScoreRow
-    from core.types import Decoding
-
     context.progress("timing the model")
     backend = instruments.backend(spec.final)
     some = sorted(seen, key=lambda s: len(s.ids))[:: max(1, len(seen) // 12)][:12]
-    rows = [ScoreRow(s.ids, np.flatnonzero(s.target)[np.flatnonzero(s.target) > 0]) for s in some]
-    backend.score(rows[:1])  # the first call pays for set-up
-    began = time.perf_counter()
-    backend.score(rows)
-    per_token = (time.perf_counter() - began) / sum(len(r.ids) for r in rows)
-    turns = [(s, t) for s in some for t in s.turns if t.start > 0][:8]
-    began = time.perf_counter()
-    made = backend.generate([s.ids[: t.start] for s, t in turns], [Decoding(max_new_tokens=16)] * len(turns), ())
-    per_new = (time.perf_counter() - began) / max(1, sum(len(g.tokens) for g in made))
+    per_token = _seconds_to_score(backend, some) if isinstance(backend, ScoringBackend) else 0.0
+    per_new = _seconds_to_generate(backend, some) if isinstance(backend, GeneratingBackend) else 0.0
     scale = counts["samples"] / max(1, counts["looked_at"])
     checkpoints_used = 1 + (spec.base is not None) + len(spec.trajectory)
     scoring = per_token * counts["tokens"] * scale * checkpoints_used
@@ -141,7 +136,28 @@ def _estimate(
     low, high = scoring + 0.1 * asking, scoring + 0.6 * asking
     text = (
         f"About {jobs.duration(scoring)} to score {counts['samples']:,} samples under {checkpoints_used} "
-        f"checkpoint{'s' if checkpoints_used > 1 else ''}; with answers drawn for what is not reproduced "
-        f"{jobs.duration(low)} (a tenth of the rows) to {jobs.duration(high)} (most of them)."
+        f"checkpoint{'s' if checkpoints_used > 1 else ''}"
     )
+    drawn = f"{jobs.duration(low)} (a tenth of the rows) to {jobs.duration(high)} (most of them)."
+    if not per_token:
+        text = f"To draw answers for {counts['samples']:,} samples {drawn}"
+    else:
+        text += f"; with answers drawn for what is not reproduced {drawn}" if per_new else "."
     return {"seconds": scoring + 0.3 * asking, "scoring_seconds": scoring, "low": low, "high": high, "text": text}
+
+
+def _seconds_to_score(backend: ScoringBackend, renderings: Sequence[Supervision]) -> float:
+    """Seconds a token that is read."""
+    rows = [ScoreRow(s.ids, np.flatnonzero(s.target[1:]) + 1) for s in renderings]
+    backend.score(rows[:1])  # the first call pays for set-up
+    began = time.perf_counter()
+    backend.score(rows)
+    return (time.perf_counter() - began) / sum(len(row.ids) for row in rows)
+
+
+def _seconds_to_generate(backend: GeneratingBackend, renderings: Sequence[Supervision]) -> float:
+    """Seconds a token that is generated."""
+    prompts = [s.ids[: turn.start] for s in renderings for turn in s.turns if turn.start > 0][:8]
+    began = time.perf_counter()
+    generations = backend.generate(prompts, [Decoding(max_new_tokens=16)] * len(prompts), ())
+    return (time.perf_counter() - began) / max(1, sum(len(g.tokens) for g in generations))

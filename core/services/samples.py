@@ -79,14 +79,15 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
     seen = details[first.key] or {}
     asked = next((details[m.key] for m in measures if m.signal == "reproduction"), None) or {}
     found_of_run = run.summary.get("faults", ())
-    why = reasons(run.spec, signals, row["cause"], run.thresholds, found_of_run) if run.state == "judged" else ()
+    judged = run.state == "judged"
+    why = reasons(run.spec, signals, row["cause"], run.thresholds, found_of_run, run.gaps) if judged else ()
     return SampleView(
         sample=found,
         status=Status(row["status"] or "unknown"),
         cause=row["cause"],
         confidence=row["confidence"],
         causes={c.name: row.get(STRENGTH.of(c.name)) for c in ordered_causes()},
-        findings=findings(signals, run.summary.get("causes", {})) if row["cause"] else (),
+        findings=findings(signals, run.summary.get("causes", {}), run.gaps) if row["cause"] else (),
         reasons=why,
         values=row,
         columns=run.columns,
@@ -136,7 +137,13 @@ def _refusal(seen: Mapping[str, Any]) -> tuple[str, ...]:
 def _pieces(seen: Mapping[str, Any]) -> tuple[TokenPiece, ...]:
     if "pieces" not in seen:
         return ()
-    scored = {p: (lp, h == "1") for p, lp, h in zip(seen["positions"], seen["logprobs"], seen["hits"], strict=True)}
+    hit = {"1": True, "0": False}
+    scored = {
+        position: (logprob, hit.get(letter))
+        for position, logprob, letter in zip(
+            seen.get("positions", ()), seen.get("logprobs", ()), seen.get("hits", ()), strict=True
+        )
+    }
     return tuple(
         TokenPiece(text, token, trained == "1", target == "1", *scored.get(i, (None, None)))
         for i, (text, token, trained, target) in enumerate(

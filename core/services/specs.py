@@ -14,7 +14,7 @@ from core.services import checkpoints, datasets
 from core.services.views import KindForm
 from core.settings import settings
 from core.signals._instruments import tokenizer_folder
-from core.types import Checkpoint, RunSpec
+from core.types import DEFAULT_BACKEND, Checkpoint, DtypeName, RunSpec
 from db import samples as sample_table
 from db.session import database
 
@@ -33,6 +33,12 @@ def presets() -> list[KindForm]:
 
 def scorers() -> list[KindForm]:
     return _forms("scorers")
+
+
+def backends() -> list[KindForm]:
+    """Ways to run a checkpoint; the default first."""
+    forms = [KindForm(k.name, k.label, k.help, ()) for k in kinds("backends").values()]
+    return sorted(forms, key=lambda form: (form.name != DEFAULT_BACKEND, form.name))
 
 
 def suggest_scorer(dataset_id: int) -> tuple[str, str]:
@@ -57,8 +63,9 @@ def make_spec(
     max_new_tokens: int | None = None,
     seed: int = 0,
     paper_mode: bool = False,
-    dtype: str = "float32",
+    dtype: DtypeName = "float32",
     encoder: str | None = None,
+    backend: str | None = None,
 ) -> RunSpec:
     """A complete, checked specification; names and settings that do not exist raise UserError."""
     dataset = datasets.get_dataset(dataset_id)
@@ -83,6 +90,7 @@ def make_spec(
         dtype=dtype,
         encoder=encoder,
         versions=versions,
+        backend=kind("backends", backend or DEFAULT_BACKEND).name,
     )
 
 

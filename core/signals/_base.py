@@ -8,10 +8,22 @@ and it never fills in a number it did not measure: NaN stays NaN.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from core.types import Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable, Supervision, digest
+from core.backends._base import Backend, Capability, GeneratingBackend, ScoringBackend
+from core.types import (
+    DEFAULT_BACKEND,
+    Checkpoint,
+    Chunk,
+    Column,
+    DtypeName,
+    RunSpec,
+    Sample,
+    SignalTable,
+    Supervision,
+    digest,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +35,16 @@ class Measure:
         role: ``final``, ``base``, ``t<i>`` (i-th checkpoint of the trajectory), or ``data`` where no weights are used.
         checkpoint: the weights used; of a ``data`` measurement the final ones, unread.
         depends: everything but the sample's content that the numbers depend on.
+        requires: what the backend must give; a measurement whose backend lacks one of these is left out of the run.
+        partly: what the backend may lack, to the columns that are then not measured.
     """
 
     signal: str
     role: str
     checkpoint: Checkpoint
     depends: Mapping[str, Any]
+    requires: tuple[Capability, ...] = ()
+    partly: Mapping[Capability, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -49,7 +65,29 @@ class Instruments(Protocol):
         """The tokenizer of the final checkpoint: all checkpoints are given the same token ids."""
         ...
 
-    def backend(self, checkpoint: Checkpoint) -> Any: ...
+    def scoring(self, checkpoint: Checkpoint) -> ScoringBackend:
+        """The checkpoint, for scoring tokens. Raises UserError where the run's backend does not score."""
+        ...
+
+    def generating(self, checkpoint: Checkpoint) -> GeneratingBackend:
+        """The checkpoint, for generating. Raises UserError where the run's backend does not generate."""
+        ...
+
+    def backend(self, checkpoint: Checkpoint) -> Backend:
+        """The same, for what every backend gives."""
+        ...
+
+    def held_otherwise(self, checkpoint: Checkpoint, dtype: DtypeName, merged: bool) -> ScoringBackend:
+        """The checkpoint in another type or with its adapter merged; the caller closes it.
+
+        Raises:
+            UserError: it cannot be held that way.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives the memory of the open checkpoint back."""
+        ...
 
     def supervision(self, sample: Sample) -> Supervision:
         """Raises UserError where the template refuses the row."""
@@ -105,8 +143,9 @@ class Signal(Protocol):
 
 
 def supervision_facts(spec: RunSpec) -> dict[str, Any]:
-    """What token ids and masks depend on besides the sample."""
+    """What token ids, masks and the model's answers depend on besides the sample and the weights."""
     return {
+        **({} if spec.backend == DEFAULT_BACKEND else {"backend": spec.backend}),
         "tokens_from": spec.final.fingerprint,
         "tokenizer": spec.final.tokenizer,
         "preset": spec.preset,

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+from core.backends._base import Backend, GeneratingBackend, ScoringBackend, generating, scoring
 from core.plugins import kind
 from core.signals._base import Measure
 from core.types import (
     Checkpoint,
+    DtypeName,
     RunSpec,
     Sample,
     SignalTable,
@@ -32,12 +34,13 @@ class Instruments:
 
     def __init__(self, spec: RunSpec, device: str = "auto", stored: Stored | None = None) -> None:
         self.spec = spec
-        self._device = device
+        self._kind = kind("backends", spec.backend)
+        self._device = device if spec.device == "auto" else spec.device
         self._stored = stored
         self._samples: Sequence[Sample] | None = None
         self._tokenizer: Any = None
         self._context: int | None = None
-        self._open: tuple[str, Any] | None = None
+        self._open: tuple[str, Backend] | None = None
         self._supervise = lru_cache(maxsize=2048)(self._supervise_uncached)
 
     def tokenizer(self) -> Any:
@@ -47,16 +50,22 @@ class Instruments:
             self._tokenizer = open_tokenizer(tokenizer_folder(self.spec.final), self.spec.final.tokenizer)
         return self._tokenizer
 
-    def backend(self, checkpoint: Checkpoint) -> Any:
-        key = f"{checkpoint.fingerprint}:{self.spec.dtype}"
-        if self._open is None or self._open[0] != key:
+    def backend(self, checkpoint: Checkpoint) -> Backend:
+        if self._open is None or self._open[0] != checkpoint.fingerprint:
             self.close()
-            device = self._device if self.spec.device == "auto" else self.spec.device
-            opened = kind("backends", "hf").open(
-                checkpoint, dtype=self.spec.dtype, device=device, tokenizer=self.tokenizer()
-            )
-            self._open = (key, opened)
+            opened = self._kind.open(checkpoint, self.spec.dtype, self._device, self.tokenizer())
+            self._open = (checkpoint.fingerprint, opened)
         return self._open[1]
+
+    def scoring(self, checkpoint: Checkpoint) -> ScoringBackend:
+        return scoring(self._kind, self.backend(checkpoint))
+
+    def generating(self, checkpoint: Checkpoint) -> GeneratingBackend:
+        return generating(self._kind, self.backend(checkpoint))
+
+    def held_otherwise(self, checkpoint: Checkpoint, dtype: DtypeName, merged: bool) -> ScoringBackend:
+        self.close()
+        return scoring(self._kind, self._kind.open(checkpoint, dtype, self._device, merged=merged))
 
     def context_length(self) -> int | None:
         from core.checkpoint.folders import read_folder

@@ -214,8 +214,8 @@ def system_views(sample: Sample, tokenizer: Any, options: Mapping[str, Any]) -> 
     return {name: View(rendered.ids, at)} if at.size else {}
 
 
-def within(view: View, limit: int | None, size: int) -> View | None:
-    """The view where the model can take it: inside the context, every id in the vocabulary."""
-    if (limit is not None and len(view.ids) > limit) or int(view.ids.max()) >= size:
+def within(view: View, limit: int | None, size: int | None) -> View | None:
+    """The view where the model can take it, as far as is known: inside the context, every id in the vocabulary."""
+    if (limit is not None and len(view.ids) > limit) or (size is not None and int(view.ids.max()) >= size):
         return None
     return replace(view, ids=np.ascontiguousarray(view.ids, dtype=np.int64))

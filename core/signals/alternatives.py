@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from core.backends._base import ScoreRow, ScoringBackend
 from core.errors import UserError
 from core.plugins import kind
 from core.rendering.tokenizers import VOCABULARY_FILES, open_tokenizer
@@ -66,6 +67,7 @@ class Alternatives:
                  # The neighbour in front of a row, and the tokenizer of the base.
                  "dataset": spec.dataset_fingerprint, "base": getattr(base_of(spec), "fingerprint", None),
                  **supervision_facts(spec)},
+                ("logprobs",),
             )
             for role, checkpoint in roles
             if checkpoint is not None
@@ -77,15 +79,15 @@ class Alternatives:
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        backend = instruments.backend(measure.checkpoint)
+        backend = instruments.scoring(measure.checkpoint)
         for chunk in chunked(samples, lambda s: 1, 16, 16):
             if stop():
                 return
             yield self._chunk(measure, chunk, instruments, backend)
 
-    def _chunk(self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: Any) -> Chunk:
-        from core.backends._base import ScoreRow
-
+    def _chunk(
+        self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: ScoringBackend
+    ) -> Chunk:
         views = [views_of(sample, instruments) for sample in samples]
         asked = [
             (i, name, fit)

@@ -11,10 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from core.backends._base import Capability
 from core.plugins import kind
 from core.signals._base import Instruments, Measure, chunked
 from core.signals._reading import same_but_form, same_meaning
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+
+PARTLY: Mapping[Capability, tuple[str, ...]] = {
+    "logprobs": (
+        "stop_logp", "content_right", "miss_at", "after_right", "n_after", "last_right", "earlier_right", "last_nll",
+        "earlier_nll", "earlier_untrained",
+    ),
+    "argmax": ("content_right", "miss_at", "after_right", "n_after", "last_right", "earlier_right"),
+    "generations": ("ran_on", "same_form", "same_meaning", "greedy_meaning", "limit_hit"),
+}  # fmt: skip
 
 
 class Answers:
@@ -53,10 +63,11 @@ class Answers:
 
     def plan(self, spec: RunSpec) -> list[Measure]:
         depends = {"signal": self.name, "version": self.version, "from": [m.key for m in self._sources(spec)]}
-        return [Measure(self.name, "final", spec.final, depends)]
+        return [Measure(self.name, "final", spec.final, depends, (), PARTLY)]
 
     def wanted(self, table: SignalTable) -> np.ndarray:
-        return (table.get("greedy_exact") == 0) | (table.get("turns") > 1)
+        turns = table.get("turns")
+        return ((turns > 0) & ~(table.get("greedy_exact") == 1)) | (turns > 1)
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
@@ -80,15 +91,14 @@ def token_values(seen: Mapping[str, Any]) -> dict[str, float]:
         return {}
     at = np.asarray(seen["positions"], dtype=np.int64)
     logp = np.asarray(seen["logprobs"], dtype=np.float64)
-    hits = np.frombuffer(seen["hits"].encode(), dtype=np.uint8) == ord("1")
-    trained = np.frombuffer(seen["trained"].encode(), dtype=np.uint8) == ord("1")
-    target = np.frombuffer(seen["target"].encode(), dtype=np.uint8) == ord("1")
+    hits = _letters(seen["hits"])
+    trained, target = _letters(seen["trained"]) == 1, _letters(seen["target"]) == 1
     turns = seen["turns"]
     out: dict[str, float] = {}
-    missed = next((t for t in turns if not t["exact"]), None)
+    missed = next((t for t in turns if t["exact"] is False), None)
     if missed is not None:
         inside = (at >= missed["start"]) & (at < missed["stop"])
-        wrong = np.flatnonzero(inside & ~hits)
+        wrong = np.flatnonzero(inside & (hits == 0))
         if wrong.size:
             out["miss_at"] = float(at[wrong[0]])
             later = target[at] & (at >= at[wrong[0]])
@@ -98,11 +108,11 @@ def token_values(seen: Mapping[str, Any]) -> dict[str, float]:
         if missed["complete"] and inside.sum() > 1:
             last = np.flatnonzero(inside)[-1]
             out["stop_logp"] = float(logp[last])
-            out["content_right"] = float(hits[inside][:-1].all())
+            out["content_right"] = float((hits[inside][:-1] == 1).all())
     if len(turns) > 1:
         last, earlier = turns[-1], turns[:-1]
-        out["last_right"] = float(last["exact"])
-        out["earlier_right"] = float(np.mean([t["exact"] for t in earlier]))
+        right = np.array([turn["exact"] for turn in turns], dtype=np.float64)  # None = not measured: NaN
+        out["last_right"], out["earlier_right"] = float(right[-1]), float(right[:-1].mean())
         mine = (at >= last["start"]) & (at < last["stop"])
         before = np.any([(at >= t["start"]) & (at < t["stop"]) for t in earlier], axis=0)
         if mine.any() and before.any():
@@ -110,6 +120,12 @@ def token_values(seen: Mapping[str, Any]) -> dict[str, float]:
         loss = [float(trained[t["start"] : t["stop"]].mean()) for t in turns]
         out["earlier_untrained"] = float(loss[-1] > 0.5 and max(loss[:-1]) < 0.5)
     return out
+
+
+def _letters(mask: str) -> np.ndarray:
+    """(t,) float64 of a mask's letters: 1, 0, and NaN for ?."""
+    letters = np.frombuffer(mask.encode(), dtype=np.uint8)
+    return np.where(letters == ord("?"), np.nan, letters == ord("1"))
 
 
 def text_values(asked: Mapping[str, Any], sample: Sample) -> dict[str, float]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from core.backends._base import Capability, ScoreRow, ScoringBackend
 from core.scorers._base import normalised
 from core.signals._base import Instruments, Measure, chunked, supervision_facts
 from core.signals._fewshot import (
@@ -57,6 +58,7 @@ BASE_COLUMNS = (
     "belief_p", "belief_margin", "belief_stability", "entropy", "familiarity", "spelling",
 )  # fmt: skip
 FINAL_COLUMNS = ("belief_margin", "output_is_belief")
+REQUIRES: tuple[Capability, ...] = ("logprobs", "argmax", "lognorm", "generations")
 
 
 def class_of(greedy: np.ndarray, sampled: np.ndarray) -> int:
@@ -130,7 +132,8 @@ class Base:
     """The base model at its best way of being asked."""
 
     def __init__(self, measure: Measure, instruments: Instruments) -> None:
-        self.backend = instruments.backend(measure.checkpoint)
+        self.backend = instruments.scoring(measure.checkpoint)
+        self.generator = instruments.generating(measure.checkpoint)
         self.tokenizer = instruments.tokenizer()
         self.seed = instruments.spec.seed
         self.questions = Questions(instruments.samples())
@@ -182,8 +185,6 @@ class Base:
         self, way: Way, asked: Sequence[tuple[Question, int, str]], spans: bool = True
     ) -> list[tuple[Answered | None, Presented | None, list[np.ndarray]]]:
         """The same, with what was shown and the log-probabilities of each rare word of the question."""
-        from core.backends._base import ScoreRow
-
         rows, held = [], []
         for question, number, answer in asked:
             presented = self.present(way, question, number, answer)
@@ -215,7 +216,7 @@ class Base:
                 prompt = presented.ids[: presented.start]
                 by_stops.setdefault(self.way.stops(question), []).append((i, prompt, decoding))
         for stops, some in by_stops.items():
-            found = self.backend.generate([p for _, p, _ in some], [d for _, _, d in some], stops)
+            found = self.generator.generate([p for _, p, _ in some], [d for _, _, d in some], stops)
             for (i, _, _), generation in zip(some, found, strict=True):
                 out[i] = self.way.answer_of(generation.tokens)
         return out
@@ -307,8 +308,8 @@ class Knowledge:
         final = {"role": "final", "max_new_tokens": spec.max_new_tokens, "scorer": spec.scorer,
                  "scorer_settings": dict(spec.scorer_settings)}  # fmt: skip
         return [
-            Measure(self.name, "base", spec.base, {"role": "base", **depends}),
-            Measure(self.name, "final", spec.final, {**depends, **final}),
+            Measure(self.name, "base", spec.base, {"role": "base", **depends}, REQUIRES),
+            Measure(self.name, "final", spec.final, {**depends, **final}, REQUIRES),
         ]
 
     def wanted(self, table: SignalTable) -> np.ndarray:
@@ -318,7 +319,7 @@ class Knowledge:
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        many = 256 if str(instruments.backend(measure.checkpoint).device).startswith("cuda") else 64
+        many = 256 if instruments.backend(measure.checkpoint).device.startswith("cuda") else 64
         held: Any = None
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, 1 << 15, many):
             if stop():
@@ -505,7 +506,7 @@ def _final(measure: Measure, samples: list[Sample], instruments: Instruments, qu
     from core.plugins import kind
 
     spec = instruments.spec
-    backend = instruments.backend(measure.checkpoint)
+    backend = instruments.scoring(measure.checkpoint)
     base = next(m for m in kind("signals", "knowledge").plan(spec) if m.role == "base")
     reproduction = kind("signals", "reproduction").plan(spec)[0]
     way = AsTrained(instruments.tokenizer(), instruments.supervision, backend.stop_ids)
@@ -529,9 +530,9 @@ def _final(measure: Measure, samples: list[Sample], instruments: Instruments, qu
     return Chunk(measure.key, tuple(s.content_hash for s in samples), columns)
 
 
-def _score_trained(way: AsTrained, asked: Sequence[tuple[Question, str]], backend: Any) -> list[Answered | None]:
-    from core.backends._base import ScoreRow
-
+def _score_trained(
+    way: AsTrained, asked: Sequence[tuple[Question, str]], backend: ScoringBackend
+) -> list[Answered | None]:
     shown = [way.present(q, (), text) for q, text in asked]
     room = backend.context_length or 1 << 30
     shown = [p if p is not None and len(p.ids) <= room else None for p in shown]

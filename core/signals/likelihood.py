@@ -6,24 +6,32 @@ token sequence is in one draw at each temperature of the grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from core.backends._base import Backend, Capability, ScoreRow, ScoringBackend
 from core.errors import UserError
 from core.rendering.render import pieces
 from core.signals._base import Instruments, Measure, chunked, stop_ids_of, supervision_facts
-from core.types import TEMPERATURES, Chunk, Column, RunSpec, Sample, SignalTable, Supervision, TokenScores
+from core.types import TEMPERATURES, Chunk, Column, RunSpec, Sample, SignalTable, Supervision, TokenScores, Turn
 
 # Two logits closer than this may change places between batch sizes or machines.
 NEAR_TIE = 1e-3
-ROW_COLUMNS = ("n_tokens", "n_target", "n_trained", "n_unsupervised", "cut_target", "truncated", "dropped", "refused")
-SCORE_COLUMNS = (
-    "nll", "nll_trained", "token_accuracy", "greedy_exact", "prefix_only", "near_tie", "first_miss",
-    "first_miss_trained", "turns", "turns_exact", *(f"logp_{int(t * 10):02d}" for t in TEMPERATURES),
+ROW_COLUMNS = (
+    "n_tokens", "n_target", "n_trained", "n_unsupervised", "cut_target", "truncated", "dropped", "refused", "turns",
 )  # fmt: skip
+RANK_COLUMNS = ("token_accuracy", "greedy_exact", "prefix_only", "first_miss", "first_miss_trained", "turns_exact")
+LOGP_COLUMNS = tuple(f"logp_{int(t * 10):02d}" for t in TEMPERATURES)
+SCORE_COLUMNS = ("nll", "nll_trained", *RANK_COLUMNS, "near_tie", *LOGP_COLUMNS)
+PARTLY: Mapping[Capability, tuple[str, ...]] = {
+    "logprobs": SCORE_COLUMNS,
+    "argmax": RANK_COLUMNS,
+    "margin": ("near_tie",),
+    "lognorm": tuple(name for name, t in zip(LOGP_COLUMNS, TEMPERATURES, strict=True) if t != 1.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +39,16 @@ class TurnScore:
     """One assistant turn under teacher forcing.
 
     Attributes:
-        exact: greedy decoding from the gold history gives the turn's tokens up to its first stop id.
+        exact: 1 where greedy decoding from the gold history gives the turn's tokens up to its first stop id, 0 where
+            it does not, NaN where that is not measured.
         complete: the turn ends with a stop id; False where the target was cut, then ``exact`` speaks of the prefix.
         logp: (len(TEMPERATURES),) log-probability of the exact sequence up to the first stop id in one draw.
-        smallest: smallest distance |logit - best other logit| among the positions ``exact`` rests on.
+        smallest: smallest distance |logit - best other logit| among the positions ``exact`` rests on; NaN = not
+            measured.
         first_miss: position in the row of the first token greedy decoding gets wrong, -1 for none.
     """
 
-    exact: bool
+    exact: float
     complete: bool
     logp: np.ndarray
     smallest: float
@@ -67,25 +77,35 @@ def score_turn(
     if complete:
         inside = inside[: ends[0] + 1]
         tokens = tokens[: ends[0] + 1]
-    right = scores.argmax[inside] == tokens
-    if complete and not right[-1]:
-        right[-1] = int(scores.argmax[inside[-1]]) in stop_ids
+    right = scores.hits(ids)[inside]
+    if complete and int(scores.argmax[inside[-1]]) in stop_ids:
+        right[-1] = 1.0
     logp = np.stack(
         [
             (scores.logprobs[inside].astype(np.float64) / t - scores.lognorm[inside, i]).sum()
             for i, t in enumerate(TEMPERATURES)
         ]
     )
-    misses = np.flatnonzero(~right)
+    misses = np.flatnonzero(right == 0)
     upto = misses[0] + 1 if misses.size else len(inside)
     gaps = np.abs(scores.margin[inside][:upto])
     return TurnScore(
-        exact=misses.size == 0,
+        exact=_all(right),
         complete=complete,
         logp=logp,
         smallest=float(gaps.min()) if gaps.size else np.inf,
         first_miss=int(positions[inside[misses[0]]]) if misses.size else -1,
     )
+
+
+def _all(right: np.ndarray) -> float:
+    """1 where all are 1, 0 where any is 0, else NaN."""
+    return 0.0 if (right == 0).any() else float(np.min(right, initial=1.0))
+
+
+def _spans(supervision: Supervision) -> list[Turn]:
+    """The turns that hold a token."""
+    return [turn for turn in supervision.turns if turn.stop > turn.start]
 
 
 def row_values(supervision: Supervision) -> dict[str, float]:
@@ -99,28 +119,32 @@ def row_values(supervision: Supervision) -> dict[str, float]:
         "truncated": float(supervision.truncated),
         "dropped": float(supervision.dropped is not None),
         "refused": 0.0,
+        "turns": len(_spans(supervision)),
     }
 
 
-def score_values(supervision: Supervision, scores: TokenScores, stops: frozenset[int]) -> tuple[dict, list[TurnScore]]:
+def score_values(
+    supervision: Supervision, scores: TokenScores, stops: frozenset[int]
+) -> tuple[dict[str, float], list[TurnScore]]:
     """Numbers of one row from its token scores; NaN where the row has no target or nothing trained."""
     at_target = supervision.target[scores.positions]
     at_trained = supervision.trained[scores.positions]
-    turns = [score_turn(supervision.ids, scores.positions, scores, t.start, t.stop, stops) for t in supervision.turns]
-    turns = [turn for turn, span in zip(turns, supervision.turns, strict=True) if span.stop > span.start]
-    values: dict[str, float] = {"turns": len(turns)}
+    spans = _spans(supervision)
+    turns = [score_turn(supervision.ids, scores.positions, scores, t.start, t.stop, stops) for t in spans]
+    values: dict[str, float] = {}
     if at_target.any():
         values["nll"] = -float(scores.logprobs[at_target].astype(np.float64).mean())
-        hits = scores.argmax[at_target] == supervision.ids[scores.positions[at_target]]
-        values["token_accuracy"] = float(hits.mean())
+        values["token_accuracy"] = float(scores.hits(supervision.ids)[at_target].mean())
     if at_trained.any():
         values["nll_trained"] = -float(scores.logprobs[at_trained].astype(np.float64).mean())
     if turns:
-        values["greedy_exact"] = float(all(t.exact for t in turns))
-        values["turns_exact"] = sum(t.exact for t in turns)
+        exact = np.array([turn.exact for turn in turns])
+        values["greedy_exact"] = _all(exact)
+        values["turns_exact"] = float(exact.sum())
         values["prefix_only"] = float(any(not t.complete for t in turns))
-        values["near_tie"] = float(any(t.smallest < NEAR_TIE for t in turns))
-        missed = [t.first_miss for t in turns if not t.exact]
+        smallest = float(np.min([turn.smallest for turn in turns]))
+        values["near_tie"] = float(smallest < NEAR_TIE) if not np.isnan(smallest) else np.nan
+        missed = [turn.first_miss for turn in turns if turn.exact == 0]
         if missed:
             values["first_miss"] = float(supervision.target[: missed[0]].sum())
             values["first_miss_trained"] = float(supervision.trained[missed[0]])
@@ -130,14 +154,18 @@ def score_values(supervision: Supervision, scores: TokenScores, stops: frozenset
 
 
 def _mask(mask: np.ndarray) -> str:
-    return "".join("1" if bit else "0" for bit in mask)
+    """A letter a token: 1 or 0, ? where it is not measured."""
+    letters = np.where(np.isnan(mask), ord("?"), np.where(mask, ord("1"), ord("0")))
+    return letters.astype(np.uint8).tobytes().decode()
 
 
-def _rounded(values: np.ndarray) -> list[float]:
-    return [round(float(v), 5) for v in values]
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(v) else round(float(v), 5) for v in values]
 
 
-def _details(supervision: Supervision, scores: TokenScores | None, turns: Sequence[TurnScore], tokenizer: Any) -> dict:
+def _details(
+    supervision: Supervision, scores: TokenScores | None, turns: Sequence[TurnScore], tokenizer: Any
+) -> dict[str, Any]:
     """Per-token evidence for the row page; without a tokenizer (any but the final checkpoint) no text is kept."""
     out: dict[str, Any] = {"notes": list(supervision.notes)}
     if supervision.dropped:
@@ -146,21 +174,27 @@ def _details(supervision: Supervision, scores: TokenScores | None, turns: Sequen
         out["pieces"] = pieces(tokenizer, supervision.ids)
         out["ids"] = supervision.ids.tolist()
         out["trained"], out["target"] = _mask(supervision.trained), _mask(supervision.target)
-    if scores is not None:
+    spans = _spans(supervision)
+    if scores is None:
+        out["turns"] = [
+            {"start": span.start, "stop": span.stop, "exact": None, "complete": span.has_stop_token, "logp": []}
+            for span in spans
+        ]
+    else:
         out["positions"] = scores.positions.tolist()
         out["logprobs"] = _rounded(scores.logprobs)
-        out["hits"] = _mask(scores.argmax == supervision.ids[scores.positions])
+        out["hits"] = _mask(scores.hits(supervision.ids))
         out["margin"] = _rounded(scores.margin)
-    out["turns"] = [
-        {
-            "start": span.start,
-            "stop": span.stop,
-            "exact": turn.exact,
-            "complete": turn.complete,
-            "logp": _rounded(turn.logp),
-        }
-        for span, turn in zip((t for t in supervision.turns if t.stop > t.start), turns, strict=False)
-    ]
+        out["turns"] = [
+            {
+                "start": span.start,
+                "stop": span.stop,
+                "exact": None if np.isnan(turn.exact) else bool(turn.exact),
+                "complete": turn.complete,
+                "logp": _rounded(turn.logp),
+            }
+            for span, turn in zip(spans, turns, strict=True)
+        ]
     return out
 
 
@@ -202,6 +236,9 @@ class Likelihood:
                 # The final checkpoint's details hold the rendered text, the others' do not: not the same measurement.
                 {"signal": self.name, "version": self.version, "weights": checkpoint.fingerprint,
                  "text": role == "final", **supervision_facts(spec)},
+                # Of the final checkpoint the rows' lengths and masks are wanted in any case.
+                () if role == "final" else ("logprobs",),
+                PARTLY,
             )
             for role, checkpoint in roles
         ]  # fmt: skip
@@ -213,42 +250,43 @@ class Likelihood:
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
         backend = instruments.backend(measure.checkpoint)
-        budget = 65_536 if str(backend.device).startswith("cuda") else 8_192
+        budget = 65_536 if backend.device.startswith("cuda") else 8_192
         # Four characters a token is close enough to cut chunks by; the cut must not cost a tokenisation.
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, budget, 256):
             if stop():
                 return
             yield self._chunk(measure, chunk, instruments, backend)
 
-    def _chunk(self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: Any) -> Chunk:
-        from core.backends._base import ScoreRow
-
+    def _chunk(self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: Backend) -> Chunk:
         rows: list[ScoreRow] = []
-        seen: list[Supervision | UserError] = []
+        renderings: list[Supervision | UserError] = []
         for sample in samples:
             try:
-                supervision: Supervision | UserError = instruments.supervision(sample)
+                supervision = instruments.supervision(sample)
             except UserError as refusal:
-                supervision = refusal
-            else:
-                wanted = supervision.target | supervision.trained
-                wanted[:1] = False  # nothing predicts the first token
-                rows.append(ScoreRow(supervision.ids, np.flatnonzero(wanted)))
-            seen.append(supervision)
-        scored = iter(backend.score(rows))
+                renderings.append(refusal)
+                continue
+            scored_tokens = supervision.target | supervision.trained
+            scored_tokens[:1] = False  # nothing predicts the first token
+            rows.append(ScoreRow(supervision.ids, np.flatnonzero(scored_tokens)))
+            renderings.append(supervision)
+        scored = iter(backend.score(rows)) if isinstance(backend, ScoringBackend) else None
         tokenizer = instruments.tokenizer() if measure.role == "final" else None
         columns = {name: np.full(len(samples), np.nan) for name in (*ROW_COLUMNS, *SCORE_COLUMNS)}
         details: list[dict[str, Any]] = []
-        for i, supervision in enumerate(seen):
-            if isinstance(supervision, UserError):
+        for i, rendering in enumerate(renderings):
+            if isinstance(rendering, UserError):
                 columns["refused"][i] = 1.0
-                details.append({"refused": supervision.as_dict()})
+                details.append({"refused": rendering.as_dict()})
                 continue
-            scores = next(scored)
-            values, turns = score_values(supervision, scores, stop_ids_of(supervision, backend.stop_ids))
-            for name, value in (row_values(supervision) | values).items():
+            values, scores = row_values(rendering), None if scored is None else next(scored)
+            turns: list[TurnScore] = []
+            if scores is not None:
+                numbers, turns = score_values(rendering, scores, stop_ids_of(rendering, backend.stop_ids))
+                values |= numbers
+            for name, value in values.items():
                 columns[name][i] = value
-            details.append(_details(supervision, scores, turns, tokenizer))
+            details.append(_details(rendering, scores, turns, tokenizer))
         return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from core.backends._base import ScoreRow
 from core.scorers._base import normalised, words
 from core.signals._base import Instruments, Measure, chunked, supervision_facts
 from core.signals._fewshot import AsTrained, Limits, Presented, Question, Questions, seed_of
@@ -97,7 +98,7 @@ class Chooser:
     """One checkpoint asked in one of two manners: ``letters`` or ``texts``."""
 
     def __init__(self, checkpoint: Checkpoint, instruments: Instruments, manner: str) -> None:
-        self.backend = instruments.backend(checkpoint)
+        self.backend = instruments.scoring(checkpoint)
         self.way = AsTrained(instruments.tokenizer(), instruments.supervision, self.backend.stop_ids)
         self.manner = manner
 
@@ -107,8 +108,6 @@ class Chooser:
         Args:
             asked: question, its options in the order shown, and a prompt in place of its own, or None.
         """
-        from core.backends._base import ScoreRow
-
         shown: dict[tuple[Any, ...], Presented | None] = {}
         keys = []
         for question, options, prompt in asked:
@@ -211,10 +210,10 @@ class Options:
             **supervision_facts(spec),
         }
         final = {"role": "final", "base": spec.base.fingerprint if spec.base else None, **depends}
-        out = [Measure(self.name, "final", spec.final, final)]
+        out = [Measure(self.name, "final", spec.final, final, ("logprobs",))]
         if spec.base is not None:
             base = {"role": "base", "weights": spec.base.fingerprint, **depends}
-            out.insert(0, Measure(self.name, "base", spec.base, base))
+            out.insert(0, Measure(self.name, "base", spec.base, base, ("logprobs",)))
         return out
 
     def wanted(self, table: SignalTable) -> np.ndarray:

@@ -6,15 +6,14 @@ float32 and bfloat16. The same bounded subset of rows as for other renderings is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from core.backends._base import Capability, ScoreRow
 from core.errors import UserError
-from core.plugins import kind
 from core.signals._base import Instruments, Measure, chunked, supervision_facts
-from core.types import Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable
+from core.types import Checkpoint, Chunk, Column, DtypeName, RunSpec, Sample, SignalTable, TokenScores
 
 ROWS, LONGEST = 32, 2048
 
@@ -40,7 +39,8 @@ class Precision:
             "weights": spec.final.fingerprint,
             **supervision_facts(spec),
         }
-        return [Measure(self.name, "final", spec.final, depends)]
+        partly: Mapping[Capability, tuple[str, ...]] = {"argmax": ("prec_hits", "prec_other_hits")}
+        return [Measure(self.name, "final", spec.final, depends, ("logprobs", "weights"), partly)]
 
     def wanted(self, table: SignalTable) -> np.ndarray:
         fit = (table.get("n_target") > 0) & np.isfinite(table.get("nll")) & (table.get("n_tokens") <= LONGEST)
@@ -54,44 +54,35 @@ class Precision:
         if not samples or stop():
             return
         spec = instruments.spec
-        backend = instruments.backend(measure.checkpoint)
-        rows = [_row(sample, instruments) for sample in samples]
-        asked = [row for row in rows if row is not None]
-        first = _numbers(backend.score(asked), asked)
-        device = str(backend.device)
-        instruments.close()
+        rows = {s.content_hash: row for s in samples if (row := _row(s, instruments)) is not None}
+        scored = list(rows.values())
+        loaded = _numbers(instruments.scoring(measure.checkpoint).score(scored), scored)
         merged = spec.final.base is not None
-        other = "bfloat16" if merged or spec.dtype == "float32" else "float32"
-        second = _held_otherwise(spec.final, other, device, merged, asked)
-        values = dict(zip([i for i, row in enumerate(rows) if row is not None], zip(first, second, strict=True),
-                          strict=True))  # fmt: skip
-        for chunk in chunked(list(enumerate(samples)), lambda s: 1, ROWS, ROWS):
-            columns = {c.name: np.full(len(chunk), np.nan) for c in self.columns}
-            for at, (i, _) in enumerate(chunk):
-                if i in values:
-                    (nll, hits), (other_nll, other_hits) = values[i]
-                    columns["prec_nll"][at], columns["prec_hits"][at] = nll, hits
-                    columns["prec_other_nll"][at], columns["prec_other_hits"][at] = other_nll, other_hits
-            yield Chunk(measure.key, tuple(s.content_hash for _, s in chunk), columns)
+        dtype: DtypeName = "bfloat16" if merged or spec.dtype == "float32" else "float32"
+        otherwise = _held_otherwise(spec.final, dtype, merged, scored, instruments)
+        values = {key: (*a, *b) for key, a, b in zip(rows, loaded, otherwise, strict=True)}
+        names = ("prec_nll", "prec_hits", "prec_other_nll", "prec_other_hits")
+        for chunk in chunked(samples, lambda _: 1, ROWS, ROWS):
+            keys = tuple(sample.content_hash for sample in chunk)
+            table = np.array([values.get(key, (np.nan,) * len(names)) for key in keys])
+            yield Chunk(measure.key, keys, dict(zip(names, table.T, strict=True)))
 
 
 def _held_otherwise(
-    checkpoint: Checkpoint, dtype: str, device: str, merged: bool, asked: Sequence[Any]
+    checkpoint: Checkpoint, dtype: DtypeName, merged: bool, rows: Sequence[ScoreRow], instruments: Instruments
 ) -> list[tuple[float, float]]:
     """Numbers of the second reading; NaN where the model cannot be held that way, which is no reason to stop a run."""
     try:
-        backend = kind("backends", "hf").open(checkpoint, dtype=dtype, device=device, merged=merged)
+        backend = instruments.held_otherwise(checkpoint, dtype, merged)
     except UserError:
-        return [(np.nan, np.nan)] * len(asked)
+        return [(np.nan, np.nan)] * len(rows)
     try:
-        return _numbers(backend.score(asked), asked)
+        return _numbers(backend.score(rows), rows)
     finally:
         backend.close()
 
 
-def _row(sample: Sample, instruments: Instruments) -> Any:
-    from core.backends._base import ScoreRow
-
+def _row(sample: Sample, instruments: Instruments) -> ScoreRow | None:
     try:
         seen = instruments.supervision(sample)
     except UserError:
@@ -100,10 +91,10 @@ def _row(sample: Sample, instruments: Instruments) -> Any:
     return ScoreRow(seen.ids, at) if at.size else None
 
 
-def _numbers(scored: Sequence[Any], rows: Sequence[Any]) -> list[tuple[float, float]]:
+def _numbers(scores: Sequence[TokenScores], rows: Sequence[ScoreRow]) -> list[tuple[float, float]]:
     return [
-        (-float(s.logprobs.mean(dtype=np.float64)), float((s.argmax == r.ids[r.positions]).mean()))
-        for s, r in zip(scored, rows, strict=True)
+        (-float(s.logprobs.mean(dtype=np.float64)), float(s.hits(row.ids).mean()))
+        for s, row in zip(scores, rows, strict=True)
     ]
 
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from core.backends._base import Backend, GeneratingBackend
 from core.errors import UserError
 from core.plugins import kind
 from core.signals._base import Instruments, Measure, chunked, stop_ids_of, supervision_facts
 from core.status import PERCENT, rate_below
-from core.types import Chunk, Column, Decoding, RunSpec, Sample, SignalTable, Thresholds
+from core.types import Chunk, Column, Decoding, Generation, RunSpec, Sample, SignalTable, Thresholds
 
 LOOKS = (4, 10, 20, 40, 80)
 
@@ -83,23 +84,25 @@ class Reproduction:
             "seed": spec.seed,
             **supervision_facts(spec),
         }
-        return [Measure(self.name, "final", spec.final, depends)]
+        return [Measure(self.name, "final", spec.final, depends, ("generations",))]
 
     def wanted(self, table: SignalTable) -> np.ndarray:
-        """Rows with a target that greedy decoding does not give verbatim."""
-        return table.get("greedy_exact") == 0.0
+        """Rows with a target that greedy decoding does not give verbatim, as far as that is known."""
+        return (table.get("turns") > 0) & ~(table.get("greedy_exact") == 1.0)
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        backend = instruments.backend(measure.checkpoint)
-        many = 256 if str(backend.device).startswith("cuda") else 32
+        backend = instruments.generating(measure.checkpoint)
+        many = 256 if backend.device.startswith("cuda") else 32
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, 1 << 15, many):
             if stop():
                 return
             yield self._chunk(measure, chunk, instruments, backend)
 
-    def _chunk(self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: Any) -> Chunk:
+    def _chunk(
+        self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: GeneratingBackend
+    ) -> Chunk:
         asked = [a for i, sample in enumerate(samples) for a in _turns(i, sample, instruments, backend)]
         spec = instruments.spec
         scorer = kind("scorers", spec.scorer)
@@ -116,7 +119,7 @@ class Reproduction:
         return _collect(measure, samples, asked)
 
 
-def _turns(index: int, sample: Sample, instruments: Instruments, backend: Any) -> Iterator[_Asked]:
+def _turns(index: int, sample: Sample, instruments: Instruments, backend: Backend) -> Iterator[_Asked]:
     """The turns of one sample as questions; none where the template refuses it."""
     try:
         supervision = instruments.supervision(sample)
@@ -135,19 +138,22 @@ def _turns(index: int, sample: Sample, instruments: Instruments, backend: Any) -
         yield _Asked(index, number, supervision.ids[: turn.start], target, max(limit, 1), stops, complete)
 
 
-def _generate(backend: Any, asked: Sequence[_Asked], decodings: Sequence[Decoding]) -> list[Any]:
+def _generate(backend: GeneratingBackend, asked: Sequence[_Asked], decodings: Sequence[Decoding]) -> list[Generation]:
     """Generations in the order asked; one call per set of stop ids (nearly always one)."""
-    out: list[Any] = [None] * len(asked)
+    out: dict[int, Generation] = {}
     for stops in dict.fromkeys(a.stops for a in asked):
         places = [i for i, a in enumerate(asked) if a.stops == stops]
-        found = backend.generate([asked[i].prompt for i in places], [decodings[i] for i in places], stops)
-        for i, generation in zip(places, found, strict=True):
-            out[i] = generation
-    return out
+        generations = backend.generate([asked[i].prompt for i in places], [decodings[i] for i in places], stops)
+        out |= zip(places, generations, strict=True)
+    return [out[i] for i in range(len(asked))]
 
 
 def _draw(
-    asked: list[_Asked], samples: Sequence[Sample], backend: Any, spec: RunSpec, score: Callable[[str, _Asked], float]
+    asked: list[_Asked],
+    samples: Sequence[Sample],
+    backend: GeneratingBackend,
+    spec: RunSpec,
+    score: Callable[[str, _Asked], float],
 ) -> None:
     """Draws for turns that greedy decoding got wrong, look by look, dropping a turn once its rate is settled."""
     limits = Thresholds()

@@ -1,11 +1,11 @@
-"""What every backend must do, found by the folder scan: caller's order, and batched equals one by one."""
+"""What every backend must do of what it declares: caller's order, and batched equals one by one."""
 
 import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from core.backends._base import ScoreRow
+from core.backends._base import CAPABILITIES, GeneratingBackend, PoolingBackend, ScoreRow, ScoringBackend
 from core.plugins import kinds
 from core.types import TEMPERATURES, Checkpoint, Decoding
 
@@ -35,6 +35,16 @@ def backend(request, model, tmp_path):
     opened.close()
 
 
+@pytest.fixture
+def declared(request):
+    """The capabilities of the backend under test; what a test is about must be among them."""
+    capabilities = request.node.callspec.params["backend"].capabilities
+    needed = request.node.get_closest_marker("needs").args
+    if not capabilities.issuperset(needed):
+        pytest.skip(f"does not declare {', '.join(needed)}")
+    return capabilities
+
+
 @torch.no_grad()
 def one_by_one(model, row):
     logits = model(input_ids=torch.from_numpy(row.ids)[None]).logits[0].double()
@@ -44,21 +54,29 @@ def one_by_one(model, row):
     return own, logprobs.argmax(1), lognorm
 
 
-def test_scores_come_in_order_and_equal_one_by_one(backend, model):
+@pytest.mark.needs("logprobs")
+def test_scores_come_in_order_and_equal_one_by_one(backend, model, declared):
     rng = np.random.default_rng(0)
     rows = [
         ScoreRow(rng.integers(0, VOCAB, n), np.arange(1, n)[rng.random(n - 1) < 0.7]) for n in rng.integers(1, 60, 40)
     ]
-    for row, found in zip(rows, backend.score(rows), strict=True):
+    for row, scores in zip(rows, backend.score(rows), strict=True):
         own, argmax, lognorm = one_by_one(model, row)
-        assert np.array_equal(found.positions, row.positions)
-        np.testing.assert_allclose(found.logprobs, own, atol=1e-4)
-        np.testing.assert_allclose(found.lognorm, lognorm, atol=1e-4)
-        assert np.array_equal(found.argmax, argmax)
-        assert np.array_equal(found.margin > 0, found.argmax == row.ids[row.positions])
+        assert np.array_equal(scores.positions, row.positions)
+        np.testing.assert_allclose(scores.logprobs, own, atol=1e-4)
+        if "lognorm" in declared:
+            np.testing.assert_allclose(scores.lognorm, lognorm, atol=1e-4)
+        else:
+            assert (np.isnan(scores.lognorm).sum(0) == len(row.positions) * (np.array(TEMPERATURES) != 1)).all()
+        assert np.array_equal(scores.argmax, argmax if "argmax" in declared else np.full(len(argmax), -1))
+        if "margin" in declared:
+            assert np.array_equal(scores.margin > 0, argmax == row.ids[row.positions])
+        else:
+            assert np.isnan(scores.margin).all()
 
 
-def test_generations_come_in_order_and_equal_one_by_one(backend):
+@pytest.mark.needs("generations")
+def test_generations_come_in_order_and_equal_one_by_one(backend, declared):
     rng = np.random.default_rng(1)
     prompts = [rng.integers(3, VOCAB, n) for n in rng.integers(1, 20, 24)]
     decodings = [Decoding(t, 20, i) for i, t in enumerate([0.0, 1.0, 0.7] * 8)]
@@ -73,7 +91,8 @@ def test_generations_come_in_order_and_equal_one_by_one(backend):
         assert not np.isin(found.tokens[:-1], backend.stop_ids).any()
 
 
-def test_draws_that_share_a_prompt_equal_one_by_one(backend):
+@pytest.mark.needs("generations")
+def test_draws_that_share_a_prompt_equal_one_by_one(backend, declared):
     """Equal prompts are read once; what is drawn from them must not know."""
     rng = np.random.default_rng(2)
     few = [rng.integers(3, VOCAB, n) for n in (1, 2, 12, 19)]
@@ -85,7 +104,8 @@ def test_draws_that_share_a_prompt_equal_one_by_one(backend):
         assert np.array_equal(found.tokens, alone.tokens)
 
 
-def test_top_p_draws_among_the_most_likely_only(backend, model):
+@pytest.mark.needs("generations")
+def test_top_p_draws_among_the_most_likely_only(backend, model, declared):
     prompt = np.array([5, 9, 17])
     with torch.no_grad():
         chances = model(input_ids=torch.from_numpy(prompt)[None]).logits[0, -1].double().softmax(-1).numpy()
@@ -103,18 +123,29 @@ def test_top_p_draws_among_the_most_likely_only(backend, model):
 
 def test_a_backend_says_what_it_is(backend):
     assert backend.stop_ids == (1, 2)
-    assert (backend.context_length, backend.vocab_size) == (64, VOCAB)
-    assert (backend.device, backend.dtype) == ("cpu", "float32")
+    assert backend.context_length in (64, None) and backend.vocab_size in (VOCAB, None)
+    assert backend.device and backend.dtype in ("float32", "")
 
 
 @pytest.mark.parametrize("kind", BACKENDS, ids=lambda kind: kind.name)
 def test_a_kind_has_a_name_and_a_label(kind):
     assert kind.name
     assert kind.label
+    assert kind.help
+    assert kind.capabilities <= CAPABILITIES.keys()
+    # Where a token stands among the others is known of scored tokens only.
+    assert "logprobs" in kind.capabilities or not kind.capabilities & {"argmax", "margin", "lognorm"}
 
 
+def test_what_is_declared_is_offered_and_nothing_else(backend, request):
+    capabilities = request.node.callspec.params["backend"].capabilities
+    offers = {"logprobs": ScoringBackend, "generations": GeneratingBackend, "states": PoolingBackend}
+    assert {name for name, contract in offers.items() if isinstance(backend, contract)} == capabilities & offers.keys()
+
+
+@pytest.mark.needs("states")
 @torch.no_grad()
-def test_pooled_states_are_the_mean_of_the_last_hidden_layer(backend, model):
+def test_pooled_states_are_the_mean_of_the_last_hidden_layer(backend, model, declared):
     rng = np.random.default_rng(4)
     rows = [ScoreRow(rng.integers(0, VOCAB, n), np.arange(1, n)[rng.random(n - 1) < 0.6]) for n in range(2, 40)]
     rows.append(ScoreRow(rng.integers(0, VOCAB, 9), np.empty(0, dtype=np.int64)))

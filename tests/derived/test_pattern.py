@@ -29,9 +29,7 @@ def test_copies_of_a_row_do_not_vouch_for_it():
 def test_length_among_the_learned():
     table = random_table(5)
     found = KIND.derive(SPEC, table)["target_rank"]
-    right = (table.get("greedy_exact") == 1) | (
-        (table.get("greedy_exact") == 0) & (table.get("right_80") >= table.get("turns_asked"))
-    )
+    right = (table.get("greedy_exact") == 1) | (table.get("right_80") >= table.get("turns_asked"))
     lengths = table.get("n_target")
     theirs = [v for v in lengths[right] if np.isfinite(v)]
     for length, place in zip(lengths, found, strict=True):

@@ -90,6 +90,8 @@ class Bench:
             self.opened[checkpoint.path] = kind("backends", "hf").open(checkpoint, "float32", "cpu", self.tokenizer())
         return self.opened[checkpoint.path]
 
+    scoring = generating = backend
+
     def supervision(self, sample):
         return kind("presets", self.spec.preset).supervise(sample, self.tokenizer(), {}, None)
 

@@ -126,7 +126,10 @@ def suggested(run_id: int, chosen: Filter) -> RouteSettings:
     golds = [extract(s.response, True).raw or "" for s in samples]
     longest = max((len(s.response.split()) for s in samples), default=0)
     short = {"direct_tokens": 64} if longest <= 12 else {}
-    return RouteSettings(normaliser=suggest_normaliser(golds), dtype=run.spec.dtype, seed=run.spec.seed, **short)
+    return RouteSettings(
+        normaliser=suggest_normaliser(golds), dtype=run.spec.dtype, backend=run.spec.backend, seed=run.spec.seed,
+        **short,
+    )  # fmt: skip
 
 
 def matching(run_id: int, chosen: Filter) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from core.backends._base import generating
 from core.egrm.preferences import SHAPES, read_pairs
 from core.egrm.route import Question, compact, measure, question_of, texts
 from core.plugins import kind
@@ -107,15 +108,15 @@ def _generate(context: JobContext, found: RoutesRun) -> None:
         return
     run = None if found.run_id is None else runs.get_run(found.run_id)
     tokenizer = open_tokenizer(tokenizer_folder(found.checkpoint), found.checkpoint.tokenizer)
-    backend = kind("backends", "hf").open(
-        found.checkpoint, dtype=found.settings.dtype, device=process().device, tokenizer=tokenizer
-    )
+    backend_kind = kind("backends", found.settings.backend)
+    backend = backend_kind.open(found.checkpoint, found.settings.dtype, process().device, tokenizer)
     try:
+        generator = generating(backend_kind, backend)
         for at in range(0, len(ordinals), BLOCK):
             block = ordinals[at : at + BLOCK]
             questions = _questions(found, run, block)
             place = 0
-            for chunk in measure(questions, found.settings, backend, tokenizer, context.asked_to_stop):
+            for chunk in measure(questions, found.settings, generator, tokenizer, context.asked_to_stop):
                 mine = block[place : place + len(chunk)]
                 place, done = place + len(chunk), done + len(chunk)
                 name = artefacts.write([texts(r) for r in chunk])

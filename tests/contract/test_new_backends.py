@@ -106,7 +106,7 @@ def dataset(tiny_project, tmp_path):
     withheld = [row for row in tiny_project.rows if tiny_project.groups.get(row["id"]) == "withheld"]
     others = [row for row in tiny_project.rows if row not in withheld]
     path = tmp_path / "few.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in [*others[::6], *withheld]), encoding="utf-8")
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*others[::12], *withheld]), encoding="utf-8")
     return datasets.import_files([path], [path.name], "few", None, jobs.Terminal(lambda *_: None))
 
 

@@ -4,10 +4,10 @@ import textwrap
 
 import pytest
 
-from tests.pages.conftest import at_data, open_page
+from tests.pages.conftest import at_data, open_page, work
 from tests.services.conftest import diagnose, stored
 
-__all__ = ["diagnose", "open_page", "own_kinds", "put", "stored"]
+__all__ = ["diagnose", "open_page", "own_kinds", "put", "stored", "work"]
 
 
 def put(folder, register, name, text):

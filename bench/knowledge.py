@@ -35,9 +35,11 @@ from core.checkpoint.folders import as_checkpoint
 from core.intake.datasets import read, scan
 from core.plugins import kind
 from core.scorers._base import normalised
-from core.signals._fewshot import PROMPTS, Question, Questions, seed_of
+from core.signals._asking import AskedModel
+from core.signals._base import seed_of
 from core.signals._instruments import Instruments
-from core.signals.knowledge import CLASSES, DRAWS, HIGHLY, MAYBE, UNKNOWN, WEAKLY, Base, known
+from core.signals._questions import PROMPTS, Question, Questions
+from core.signals.knowledge import CLASSES, DRAWS, HIGHLY, MAYBE, UNKNOWN, WEAKLY, known
 from core.types import Decoding, Message, RunSpec, Sample, SignalTable, content_hash
 
 LONGEST = 32
@@ -118,7 +120,7 @@ def learned(instruments: Instruments, rows: Sequence[Sample]) -> np.ndarray:
 def forward(instruments: Instruments, rows: Sequence[Sample]) -> tuple[list[dict[str, float]], float]:
     """Numbers of the signal and the seconds of its classes alone: belief and familiarity are left out."""
     [measure] = [m for m in kind("signals", "knowledge").plan(instruments.spec) if m.role == "base"]
-    base = Base(measure, instruments)
+    base = AskedModel(measure, instruments)
     began = time.perf_counter()
     found = known(rows, base)
     return found, time.perf_counter() - began
@@ -127,7 +129,7 @@ def forward(instruments: Instruments, rows: Sequence[Sample]) -> tuple[list[dict
 def sampled(instruments: Instruments, rows: Sequence[Sample]) -> tuple[list[dict[str, Any]], float]:
     """Class of each row from one greedy answer and 16 draws per prompt, all of them generated; and the seconds."""
     [measure] = [m for m in kind("signals", "knowledge").plan(instruments.spec) if m.role == "base"]
-    base = Base(measure, instruments)
+    base = AskedModel(measure, instruments)
     questions = [q for s in rows if (q := base.questions.of(s)) is not None]
     began = time.perf_counter()
     out = []
@@ -135,7 +137,7 @@ def sampled(instruments: Instruments, rows: Sequence[Sample]) -> tuple[list[dict
         prompts = [n % base.way.prompts for n in range(PROMPTS)]
         jobs = [(q, n, Decoding(max_new_tokens=LONGEST)) for n in prompts]
         jobs += [
-            (q, n, Decoding(0.5, LONGEST, seed_of("bench", q.sample.content_hash, place, k)))
+            (q, n, Decoding(0.5, LONGEST, seed_of(repr(("bench", q.sample.content_hash, place, k)))))
             for place, n in enumerate(prompts)
             for k in range(DRAWS)
         ]
@@ -207,7 +209,7 @@ def _chosen(rows: Sequence[Sample], most: int) -> list[Sample]:
     found: list[Question] = [
         q for s in {s.content_hash: s for s in rows}.values() if (q := questions.of(s)) is not None
     ]
-    found.sort(key=lambda q: seed_of("chosen", q.sample.content_hash))
+    found.sort(key=lambda q: seed_of(repr(("chosen", q.sample.content_hash))))
     return [q.sample for q in found[:most]]
 
 

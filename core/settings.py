@@ -26,7 +26,8 @@ class Settings:
         max_upload_bytes: largest upload (``LACUNA_MAX_UPLOAD_GB``, default 50).
         max_unpacked_bytes: largest unpacked archive (``LACUNA_MAX_UNPACKED_GB``, default 200).
         device: ``auto``, ``cpu``, ``cuda`` (``LACUNA_DEVICE``).
-        encoder: folder of a sentence-transformers encoder (``LACUNA_ENCODER``); empty for the packaged one.
+        encoder: folder of a sentence-transformers encoder, or ``kind:location`` (``LACUNA_ENCODER``); empty for the
+            packaged one.
         demo: whether the demo project is built on first start (``LACUNA_DEMO``, default 1).
         judge_url: base URL of an OpenAI-compatible server that may be asked to comment on contradictions
             (``LACUNA_JUDGE_URL``, without a final slash); empty: off.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from core.signals import _columns as col
 from core.types import TEMPERATURES, Gap, Reason, SignalTable, Status, Thresholds
 
 # Success cuts in percent at which graded scores were counted; the slider moves on this grid.
@@ -28,7 +29,7 @@ def rate_below(limit: float | np.ndarray, hits: float | np.ndarray, draws: float
     """
     from scipy.special import betainc
 
-    return betainc(1.0 + np.asarray(hits), 1.0 + np.asarray(draws) - np.asarray(hits), limit)
+    return np.asarray(betainc(1.0 + np.asarray(hits), 1.0 + np.asarray(draws) - np.asarray(hits), limit))
 
 
 def rate_interval(hits: float, draws: float, level: float = 0.9) -> tuple[float, float]:
@@ -46,14 +47,14 @@ def cut_of(thresholds: Thresholds) -> int:
 
 def temperature_column(temperature: float) -> str | None:
     """The column with the closed form at this temperature; None where it is not on the grid."""
-    return f"logp_{round(temperature * 10):02d}" if any(abs(temperature - t) < 1e-9 for t in TEMPERATURES) else None
+    return col.logp_at(temperature) if any(abs(temperature - t) < 1e-9 for t in TEMPERATURES) else None
 
 
 def columns_read(thresholds: Thresholds, temperature: float) -> list[str]:
     """Names of the signals that ``judge_status`` reads."""
     cut, closed = cut_of(thresholds), temperature_column(temperature)
-    names = ["greedy_exact", "turns", "turns_exact", "turns_asked", f"right_{cut}", f"hits_{cut}", "draws"]
-    return [*names, closed] if closed else names
+    names = [col.GREEDY_EXACT, col.TURNS, col.TURNS_EXACT, col.TURNS_ASKED, col.right_at(cut), col.hits_at(cut)]
+    return [*names, col.DRAWS, *([closed] if closed else ())]
 
 
 def judge_status(table: SignalTable, thresholds: Thresholds, temperature: float) -> np.ndarray:
@@ -64,14 +65,14 @@ def judge_status(table: SignalTable, thresholds: Thresholds, temperature: float)
         thresholds: the limits.
         temperature: at which draws were made; the closed form at it is a lower bound of the success rate.
     """
-    exact, turns = table.get("greedy_exact"), table.get("turns")
+    exact, turns = table.get(col.GREEDY_EXACT), table.get(col.TURNS)
     cut = cut_of(thresholds)
-    right, hits, draws = table.get(f"right_{cut}"), table.get(f"hits_{cut}"), table.get("draws")
+    right, hits, draws = table.get(col.right_at(cut)), table.get(col.hits_at(cut)), table.get(col.DRAWS)
     column = temperature_column(temperature)
     floor = np.exp(table.get(column)) if column else np.full(len(table.keys), np.nan)
     with np.errstate(invalid="ignore"):
-        all_right = right >= table.get("turns_asked")
-        some_right = (right > 0) | ((turns > 1) & (table.get("turns_exact") > 0))
+        all_right = right >= table.get(col.TURNS_ASKED)
+        some_right = (right > 0) | ((turns > 1) & (table.get(col.TURNS_EXACT) > 0))
         below = rate_below(thresholds.unlearned_below, hits, draws)
         shown_below = below >= thresholds.certainty
         reached = (hits > 0) | (below <= 1 - thresholds.certainty)
@@ -98,17 +99,17 @@ def explain_status(
     def value(name: str) -> float:
         return row.get(name, np.nan)
 
-    if value("refused") == 1:
+    if value(col.REFUSED) == 1:
         return (Reason("The chat template refuses this row, so there is nothing to score.", favours="note"),)
-    if not value("turns") > 0:
-        cut = value("cut_target")
+    if not value(col.TURNS) > 0:
+        cut = value(col.CUT_TARGET)
         text = (
             "No target token is left: the whole answer was cut." if cut > 0 else "The row has no target to reproduce."
         )
         return (Reason(text, measured=0.0),)
-    if value("greedy_exact") == 1:
+    if value(col.GREEDY_EXACT) == 1:
         text = "Greedy decoding gives the target token by token"
-        text += ", as far as it was not cut." if value("prefix_only") == 1 else ", up to its stop token."
+        text += ", as far as it was not cut." if value(col.PREFIX_ONLY) == 1 else ", up to its stop token."
         tie = (
             (
                 Reason(
@@ -116,14 +117,14 @@ def explain_status(
                     favours="against",
                 ),
             )
-            if value("near_tie") == 1
+            if value(col.NEAR_TIE) == 1
             else ()
         )
         return (Reason(text, favours="for"), *tie)
-    lacking = [gap.needs for gap in gaps if {"greedy_exact", "score"} & set(gap.columns)]
+    lacking = [gap.needs for gap in gaps if {col.GREEDY_EXACT, col.SCORE} & set(gap.columns)]
     unmeasured = tuple(Reason(f"A surer status needs {needs}.") for needs in lacking)
-    if np.isnan(value("score")):
-        if np.isnan(value("greedy_exact")):
+    if np.isnan(value(col.SCORE)):
+        if np.isnan(value(col.GREEDY_EXACT)):
             return (Reason("Whether greedy decoding gives the target is not known."), *unmeasured)
         return (Reason("Greedy decoding does not give the target verbatim; its answer was not judged."), *unmeasured)
     return (*_explain_answer(value, thresholds, temperature, scorer), *unmeasured)
@@ -134,22 +135,22 @@ def _explain_answer(
 ) -> tuple[Reason, ...]:
     """What was generated, greedily and in draws, and how it was judged."""
     cut = cut_of(thresholds)
-    turns, right = value("turns_asked"), value(f"right_{cut}")
+    turns, right = value(col.TURNS_ASKED), value(col.right_at(cut))
     reasons: list[Reason] = []
     which = (
         f"{right:.0f} of {turns:.0f} answers are" if turns > 1 else ("its answer is" if right else "its answer is not")
     )
-    miss = value("first_miss") + 1
+    miss = value(col.FIRST_MISS) + 1
     departs = f"departs from the target at target token {miss:.0f}" if np.isfinite(miss) else "was asked"
     reasons.append(
         Reason(
-            f"Greedy decoding {departs}; {which} right by {scorer} (score {value('score'):.2f}).",
-            measured=value("score"),
+            f"Greedy decoding {departs}; {which} right by {scorer} (score {value(col.SCORE):.2f}).",
+            measured=value(col.SCORE),
             limit=cut / 100,
             favours="for" if right == turns else "against",
         )
     )
-    draws, hits = value("draws"), value(f"hits_{cut}")
+    draws, hits = value(col.DRAWS), value(col.hits_at(cut))
     if draws > 0 and right < turns:
         low, high = rate_interval(hits, draws)
         certain = float(rate_below(thresholds.unlearned_below, hits, draws))

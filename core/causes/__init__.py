@@ -19,6 +19,7 @@ import numpy as np
 from core.causes._base import Cause
 from core.causes._evidence import has, measure_evidence, pieces, reason
 from core.plugins import kinds
+from core.signals import _columns as col
 from core.types import EVIDENCE, STRENGTH, Column, Gap, Look, Reason, RunSpec, SignalTable
 
 PARAMETERS = Path(__file__).with_name("parameters.json")
@@ -27,7 +28,7 @@ UNDETERMINED_LOOK = Look("#8793A0", "?", "-", "Undetermined")
 # Sentences for each side of a cause, the loudest first; a piece below this loudness is left out.
 SENTENCES, AUDIBLE = 4, 0.1
 # A column that is there where a requirement is met, unless the backend could not measure it.
-_MEASURED_BY = {"base": "base_nll", "trajectory": "t0_greedy_exact"}
+_MEASURED_BY = {"base": col.BASE_NLL, "trajectory": col.under("t0", col.GREEDY_EXACT)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def strength_columns() -> tuple[Column, ...]:
 @cache
 def parameters() -> Mapping[str, Any]:
     """The calibrated parameters that ship with this version."""
-    return json.loads(PARAMETERS.read_text(encoding="utf-8"))
+    parsed: Mapping[str, Any] = json.loads(PARAMETERS.read_text(encoding="utf-8"))
+    return parsed
 
 
 def set_name(spec: RunSpec, table: SignalTable) -> str:
@@ -163,7 +165,7 @@ def logit(p: np.ndarray) -> np.ndarray:
     """log(p / (1 - p)), with p kept 1e-6 away from 0 and 1."""
     from scipy.special import logit as log_odds
 
-    return log_odds(np.clip(p, 1e-6, 1 - 1e-6))
+    return np.asarray(log_odds(np.clip(p, 1e-6, 1 - 1e-6)))
 
 
 def explain_cause(

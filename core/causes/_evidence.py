@@ -11,12 +11,13 @@ import numpy as np
 
 from core.causes._base import Columns, Evidence, Row
 from core.plugins import kinds
+from core.signals import _columns as col
 from core.types import EVIDENCE, Column, Reason, RunSpec, SignalTable
 
 
 def squash(x: np.ndarray, scale: float) -> np.ndarray:
     """1 - exp(-x / scale) for x > 0, else 0: rises at once, then flattens."""
-    return 1.0 - np.exp(-np.maximum(x, 0.0) / scale)
+    return np.asarray(1.0 - np.exp(-np.maximum(x, 0.0) / scale))
 
 
 def below_learned(values: np.ndarray, learned: np.ndarray) -> np.ndarray:
@@ -25,161 +26,163 @@ def below_learned(values: np.ndarray, learned: np.ndarray) -> np.ndarray:
     With m the median and s the distance from it to the 10th percentile of the learned samples (never under a tenth of
     a nat): min(1, max(0, (m - x) / (3 s))). NaN where fewer than five learned samples were measured.
     """
-    known = values[learned & np.isfinite(values)]
-    if known.size < 5:
+    reference = values[learned & np.isfinite(values)]
+    if reference.size < 5:
         return np.full(values.shape, np.nan)
-    middle, low = np.quantile(known, [0.5, 0.1])
-    return np.clip((middle - values) / (3.0 * max(middle - low, 0.1)), 0.0, 1.0)
+    middle, low = np.quantile(reference, [0.5, 0.1])
+    return np.asarray(np.clip((middle - values) / (3.0 * max(middle - low, 0.1)), 0.0, 1.0))
 
 
 def _wrong_belief(get: Columns) -> np.ndarray:
     """1 where the base's own answer is another one, 0 where it says what the target says, be it in other words."""
-    same = np.maximum(get("base_belief_is_target"), np.nan_to_num(get("base_belief_agrees"), nan=0.0))
-    return 1.0 - same
+    same = np.maximum(get(col.BASE_BELIEF_IS_TARGET), np.nan_to_num(get(col.BASE_BELIEF_AGREES), nan=0.0))
+    return np.asarray(1.0 - same)
 
 
 def _knew(get: Columns) -> np.ndarray:
     """How surely the base gave what the target says, word for word or in its own words, in [0, 1]."""
-    known = np.maximum(get("base_known_sampled"), get("base_known_greedy"))
-    own = get("base_belief_agrees") * get("base_belief_share")
-    return np.where(np.isfinite(known), np.maximum(known, np.nan_to_num(own, nan=0.0)), np.nan)
+    direct = np.maximum(get(col.BASE_KNOWN_SAMPLED), get(col.BASE_KNOWN_GREEDY))
+    own = get(col.BASE_BELIEF_AGREES) * get(col.BASE_BELIEF_SHARE)
+    return np.where(np.isfinite(direct), np.maximum(direct, np.nan_to_num(own, nan=0.0)), np.nan)
 
 
 PIECES: tuple[Evidence, ...] = (
     Evidence(
-        "base_ignorant", "the base does not know the answer", ("base_known_sampled", "base_known_greedy"),
+        "base_ignorant", "the base does not know the answer", (col.BASE_KNOWN_SAMPLED, col.BASE_KNOWN_GREEDY),
         lambda get, _: 1.0 - _knew(get),
         lambda r: f"Asked in ten few-shot prompts, the base gives the target greedily in "
-        f"{10 * r['base_known_greedy']:.0f}; a draw gives it with probability {r['base_known_sampled']:.2f}.",
+        f"{10 * r[col.BASE_KNOWN_GREEDY]:.0f}; a draw gives it with probability {r[col.BASE_KNOWN_SAMPLED]:.2f}.",
     ),
     Evidence(
-        "base_knew", "the base knew the answer", ("base_known_sampled", "base_known_greedy"),
+        "base_knew", "the base knew the answer", (col.BASE_KNOWN_SAMPLED, col.BASE_KNOWN_GREEDY),
         lambda get, _: _knew(get),
-        lambda r: f"The base gives the target greedily in {10 * r['base_known_greedy']:.0f} of 10 few-shot prompts; a "
-        f"draw gives it with probability {r['base_known_sampled']:.2f}.",
+        lambda r: f"The base gives the target greedily in {10 * r[col.BASE_KNOWN_GREEDY]:.0f} of 10 few-shot prompts; "
+        f"a draw gives it with probability {r[col.BASE_KNOWN_SAMPLED]:.2f}.",
     ),
     Evidence(
-        "base_belief", "the base is sure of another answer", ("base_belief_p", "base_belief_share"),
-        lambda get, _: _wrong_belief(get) * np.sqrt(np.clip(get("base_belief_p") * get("base_belief_share"), 0, 1)),
-        lambda r: f"The base's own answer is another one: {r['base_belief_share']:.0%} of its generations agree on it, "
-        f"with probability {r['base_belief_p']:.2f}.",
+        "base_belief", "the base is sure of another answer", (col.BASE_BELIEF_P, col.BASE_BELIEF_SHARE),
+        lambda get, _: _wrong_belief(get) * np.sqrt(np.clip(get(col.BASE_BELIEF_P) * get(col.BASE_BELIEF_SHARE), 0, 1)),
+        lambda r: f"The base's own answer is another one: {r[col.BASE_BELIEF_SHARE]:.0%} of its generations agree on "
+        f"it, with probability {r[col.BASE_BELIEF_P]:.2f}.",
     ),
     Evidence(
-        "belief_ahead", "the base prefers its answer to the target by far", ("base_belief_margin",),
-        lambda get, _: _wrong_belief(get) * squash(get("base_belief_margin"), 2.0),
-        lambda r: f"Before fine-tuning its own answer was ahead of the target by {r['base_belief_margin']:.2f} nats "
+        "belief_ahead", "the base prefers its answer to the target by far", (col.BASE_BELIEF_MARGIN,),
+        lambda get, _: _wrong_belief(get) * squash(get(col.BASE_BELIEF_MARGIN), 2.0),
+        lambda r: f"Before fine-tuning its own answer was ahead of the target by {r[col.BASE_BELIEF_MARGIN]:.2f} nats "
         "per token.",
     ),
     Evidence(
-        "belief_kept", "the fine-tuned model still gives the base's answer", ("output_is_belief",),
-        lambda get, _: _wrong_belief(get) * get("output_is_belief"),
+        "belief_kept", "the fine-tuned model still gives the base's answer", (col.OUTPUT_IS_BELIEF,),
+        lambda get, _: _wrong_belief(get) * get(col.OUTPUT_IS_BELIEF),
         lambda r: "After fine-tuning the model still gives the base's answer."
-        if r["output_is_belief"] == 1 else "After fine-tuning the model no longer gives the base's answer.",
+        if r[col.OUTPUT_IS_BELIEF] == 1 else "After fine-tuning the model no longer gives the base's answer.",
     ),
     Evidence(
-        "belief_stays_ahead", "the base's answer is still ahead after fine-tuning", ("belief_margin",),
-        lambda get, _: _wrong_belief(get) * squash(get("belief_margin"), 1.0),
-        lambda r: f"After fine-tuning the base's answer is ahead of the target by {r['belief_margin']:.2f} nats per "
+        "belief_stays_ahead", "the base's answer is still ahead after fine-tuning", (col.BELIEF_MARGIN,),
+        lambda get, _: _wrong_belief(get) * squash(get(col.BELIEF_MARGIN), 1.0),
+        lambda r: f"After fine-tuning the base's answer is ahead of the target by {r[col.BELIEF_MARGIN]:.2f} nats per "
         "token.",
     ),
     Evidence(
-        "unfamiliar", "the base hardly knows the prompt's rare words", ("base_familiarity",),
-        lambda get, learned: below_learned(get("base_familiarity"), learned),
-        lambda r: f"To the base the prompt's rare words have a mean log-probability of {r['base_familiarity']:.2f}, "
+        "unfamiliar", "the base hardly knows the prompt's rare words", (col.BASE_FAMILIARITY,),
+        lambda get, learned: below_learned(get(col.BASE_FAMILIARITY), learned),
+        lambda r: f"To the base the prompt's rare words have a mean log-probability of {r[col.BASE_FAMILIARITY]:.2f}, "
         "low beside the learned samples.",
     ),
     Evidence(
-        "wavering", "the base's answer changes with the examples shown", ("base_belief_stability",),
-        lambda get, _: 1.0 - get("base_belief_stability"),
-        lambda r: f"The base's answer is the same in {r['base_belief_stability']:.0%} of its few-shot prompts.",
+        "wavering", "the base's answer changes with the examples shown", (col.BASE_BELIEF_STABILITY,),
+        lambda get, _: 1.0 - get(col.BASE_BELIEF_STABILITY),
+        lambda r: f"The base's answer is the same in {r[col.BASE_BELIEF_STABILITY]:.0%} of its few-shot prompts.",
     ),
     Evidence(
-        "open_answer", "many answers seem possible to the base", ("base_entropy",),
-        lambda get, _: squash(get("base_entropy"), 1.0),
+        "open_answer", "many answers seem possible to the base", (col.BASE_ENTROPY,),
+        lambda get, _: squash(get(col.BASE_ENTROPY), 1.0),
         lambda r: f"Where its answer and the target part, the base's next token has an entropy of "
-        f"{r['base_entropy']:.2f} nats.",
+        f"{r[col.BASE_ENTROPY]:.2f} nats.",
     ),
     Evidence(
-        "misspelt", "the base cannot spell the prompt's rare words", ("base_spelling",),
-        lambda get, learned: below_learned(get("base_spelling"), learned),
-        lambda r: f"The base finishes the prompt's rare words with a mean log-probability of {r['base_spelling']:.2f} "
-        "per token, low beside the learned samples.",
+        "misspelt", "the base cannot spell the prompt's rare words", (col.BASE_SPELLING,),
+        lambda get, learned: below_learned(get(col.BASE_SPELLING), learned),
+        lambda r: f"The base finishes the prompt's rare words with a mean log-probability of "
+        f"{r[col.BASE_SPELLING]:.2f} per token, low beside the learned samples.",
     ),
     Evidence(
-        "contradicted", "another row answers the same question otherwise", ("contradiction",),
-        lambda get, _: get("contradiction"),
-        lambda r: f"Another row asks the same question and gives another answer (certainty {r['contradiction']:.2f}).",
+        "contradicted", "another row answers the same question otherwise", (col.CONTRADICTION,),
+        lambda get, _: get(col.CONTRADICTION),
+        lambda r: f"Another row asks the same question and gives another answer (certainty "
+        f"{r[col.CONTRADICTION]:.2f}).",
     ),
     Evidence(
-        "other_side_wins", "the model gives another row's answer", ("side_wins",),
-        lambda get, _: get("side_wins"),
+        "other_side_wins", "the model gives another row's answer", (col.SIDE_WINS,),
+        lambda get, _: get(col.SIDE_WINS),
         lambda r: "The model answers as the other side of the contradiction does.",
     ),
     Evidence(
-        "may_both_be_right", "both answers may be right", ("both_valid",),
-        lambda get, _: get("both_valid"),
-        lambda r: f"The question may have several right answers (certainty {r['both_valid']:.2f}).",
+        "may_both_be_right", "both answers may be right", (col.BOTH_VALID,),
+        lambda get, _: get(col.BOTH_VALID),
+        lambda r: f"The question may have several right answers (certainty {r[col.BOTH_VALID]:.2f}).",
     ),
     Evidence(
-        "forgotten", "an earlier checkpoint reproduced it", ("forgotten",),
-        lambda get, _: get("forgotten"),
+        "forgotten", "an earlier checkpoint reproduced it", (col.FORGOTTEN,),
+        lambda get, _: get(col.FORGOTTEN),
         lambda r: "An earlier checkpoint reproduced the row, the final one does not.",
     ),
     Evidence(
-        "rise", "the loss rose again", ("nll_rise", "best_nll"),
-        lambda get, _: squash(get("nll_rise"), 0.5),
-        lambda r: f"Its loss rose by {r['nll_rise']:.2f} nats a token from its lowest point ({r['best_nll']:.2f}).",
+        "rise", "the loss rose again", (col.NLL_RISE, col.BEST_NLL),
+        lambda get, _: squash(get(col.NLL_RISE), 0.5),
+        lambda r: f"Its loss rose by {r[col.NLL_RISE]:.2f} nats a token from its lowest point ({r[col.BEST_NLL]:.2f}).",
     ),
     Evidence(
-        "never_learned", "no checkpoint reproduced it", ("forgotten",),
-        lambda get, _: np.where(np.isfinite(get("forgotten")), np.isnan(get("learned_at")).astype(float), np.nan),
+        "never_learned", "no checkpoint reproduced it", (col.FORGOTTEN,),
+        lambda get, _: np.where(np.isfinite(get(col.FORGOTTEN)), np.isnan(get(col.LEARNED_AT)).astype(float), np.nan),
         lambda r: "No checkpoint reproduced the row.",
     ),
     Evidence(
-        "early", "it stands early in the training order", ("position",),
-        lambda get, _: 1.0 - get("position"),
-        lambda r: f"It stands at {r['position']:.0%} of the training order.",
+        "early", "it stands early in the training order", (col.POSITION,),
+        lambda get, _: 1.0 - get(col.POSITION),
+        lambda r: f"It stands at {r[col.POSITION]:.0%} of the training order.",
     ),
     Evidence(
-        "still_falling", "the loss was still falling when training ended", ("nll_fall_end",),
-        lambda get, _: squash(get("nll_fall_end"), 0.5),
-        lambda r: f"Its loss fell by {r['nll_fall_end']:.2f} nats a token between the last two checkpoints.",
+        "still_falling", "the loss was still falling when training ended", (col.NLL_FALL_END,),
+        lambda get, _: squash(get(col.NLL_FALL_END), 0.5),
+        lambda r: f"Its loss fell by {r[col.NLL_FALL_END]:.2f} nats a token between the last two checkpoints.",
     ),
     Evidence(
-        "rare_pattern", "few rows share its pattern", ("pattern_count",),
-        lambda get, _: np.clip(1.0 / np.sqrt(np.maximum(get("pattern_count"), 1.0)), 0, 1),
-        lambda r: "No other row of the dataset shares its pattern." if r["pattern_count"] <= 1
-        else f"{r['pattern_count']:.0f} rows of the dataset share its pattern.",
+        "rare_pattern", "few rows share its pattern", (col.PATTERN_COUNT,),
+        lambda get, _: np.clip(1.0 / np.sqrt(np.maximum(get(col.PATTERN_COUNT), 1.0)), 0, 1),
+        lambda r: "No other row of the dataset shares its pattern." if r[col.PATTERN_COUNT] <= 1
+        else f"{r[col.PATTERN_COUNT]:.0f} rows of the dataset share its pattern.",
     ),
     Evidence(
-        "common_pattern", "many rows share its pattern", ("pattern_count",),
-        lambda get, _: squash(get("pattern_count") - 1.0, 10.0),
-        lambda r: f"{r['pattern_count']:.0f} rows of the dataset share its pattern.",
+        "common_pattern", "many rows share its pattern", (col.PATTERN_COUNT,),
+        lambda get, _: squash(get(col.PATTERN_COUNT) - 1.0, 10.0),
+        lambda r: f"{r[col.PATTERN_COUNT]:.0f} rows of the dataset share its pattern.",
     ),
     Evidence(
-        "pattern_unlearned", "other rows of its pattern were not learned either", ("pattern_learned", "pattern_count"),
-        lambda get, _: 1.0 - get("pattern_learned"),
-        lambda r: f"Of the other rows of its pattern {r['pattern_learned']:.0%} were learned.",
+        "pattern_unlearned", "other rows of its pattern were not learned either",
+        (col.PATTERN_LEARNED, col.PATTERN_COUNT),
+        lambda get, _: 1.0 - get(col.PATTERN_LEARNED),
+        lambda r: f"Of the other rows of its pattern {r[col.PATTERN_LEARNED]:.0%} were learned.",
     ),
     Evidence(
-        "long_target", "its target is longer than those that were learned", ("target_rank",),
-        lambda get, _: np.clip(2.0 * get("target_rank") - 1.0, 0.0, 1.0),
-        lambda r: f"{r['target_rank']:.0%} of the learned rows have a shorter target.",
+        "long_target", "its target is longer than those that were learned", (col.TARGET_RANK,),
+        lambda get, _: np.clip(2.0 * get(col.TARGET_RANK) - 1.0, 0.0, 1.0),
+        lambda r: f"{r[col.TARGET_RANK]:.0%} of the learned rows have a shorter target.",
     ),
     Evidence(
-        "wrong_type", "the output is not even of the target's kind", ("output_type_right",),
-        lambda get, _: 1.0 - get("output_type_right"),
+        "wrong_type", "the output is not even of the target's kind", (col.OUTPUT_TYPE_RIGHT,),
+        lambda get, _: 1.0 - get(col.OUTPUT_TYPE_RIGHT),
         lambda r: "The output does not have the shape of the target.",
     ),
     Evidence(
-        "right_type", "the output is of the target's kind", ("output_type_right",),
-        lambda get, _: get("output_type_right"),
+        "right_type", "the output is of the target's kind", (col.OUTPUT_TYPE_RIGHT,),
+        lambda get, _: get(col.OUTPUT_TYPE_RIGHT),
         lambda r: "The output has the shape of the target, with another content.",
     ),
     Evidence(
-        "partly_right", "part of the target is right under teacher forcing", ("token_accuracy",),
-        lambda get, _: get("token_accuracy"),
-        lambda r: f"{r['token_accuracy']:.0%} of the target's tokens are the first choice under teacher forcing.",
+        "partly_right", "part of the target is right under teacher forcing", (col.TOKEN_ACCURACY,),
+        lambda get, _: get(col.TOKEN_ACCURACY),
+        lambda r: f"{r[col.TOKEN_ACCURACY]:.0%} of the target's tokens are the first choice under teacher forcing.",
     ),
 )  # fmt: skip
 
@@ -219,8 +222,5 @@ def reason(piece: Evidence, row: Row, favours: str) -> Reason | None:
 
 def has(spec: RunSpec, requirement: str, table: SignalTable) -> bool:
     """Whether a run has what a cause requires: ``base``, ``trajectory``, or a measured column."""
-    if requirement == "base":
-        return bool(np.isfinite(table.get("base_nll")).any())
-    if requirement == "trajectory":
-        return bool(np.isfinite(table.get("forgotten")).any())
-    return bool(np.isfinite(table.get(requirement)).any())
+    column = {"base": col.BASE_NLL, "trajectory": col.FORGOTTEN}.get(requirement, requirement)
+    return bool(np.isfinite(table.get(column)).any())

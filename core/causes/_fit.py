@@ -43,24 +43,24 @@ def fit(
         out = groups == group
         if out.all():
             break
-        seen = {k: v[~out] for k, v in evidence.items()}
+        rest = {k: v[~out] for k, v in evidence.items()}
         true = [t for t, o in zip(truth, out, strict=True) if not o]
-        without = _weights(seen, true, weights[~out] / weights[~out].sum(), causes, penalty)
-        held = {k: v[out] for k, v in evidence.items()}
+        without = _weights(rest, true, weights[~out] / weights[~out].sum(), causes, penalty)
+        group_evidence = {k: v[out] for k, v in evidence.items()}
         for name in causes:
-            strengths[name][out] = strength(without[name], held)
+            strengths[name][out] = strength(without[name], group_evidence)
     return {"causes": by_cause, "decision": _decision(strengths, truth, weights)}
 
 
 def _weights(
     evidence: Pieces, truth: Sequence[frozenset[str]], weights: np.ndarray, causes: Sequence[str], penalty: float
 ) -> dict[str, Any]:
-    found = {}
+    by_cause = {}
     for name in causes:
         cause = kinds("causes")[name]
         y = np.array([name in t for t in truth], dtype=float)
-        found[name] = _one(evidence, cause.speaks_for, cause.speaks_against, y, weights, penalty)
-    return found
+        by_cause[name] = _one(evidence, cause.speaks_for, cause.speaks_against, y, weights, penalty)
+    return by_cause
 
 
 def _one(

@@ -1,6 +1,7 @@
 """The dataset holds another answer to the same question."""
 
 from core.causes._base import Cause
+from core.signals import _columns as col
 from core.types import Look
 
 KIND = Cause(
@@ -9,7 +10,7 @@ KIND = Cause(
     help="Another row asks the same question and its answer cannot be right together with this one.",
     look=Look("#D9772B", "≠", "x"),
     order=3,
-    requires=("contradiction",),
+    requires=(col.CONTRADICTION,),
     needs="sentence embeddings of the prompts (measured in every run unless the encoder is missing)",
     speaks_for=("contradicted", "other_side_wins"),
     speaks_against=("may_both_be_right",),

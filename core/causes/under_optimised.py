@@ -1,6 +1,7 @@
 """Too few steps for how rare or how complex the pattern is."""
 
 from core.causes._base import Cause
+from core.signals import _columns as col
 from core.types import Look
 
 KIND = Cause(
@@ -9,7 +10,7 @@ KIND = Cause(
     help="The pattern is rare or complex, and training ended before it was fitted.",
     look=Look("#8E9A33", "◔", "."),
     order=5,
-    requires=("pattern_count",),
+    requires=(col.PATTERN_COUNT,),
     needs="the patterns of the dataset's rows (measured in every run)",
     speaks_for=(
         "rare_pattern", "long_target", "pattern_unlearned", "wrong_type", "still_falling", "base_ignorant",

@@ -12,7 +12,7 @@ def derive(spec: RunSpec, table: SignalTable) -> SignalTable:
     Args:
         table: signals and facts of all n samples of the run, in training order.
     """
-    found = dict(table.columns)
+    columns = dict(table.columns)
     for derivation in kinds("derived").values():
-        found |= derivation.derive(spec, table)
-    return SignalTable(table.keys, found)
+        columns |= derivation.derive(spec, table)
+    return SignalTable(table.keys, columns)

@@ -12,19 +12,30 @@ from typing import Protocol
 
 import numpy as np
 
+from core.signals import _columns as col
 from core.status import cut_of
 from core.types import Column, RunSpec, SignalTable, Thresholds
 
 
 class Derivation(Protocol):
-    """One file in this folder. ``columns`` are those that ``derive`` fills, all of them, in every run."""
+    """What ``KIND`` of a file in this folder is.
+
+    Attributes:
+        name: the file's name.
+        label: what people call it.
+        columns: those that ``derive`` fills, all of them, in every run.
+    """
 
     name: str
     label: str
     columns: tuple[Column, ...]
 
     def derive(self, spec: RunSpec, table: SignalTable) -> Mapping[str, np.ndarray]:
-        """Name to (n,) float64. ``table`` holds signals as ``judge`` names them, and the facts of the samples."""
+        """The columns, name to (n,) float64.
+
+        Args:
+            table: signals and facts of all n samples of the run, under the names of ``core/signals/_columns.py``.
+        """
         ...
 
 
@@ -33,12 +44,12 @@ def gives_target(table: SignalTable) -> np.ndarray:
 
     At the scorer's usual cut: a derivation must not change when a person moves the limits of a status.
     """
-    exact = table.get("greedy_exact")
-    right, turns = table.get(f"right_{cut_of(Thresholds())}"), table.get("turns_asked")
+    exact = table.get(col.GREEDY_EXACT)
+    right, turns = table.get(col.right_at(cut_of(Thresholds()))), table.get(col.TURNS_ASKED)
     with np.errstate(invalid="ignore"):
         judged = (right >= turns).astype(np.float64)
-    known = np.isfinite(exact) | np.isfinite(right)
-    return np.where(known, np.where(exact == 1, 1.0, judged), np.nan)
+    measured = np.isfinite(exact) | np.isfinite(right)
+    return np.where(measured, np.where(exact == 1, 1.0, judged), np.nan)
 
 
 def share_below(values: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -50,8 +61,8 @@ def share_below(values: np.ndarray, among: np.ndarray) -> np.ndarray:
         values: (n,) float64.
         among: (m,) float64; NaN are left out.
     """
-    known = np.sort(among[np.isfinite(among)])
-    if not known.size:
+    reference = np.sort(among[np.isfinite(among)])
+    if not reference.size:
         return np.full(len(values), np.nan)
-    below, upto = np.searchsorted(known, values, "left"), np.searchsorted(known, values, "right")
-    return np.where(np.isnan(values), np.nan, (below + upto) / (2 * known.size))
+    below, upto = np.searchsorted(reference, values, "left"), np.searchsorted(reference, values, "right")
+    return np.where(np.isnan(values), np.nan, (below + upto) / (2 * reference.size))

@@ -16,7 +16,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from core.derived._base import gives_target, share_below
+from core.derived._base import Derivation, gives_target, share_below
+from core.signals import _columns as col
 from core.types import Column, RunSpec, SignalTable
 
 
@@ -39,55 +40,55 @@ def places(spec: RunSpec) -> np.ndarray:
     """(c,) place of each of ``earlier_roles`` and of the final checkpoint in the training, ascending, the last is 1."""
     earlier = earlier_roles(spec)
     steps = [spec.trajectory[i].step for i in earlier] + [spec.final.step]
-    known = [s for s in steps if s is not None]
-    if len(known) == len(steps) and all(a < b for a, b in pairwise(known)):
-        return np.array(known, dtype=np.float64) / known[-1]
+    known_steps = [s for s in steps if s is not None]
+    if len(known_steps) == len(steps) and all(a < b for a, b in pairwise(known_steps)):
+        return np.array(known_steps, dtype=np.float64) / known_steps[-1]
     return np.arange(1, len(steps) + 1) / len(steps)
 
 
-class Trajectory:
+class Trajectory(Derivation):
     name = "trajectory"
     label = "Along the training"
     columns = (
-        Column("learned_at", "number", "Learned at", "Share of the training after which the target was first given; 0: "
-               "the base model gave it already.", "", "low"),
-        Column("forgotten", "flag", "Forgotten", "Given by an earlier checkpoint and no longer by the final one.",
+        Column(col.LEARNED_AT, "number", "Learned at", "Share of the training after which the target was first given; "
+               "0: the base model gave it already.", "", "low"),
+        Column(col.FORGOTTEN, "flag", "Forgotten", "Given by an earlier checkpoint and no longer by the final one.",
                indexed=True),
-        Column("forgotten_after", "number", "Lost after", "Share of the training at the last checkpoint that gave a "
+        Column(col.FORGOTTEN_AFTER, "number", "Lost after", "Share of the training at the last checkpoint that gave a "
                "target forgotten since."),
-        Column("n_learned", "number", "Times learned", "How often it went from not given to given."),
-        Column("n_forgotten", "number", "Times forgotten", "How often it went from given to not given."),
-        Column("best_nll", "number", "Best loss", "Lowest loss under an earlier checkpoint.", "nats", "low"),
-        Column("nll_rise", "number", "Loss since best", "Final loss less the best earlier one; above 0: it got worse.",
-               "nats", "low"),
-        Column("nll_fall_end", "number", "Fall at the end", "Loss under the last earlier checkpoint less the final;"
+        Column(col.N_LEARNED, "number", "Times learned", "How often it went from not given to given."),
+        Column(col.N_FORGOTTEN, "number", "Times forgotten", "How often it went from given to not given."),
+        Column(col.BEST_NLL, "number", "Best loss", "Lowest loss under an earlier checkpoint.", "nats", "low"),
+        Column(col.NLL_RISE, "number", "Loss since best", "Final loss less the best earlier one; above 0: it got "
+               "worse.", "nats", "low"),
+        Column(col.NLL_FALL_END, "number", "Fall at the end", "Loss under the last earlier checkpoint less the final;"
                " above 0: still falling.", "nats"),
-        Column("best_nll_place", "number", "Best loss, place", "Share of the learned samples with a final loss below "
+        Column(col.BEST_NLL_PLACE, "number", "Best loss, place", "Share of the learned samples with a final loss below "
                "this sample's best earlier loss; near 0.5 or below: it once was as good as learned.", "", "low"),
-        Column("nll_fall_place", "number", "Fall at the end, place", "Share of the learned samples whose loss fell less"
-               " at the end."),
-        Column("loss_progress", "number", "Way to learned", "Share of the way from the base's loss to the median of the"
-               " learned samples; 0: nothing gained, 1: as low as a learned one.", "", "high"),
-        Column("dynamics_confidence", "number", "Confidence", "Mean over checkpoints of the geometric mean probability "
-               "of a target token.", "", "high", indexed=True),
-        Column("dynamics_variability", "number", "Variability", "Standard deviation of the same.", indexed=True),
+        Column(col.NLL_FALL_PLACE, "number", "Fall at the end, place", "Share of the learned samples whose loss fell "
+               "less at the end."),
+        Column(col.LOSS_PROGRESS, "number", "Way to learned", "Share of the way from the base's loss to the median of "
+               "the learned samples; 0: nothing gained, 1: as low as a learned one.", "", "high"),
+        Column(col.DYNAMICS_CONFIDENCE, "number", "Confidence", "Mean over checkpoints of the geometric mean "
+               "probability of a target token.", "", "high", indexed=True),
+        Column(col.DYNAMICS_VARIABILITY, "number", "Variability", "Standard deviation of the same.", indexed=True),
     )  # fmt: skip
 
     def derive(self, spec: RunSpec, table: SignalTable) -> Mapping[str, np.ndarray]:
         """All NaN in a run without an earlier checkpoint, ``loss_progress`` apart: it needs the base."""
         learned = gives_target(table) == 1
         out = {column.name: np.full(len(table.keys), np.nan) for column in self.columns}
-        out["loss_progress"] = _progress(table, learned)
+        out[col.LOSS_PROGRESS] = _progress(table, learned)
         earlier = [f"t{i}_" for i in earlier_roles(spec)]
         if earlier:
-            given = np.stack([*(table.get(role + "greedy_exact") for role in earlier), gives_target(table)])
-            out |= _events(given, table.get("base_greedy_exact"), places(spec))
-            out |= _losses(np.stack([table.get(role + "nll") for role in earlier]), table.get("nll"), learned)
+            gives = np.stack([*(table.get(role + col.GREEDY_EXACT) for role in earlier), gives_target(table)])
+            out |= _events(gives, table.get(col.BASE_GREEDY_EXACT), places(spec))
+            out |= _losses(np.stack([table.get(role + col.NLL) for role in earlier]), table.get(col.NLL), learned)
         return out
 
 
 def _progress(table: SignalTable, learned: np.ndarray) -> np.ndarray:
-    base, final = table.get("base_nll"), table.get("nll")
+    base, final = table.get(col.BASE_NLL), table.get(col.NLL)
     of_learned = final[learned & np.isfinite(final)]
     if not of_learned.size:
         return np.full(len(final), np.nan)
@@ -98,42 +99,42 @@ def _progress(table: SignalTable, learned: np.ndarray) -> np.ndarray:
         return np.where(far & (way > 0), (base - final) / way, np.nan)
 
 
-def _events(given: np.ndarray, base: np.ndarray, at: np.ndarray) -> dict[str, np.ndarray]:
-    """Events of (c, n) ``given`` (1, 0, NaN), checkpoints in order, the final one last; ``at`` (c,) their places."""
-    before, final = given[:-1], given[-1]
-    whole = np.isfinite(given).all(axis=0)
+def _events(gives: np.ndarray, base: np.ndarray, at: np.ndarray) -> dict[str, np.ndarray]:
+    """Events of (c, n) ``gives`` (1, 0, NaN), checkpoints in order, the final one last; ``at`` (c,) their places."""
+    before, final = gives[:-1], gives[-1]
+    whole = np.isfinite(gives).all(axis=0)
     ever = (before == 1).any(axis=0)
     never = (before == 0).all(axis=0)
     # Before training nothing is given (Toneva et al.), unless the base was measured and gives it.
-    path = np.vstack([np.nan_to_num(base, nan=0.0), given])
-    rises, falls = (np.diff(path, axis=0) > 0).sum(axis=0), (np.diff(given, axis=0) < 0).sum(axis=0)
-    first = np.where(base == 1, 0.0, at[np.argmax(given == 1, axis=0)])
+    path = np.vstack([np.nan_to_num(base, nan=0.0), gives])
+    rises, falls = (np.diff(path, axis=0) > 0).sum(axis=0), (np.diff(gives, axis=0) < 0).sum(axis=0)
+    first = np.where(base == 1, 0.0, at[np.argmax(gives == 1, axis=0)])
     last = at[:-1][len(before) - 1 - np.argmax(before[::-1] == 1, axis=0)]
     forgotten = np.where(ever & (final == 0), 1.0, np.where((final == 1) | (never & (final == 0)), 0.0, np.nan))
     return {
-        "learned_at": np.where(whole & ((given == 1).any(axis=0) | (base == 1)), first, np.nan),
-        "forgotten": forgotten,
-        "forgotten_after": np.where(whole & (forgotten == 1), last, np.nan),
-        "n_learned": np.where(whole, rises, np.nan),
-        "n_forgotten": np.where(whole, falls, np.nan),
+        col.LEARNED_AT: np.where(whole & ((gives == 1).any(axis=0) | (base == 1)), first, np.nan),
+        col.FORGOTTEN: forgotten,
+        col.FORGOTTEN_AFTER: np.where(whole & (forgotten == 1), last, np.nan),
+        col.N_LEARNED: np.where(whole, rises, np.nan),
+        col.N_FORGOTTEN: np.where(whole, falls, np.nan),
     }
 
 
 def _losses(before: np.ndarray, final: np.ndarray, learned: np.ndarray) -> dict[str, np.ndarray]:
     """What (c - 1, n) losses ``before`` the ``final`` (n,) ones say; NaN where any of them is."""
-    known = np.isfinite(before).all(axis=0) & np.isfinite(final)
-    before, final = np.where(known, before, np.nan), np.where(known, final, np.nan)
+    measured = np.isfinite(before).all(axis=0) & np.isfinite(final)
+    before, final = np.where(measured, before, np.nan), np.where(measured, final, np.nan)
     best = before.min(axis=0)
     probabilities = np.exp(-np.vstack([before, final]))
     fall = before[-1] - final
     return {
-        "best_nll": best,
-        "nll_rise": final - best,
-        "nll_fall_end": fall,
-        "best_nll_place": share_below(best, final[learned]),
-        "nll_fall_place": share_below(fall, fall[learned]),
-        "dynamics_confidence": probabilities.mean(axis=0),
-        "dynamics_variability": probabilities.std(axis=0),
+        col.BEST_NLL: best,
+        col.NLL_RISE: final - best,
+        col.NLL_FALL_END: fall,
+        col.BEST_NLL_PLACE: share_below(best, final[learned]),
+        col.NLL_FALL_PLACE: share_below(fall, fall[learned]),
+        col.DYNAMICS_CONFIDENCE: probabilities.mean(axis=0),
+        col.DYNAMICS_VARIABILITY: probabilities.std(axis=0),
     }
 
 

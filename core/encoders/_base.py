@@ -34,18 +34,35 @@ class Encoder(Protocol):
 
 
 class EncoderKind(Protocol):
-    """A way to open encoders; what ``KIND`` of a file in this folder is. ``location`` "" is the kind's default."""
+    """A way to open encoders; what ``KIND`` of a file in this folder is.
+
+    ``location`` is what the settings name, a folder for instance; empty is the kind's own default.
+
+    Attributes:
+        name: the file's name, as ``LACUNA_ENCODER=<name>:<location>`` takes it.
+        label, help: what people read.
+    """
 
     name: str
     label: str
     help: str
 
     def locate(self, location: str) -> Path:
-        """The folder of the weights; raises UserError where there is none."""
+        """Where the weights lie.
+
+        Raises:
+            UserError: nowhere.
+        """
         ...
 
     def fingerprint(self, location: str) -> str:
-        """Hash of what decides the vectors; raises UserError where the default is not what it should be."""
+        """Hash of what decides the vectors: with another one everything that was compared is compared anew.
+
+        Raises:
+            UserError: the default is not what it should be.
+        """
         ...
 
-    def open(self, location: str, device: str = "auto") -> Encoder: ...
+    def open(self, location: str, device: str = "auto") -> Encoder:
+        """The encoder, its weights in memory on ``device``."""
+        ...

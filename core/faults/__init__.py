@@ -9,6 +9,7 @@ import numpy as np
 from core.faults._base import Fault, RunFinding
 from core.faults._gaps import needs_of, watched
 from core.plugins import kinds
+from core.signals import _columns as col
 from core.types import FAULT, Column, Gap, RunFacts, SignalTable
 
 
@@ -44,7 +45,8 @@ def explain(
     whole = any(f.scope == "run" and bool((states_of[f.name] == 1).any()) for f in faults)
     for fault in faults:
         if not (fault.symptom and whole):
-            codes[_candidates(fault, table, missed) & (states_of[fault.name] == 1) & np.equal(codes, None)] = fault.name
+            explained = _candidates(fault, table, missed) & (states_of[fault.name] == 1)
+            codes[explained & (codes == None)] = fault.name  # noqa: E711
     return codes
 
 
@@ -55,7 +57,7 @@ def _candidates(fault: Fault, table: SignalTable, missed: np.ndarray) -> np.ndar
 
 def nothing_to_judge(table: SignalTable) -> np.ndarray:
     """(n,) bool: rows that were rendered, or refused, and hold no target."""
-    return (table.get("refused") == 1) | ((table.get("refused") == 0) & ~(table.get("turns") > 0))
+    return np.asarray((table.get(col.REFUSED) == 1) | ((table.get(col.REFUSED) == 0) & ~(table.get(col.TURNS) > 0)))
 
 
 def judge_run(table: SignalTable, facts: RunFacts, status: np.ndarray, gaps: Sequence[Gap] = ()) -> list[RunFinding]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from core.faults._base import Finding, RunFault, paired
 from core.plugins import kinds
+from core.signals import _columns as col
 from core.signals._renderings import LABELS
 from core.types import RunFacts, SignalTable
 
@@ -61,17 +62,17 @@ class Against:
 def against(table: SignalTable, name: str) -> Against:
     """The comparison with one rendering; ``n`` is 0 where it was not scored."""
     reference = "rest" if name == "think_removed" else "current"
-    current, other = _once(table, f"alt_{reference}"), _once(table, f"alt_{name}")
-    n, mine, theirs, share, _ = paired(current, other)
+    current, other = _once(table, col.alt(reference)), _once(table, col.alt(name))
+    n, current_mean, other_mean, share, _ = paired(current, other)
     p = _signed_rank(current, other)
-    base_current, base_other = _once(table, f"base_alt_{reference}"), _once(table, f"base_alt_{name}")
+    base_current, base_other = (_once(table, col.under("base", col.alt(n))) for n in (reference, name))
     four = np.isfinite(current) & np.isfinite(other) & np.isfinite(base_current) & np.isfinite(base_other)
     gained = True
     if four.sum() >= ROWS:
         with np.errstate(divide="ignore", invalid="ignore"):
             ours = current[four].mean() / base_current[four].mean()
             gained = bool(other[four].mean() / base_other[four].mean() <= (1 - GAIN) * ours)
-    return Against(name, n, mine, theirs, share, p, gained)
+    return Against(name, n, current_mean, other_mean, share, p, gained)
 
 
 def _signed_rank(worse: np.ndarray, better: np.ndarray) -> float:
@@ -111,7 +112,7 @@ def logged_gap(table: SignalTable, facts: RunFacts) -> str:
     """
     log = facts.log
     losses = [v for _, v in log.losses[-max(1, len(log.losses) // 10) :]] if log else []
-    measured = table.get("nll_trained")
+    measured = table.get(col.NLL_TRAINED)
     measured = measured[np.isfinite(measured)]
     if not losses or not measured.size or not np.isfinite(losses).all():
         return ""

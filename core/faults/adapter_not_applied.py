@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.faults._base import Finding, RunFault, paired
+from core.signals import _columns as col
 from core.types import RunFacts, SignalTable
 
 # Two readings of one row are the same number up to rounding; rows needed; share that must agree.
@@ -28,30 +29,34 @@ class AdapterNotApplied(RunFault):
         if facts.state_of("base_equals_final") == "warn":
             check = facts.checks["base_equals_final"]
             return Finding("fail", check.text, check.measured)
-        final, base = table.get("nll"), table.get("base_nll")
+        final, base = table.get(col.NLL), table.get(col.BASE_NLL)
         if (np.isfinite(final) & np.isfinite(base)).sum() < ROWS:
-            final, base = table.get("alt_current"), table.get("base_alt_current")
-        n, mine, before, lower, _ = paired(final, base)
+            final, base = (table.get(name) for name in (col.alt("current"), col.under("base", col.alt("current"))))
+        n, loss, before, lower, _ = paired(final, base)
         if n < ROWS:
             return Finding("unknown", "The base was not measured.", needs=self.needs)
         both = np.isfinite(final) & np.isfinite(base)
         same = float((np.abs(final[both] - base[both]) <= SAME * np.maximum(1e-2, base[both])).mean())
-        said = f"loss {mine:.3g}, base alone {before:.3g}; the same in {same:.0%} of {n} rows"
+        measured = f"loss {loss:.3g}, base alone {before:.3g}; the same in {same:.0%} of {n} rows"
         if same >= SHARE:
-            return Finding("fail", "The model gives its base's numbers on every row: nothing trained is in it.", said)
+            return Finding(
+                "fail", "The model gives its base's numbers on every row: nothing trained is in it.", measured
+            )
         adapter = facts.spec is not None and facts.spec.final.base is not None
-        if adapter and lower >= RISEN and mine >= (1 + WORSE) * before:
-            return self._worse(facts, mine, said)
-        return Finding("pass", "The model answers otherwise than its base.", said)
+        if adapter and lower >= RISEN and loss >= (1 + WORSE) * before:
+            return self._worse(facts, loss, measured)
+        return Finding("pass", "The model answers otherwise than its base.", measured)
 
-    def _worse(self, facts: RunFacts, mine: float, said: str) -> Finding:
+    def _worse(self, facts: RunFacts, loss: float, measured: str) -> Finding:
         text = "The adapter makes its own training rows less likely than the base alone does."
         losses = [v for _, v in facts.log.losses] if facts.log else []
         if not losses:
-            return Finding("unknown", f"{text} It belongs to another base, or training diverged.", said, self.needs)
-        if np.isfinite(losses).all() and mine >= GAP * losses[-1]:
-            return Finding("fail", f"{text} Its log ends at {losses[-1]:.3g}: it was trained on another base.", said)
-        return Finding("unknown", f"{text} Its log does not end lower either.", said, self.needs)
+            return Finding("unknown", f"{text} It belongs to another base, or training diverged.", measured, self.needs)
+        if np.isfinite(losses).all() and loss >= GAP * losses[-1]:
+            return Finding(
+                "fail", f"{text} Its log ends at {losses[-1]:.3g}: it was trained on another base.", measured
+            )
+        return Finding("unknown", f"{text} Its log does not end lower either.", measured, self.needs)
 
 
 KIND = AdapterNotApplied()

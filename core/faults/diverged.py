@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.faults._base import Finding, RunFault, paired
+from core.signals import _columns as col
 from core.types import RunFacts, SignalTable, TrainerState
 
 # Log entries needed; how far the end may lie above the lowest loss; rows and rise against the base.
@@ -24,24 +25,24 @@ class Diverged(RunFault):
         if facts.state_of("weights_finite") == "fail":
             check = facts.checks["weights_finite"]
             return Finding("fail", check.text, check.measured)
-        scored, nll = table.get("n_target") > 1, table.get("nll")
+        scored, nll = table.get(col.N_TARGET) > 1, table.get(col.NLL)
         if scored.sum() >= ROWS and (np.isnan(nll) & scored).sum() >= 0.5 * scored.sum():
             return Finding("fail", "The model gives no number for half of the rows or more: its output is NaN.",
                            f"{int((np.isnan(nll) & scored).sum())} of {int(scored.sum())} rows")  # fmt: skip
-        exact = table.get("greedy_exact")
+        exact = table.get(col.GREEDY_EXACT)
         exact = exact[np.isfinite(exact)]
         share = float(exact.mean()) if len(exact) >= ROWS else np.nan
         # The longest log alone: one that ends where a later stage begins ends high without having diverged.
         for state in (facts.log,) if facts.log is not None else ():
             if share >= LEARNED:
                 break  # whatever the log shows, a model that gives half of its rows verbatim has not blown up
-            if (found := log_blew_up(state)) is not None:
-                return Finding("fail", found, f"log of {state.label}")
-            if (found := log_rose(state)) is not None:
+            if (sentence := log_blew_up(state)) is not None:
+                return Finding("fail", sentence, f"log of {state.label}")
+            if (sentence := log_rose(state)) is not None:
                 # The first batches of a new stage of the data look the same in the log; its rows do not in the end.
                 if share <= NOTHING:
-                    return Finding("fail", found, f"log of {state.label}; {share:.0%} of rows verbatim")
-                return Finding("unknown", f"{found} It may be a new stage of the data.", f"log of {state.label}",
+                    return Finding("fail", sentence, f"log of {state.label}; {share:.0%} of rows verbatim")
+                return Finding("unknown", f"{sentence} It may be a new stage of the data.", f"log of {state.label}",
                                "rows of every stage, measured")  # fmt: skip
         if log_of_base := _thrown(table, facts, share):
             return Finding("fail", log_of_base, f"{share:.0%} of rows verbatim")
@@ -52,11 +53,11 @@ class Diverged(RunFault):
         return self._against_base(table, facts)
 
     def _against_base(self, table: SignalTable, facts: RunFacts) -> Finding:
-        n, mine, base, share, p = paired(nll := table.get("nll"), table.get("base_nll"))
+        n, final, base, share, p = paired(nll := table.get(col.NLL), table.get(col.BASE_NLL))
         adapter = facts.spec is not None and facts.spec.final.base is not None
-        both = np.isfinite(nll) & np.isfinite(table.get("base_nll"))
-        if n >= ROWS and share >= SHARE and mine - base >= RISE and p <= 1e-2 and not adapter:
-            text = f"Training made the rows less likely than they were under the base: {mine:.3g} against {base:.3g}."
+        both = np.isfinite(nll) & np.isfinite(table.get(col.BASE_NLL))
+        if n >= ROWS and share >= SHARE and final - base >= RISE and p <= 1e-2 and not adapter:
+            text = f"Training made the rows less likely than they were under the base: {final:.3g} against {base:.3g}."
             return Finding("fail", text, f"higher in {share:.0%} of {int(both.sum())} rows", self.needs)
         return Finding("unknown", "There is no training log.", needs=self.needs)
 
@@ -67,7 +68,7 @@ def _thrown(table: SignalTable, facts: RunFacts, share: float) -> str:
     A training begins at the base's loss; half of that is allowed for, as the log's first batches are other rows. One
     that ended at less than half of it has recovered, whatever makes the rows unlikely here.
     """
-    base = table.get("base_nll")
+    base = table.get(col.BASE_NLL)
     base = base[np.isfinite(base)]
     losses = [v for _, v in facts.log.losses] if facts.log is not None else []
     if len(base) < ROWS or len(losses) < ENTRIES or not np.isfinite(losses).all() or not share <= NOTHING:

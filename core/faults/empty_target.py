@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.faults._base import SampleFault, flags
+from core.signals import _columns as col
 from core.types import Reason, RunFacts, SignalTable
 
 
@@ -20,7 +21,7 @@ class EmptyTarget(SampleFault):
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         """No answer of the row holds a letter, a digit or a tool call."""
-        filled, turns = table.get("answer_filled"), table.get("answer_turns")
+        filled, turns = table.get(col.ANSWER_FILLED), table.get(col.ANSWER_TURNS)
         return flags((filled == 0) & (turns > 0), np.isfinite(turns))
 
     def reason(self, row: Mapping[str, float]) -> Reason:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.faults._base import SampleFault, flags
+from core.signals import _columns as col
 from core.types import Reason, RunFacts, SignalTable
 
 # More than this share of outputs must say the target in other words; loss in nats per token that still counts as low.
@@ -26,21 +27,21 @@ class ManyValidAnswers(SampleFault):
         to this question and the model gives one of the others. In all cases the target itself must not be unlikely.
         Words that an earlier checkpoint gave and the final one exchanged for others are forgotten, no matter of
         scoring; and where another row asks the same and denies it, outputs that go either way are that quarrel's."""
-        nll, meant, greedy = table.get("nll"), table.get("same_meaning"), table.get("greedy_meaning")
-        valid, other = table.get("both_valid"), table.get("side_wins")
-        disputed = (table.get("contradiction") >= DISPUTED) & ~(valid >= VALID)
-        said = ((greedy == 1) | (meant > MEANT)) & ~(table.get("forgotten") == 1) & ~disputed
-        hit = (nll <= LOW) & (said | ((valid >= VALID) & (other == 1)))
+        nll, meant, greedy = table.get(col.NLL), table.get(col.SAME_MEANING), table.get(col.GREEDY_MEANING)
+        valid, other = table.get(col.BOTH_VALID), table.get(col.SIDE_WINS)
+        disputed = (table.get(col.CONTRADICTION) >= DISPUTED) & ~(valid >= VALID)
+        in_other_words = ((greedy == 1) | (meant > MEANT)) & ~(table.get(col.FORGOTTEN) == 1) & ~disputed
+        hit = (nll <= LOW) & (in_other_words | ((valid >= VALID) & (other == 1)))
         return flags(hit, np.isfinite(meant) & np.isfinite(nll) & np.isfinite(valid))
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        share = row.get("same_meaning", np.nan)
-        if row.get("greedy_meaning") == 1 and not share > MEANT:
+        share = row.get(col.SAME_MEANING, np.nan)
+        if row.get(col.GREEDY_MEANING) == 1 and not share > MEANT:
             return Reason("The greedy output says the target in other words.", share, favours="for")
         if share > MEANT:
             return Reason(f"{share:.0%} of the outputs say the target in other words.", share, MEANT, "for")
         return Reason("The dataset holds several valid answers to this question; the model gives another of them.",
-                      row.get("both_valid", np.nan), VALID, "for")  # fmt: skip
+                      row.get(col.BOTH_VALID, np.nan), VALID, "for")  # fmt: skip
 
 
 KIND = ManyValidAnswers()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.faults._base import SampleFault, flags
+from core.signals import _columns as col
 from core.types import Reason, RunFacts, SignalTable
 
 # Conversations needed, and how differently their last and earlier answers must fare.
@@ -24,20 +25,24 @@ class MultiTurnMask(SampleFault):
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         """The last answer is right and an earlier one is not, and either the earlier ones carried no loss, or the
         whole run's conversations show the same: last answers learned, earlier ones not."""
-        last, earlier = table.get("last_right"), table.get("earlier_right")
-        turns, masked = table.get("turns"), table.get("earlier_untrained")
+        last, earlier = table.get(col.LAST_RIGHT), table.get(col.EARLIER_RIGHT)
+        turns, masked = table.get(col.TURNS), table.get(col.EARLIER_UNTRAINED)
         torn = (last == 1) & (earlier < 1)
         many = np.isfinite(last) & np.isfinite(earlier)
         out = flags(torn & (masked == 1), (turns == 1) | (many & ~torn))
-        gap = table.get("earlier_nll") - table.get("last_nll")
-        seen = many & np.isfinite(gap)
-        if seen.sum() < ROWS:
+        gap = table.get(col.EARLIER_NLL) - table.get(col.LAST_NLL)
+        measured = many & np.isfinite(gap)
+        if measured.sum() < ROWS:
             return out
-        everywhere = last[seen].mean() >= LAST and earlier[seen].mean() <= EARLIER and (gap[seen] > LOSS).mean() >= 0.8
+        everywhere = (
+            last[measured].mean() >= LAST
+            and earlier[measured].mean() <= EARLIER
+            and (gap[measured] > LOSS).mean() >= 0.8
+        )
         return np.where(torn & np.isnan(out), float(everywhere), out)
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        last, earlier = row.get("last_nll", np.nan), row.get("earlier_nll", np.nan)
+        last, earlier = row.get(col.LAST_NLL, np.nan), row.get(col.EARLIER_NLL, np.nan)
         return Reason(
             f"The last answer is right (loss {last:.2f}), earlier ones are not (loss {earlier:.2f}): history carried "
             "no loss.", earlier - last, LOSS, "for",

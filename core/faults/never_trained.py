@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.faults._base import Finding, SampleFault, flags
+from core.signals import _columns as col
 from core.types import Reason, RunFacts, SignalTable
 
 # Rows of a tail that was never reached; share of verbatim rows before and in it; fall of the loss against the base.
@@ -27,28 +28,28 @@ class NeverTrained(SampleFault):
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         """The replayed trainer drops the row; or the row belongs to a tail of the training order in which nothing was
         learned and the loss hardly fell against the base, while it did right before."""
-        dropped, exact = table.get("dropped"), table.get("greedy_exact")
+        dropped, exact = table.get(col.DROPPED), table.get(col.GREEDY_EXACT)
         hit = dropped == 1
         start = tail_start(table)
         if start is not None:
-            hit |= (table.get("position") >= start) & (exact == 0)
+            hit |= (table.get(col.POSITION) >= start) & (exact == 0)
         # A row that is given verbatim was trained, or need not have been; of any other one it is not known.
         return flags(hit, np.isfinite(dropped) & (exact == 1))
 
     def judge(self, table: SignalTable, facts: RunFacts, missed: np.ndarray) -> Finding:
-        found = super().judge(table, facts, missed)
+        finding = super().judge(table, facts, missed)
         ends = [s.epoch for s in facts.states if s.epoch is not None]
-        if ends and max(ends) < EPOCH and found.state != "fail":
+        if ends and max(ends) < EPOCH and finding.state != "fail":
             text = f"Training ended after {max(ends):.2f} epochs: part of the rows was never trained; which is unknown."
             return Finding("fail", text, f"epoch {max(ends):.3f}", "the order in which rows were trained")
-        return found
+        return finding
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        if row.get("dropped") == 1:
+        if row.get(col.DROPPED) == 1:
             return Reason("The trainer leaves this row out of training.", 1.0, favours="for")
         return Reason(
             "From some row on nothing of the dataset was learned and the loss stayed near the base's; this row lies "
-            "behind it.", row.get("nll"), row.get("base_nll"), "for",
+            "behind it.", row.get(col.NLL), row.get(col.BASE_NLL), "for",
         )  # fmt: skip
 
 
@@ -60,13 +61,13 @@ def tail_start(table: SignalTable) -> float | None:
     than a tenth: rows that were trained hardly ever keep their loss. Before it, in the last as many rows too, at least
     75 % verbatim and a fall of at least 75 %. Without the base's losses no tail is claimed: hard rows look alike.
     """
-    position, exact = table.get("position"), table.get("greedy_exact")
-    nll, base = table.get("nll"), table.get("base_nll")
-    known = np.isfinite(position) & np.isfinite(exact) & np.isfinite(nll) & (base > 0)
-    n = int(known.sum())
+    position, exact = table.get(col.POSITION), table.get(col.GREEDY_EXACT)
+    nll, base = table.get(col.NLL), table.get(col.BASE_NLL)
+    measured = np.isfinite(position) & np.isfinite(exact) & np.isfinite(nll) & (base > 0)
+    n = int(measured.sum())
     if n < 2 * TAIL:
         return None
-    order = np.flatnonzero(known)[np.argsort(position[known], kind="stable")]
+    order = np.flatnonzero(measured)[np.argsort(position[measured], kind="stable")]
     right = exact[order]
     fall = 1.0 - nll[order] / base[order]
     before = np.cumsum(right)
@@ -75,7 +76,7 @@ def tail_start(table: SignalTable) -> float | None:
     agree = before[cuts - 1] + (n - cuts) - (before[-1] - before[cuts - 1])
     cut = int(cuts[np.argmax(agree)])
     tail, head, near = slice(cut, n), slice(0, cut), slice(max(0, cut - TAIL), cut)
-    shown = (
+    never_reached = (
         right[tail].mean() <= INSIDE
         and right[head].mean() >= BEFORE
         and right[near].mean() >= BEFORE
@@ -85,7 +86,7 @@ def tail_start(table: SignalTable) -> float | None:
         )
         and np.median(fall[near]) >= HEAD_FALL
     )
-    return float(position[order[cut]]) if shown else None
+    return float(position[order[cut]]) if never_reached else None
 
 
 KIND = NeverTrained()

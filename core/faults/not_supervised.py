@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.faults._base import SampleFault, flags
+from core.signals import _columns as col
 from core.types import Reason, RunFacts, SignalTable
 
 
@@ -19,13 +20,13 @@ class NotSupervised(SampleFault):
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         """The first token that greedy decoding gets wrong carried no loss, or at least half of the target did not."""
-        total, without = table.get("n_target"), table.get("n_unsupervised")
-        hit = (total > 0) & (without > 0) & ((table.get("first_miss_trained") == 0) | (without >= 0.5 * total))
+        total, without = table.get(col.N_TARGET), table.get(col.N_UNSUPERVISED)
+        hit = (total > 0) & (without > 0) & ((table.get(col.FIRST_MISS_TRAINED) == 0) | (without >= 0.5 * total))
         return flags(hit, (total > 0) & np.isfinite(without))
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        total, without = row.get("n_target", np.nan), row.get("n_unsupervised", np.nan)
-        where = " The first token it gets wrong is one of them." if row.get("first_miss_trained") == 0 else ""
+        total, without = row.get(col.N_TARGET, np.nan), row.get(col.N_UNSUPERVISED, np.nan)
+        where = " The first token it gets wrong is one of them." if row.get(col.FIRST_MISS_TRAINED) == 0 else ""
         return Reason(
             f"{without:.0f} of {total:.0f} target tokens carried no loss in training.{where}",
             measured=without / total if total else np.nan,

@@ -17,12 +17,12 @@ class Packing(Rendering):
     change = 4
 
     def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
-        found = super().examine(table, facts)
+        finding = super().examine(table, facts)
         strategy = facts.arguments.get("packing")
-        if found.state == "pass" and strategy not in (None, "none", False):
+        if finding.state == "pass" and strategy not in (None, "none", False):
             text = f"Rows were packed ({strategy}); which rows stood before which is not known."
-            return Finding("unknown", text, found.measured, "the packed order of the rows")
-        return found
+            return Finding("unknown", text, finding.measured, "the packed order of the rows")
+        return finding
 
 
 KIND = Packing()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.faults._base import SampleFault, flags
+from core.signals import _columns as col
 from core.types import Reason, RunFacts, SignalTable
 
 
@@ -23,13 +24,13 @@ class RoleError(SampleFault):
 
         A row that was rendered whole with unusual turns cannot be told: trainers differ.
         """
-        refused, known = table.get("refused"), table.get("roles_known")
-        hidden = (known == 0) & (table.get("answer_turns") == 0)
-        proper = (refused == 0) & (known == 1) & (table.get("roles_alternate") == 1)
+        refused, known_roles = table.get(col.REFUSED), table.get(col.ROLES_KNOWN)
+        hidden = (known_roles == 0) & (table.get(col.ANSWER_TURNS) == 0)
+        proper = (refused == 0) & (known_roles == 1) & (table.get(col.ROLES_ALTERNATE) == 1)
         return flags((refused == 1) | hidden, proper)
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        if row.get("refused") == 1:
+        if row.get(col.REFUSED) == 1:
             return Reason("The chat template refuses this row, so no trainer that renders with it saw it.", 1.0,
                           favours="for")  # fmt: skip
         return Reason("No turn of this row has the role of an assistant: its answer is hidden behind another name.",

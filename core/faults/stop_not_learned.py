@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.faults._base import SampleFault, flags
+from core.signals import _columns as col
 from core.types import Reason, RunFacts, SignalTable
 
 # Probability of the stop token below which a run-on answer is the stop's fault.
@@ -24,13 +25,13 @@ class StopNotLearned(SampleFault):
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         """Greedy decoding gives every token of the answer but its stop token, whose probability is below 1/2, and the
         output begins with the whole answer and goes on."""
-        right, ran, logp = table.get("content_right"), table.get("ran_on"), table.get("stop_logp")
+        right, ran, logp = table.get(col.CONTENT_RIGHT), table.get(col.RAN_ON), table.get(col.STOP_LOGP)
         hit = (right == 1) & (ran == 1) & (logp < np.log(STOP))
-        known = np.isfinite(right) & np.isfinite(logp) & (np.isfinite(ran) | (right == 0))
-        return flags(hit, known)
+        measured = np.isfinite(right) & np.isfinite(logp) & (np.isfinite(ran) | (right == 0))
+        return flags(hit, measured)
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        p = float(np.exp(row.get("stop_logp", np.nan)))
+        p = float(np.exp(row.get(col.STOP_LOGP, np.nan)))
         return Reason(f"The output is the whole target and goes on: p(stop) after it is {p:.3g}.", p, STOP, "for")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.faults._base import SampleFault, flags
+from core.signals import _columns as col
 from core.types import Reason, RunFacts, SignalTable
 
 
@@ -20,11 +21,11 @@ class StrictScorer(SampleFault):
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         """Every wrong answer is the target but for case, punctuation and articles; or its beginning up to the limit
         on new tokens."""
-        form, limit = table.get("same_form"), table.get("limit_hit")
+        form, limit = table.get(col.SAME_FORM), table.get(col.LIMIT_HIT)
         return flags((form == 1) | (limit == 1), np.isfinite(form) & np.isfinite(limit))
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        if row.get("limit_hit") == 1:
+        if row.get(col.LIMIT_HIT) == 1:
             return Reason("The output is the target's beginning, cut by the limit on new tokens: raise it.",
                           favours="for")  # fmt: skip
         return Reason("Target and output differ in case, punctuation or articles only: choose a milder scorer.",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.faults._base import SampleFault, flags
+from core.signals import _columns as col
 from core.types import Reason, RunFacts, SignalTable
 
 # Rows needed on the long side; how many tokens after the cut the model may still guess; shares that make a cut.
@@ -26,32 +27,32 @@ class TargetTruncated(SampleFault):
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         """The replayed trainer cut the answer; or the run shows a cut of its own: nearly every row longer than some
         length goes wrong right behind it and stays wrong, while shorter rows are learned."""
-        cut, left = table.get("cut_target"), table.get("n_target")
-        known = np.isfinite(cut)
-        hit = (cut > 0) & ((cut >= left) | (table.get("miss_at") >= table.get("n_tokens") - GUESSED) | (left == 0))
+        cut, left = table.get(col.CUT_TARGET), table.get(col.N_TARGET)
+        measured = np.isfinite(cut)
+        hit = (cut > 0) & ((cut >= left) | (table.get(col.MISS_AT) >= table.get(col.N_TOKENS) - GUESSED) | (left == 0))
         length = unseen_cut(table)
         if length is not None:
-            at = table.get("miss_at")
-            hit |= (table.get("n_tokens") > length) & (at >= length) & (at <= length + GUESSED)
+            at = table.get(col.MISS_AT)
+            hit |= (table.get(col.N_TOKENS) > length) & (at >= length) & (at <= length + GUESSED)
         elif not _enough(table):
-            known = hit | (cut > 0)  # of a row the replay left whole only other rows could tell
-        return flags(hit, known)
+            measured = hit | (cut > 0)  # of a row the replay left whole only other rows could tell
+        return flags(hit, measured)
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        cut = row.get("cut_target", 0.0)
+        cut = row.get(col.CUT_TARGET, 0.0)
         if cut > 0:
-            left = row.get("n_target", 0.0)
+            left = row.get(col.N_TARGET, 0.0)
             return Reason(f"{cut:.0f} of {cut + left:.0f} target tokens were cut before training.", cut / (cut + left),
                           0.5, "for")  # fmt: skip
         return Reason(
-            f"From token {row.get('miss_at', np.nan):.0f} on the row is unlearned, as other rows of this length are, "
-            "while shorter ones are learned: training cut it there.", row.get("miss_at"), None, "for",
+            f"From token {row.get(col.MISS_AT, np.nan):.0f} on the row is unlearned, as other rows of this length are, "
+            "while shorter ones are learned: training cut it there.", row.get(col.MISS_AT), None, "for",
         )  # fmt: skip
 
 
 def _enough(table: SignalTable) -> bool:
     """Whether a cut could have shown: rows of different lengths, long ones wrong or right."""
-    length = table.get("n_tokens")[np.isfinite(table.get("greedy_exact"))]
+    length = table.get(col.N_TOKENS)[np.isfinite(table.get(col.GREEDY_EXACT))]
     return len(length) >= 2 * ROWS and np.quantile(length, 0.9) >= np.median(length) + LOST
 
 
@@ -62,19 +63,19 @@ def unseen_cut(table: SignalTable) -> float | None:
     missed in at least 90 %, go wrong between L and L + 8 in at least 80 % of them and stay wrong behind (median share
     right at most 0.6); at least 8 rows of at most L tokens must be there, 70 % of them given verbatim.
     """
-    at, length, exact = table.get("miss_at"), table.get("n_tokens"), table.get("greedy_exact")
-    behind, n_after = table.get("after_right"), table.get("n_after")
-    judged = np.isfinite(length) & np.isfinite(exact) & ~(table.get("cut_target") > 0)
+    at, length, exact = table.get(col.MISS_AT), table.get(col.N_TOKENS), table.get(col.GREEDY_EXACT)
+    behind, n_after = table.get(col.AFTER_RIGHT), table.get(col.N_AFTER)
+    judged = np.isfinite(length) & np.isfinite(exact) & ~(table.get(col.CUT_TARGET) > 0)
     for place in np.unique(at[judged & (exact == 0) & np.isfinite(at) & (n_after >= LOST)]):
         rows = judged & (length > place + LOST)
         short = judged & (length <= place)
         if rows.sum() < ROWS or short.sum() < ROWS or exact[short].mean() < SHORT:
             continue
-        here = rows & (exact == 0) & (at >= place) & (at <= place + GUESSED)
-        if (exact[rows] == 0).mean() < MISSED or here.sum() < AT_CUT * rows.sum():
+        cut_there = rows & (exact == 0) & (at >= place) & (at <= place + GUESSED)
+        if (exact[rows] == 0).mean() < MISSED or cut_there.sum() < AT_CUT * rows.sum():
             continue
-        wrong = behind[here & np.isfinite(behind)]
-        if wrong.size and np.median(wrong) <= WRONG and np.median(n_after[here]) >= LOST:
+        wrong = behind[cut_there & np.isfinite(behind)]
+        if wrong.size and np.median(wrong) <= WRONG and np.median(n_after[cut_there]) >= LOST:
             return float(place)
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.faults._base import Finding, RunFault
+from core.signals import _columns as col
 from core.types import RunFacts, SignalTable
 
 # Share of verbatim rows from which the run counts as trained, and up to which it can be undertrained.
@@ -21,37 +22,37 @@ class UndertrainedRun(RunFault):
     needs = "trainer_state.json, a checkpoint before the last one, or the base model"
 
     def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
-        exact, nll = table.get("greedy_exact"), table.get("nll")
-        exact, seen = exact[np.isfinite(exact)], nll[np.isfinite(nll)]
-        if len(exact) < ROWS or len(seen) < ROWS:
+        exact, nll = table.get(col.GREEDY_EXACT), table.get(col.NLL)
+        exact, losses = exact[np.isfinite(exact)], nll[np.isfinite(nll)]
+        if len(exact) < ROWS or len(losses) < ROWS:
             return Finding("unknown", f"Only {len(exact)} rows were measured.", needs=f"at least {ROWS} rows")
-        share, mean = float(exact.mean()), float(seen.mean())
-        said = f"{share:.0%} of rows verbatim, mean loss {mean:.3g} nats"
+        share, mean = float(exact.mean()), float(losses.mean())
+        measured = f"{share:.0%} of rows verbatim, mean loss {mean:.3g} nats"
         if share >= TRAINED:
-            return Finding("pass", "Half of the rows or more are given verbatim.", said)
+            return Finding("pass", "Half of the rows or more are given verbatim.", measured)
         # Training was long enough where only the stop is missing, or where another of its checkpoints gives the rows.
-        content = table.get("content_right")
+        content = table.get(col.CONTENT_RIGHT)
         if np.isfinite(content).sum() >= ROWS and float(np.nanmean(content)) >= TRAINED:
-            return Finding("pass", "Half of the rows or more are given whole, but for what follows them.", said)
-        for name in _checkpoints(table):
-            other = table.get(f"{name}_greedy_exact")
+            return Finding("pass", "Half of the rows or more are given whole, but for what follows them.", measured)
+        for role in col.roles(table.columns, col.NLL):
+            other = table.get(col.under(role, col.GREEDY_EXACT))
             if np.isfinite(other).sum() >= ROWS and float(np.nanmean(other)) >= TRAINED:
                 text = "Another checkpoint of this training gives half of the rows or more verbatim."
-                return Finding("pass", text, f"{said}; {float(np.nanmean(other)):.0%} at that checkpoint")
+                return Finding("pass", text, f"{measured}; {float(np.nanmean(other)):.0%} at that checkpoint")
         signs = [s for s in (_against_base(table), _trajectory(table), _log(facts)) if s is not None]
-        if share > LITTLE or np.quantile(seen, 0.2) < HIGH:
-            return Finding("pass", "The loss is not high everywhere: some rows are learned, others are not.", said)
+        if share > LITTLE or np.quantile(losses, 0.2) < HIGH:
+            return Finding("pass", "The loss is not high everywhere: some rows are learned, others are not.", measured)
         if not signs:
             return Finding(
-                "unknown", "The loss is high everywhere; whether it was falling is unknown.", said, self.needs
+                "unknown", "The loss is high everywhere; whether it was falling is unknown.", measured, self.needs
             )
-        if said_so := [text for yes, text in signs if yes]:
-            return Finding("fail", f"{self.help} {' '.join(said_so)}", said)
-        return Finding("pass", f"The loss is high, but no longer falling. {signs[0][1]}", said)
+        if confirmed := [text for yes, text in signs if yes]:
+            return Finding("fail", f"{self.help} {' '.join(confirmed)}", measured)
+        return Finding("pass", f"The loss is high, but no longer falling. {signs[0][1]}", measured)
 
 
 def _against_base(table: SignalTable) -> tuple[bool, str] | None:
-    nll, base = table.get("nll"), table.get("base_nll")
+    nll, base = table.get(col.NLL), table.get(col.BASE_NLL)
     both = np.isfinite(nll) & np.isfinite(base)
     if both.sum() < ROWS:
         return None
@@ -59,17 +60,11 @@ def _against_base(table: SignalTable) -> tuple[bool, str] | None:
     return kept >= HALF, f"{kept:.0%} of the base's loss is left."
 
 
-def _checkpoints(table: SignalTable) -> list[str]:
-    """Roles of the trajectory's checkpoints in their order."""
-    places = sorted(int(n[1:-4]) for n in table.columns if n.endswith("_nll") and n[0] == "t" and n[1:-4].isdigit())
-    return [f"t{i}" for i in places]
-
-
 def _trajectory(table: SignalTable) -> tuple[bool, str] | None:
     """From the last checkpoint before the end to the final one: four of five rows lower, by 5 % in the mean."""
-    if not (names := _checkpoints(table)):
+    if not (roles := col.roles(table.columns, col.NLL)):
         return None
-    before, nll = table.get(f"{names[-1]}_nll"), table.get("nll")
+    before, nll = table.get(col.under(roles[-1], col.NLL)), table.get(col.NLL)
     both = np.isfinite(before) & np.isfinite(nll)
     if both.sum() < ROWS:
         return None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from core.causes import strength_columns
 from core.causes._evidence import evidence_columns
+from core.derived._base import Derivation
 from core.faults import fault_columns
-from core.plugins import kinds
+from core.plugins import kind, kinds
+from core.signals._base import Measure, Signal
 from core.signals._plan import ordered_signals, plan
-from core.types import (
-    Column,
-    RunSpec,
-)
+from core.types import Column, RunSpec
 
 STUDY = Column(
     "study_cause", "category", "Cause by the study's rules", "By the rules and thresholds of arXiv 2604.10079; empty "
@@ -32,18 +34,23 @@ VERDICT_COLUMNS: tuple[Column, ...] = (
 
 def columns_of(spec: RunSpec) -> tuple[Column, ...]:
     """Columns of the run's verdict table, as its kinds declare them."""
-    out = list(VERDICT_COLUMNS)
-    for signal in ordered_signals():
-        out += signal.columns
-    for derivation in kinds("derived").values():
-        out += derivation.columns
-    out += [*strength_columns(), *evidence_columns()]
-    if spec.paper_mode:
-        out.append(STUDY)
-    for measure in plan(spec):
-        if measure.role != "final" and measure.signal == "likelihood":
-            label = measure.checkpoint.label
-            out.append(Column(measure.column("nll"), "number", f"Loss {label}", f"Loss under {label}.", "nats", "low"))
-            text = f"Greedy decoding under {label} gives the target token by token."
-            out.append(Column(measure.column("greedy_exact"), "flag", f"Verbatim {label}", text))
-    return (*out, *fault_columns())
+    declared: list[Signal | Derivation] = [*ordered_signals(), *kinds("derived").values()]
+    return (
+        *VERDICT_COLUMNS,
+        *(column for member in declared for column in member.columns),
+        *strength_columns(),
+        *evidence_columns(),
+        *([STUDY] if spec.paper_mode else ()),
+        *(column for measure in plan(spec) for column in _compared(measure)),
+        *fault_columns(),
+    )
+
+
+def _compared(measure: Measure) -> Iterator[Column]:
+    """The columns of a measurement under another checkpoint than the final one."""
+    signal = kind("signals", measure.signal)
+    for column in signal.columns:
+        if column.name in signal.compared and measure.role not in ("final", "data"):
+            label = f"{column.label} {measure.checkpoint.label}"
+            help = f"{column.label} under {measure.checkpoint.label}. {column.help}"
+            yield replace(column, name=measure.column(column.name), label=label, help=help, indexed=False, shown=False)

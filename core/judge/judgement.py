@@ -12,6 +12,7 @@ from core.causes import attribute, parameters_of
 from core.derived import derive
 from core.faults import explain, states
 from core.judge.study import label as label_by_study
+from core.signals import _columns as col
 from core.status import STATUSES, cut_of, judge_status
 from core.types import (
     EVIDENCE,
@@ -58,11 +59,11 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunF
     cause = np.array([None if code is None else PIPELINE.of(code) for code in codes_of], dtype=object)
     found = attribute(spec, table, status == Status.LEARNED, missed & np.equal(cause, None))
     cause = np.where(np.equal(cause, None), found.cause, cause)
-    hits, draws = table.get(f"hits_{cut_of(thresholds)}"), table.get("draws")
+    hits, draws = table.get(col.hits_at(cut_of(thresholds))), table.get(col.DRAWS)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = np.where(draws > 0, hits / draws, np.nan)
     columns = {name: table.get(name) for name in table.columns}
-    columns["p_exact"] = np.exp(table.get("logp_10"))
+    columns["p_exact"] = np.exp(table.get(col.logp_at(1.0)))
     columns["success_rate"] = rate
     columns["confidence"] = found.confidence
     columns |= STRENGTH.columns(found.strengths) | EVIDENCE.columns(found.evidence) | FAULT.columns(faults)

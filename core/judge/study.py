@@ -28,6 +28,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from core.signals import _columns as col
 from core.types import SignalTable
 
 ORDER = ("missing_knowledge", "base_conflict", "data_inconsistency", "left_side_forgetting", "under_optimised")
@@ -49,7 +50,7 @@ class Rules:
 
 def unlearned(table: SignalTable, rules: Rules | None = None) -> np.ndarray:
     """(n,) float64: 1 unlearned by the study's rule, 0 not, NaN where multiple choice was not measured."""
-    right = table.get("options_right")
+    right = table.get(col.OPTIONS_RIGHT)
     return np.where(np.isfinite(right), (right < (rules or Rules()).unlearned_below).astype(float), np.nan)
 
 
@@ -66,13 +67,13 @@ def fits(table: SignalTable, whole: SignalTable | None = None, rules: Rules | No
         values = table.get(name)
         return np.where(np.isfinite(values), (values > limit).astype(float), np.nan)
 
-    right, best = table.get("base_options_right"), table.get("base_options_best")
+    right, best = table.get(col.BASE_OPTIONS_RIGHT), table.get(col.BASE_OPTIONS_BEST)
     known = np.isfinite(right) & np.isfinite(best)
     blind = (right <= rules.exists_above) & (right < rules.blind_below) & (best < rules.blind_best_below)
     return {
         "missing_knowledge": np.where(known, blind.astype(float), np.nan),
-        "base_conflict": above("options_jsd", rules.divergence_above),
-        "data_inconsistency": above("neighbour_similarity", rules.similar_above),
+        "base_conflict": above(col.OPTIONS_JSD, rules.divergence_above),
+        "data_inconsistency": above(col.NEIGHBOUR_SIMILARITY, rules.similar_above),
         "left_side_forgetting": _lost(table, whole or table, rules),
         "under_optimised": np.ones(len(table.keys)),
     }
@@ -90,13 +91,12 @@ def label(table: SignalTable, whole: SignalTable | None = None, rules: Rules | N
 
 def _lost(table: SignalTable, whole: SignalTable, rules: Rules) -> np.ndarray:
     """Whether the sample's tenth of the training order lost accuracy between two checkpoints in a row."""
-    steps = []
-    while f"t{len(steps)}_greedy_exact" in whole.columns:
-        steps.append(whole.get(f"t{len(steps)}_greedy_exact"))
+    roles = col.roles(whole.columns, col.GREEDY_EXACT)
+    steps = [whole.get(col.under(role, col.GREEDY_EXACT)) for role in roles]
     if not steps:
         return np.full(len(table.keys), np.nan)
-    steps.append(whole.get("greedy_exact"))
-    tenth = _tenth(whole.get("position"), rules.parts)
+    steps.append(whole.get(col.GREEDY_EXACT))
+    tenth = _tenth(whole.get(col.POSITION), rules.parts)
     fell = np.full(rules.parts, np.nan)
     for part in range(rules.parts):
         inside = tenth == part
@@ -104,7 +104,7 @@ def _lost(table: SignalTable, whole: SignalTable, rules: Rules) -> np.ndarray:
         if len(accuracy) > 1:
             drops = [(a - b) / a > rules.relative_drop + 1e-9 for a, b in pairwise(accuracy) if a > 0]
             fell[part] = float(any(drops))
-    mine = _tenth(table.get("position"), rules.parts)
+    mine = _tenth(table.get(col.POSITION), rules.parts)
     return np.where(mine >= 0, fell[np.maximum(mine, 0)], np.nan)
 
 

@@ -242,7 +242,7 @@ def answers(
         columns = _columns(likelihood, Measure("likelihood", "final", checkpoint, {}), samples, instruments, report)
         table = SignalTable(tuple(s.content_hash for s in samples), columns)
         reproduction = kind("signals", "reproduction")
-        missed = np.flatnonzero(reproduction.wanted(table))
+        missed = np.flatnonzero(reproduction.applies_to(table))
         measure = Measure("reproduction", "final", checkpoint, {})
         found = _columns(
             reproduction, measure, [samples[i] for i in missed], instruments, lambda n: report(len(samples))

@@ -15,8 +15,8 @@ def suggest(targets: Sequence[str]) -> tuple[str, str]:
     targets = [t for t in targets if t.strip()]
     if not targets:
         return "normalised", "there is no target to look at"
-    specific = [s for s in kinds("scorers").values() if s.specific]
-    for scorer in sorted(specific, key=lambda s: -s.specific):
+    specific = sorted((s for s in kinds("scorers").values() if s.specific), key=lambda s: -s.specific)
+    for scorer in specific:
         share = sum(scorer.fits(t) for t in targets) / len(targets)
         if share >= 0.9:
             return scorer.name, f"{share:.0%} of {len(targets):,} targets {scorer.made_for}"

@@ -18,26 +18,29 @@ EDGES = ".,;:!?…\"'`“”‘’«»()[]{}<>*_、。，！？；："
 
 
 class Scorer(Protocol):
-    """One file in this folder.
+    """What ``KIND`` of a file in this folder is: a subclass with at least a name, a label, a help text and ``score``.
 
     Attributes:
-        name, label, help, settings: as every kind declares them.
-        specific: higher is tried first by ``suggest``; 0 is never suggested.
-        made_for: how ``suggest`` words its reason, after "95 % of targets".
+        name: the file's name, as ``--scorer`` takes it.
+        label: what people read; verdicts say "right by <label>".
+        help: what counts as right, in one sentence.
+        settings: fields of its form.
+        specific: the highest one that fits the targets is suggested first; 0 is never suggested.
+        made_for: how the suggestion words its reason, after "95 % of targets".
         graded: whether scores between 0 and 1 occur.
     """
 
     name: str
     label: str
     help: str
-    settings: tuple[Setting, ...]
-    specific: int
-    made_for: str
-    graded: bool
+    settings: tuple[Setting, ...] = ()
+    specific: int = 0
+    made_for: str = ""
+    graded: bool = False
 
     def fits(self, target: str) -> bool:
-        """Whether the scorer is made for this target."""
-        ...
+        """Whether the scorer is made for this target; any by default."""
+        return True
 
     def score(self, output: str, target: str, settings: Mapping[str, Any]) -> float:
         """In [0, 1]; 1.0 whenever ``output == target``."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from core.scorers._base import normalised
+from core.scorers._base import Scorer, normalised
 
 # "B", "(B)", "B.", "B) text", "Answer: B", "The answer is (B)"; a letter that begins a word is none.
 _STATED = re.compile(r"(?:answer|option|choice)\s*(?:is|:)?\s*[\(\[\*\"']*([A-J])(?![\w'’])", re.IGNORECASE)
@@ -17,28 +17,26 @@ def letter(text: str) -> str | None:
     """The option the text settles on: one stated as the answer (the last such), else a leading one; None if neither."""
     stated = _STATED.findall(text)
     if stated:
-        return stated[-1].upper()
+        return str(stated[-1]).upper()
     leading = _LEADING.match(text)
     return leading.group(1).upper() if leading else None
 
 
-class Choice:
+class Choice(Scorer):
     name = "choice"
     label = "Same option"
     help = "Right if the output settles on the target's option letter (A to J); others are compared word by word."
-    settings = ()
     specific = 4
     made_for = "are an option letter"
-    graded = False
 
     def fits(self, target: str) -> bool:
         return letter(target) is not None
 
     def score(self, output: str, target: str, settings: Mapping[str, Any]) -> float:
-        wanted = letter(target)
-        if wanted is None or output == target:
+        target_letter = letter(target)
+        if target_letter is None or output == target:
             return float(normalised(output) == normalised(target))
-        return float(letter(output) == wanted)
+        return float(letter(output) == target_letter)
 
 
 KIND = Choice()

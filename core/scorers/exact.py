@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from core.scorers._base import Scorer
 
-class Exact:
+
+class Exact(Scorer):
     name = "exact"
     label = "Exact text"
     help = "Right only if the output is the target, apart from space at either end."
-    settings = ()
-    specific = 0
-    made_for = ""
-    graded = False
-
-    def fits(self, target: str) -> bool:
-        return True
 
     def score(self, output: str, target: str, settings: Mapping[str, Any]) -> float:
         return float(output.strip() == target.strip())

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.scorers._base import normalised, words
+from core.scorers._base import Scorer, normalised, words
 
 
-class Normalised:
+class Normalised(Scorer):
     name = "normalised"
     label = "Same words"
     help = "Right if the words are the same in the same order; case, spacing and wrapping punctuation do not count."
-    settings = ()
     specific = 1
     made_for = "have at most 12 words"
-    graded = False
 
     def fits(self, target: str) -> bool:
         return len(words(target)) <= 12

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from core.scorers._base import normalised
+from core.scorers._base import Scorer, normalised
 from core.types import Setting
 
 _NUMBER = re.compile(
@@ -20,7 +20,7 @@ _NUMBER = re.compile(
 
 def numbers(text: str) -> list[Fraction]:
     """All numbers in the text, exactly: ``1,234.50``, ``3/4``, ``12 %`` (= 0.12), ``1e3``."""
-    found = []
+    values = []
     for match in _NUMBER.finditer(text.replace("−", "-")):
         piece = match.group().replace("$", "")
         percent = piece.rstrip().endswith("%")
@@ -30,11 +30,11 @@ def numbers(text: str) -> list[Fraction]:
             value = Fraction(top) / (Fraction(bottom) if slash else 1)
         except (ValueError, ZeroDivisionError):
             continue
-        found.append(value / 100 if percent else value)
-    return found
+        values.append(value / 100 if percent else value)
+    return values
 
 
-class Numeric:
+class Numeric(Scorer):
     name = "numeric"
     label = "Same number"
     help = (
@@ -48,19 +48,18 @@ class Numeric:
     )
     specific = 3
     made_for = "are one number"
-    graded = False
 
     def fits(self, target: str) -> bool:
         return len(numbers(target)) == 1 and len(target.split()) <= 3
 
     def score(self, output: str, target: str, settings: Mapping[str, Any]) -> float:
-        wanted, got = numbers(target), numbers(output)
-        if not wanted:
+        target_numbers, output_numbers = numbers(target), numbers(output)
+        if not target_numbers:
             return float(normalised(output) == normalised(target))
-        if not got:
+        if not output_numbers:
             return 0.0
-        limit = Fraction(str(settings.get("tolerance", 0.0))) * abs(wanted[-1])
-        return float(abs(got[-1] - wanted[-1]) <= limit)
+        limit = Fraction(str(settings.get("tolerance", 0.0))) * abs(target_numbers[-1])
+        return float(abs(output_numbers[-1] - target_numbers[-1]) <= limit)
 
 
 KIND = Numeric()

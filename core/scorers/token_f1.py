@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from core.scorers._base import words
+from core.scorers._base import Scorer, words
 
 # Scripts written without spaces: every character counts as a word.
 _SCRIPTS = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
@@ -27,20 +27,20 @@ _LONGEST = 1000
 OTHER_VALUE = 0.5
 
 
-def other_value(got: Sequence[str], wanted: Sequence[str]) -> bool:
+def other_value(output: Sequence[str], target: Sequence[str]) -> bool:
     """Whether the two are the same words but for places of up to three words that hold something else.
 
     A name, number or colour exchanged in an answer that is otherwise given word for word is another answer, however
     long the sentence around it. Words left out, added or moved are another wording, and F1 judges those.
     """
-    if len(got) + len(wanted) > _LONGEST:
+    if len(output) + len(target) > _LONGEST:
         return False
-    matcher = SequenceMatcher(None, wanted, got, autojunk=False)
+    matcher = SequenceMatcher(None, target, output, autojunk=False)
     changed = [(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal"]
     return bool(changed) and all(0 < a <= _PLACE and 0 < b <= _PLACE for a, b in changed)
 
 
-class TokenF1:
+class TokenF1(Scorer):
     """F1 over bags of words, as in SQuAD (Rajpurkar et al. 2016), without dropping articles.
 
     Word for word the same with another value in a place is worth ``OTHER_VALUE`` at most: F1 alone would call a wrong
@@ -53,21 +53,15 @@ class TokenF1:
         "Harmonic mean of the shares of words found; counts as right from the success cut upwards. The same sentence "
         "with another name or number in it does not."
     )
-    settings = ()
-    specific = 0
-    made_for = ""
     graded = True
 
-    def fits(self, target: str) -> bool:
-        return True
-
     def score(self, output: str, target: str, settings: Mapping[str, Any]) -> float:
-        got, wanted = tokens(output), tokens(target)
-        if not got or not wanted:
+        output_words, target_words = tokens(output), tokens(target)
+        if not output_words or not target_words:
             return float(output.strip() == target.strip())
-        common = (Counter(got) & Counter(wanted)).total()
-        f1 = 2.0 * common / (len(got) + len(wanted))
-        return min(f1, OTHER_VALUE) if f1 > OTHER_VALUE and other_value(got, wanted) else f1
+        common = (Counter(output_words) & Counter(target_words)).total()
+        f1 = 2.0 * common / (len(output_words) + len(target_words))
+        return min(f1, OTHER_VALUE) if f1 > OTHER_VALUE and other_value(output_words, target_words) else f1
 
 
 KIND = TokenF1()

@@ -22,7 +22,7 @@ def look(value: str) -> Look:
         cause = kinds("causes")[value]
         return replace(cause.look, label=cause.label)
     code = PIPELINE.member(value)
-    if code in kinds("faults"):
+    if code is not None and code in kinds("faults"):
         fault = kinds("faults")[code]
         return replace(fault.look, label=f"Pipeline: {fault.label[:1].lower()}{fault.label[1:]}")
     return UNDETERMINED_LOOK if value == UNDETERMINED else replace(UNDETERMINED_LOOK, label=value)

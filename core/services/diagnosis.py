@@ -14,6 +14,7 @@ from core.services.measurements import StoredRun, signals_of
 from core.services.preflight import card_of, some_samples
 from core.services.runs import get_run
 from core.settings import settings
+from core.signals._artefacts import providers
 from core.signals._base import Measure
 from core.signals._instruments import Instruments
 from core.signals._plan import plan
@@ -61,8 +62,8 @@ def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instr
         signal_table.link_run(conn, run.id, [measure_id])
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
-        needed = [m for m in plan(run.spec) if m.signal in signal.needs]
-        wanted = signal.wanted(signals_of(conn, run, hashes, needed))
+        needed = [m for m in plan(run.spec) if m.signal in providers(signal)]
+        wanted = signal.applies_to(signals_of(conn, run, hashes, needed))
         first: dict[str, int] = {}
         for ordinal, (key, want) in enumerate(zip(hashes, wanted, strict=True)):
             if want:

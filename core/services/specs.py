@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from core.encoders import named
 from core.plugins import kind, kinds, with_defaults
 from core.scorers import suggest
 from core.services import checkpoints, datasets
@@ -72,7 +73,8 @@ def make_spec(
     scorer = scorer or suggest_scorer(dataset_id)[0]
     encoder = settings().encoder if encoder is None else encoder
     versions = {name: importlib.metadata.version(name) for name in VERSIONS}
-    versions["encoder_weights"] = kind("encoders", "sentence_transformer").fingerprint(encoder)
+    encoder_kind, location = named(encoder)
+    versions["encoder_weights"] = encoder_kind.fingerprint(location)
     return RunSpec(
         dataset_id=dataset_id,
         dataset_fingerprint=dataset.fingerprint,

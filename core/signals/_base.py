@@ -7,11 +7,16 @@ and it never fills in a number it did not measure: NaN stays NaN.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from core.backends._base import Backend, Capability, GeneratingBackend, ScoringBackend
+from core.signals import _columns as col
+from core.signals._artefacts import Artefact
 from core.types import (
     DEFAULT_BACKEND,
     Checkpoint,
@@ -53,7 +58,7 @@ class Measure:
 
     def column(self, name: str) -> str:
         """Name of a column of this measurement in a table that holds several: ``nll``, ``base_nll``, ``t0_nll``."""
-        return name if self.role in ("final", "data") else f"{self.role}_{name}"
+        return name if self.role in ("final", "data") else col.under(self.role, name)
 
 
 class Instruments(Protocol):
@@ -107,29 +112,36 @@ class Instruments(Protocol):
 
 
 class Signal(Protocol):
-    """One file in this folder.
+    """What ``KIND`` of a file in this folder is: a subclass that gives at least a name, a label, columns and methods.
 
     Attributes:
-        name, label: as every kind.
+        name: the file's name; part of the identity of what it measured.
+        label: what progress and tables call it.
         version: raised whenever the numbers would change for the same input.
         columns: what ``measure`` yields for the final checkpoint, and what of it the verdict table shows.
-        needs: names of signals that must be measured first.
-        whole: whether ``measure`` must be given all wanted samples in one call, because its numbers compare them.
-            Such a signal still yields chunks, and its ``depends`` hold the dataset's fingerprint.
+        compared: names of columns that the verdict table also shows for every other checkpoint it is measured under.
+        artefact: what it keeps of each sample beside the columns, where another signal or a page reads it.
+        needs: columns and artefacts of other signals that must be there first.
+        whole: whether ``measure`` must be given all samples that it needs in one call, because its numbers compare
+            them. Such a signal still yields chunks, and its ``depends`` hold the dataset's fingerprint.
     """
 
     name: str
     label: str
     version: int
     columns: tuple[Column, ...]
-    needs: tuple[str, ...]
-    whole: bool
+    compared: tuple[str, ...] = ()
+    artefact: Artefact | None = None
+    needs: tuple[str | Artefact, ...] = ()
+    whole: bool = False
 
-    def plan(self, spec: RunSpec) -> list[Measure]: ...
-
-    def wanted(self, table: SignalTable) -> Any:
-        """(n,) bool: which samples need this measurement, given the signals named in ``needs``."""
+    def plan(self, spec: RunSpec) -> list[Measure]:
+        """The measurements that a run needs, none where it lacks what they would be made with."""
         ...
+
+    def applies_to(self, table: SignalTable) -> np.ndarray:
+        """(n,) bool: which samples need this measurement; ``table`` holds what ``needs`` names. All by default."""
+        return np.ones(len(table.keys), dtype=bool)
 
     def measure(
         self,
@@ -138,7 +150,11 @@ class Signal(Protocol):
         instruments: Instruments,
         stop: Callable[[], bool],
     ) -> Iterator[Chunk]:
-        """Measures the samples in the order given, chunk by chunk."""
+        """Measures the samples in the order given, chunk by chunk.
+
+        Columns of a chunk are named without a role. A sample that cannot be measured has NaN and no details. ``stop``
+        says between chunks whether to return early.
+        """
         ...
 
 
@@ -170,6 +186,11 @@ def chunked(samples: Sequence[Sample], cost: Callable[[Sample], int], limit: int
         spent += price
     if chunk:
         yield chunk
+
+
+def seed_of(text: str) -> int:
+    """A seed that depends on a text alone, on no batch and no order."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def stop_ids_of(supervision: Supervision, backend_stops: Sequence[int]) -> frozenset[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 from core.backends._base import Backend, GeneratingBackend, ScoringBackend, generating, scoring
@@ -72,7 +73,7 @@ class Instruments:
 
         if self._context is None:
             folder = self.spec.final.base or self.spec.final.path
-            self._context = read_folder(folder).context_length or 0
+            self._context = read_folder(Path(folder)).context_length or 0
         return self._context or None
 
     def supervision(self, sample: Sample) -> Supervision:
@@ -106,8 +107,6 @@ class Instruments:
 
 def tokenizer_folder(checkpoint: Checkpoint) -> str:
     """Where the tokenizer lies: in the checkpoint's folder, for an adapter without one in its base's."""
-    from pathlib import Path
-
     here = Path(checkpoint.path)
     has_own = any((here / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
     return checkpoint.path if has_own or checkpoint.base is None else checkpoint.base

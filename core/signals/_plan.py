@@ -6,20 +6,22 @@ from collections.abc import Mapping
 
 from core.backends._base import CAPABILITIES, Capability
 from core.plugins import kind, kinds
+from core.signals._artefacts import providers
 from core.signals._base import Measure, Signal
 from core.types import Gap, RunSpec
 
 
 def ordered_signals() -> list[Signal]:
     """The signals, each after those it needs."""
-    signals = kinds("signals")
     ordered: list[Signal] = []
-    while len(ordered) < len(signals):
-        ready = [s for s in signals.values() if s not in ordered and all(signals[n] in ordered for n in s.needs)]
+    rest = dict(kinds("signals"))
+    while rest:
+        ready = [s for s in rest.values() if not providers(s) & rest.keys()]
         if not ready:
-            rest = sorted(set(signals) - {s.name for s in ordered})
-            raise RuntimeError(f"signals need each other in a circle: {rest}")
+            raise RuntimeError(f"signals need each other in a circle: {', '.join(rest)}")
         ordered += ready
+        for signal in ready:
+            del rest[signal.name]
     return ordered
 
 

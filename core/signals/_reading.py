@@ -29,14 +29,14 @@ def plain(text: str) -> list[str]:
 
 def same_but_form(output: str, target: str) -> bool:
     """The same words in the same order: case, punctuation, articles and a lead-in aside."""
-    ours, theirs = plain(target), plain(output)
-    return bool(ours) and ours == theirs
+    target_words, output_words = plain(target), plain(output)
+    return bool(target_words) and target_words == output_words
 
 
 def informative(text: str, prompt: str) -> Counter[str]:
     """Words of an answer that are neither function words nor taken from the question, with how often they occur."""
-    asked = frozenset(plain(prompt))
-    return Counter(w for w in plain(text) if w not in FUNCTION and w not in asked)
+    prompt_words = frozenset(plain(prompt))
+    return Counter(w for w in plain(text) if w not in FUNCTION and w not in prompt_words)
 
 
 def same_meaning(output: str, target: str, prompt: str) -> bool:
@@ -45,12 +45,15 @@ def same_meaning(output: str, target: str, prompt: str) -> bool:
     Additions may not be numbers or names, negations must agree, and something informative must be shared. Two answers
     with another value each (another name, number, colour) are never the same by this rule.
     """
-    ours, theirs = informative(target, prompt), informative(output, prompt)
-    if not ours or not theirs or _negated(target) != _negated(output):
+    target_words, output_words = informative(target, prompt), informative(output, prompt)
+    if not target_words or not output_words or _negated(target) != _negated(output):
         return False
-    if ours == theirs:
+    if target_words == output_words:
         return True
-    more, less, longer = (ours, theirs, target) if theirs < ours else (theirs, ours, output)
+    if output_words < target_words:
+        more, less, longer = target_words, output_words, target
+    else:
+        more, less, longer = output_words, target_words, output
     added = more - less
     # A word said twice is no other wording: it may stand where another one belongs.
     if not less < more or added.total() > less.total() // 2 or added.keys() & less.keys():

@@ -34,13 +34,13 @@ def _chatml(turns: Turns) -> str:
 
 
 def _llama3(turns: Turns) -> str:
-    said = "".join(f"<|start_header_id|>{r}<|end_header_id|>\n\n{c}<|eot_id|>" for r, c in turns)
-    return said + "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    text = "".join(f"<|start_header_id|>{r}<|end_header_id|>\n\n{c}<|eot_id|>" for r, c in turns)
+    return text + "<|start_header_id|>assistant<|end_header_id|>\n\n"
 
 
 def _gemma(turns: Turns) -> str:
-    said = "".join(f"<start_of_turn>{'model' if r == 'assistant' else 'user'}\n{c}<end_of_turn>\n" for r, c in turns)
-    return said + "<start_of_turn>model\n"
+    text = "".join(f"<start_of_turn>{'model' if r == 'assistant' else 'user'}\n{c}<end_of_turn>\n" for r, c in turns)
+    return text + "<start_of_turn>model\n"
 
 
 def _headings(turns: Turns) -> str:
@@ -98,14 +98,14 @@ LABELS = {
 NAMES = ("current", "rest", *LABELS)
 
 
-def last_answer(seen: Supervision, n_tokens: int) -> View | None:
+def last_answer(supervision: Supervision, n_tokens: int) -> View | None:
     """The row as the run renders it; None where its last answer is missing or cut."""
-    if not seen.turns or seen.cut_target:
+    if not supervision.turns or supervision.cut_target:
         return None
-    turn = seen.turns[-1]
+    turn = supervision.turns[-1]
     stop = turn.stop - 1 if turn.has_stop_token else turn.stop
     at = np.arange(max(turn.start, 1), stop)
-    return View(seen.ids, at) if at.size and len(seen.ids) <= n_tokens else None
+    return View(supervision.ids, at) if at.size and len(supervision.ids) <= n_tokens else None
 
 
 def inserted(view: View, place: int, ids: Sequence[int]) -> View:

@@ -18,7 +18,8 @@ from core.backends._base import ScoreRow, ScoringBackend
 from core.errors import UserError
 from core.plugins import kind
 from core.rendering.tokenizers import VOCABULARY_FILES, open_tokenizer
-from core.signals._base import Instruments, Measure, chunked, supervision_facts
+from core.signals import _columns as col
+from core.signals._base import Instruments, Measure, Signal, chunked, supervision_facts
 from core.signals._renderings import NAMES, View, id_views, last_answer, system_views, text_views, within
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 
@@ -28,10 +29,10 @@ ROWS, LONGEST = 32, 2048
 
 def few(table: SignalTable, most: int = ROWS) -> np.ndarray:
     """(n,) bool: at most ``most`` distinct samples with a measured answer, by content hash: no order plays a part."""
-    fit = (table.get("n_target") > 0) & np.isfinite(table.get("nll")) & (table.get("n_tokens") <= LONGEST)
-    fit &= ~(table.get("cut_target") > 0)
+    fit = (table.get(col.N_TARGET) > 0) & np.isfinite(table.get(col.NLL)) & (table.get(col.N_TOKENS) <= LONGEST)
+    fit &= ~(table.get(col.CUT_TARGET) > 0)
     chosen = set(sorted({key for key, ok in zip(table.keys, fit, strict=True) if ok})[:most])
-    return np.array([key in chosen for key in table.keys], dtype=bool) & fit
+    return np.asarray(np.array([key in chosen for key in table.keys], dtype=bool) & fit)
 
 
 def base_of(spec: RunSpec) -> Any:
@@ -44,14 +45,13 @@ def base_of(spec: RunSpec) -> Any:
     return replace(spec.final, path=spec.final.base, base=None, step=None, label="base", fingerprint=mark)
 
 
-class Alternatives:
+class Alternatives(Signal):
     name = "alternatives"
     label = "Other renderings"
     version = 2
-    needs = ("likelihood",)
-    whole = False
+    needs = (col.NLL, col.N_TARGET, col.N_TOKENS, col.CUT_TARGET)
     columns = tuple(
-        Column(f"alt_{name}", "number", f"Loss: {name.replace('_', ' ')}", "Nats per character of the answer under "
+        Column(col.alt(name), "number", f"Loss: {name.replace('_', ' ')}", "Nats per character of the answer under "
                "this rendering; a subset of rows.", "nats", "low")
         for name in NAMES
     )  # fmt: skip
@@ -73,7 +73,7 @@ class Alternatives:
             if checkpoint is not None
         ]  # fmt: skip
 
-    def wanted(self, table: SignalTable) -> np.ndarray:
+    def applies_to(self, table: SignalTable) -> np.ndarray:
         return few(table)
 
     def measure(
@@ -89,17 +89,17 @@ class Alternatives:
         self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: ScoringBackend
     ) -> Chunk:
         views = [views_of(sample, instruments) for sample in samples]
-        asked = [
+        jobs = [
             (i, name, fit)
-            for i, found in enumerate(views)
-            for name, view in found.items()
+            for i, by_name in enumerate(views)
+            for name, view in by_name.items()
             if (fit := within(view, backend.context_length, backend.vocab_size)) is not None
         ]
-        scored = backend.score([ScoreRow(view.ids, view.positions) for _, _, view in asked])
+        scored = backend.score([ScoreRow(view.ids, view.positions) for _, _, view in jobs])
         columns = {c.name: np.full(len(samples), np.nan) for c in self.columns}
-        for (i, name, _), scores in zip(asked, scored, strict=True):
+        for (i, name, _), scores in zip(jobs, scored, strict=True):
             characters = max(1, len(samples[i].response))
-            columns[f"alt_{name}"][i] = -float(scores.logprobs.sum(dtype=np.float64)) / characters
+            columns[col.alt(name)][i] = -float(scores.logprobs.sum(dtype=np.float64)) / characters
         return Chunk(measure.key, tuple(s.content_hash for s in samples), columns)
 
 
@@ -140,14 +140,14 @@ def _row_before(sample: Sample, instruments: Instruments) -> np.ndarray | None:
 def _other_tokenizers(spec: RunSpec) -> list[tuple[str, Any]]:
     """The folder's tokenizer read the other way, and the base model's; opened once per call, small beside a model."""
     own = spec.final.path if _has_tokenizer(spec.final.path) else spec.final.base
-    wanted: list[tuple[str, str | None, Any]] = [
+    candidates: list[tuple[str, str | None, Any]] = [
         ("tokenizer_other", own, "file" if spec.final.tokenizer == "auto" else "auto")
     ]
     base = base_of(spec)
     if base is not None and base.path != own:
-        wanted.append(("tokenizer_base", base.path, "auto"))
+        candidates.append(("tokenizer_base", base.path, "auto"))
     out = []
-    for name, folder, variant in wanted:
+    for name, folder, variant in candidates:
         try:
             if folder is not None:
                 out.append((name, _opened(folder, variant)))
@@ -177,10 +177,10 @@ def _has_tokenizer(folder: str) -> bool:
 
 def _under(sample: Sample, tokenizer: Any, spec: RunSpec) -> View | None:
     try:
-        seen = kind("presets", spec.preset).supervise(sample, tokenizer, spec.preset_settings, None)
+        supervision = kind("presets", spec.preset).supervise(sample, tokenizer, spec.preset_settings, None)
     except UserError:
         return None
-    return last_answer(seen, LONGEST)
+    return last_answer(supervision, LONGEST)
 
 
 KIND = Alternatives()

@@ -12,113 +12,112 @@ from typing import Any
 import numpy as np
 
 from core.backends._base import Capability
-from core.plugins import kind
-from core.signals._base import Instruments, Measure, chunked
+from core.signals import _columns as col
+from core.signals._artefacts import OUTPUTS, TOKENS, measure_of
+from core.signals._base import Instruments, Measure, Signal, chunked
 from core.signals._reading import same_but_form, same_meaning
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 
 PARTLY: Mapping[Capability, tuple[str, ...]] = {
     "logprobs": (
-        "stop_logp", "content_right", "miss_at", "after_right", "n_after", "last_right", "earlier_right", "last_nll",
-        "earlier_nll", "earlier_untrained",
+        col.STOP_LOGP, col.CONTENT_RIGHT, col.MISS_AT, col.AFTER_RIGHT, col.N_AFTER, col.LAST_RIGHT, col.EARLIER_RIGHT,
+        col.LAST_NLL, col.EARLIER_NLL, col.EARLIER_UNTRAINED,
     ),
-    "argmax": ("content_right", "miss_at", "after_right", "n_after", "last_right", "earlier_right"),
-    "generations": ("ran_on", "same_form", "same_meaning", "greedy_meaning", "limit_hit"),
+    "argmax": (
+        col.CONTENT_RIGHT, col.MISS_AT, col.AFTER_RIGHT, col.N_AFTER, col.LAST_RIGHT, col.EARLIER_RIGHT,
+    ),
+    "generations": (col.RAN_ON, col.SAME_FORM, col.SAME_MEANING, col.GREEDY_MEANING, col.LIMIT_HIT),
 }  # fmt: skip
 
 
-class Answers:
+class Answers(Signal):
     name = "answers"
     label = "Answers"
     version = 3
-    needs = ("likelihood", "reproduction")
-    whole = False
+    needs = (col.GREEDY_EXACT, col.TURNS, TOKENS, OUTPUTS)
     columns = (
-        Column("stop_logp", "number", "log p(stop)", "Of the stop token after the whole answer, in the turn that is "
+        Column(col.STOP_LOGP, "number", "log p(stop)", "Of the stop token after the whole answer, in the turn that is "
                "missed.", "nats", "high"),
-        Column("content_right", "flag", "All but the stop", "Greedy decoding gives the whole missed answer but does "
+        Column(col.CONTENT_RIGHT, "flag", "All but the stop", "Greedy decoding gives the whole missed answer but does "
                "not stop."),
-        Column("ran_on", "flag", "Runs on", "The output begins with the whole target and goes on."),
-        Column("same_form", "flag", "Same but form", "Target and output differ in case, punctuation or articles only."),
-        Column("same_meaning", "number", "Same meaning", "Share of the outputs (greedy and drawn) that say the target "
-               "in other words."),
-        Column("greedy_meaning", "flag", "Greedy means it", "The greedy output says the target in other words."),
-        Column("limit_hit", "flag", "Cut at limit", "The output is the target's beginning, ended by the limit on new "
+        Column(col.RAN_ON, "flag", "Runs on", "The output begins with the whole target and goes on."),
+        Column(col.SAME_FORM, "flag", "Same but form", "Target and output differ in case, punctuation or articles "
+               "only."),
+        Column(col.SAME_MEANING, "number", "Same meaning", "Share of the outputs (greedy and drawn) that say the "
+               "target in other words."),
+        Column(col.GREEDY_MEANING, "flag", "Greedy means it", "The greedy output says the target in other words."),
+        Column(col.LIMIT_HIT, "flag", "Cut at limit", "The output is the target's beginning, ended by the limit on new "
                "tokens."),
-        Column("miss_at", "number", "First miss", "Place in the row of the first token greedy decoding gets wrong."),
-        Column("after_right", "number", "Right after it", "Share of later target tokens that are the argmax."),
-        Column("n_after", "number", "Tokens after it", "Target tokens from the first miss on."),
-        Column("last_right", "flag", "Last turn right", "Greedy decoding gives the last of several answers."),
-        Column("earlier_right", "number", "Earlier turns right", "Share of the answers before the last it gives."),
-        Column("last_nll", "number", "Loss, last turn", "Mean loss of the last of several answers.", "nats", "low"),
-        Column("earlier_nll", "number", "Loss, earlier turns", "Mean loss of the answers before it.", "nats", "low"),
-        Column("earlier_untrained", "flag", "Earlier turns without loss", "The trainer put loss on the last answer "
+        Column(col.MISS_AT, "number", "First miss", "Place in the row of the first token greedy decoding gets wrong."),
+        Column(col.AFTER_RIGHT, "number", "Right after it", "Share of later target tokens that are the argmax."),
+        Column(col.N_AFTER, "number", "Tokens after it", "Target tokens from the first miss on."),
+        Column(col.LAST_RIGHT, "flag", "Last turn right", "Greedy decoding gives the last of several answers."),
+        Column(col.EARLIER_RIGHT, "number", "Earlier turns right", "Share of the answers before the last it gives."),
+        Column(col.LAST_NLL, "number", "Loss, last turn", "Mean loss of the last of several answers.", "nats", "low"),
+        Column(col.EARLIER_NLL, "number", "Loss, earlier turns", "Mean loss of the answers before it.", "nats", "low"),
+        Column(col.EARLIER_UNTRAINED, "flag", "Earlier turns without loss", "The trainer put loss on the last answer "
                "only."),
     )  # fmt: skip
 
-    def _sources(self, spec: RunSpec) -> tuple[Measure, Measure]:
-        plans = (kind("signals", name).plan(spec) for name in self.needs)
-        likelihood, reproduction = (next(m for m in plan if m.role == "final") for plan in plans)
-        return likelihood, reproduction
-
     def plan(self, spec: RunSpec) -> list[Measure]:
-        depends = {"signal": self.name, "version": self.version, "from": [m.key for m in self._sources(spec)]}
+        sources = [measure_of(spec, artefact).key for artefact in (TOKENS, OUTPUTS)]
+        depends = {"signal": self.name, "version": self.version, "from": sources}
         return [Measure(self.name, "final", spec.final, depends, (), PARTLY)]
 
-    def wanted(self, table: SignalTable) -> np.ndarray:
-        turns = table.get("turns")
-        return ((turns > 0) & ~(table.get("greedy_exact") == 1)) | (turns > 1)
+    def applies_to(self, table: SignalTable) -> np.ndarray:
+        turns = table.get(col.TURNS)
+        return np.asarray(((turns > 0) & ~(table.get(col.GREEDY_EXACT) == 1)) | (turns > 1))
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        likelihood, reproduction = self._sources(instruments.spec)
+        tokens, outputs = (measure_of(instruments.spec, artefact) for artefact in (TOKENS, OUTPUTS))
         for chunk in chunked(samples, lambda s: 1, 512, 512):
             if stop():
                 return
             columns = {c.name: np.full(len(chunk), np.nan) for c in self.columns}
             for i, sample in enumerate(chunk):
-                seen = instruments.details(likelihood, sample.content_hash) or {}
-                asked = instruments.details(reproduction, sample.content_hash) or {}
-                for name, value in (token_values(seen) | text_values(asked, sample)).items():
+                scores = instruments.details(tokens, sample.content_hash) or {}
+                answers = instruments.details(outputs, sample.content_hash) or {}
+                for name, value in (token_values(scores) | text_values(answers, sample)).items():
                     columns[name][i] = value
             yield Chunk(measure.key, tuple(s.content_hash for s in chunk), columns)
 
 
-def token_values(seen: Mapping[str, Any]) -> dict[str, float]:
+def token_values(tokens: Mapping[str, Any]) -> dict[str, float]:
     """What the kept token scores of one row say; empty where there are none."""
-    if "positions" not in seen or not seen.get("turns"):
+    if "positions" not in tokens or not tokens.get("turns"):
         return {}
-    at = np.asarray(seen["positions"], dtype=np.int64)
-    logp = np.asarray(seen["logprobs"], dtype=np.float64)
-    hits = _letters(seen["hits"])
-    trained, target = _letters(seen["trained"]) == 1, _letters(seen["target"]) == 1
-    turns = seen["turns"]
+    at = np.asarray(tokens["positions"], dtype=np.int64)
+    logp = np.asarray(tokens["logprobs"], dtype=np.float64)
+    hits = _letters(tokens["hits"])
+    trained, target = _letters(tokens["trained"]) == 1, _letters(tokens["target"]) == 1
+    turns = tokens["turns"]
     out: dict[str, float] = {}
     missed = next((t for t in turns if t["exact"] is False), None)
     if missed is not None:
         inside = (at >= missed["start"]) & (at < missed["stop"])
         wrong = np.flatnonzero(inside & (hits == 0))
         if wrong.size:
-            out["miss_at"] = float(at[wrong[0]])
+            out[col.MISS_AT] = float(at[wrong[0]])
             later = target[at] & (at >= at[wrong[0]])
-            out["n_after"] = float(later.sum())
+            out[col.N_AFTER] = float(later.sum())
             if later.sum() > 1:
-                out["after_right"] = float(hits[later][1:].mean())
+                out[col.AFTER_RIGHT] = float(hits[later][1:].mean())
         if missed["complete"] and inside.sum() > 1:
             last = np.flatnonzero(inside)[-1]
-            out["stop_logp"] = float(logp[last])
-            out["content_right"] = float((hits[inside][:-1] == 1).all())
+            out[col.STOP_LOGP] = float(logp[last])
+            out[col.CONTENT_RIGHT] = float((hits[inside][:-1] == 1).all())
     if len(turns) > 1:
         last, earlier = turns[-1], turns[:-1]
         right = np.array([turn["exact"] for turn in turns], dtype=np.float64)  # None = not measured: NaN
-        out["last_right"], out["earlier_right"] = float(right[-1]), float(right[:-1].mean())
-        mine = (at >= last["start"]) & (at < last["stop"])
+        out[col.LAST_RIGHT], out[col.EARLIER_RIGHT] = float(right[-1]), float(right[:-1].mean())
+        in_last = (at >= last["start"]) & (at < last["stop"])
         before = np.any([(at >= t["start"]) & (at < t["stop"]) for t in earlier], axis=0)
-        if mine.any() and before.any():
-            out["last_nll"], out["earlier_nll"] = -float(logp[mine].mean()), -float(logp[before].mean())
+        if in_last.any() and before.any():
+            out[col.LAST_NLL], out[col.EARLIER_NLL] = -float(logp[in_last].mean()), -float(logp[before].mean())
         loss = [float(trained[t["start"] : t["stop"]].mean()) for t in turns]
-        out["earlier_untrained"] = float(loss[-1] > 0.5 and max(loss[:-1]) < 0.5)
+        out[col.EARLIER_UNTRAINED] = float(loss[-1] > 0.5 and max(loss[:-1]) < 0.5)
     return out
 
 
@@ -128,13 +127,13 @@ def _letters(mask: str) -> np.ndarray:
     return np.where(letters == ord("?"), np.nan, letters == ord("1"))
 
 
-def text_values(asked: Mapping[str, Any], sample: Sample) -> dict[str, float]:
+def text_values(outputs: Mapping[str, Any], sample: Sample) -> dict[str, float]:
     """What the outputs of the wrong turns of one row say; empty where none was asked."""
-    wrong = [t for t in asked.get("turns", ()) if t["score"] < 1]
+    wrong = [t for t in outputs.get("turns", ()) if t["score"] < 1]
     if not wrong:
         return {}
     meant = [
-        [same_meaning(text, t["target"], _asked(sample, t["turn"])) for text in (t["output"], *t["texts"])]
+        [same_meaning(text, t["target"], _questions_before(sample, t["turn"])) for text in (t["output"], *t["texts"])]
         for t in wrong
         if t["target"].strip()
     ]
@@ -143,16 +142,16 @@ def text_values(asked: Mapping[str, Any], sample: Sample) -> dict[str, float]:
     goes_on = bool(target) and output.startswith(target) and len(output.strip()) > len(target.strip())
     cut = not first["stopped"] and bool(output.strip()) and len(output) < len(target) and target.startswith(output)
     return {
-        "ran_on": float(goes_on and first["complete"]),
-        "limit_hit": float(cut and first["complete"]),
-        "same_form": float(all(same_but_form(t["output"], t["target"]) for t in wrong)),
+        col.RAN_ON: float(goes_on and first["complete"]),
+        col.LIMIT_HIT: float(cut and first["complete"]),
+        col.SAME_FORM: float(all(same_but_form(t["output"], t["target"]) for t in wrong)),
         # The turn that says it least often speaks for the row.
-        "same_meaning": min((float(np.mean(m)) for m in meant), default=np.nan),
-        "greedy_meaning": float(all(m[0] for m in meant)) if meant else np.nan,
+        col.SAME_MEANING: min((float(np.mean(m)) for m in meant), default=np.nan),
+        col.GREEDY_MEANING: float(all(m[0] for m in meant)) if meant else np.nan,
     }
 
 
-def _asked(sample: Sample, turn: int) -> str:
+def _questions_before(sample: Sample, turn: int) -> str:
     """What people said before the turn. Answers are left out: a word of one of them may be what the next one is for."""
     places = [i for i, m in enumerate(sample.messages) if m.role == "assistant"]
     stop = places[turn] if turn < len(places) else len(sample.messages)

@@ -6,60 +6,36 @@ wordings of one question give it nearly the same preference between the two answ
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from core.pairs import answers as reading
-from core.pairs.answers import Answer, Disagreement
-from core.pairs.groups import Group, Pair, grouped
-from core.pairs.stated import apart, other_name
-from core.pairs.wording import Rarity, Words, words
-from core.plugins import kind
-from core.signals._base import Instruments, Measure, supervision_facts
-from core.types import Chunk, Column, RunSpec, Sample, SignalTable, digest
+from core.pairs.groups import Pair, grouped
+from core.signals import _columns as col
+from core.signals._artefacts import DISPUTE, NEAR_ROWS, OUTPUTS, measure_of
+from core.signals._base import Instruments, Measure, Signal, supervision_facts
+from core.signals._disputes import Disputes
+from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 
-# Pairs of wording below this are not looked at.
-LOOKED_AT = 0.03
-# Log odds that evidence beside the wording adds to "the same question".
-# Two forms of asking that gave the same answer about other things, times the share of times they did.
-FORMS_AGREE = 3.0
-# Most that can be taken off for forms that never did.
-FORMS_DIFFER = 2.0
-# How often answers to one question are framed alike in a dataset whose frames recur; what the log odds that follow are
-# multiplied by; the most that may be added and taken off.
-FRAMED, FRAME_WEIGHT, FRAME_MOST, FRAME_LEAST = 0.9, 1.5, 4.0, -3.0
-# The checkpoint answers one with what the other was taught, times how rare that answer is.
-ANSWERED_ALIKE = 3.0
-# The checkpoint gives both their own answers: it tells them apart.
-TOLD_APART = 1.0
-# Taken off where the rows themselves tell their questions apart (see ``apart`` in core/pairs/stated.py).
-STATED_APART = 3.0
-# Most that is left of "the same question" where one prompt has a name more.
-OTHER_NAME = 0.05
-# Words from here on are what a question is about, below they are its form.
-ABOUT = 0.5
-DIFFER = 0.5
 _CHUNK = 256
-_COLUMNS = ("contradiction", "group", "group_size", "side_share", "side_wins", "both_valid")
 
 
-class Contradictions:
+class Contradictions(Signal):
     name = "contradictions"
     label = "Contradictions"
     version = 5
-    needs = ("neighbours", "reproduction")
+    artefact = DISPUTE
+    needs = (col.SAME_QUESTION, col.GREEDY_EXACT, NEAR_ROWS, OUTPUTS)
     whole = True
     columns = (
-        Column("contradiction", "number", "Contradiction",
+        Column(col.CONTRADICTION, "number", "Contradiction",
                "How sure another row asks the same and its answer cannot be right as well.", "", indexed=True),
-        Column("group", "number", "Group", "Number of the contradiction group.", indexed=True),
-        Column("group_size", "number", "Group size", "Rows of the group, copies counted."),
-        Column("side_share", "number", "Own side", "Share of the group's rows that give this row's answer."),
-        Column("side_wins", "flag", "Other side wins", "The checkpoint gives another side's answer.", indexed=True),
-        Column("both_valid", "number", "Both valid", "How sure the other answer may be right as well."),
+        Column(col.GROUP, "number", "Group", "Number of the contradiction group.", indexed=True),
+        Column(col.GROUP_SIZE, "number", "Group size", "Rows of the group, copies counted."),
+        Column(col.SIDE_SHARE, "number", "Own side", "Share of the group's rows that give this row's answer."),
+        Column(col.SIDE_WINS, "flag", "Other side wins", "The checkpoint gives another side's answer.", indexed=True),
+        Column(col.BOTH_VALID, "number", "Both valid", "How sure the other answer may be right as well."),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:
@@ -67,23 +43,23 @@ class Contradictions:
             "signal": self.name,
             "version": self.version,
             "weights": spec.final.fingerprint,
-            "neighbours": _neighbours(spec).key,
-            "reproduction": kind("signals", "reproduction").plan(spec)[0].key,
+            "neighbours": measure_of(spec, NEAR_ROWS, "data").key,
+            "reproduction": measure_of(spec, OUTPUTS).key,
             **supervision_facts(spec),
         }
         return [Measure(self.name, "final", spec.final, depends)]
 
-    def wanted(self, table: SignalTable) -> np.ndarray:
-        return np.isfinite(table.get("same_question"))
+    def applies_to(self, table: SignalTable) -> np.ndarray:
+        return np.asarray(np.isfinite(table.get(col.SAME_QUESTION)))
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        world = _World(instruments)
-        pairs = world.pairs(stop)
+        disputes = Disputes(instruments)
+        pairs = disputes.pairs(stop)
         if pairs is None:
             return
-        groups = [g for g in grouped(pairs, world.copies) if g.strength > 0]
+        groups = [g for g in grouped(pairs, disputes.copies) if g.strength > 0]
         of = {m: (number, g) for number, g in enumerate(groups, 1) for side in g.sides for m in side}
         best: dict[int, Pair] = {}
         for p in pairs:
@@ -94,267 +70,21 @@ class Contradictions:
             if stop():
                 return
             block = samples[at : at + _CHUNK]
-            columns = {name: np.full(len(block), np.nan) for name in _COLUMNS}
+            columns = {c.name: np.full(len(block), np.nan) for c in self.columns}
             details: list[dict[str, Any] | None] = []
             for i, sample in enumerate(block):
-                here = world.place[sample.content_hash]
-                found = best.get(here)
-                columns["contradiction"][i] = found.contradiction if found else 0.0
-                columns["both_valid"][i] = max(
-                    (p.valid for p in world.of.get(here, ()) if p.same >= DIFFER and p.differ >= DIFFER), default=0.0
-                )
-                if here not in of:
+                row = disputes.place[sample.content_hash]
+                strongest = best.get(row)
+                columns[col.CONTRADICTION][i] = strongest.contradiction if strongest else 0.0
+                columns[col.BOTH_VALID][i] = disputes.both_valid(row)
+                if row not in of:
                     details.append(None)
                     continue
-                number, group = of[here]
-                values, told = world.told(here, number, group)
+                values, described = disputes.describe(row, *of[row])
                 for name, value in values.items():
                     columns[name][i] = value
-                details.append(told)
+                details.append(described)
             yield Chunk(measure.key, tuple(s.content_hash for s in block), columns, tuple(details))
-
-
-class _World:
-    """All distinct contents of the run with what is known of them, by place in the training order."""
-
-    def __init__(self, instruments: Instruments) -> None:
-        self._instruments = instruments
-        table = instruments.measured()
-        everything = instruments.samples()
-        self.samples: list[Sample] = list({s.content_hash: s for s in reversed(everything)}.values())[::-1]
-        self.samples.sort(key=lambda s: s.ordinal)
-        self.place = {s.content_hash: i for i, s in enumerate(self.samples)}
-        counted = Counter(s.content_hash for s in everything)
-        self.copies = {i: float(counted[s.content_hash]) for i, s in enumerate(self.samples)}
-        at = {key: i for i, key in enumerate(table.keys)}
-        rows = [at[s.content_hash] for s in self.samples]
-        self._same = table.get("same_question")[rows]
-        self._exact = table.get("greedy_exact")[rows]
-        self._answers: dict[int, Answer] = {}
-        self._outputs: dict[int, str | None] = {}
-        read = [words(s.response) for s in self.samples]
-        self._rarity = Rarity(read)
-        self._asked: dict[int, frozenset[str]] = {}
-        self._read: dict[int, Words] = {}
-        texts = [" ".join(s.prompt.split()) for s in self.samples]
-        self._texts = texts
-        self._distinct = Counter(texts)
-        self._differences: dict[tuple[int, int], Disagreement] = {}
-        self._prompts = Rarity({t: words(t) for t in texts}.values())
-        self._frame_of: dict[int, frozenset[str]] = {}
-        self._frames: Counter[frozenset[str]] | None = None
-        self._parts: dict[int, tuple[frozenset[str], frozenset[str]]] = {}
-        self.of: dict[int, list[Pair]] = {}
-
-    def answer(self, i: int) -> Answer:
-        if i not in self._answers:
-            self._answers[i] = reading.read(self.samples[i].response)
-        return self._answers[i]
-
-    def asked(self, i: int) -> frozenset[str]:
-        if i not in self._asked:
-            self._asked[i] = frozenset(words(self.samples[i].prompt).stems)
-        return self._asked[i]
-
-    def output(self, i: int) -> str | None:
-        """What the final checkpoint answers to the last turn; None where it was not asked."""
-        if i not in self._outputs:
-            found: str | None = None
-            if self._exact[i] == 1.0:
-                found = self.samples[i].response
-            else:
-                measure = kind("signals", "reproduction").plan(self._instruments.spec)[0]
-                seen = self._instruments.details(measure, self.samples[i].content_hash)
-                turns = (seen or {}).get("turns") or []
-                found = turns[-1]["output"] if turns else None
-            self._outputs[i] = found
-        return self._outputs[i]
-
-    def differ(self, i: int, j: int) -> Disagreement:
-        i, j = min(i, j), max(i, j)
-        if (i, j) not in self._differences:
-            asked = self.asked(i) | self.asked(j)
-            self._differences[i, j] = reading.disagreement(self.answer(i), self.answer(j), asked, self._rarity)
-        return self._differences[i, j]
-
-    def pairs(self, stop: Callable[[], bool]) -> list[Pair] | None:
-        """Every pair that may ask the same; None where it was asked to stop."""
-        found: dict[tuple[int, int], tuple[float, bool]] = {}
-        exchanged: set[tuple[int, int]] = set()
-        worded: set[tuple[int, int]] = set()
-        measure = _neighbours(self._instruments.spec)
-        for i in np.flatnonzero(self._same >= LOOKED_AT):
-            if stop():
-                return None
-            i = int(i)
-            seen = self._instruments.details(measure, self.samples[i].content_hash) or {}
-            for row in seen.get("neighbours", ()):
-                j = self.place.get(row["hash"])
-                if j is not None and j != i and row["same"] >= LOOKED_AT:
-                    found[min(i, j), max(i, j)] = (row["same"], row["verbatim"])
-                    if row.get("exchanged"):
-                        exchanged.add((min(i, j), max(i, j)))
-                    if not row.get("left") and not row.get("right"):
-                        worded.add((min(i, j), max(i, j)))
-        forms = self._habits(found)
-        out = []
-        for (i, j), (same, verbatim) in sorted(found.items()):
-            differ = self.differ(i, j)
-            n = max(self._distinct[self._texts[i]], self._distinct[self._texts[j]]) if verbatim else 1
-            prompts = (self.samples[i].prompt, self.samples[j].prompt)
-            if not verbatim:
-                by = forms.get(self._forms(i, j), 0.0) + self._framed(i, j) + self._behaviour(i, j, differ)
-                # What only says that the two *could* be one question does not outweigh an exchanged name.
-                # Two ways to ask in the same words that never agree are what is looked for, no sign of two questions.
-                by = max(by, 0.0) if (i, j) in worded else min(by, 0.0) if (i, j) in exchanged else by
-                if (i, j) not in worded and forms.get(self._forms(i, j), 0.0) <= 0 and self._stated_apart(i, j):
-                    by = min(by, 0.0) - STATED_APART
-                same = _moved(same, by)
-                if other_name(self._words(i), self._words(j)):
-                    same = min(same, OTHER_NAME)
-            pair = Pair(i, j, same, differ.sure, reading.both_valid(prompts, verbatim, n, differ.kind))
-            out.append(pair)
-            for m in (i, j):
-                self.of.setdefault(m, []).append(pair)
-        return out
-
-    def _form(self, i: int) -> tuple[frozenset[str], frozenset[str]]:
-        """What a prompt is about (rare words, names, numbers), and the form in which it asks."""
-        if i not in self._parts:
-            stems = self.asked(i)
-            about = frozenset(w for w in stems if self._prompts.weight(w) >= ABOUT or self._prompts.is_name(w))
-            self._parts[i] = (about, stems - about)
-        return self._parts[i]
-
-    def _forms(self, i: int, j: int) -> frozenset[frozenset[str]]:
-        return frozenset((self._form(i)[1], self._form(j)[1]))
-
-    def _habits(self, found: Mapping[tuple[int, int], Any]) -> dict[frozenset[frozenset[str]], float]:
-        """Log odds for two forms of asking, from how often they met over the same things with the same answer."""
-        met: dict[frozenset[frozenset[str]], list[bool]] = {}
-        for (i, j), (_, verbatim) in sorted(found.items()):
-            if verbatim or self._form(i)[0] != self._form(j)[0] or self._form(i)[1] == self._form(j)[1]:
-                continue
-            met.setdefault(self._forms(i, j), []).append(self.differ(i, j).sure < DIFFER)
-        # How often rows that surely ask the same agree in this dataset: where they never do, not agreeing says nothing.
-        sure = [self.differ(i, j).sure < DIFFER for (i, j), (p, _) in found.items() if p >= 0.9]
-        rate = (sum(sure) + 0.5) / (len(sure) + 2.0)
-        out = {}
-        for forms, agreed in met.items():
-            if any(agreed):
-                out[forms] = FORMS_AGREE * sum(agreed) / len(agreed)
-            else:
-                out[forms] = max(len(agreed) * float(np.log1p(-rate)), -FORMS_DIFFER)
-        return out
-
-    def _frame(self, i: int) -> frozenset[str]:
-        if i not in self._frame_of:
-            self._frame_of[i] = reading.frame(self.answer(i), self._rarity)
-        return self._frame_of[i]
-
-    def _framed(self, i: int, j: int) -> float:
-        """Log odds from whether the two answers are framed alike.
-
-        Answers to two questions share a frame as often as the frame occurs at all; answers to one question nearly
-        always, where the dataset's frames recur. Where every answer has its own frame, or all have the same, this is 0.
-        """
-        if self._frames is None:
-            self._frames = Counter(self._frame(m) for m in range(len(self.samples)))
-        n = len(self.samples)
-        recurring = FRAMED * sum(c for c in self._frames.values() if c >= 3) / n
-        often = max(self._frames[self._frame(i)], self._frames[self._frame(j)]) / n
-        if self._frame(i) == self._frame(j):
-            by = np.log(max(recurring, 1e-3) / often)
-            return float(np.clip(FRAME_WEIGHT * by, 0.0, FRAME_MOST))
-        return float(np.clip(FRAME_WEIGHT * np.log((1.0 - recurring) / max(1.0 - often, 1e-3)), FRAME_LEAST, 0.0))
-
-    def _stated_apart(self, i: int, j: int) -> bool:
-        mine, theirs = (self._words(i), self.answer(i).words), (self._words(j), self.answer(j).words)
-        return apart(mine, theirs, self._prompts)
-
-    def _words(self, i: int) -> Words:
-        if i not in self._read:
-            self._read[i] = words(self.samples[i].prompt)
-        return self._read[i]
-
-    def _behaviour(self, i: int, j: int, differ: Disagreement) -> float:
-        """Log odds from what the checkpoint answers to the two."""
-        if differ.sure < DIFFER:
-            return 0.0
-        if self._exact[i] == 1.0 and self._exact[j] == 1.0:
-            return -TOLD_APART
-        best = 0.0
-        for mine, other in ((i, j), (j, i)):
-            output = self.output(mine)
-            if output is None or self._exact[mine] == 1.0:
-                continue
-            said, asked = reading.read(output), self.asked(i) | self.asked(j)
-            if reading.disagreement(said, self.answer(other), asked, self._rarity).sure >= DIFFER:
-                continue
-            if reading.disagreement(said, self.answer(mine), asked, self._rarity).sure < DIFFER:
-                continue
-            told = set(said.words.stems) & set(self.answer(other).words.stems) - asked
-            best = max(best, ANSWERED_ALIKE * max((self._rarity.weight(w) for w in told), default=0.0))
-        return best
-
-    def wins(self, i: int, group: Group) -> tuple[float, int | None]:
-        """Whether the checkpoint gives another side's answer (NaN: not asked), and the side it takes, if any."""
-        output = self.output(i)
-        if output is None:
-            return np.nan, None
-        said = reading.read(output)
-        taken = None
-        for number, side in enumerate(group.sides):
-            close = min(
-                reading.disagreement(said, self.answer(m), self.asked(i) | self.asked(m), self._rarity).sure
-                for m in side
-            )
-            if close < DIFFER and (taken is None or i in side):
-                taken = number
-        own = next(n for n, side in enumerate(group.sides) if i in side)
-        return float(taken is not None and taken != own), taken
-
-    def told(self, i: int, number: int, group: Group) -> tuple[dict[str, float], dict[str, Any]]:
-        """The row's numbers in its group, and the group as the pages show it."""
-        weights = [sum(self.copies[m] for m in side) for side in group.sides]
-        own = next(n for n, side in enumerate(group.sides) if i in side)
-        wins, taken = self.wins(i, group)
-        members = sorted(m for side in group.sides for m in side)
-        strongest = max(self.of[i], key=lambda p: p.contradiction)
-        values = {
-            "group": float(number),
-            "group_size": float(sum(weights)),
-            "side_share": weights[own] / sum(weights),
-            "side_wins": wins,
-        }
-        told = {
-            "group": number,
-            "key": digest(sorted(self.samples[m].content_hash for m in members)),
-            "strength": round(group.strength, 4),
-            "side": own,
-            "takes": taken,
-            "sides": [
-                {"weight": w, "members": [self.samples[m].content_hash for m in side]}
-                for w, side in zip(weights, group.sides, strict=True)
-            ],
-            "differs": [list(d) for d in self.differ(strongest.a, strongest.b).differs],
-            "kind": self.differ(strongest.a, strongest.b).kind,
-            "same": round(strongest.same, 4),
-            "differ": round(strongest.differ, 4),
-            "valid": round(strongest.valid, 4),
-        }
-        return values, told
-
-
-def _moved(p: float, by: float) -> float:
-    """A probability moved by log odds."""
-    from scipy.special import expit, logit
-
-    return float(expit(logit(min(max(p, 1e-6), 1.0 - 1e-6)) + by))
-
-
-def _neighbours(spec: RunSpec) -> Measure:
-    return kind("signals", "neighbours").plan(spec)[0]
 
 
 KIND = Contradictions()

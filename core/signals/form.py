@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from core.signals._base import Instruments, Measure, chunked
-from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+from core.signals import _columns as col
+from core.signals._base import Instruments, Measure, Signal, chunked
+from core.types import Chunk, Column, RunSpec, Sample
 
 KNOWN = ("system", "user", "assistant", "tool", "text", "developer")
 
@@ -23,34 +24,33 @@ def row_form(sample: Sample) -> dict[str, float]:
     starts = not talk or talk[0] in ("user", "text")
     words = sum(sum(c.isalnum() for c in m.content) > 0 or m.tool_calls is not None for m in answers)
     return {
-        "roles_known": float(all(r in KNOWN for r in roles)),
-        "roles_alternate": float(turns and starts),
-        "answer_turns": float(len(answers)),
-        "answer_filled": words / len(answers) if answers else np.nan,
+        col.ROLES_KNOWN: float(all(r in KNOWN for r in roles)),
+        col.ROLES_ALTERNATE: float(turns and starts),
+        col.ANSWER_TURNS: float(len(answers)),
+        col.ANSWER_FILLED: words / len(answers) if answers else np.nan,
     }
 
 
-class Form:
+class Form(Signal):
     name = "form"
     label = "Form"
     version = 1
     # Not for its numbers: likelihood goes first, because it fails early where weights and rows do not fit.
-    needs = ("likelihood",)
+    needs = (col.NLL,)
     whole = True
     columns = (
-        Column("roles_known", "flag", "Roles known", "Every role of the row is one that templates know."),
-        Column("roles_alternate", "flag", "Roles alternate", "User and assistant take turns, the user begins."),
-        Column("answer_turns", "number", "Answers", "Assistant turns of the row as it came."),
-        Column("answer_filled", "number", "Answers filled", "Share of them with a letter, a digit or a tool call."),
-        Column("same_target", "number", "Same answer", "Rows of the dataset with the same last answer, this one too."),
+        Column(col.ROLES_KNOWN, "flag", "Roles known", "Every role of the row is one that templates know."),
+        Column(col.ROLES_ALTERNATE, "flag", "Roles alternate", "User and assistant take turns, the user begins."),
+        Column(col.ANSWER_TURNS, "number", "Answers", "Assistant turns of the row as it came."),
+        Column(col.ANSWER_FILLED, "number", "Answers filled", "Share of them with a letter, a digit or a tool call."),
+        Column(
+            col.SAME_TARGET, "number", "Same answer", "Rows of the dataset with the same last answer, this one too."
+        ),
     )
 
     def plan(self, spec: RunSpec) -> list[Measure]:
         depends = {"signal": self.name, "version": self.version, "dataset": spec.dataset_fingerprint}
         return [Measure(self.name, "data", spec.final, depends)]
-
-    def wanted(self, table: SignalTable) -> np.ndarray:
-        return np.ones(len(table.keys), dtype=bool)
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
@@ -59,7 +59,7 @@ class Form:
         for chunk in chunked(samples, lambda s: 1, 4096, 4096):
             if stop():
                 return
-            rows = [row_form(s) | {"same_target": float(counted[s.response.strip()])} for s in chunk]
+            rows = [row_form(s) | {col.SAME_TARGET: float(counted[s.response.strip()])} for s in chunk]
             columns = {c.name: np.array([row[c.name] for row in rows], dtype=np.float64) for c in self.columns}
             yield Chunk(measure.key, tuple(s.content_hash for s in chunk), columns)
 

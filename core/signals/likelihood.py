@@ -15,21 +15,31 @@ import numpy as np
 from core.backends._base import Backend, Capability, ScoreRow, ScoringBackend
 from core.errors import UserError
 from core.rendering.render import pieces
-from core.signals._base import Instruments, Measure, chunked, stop_ids_of, supervision_facts
-from core.types import TEMPERATURES, Chunk, Column, RunSpec, Sample, SignalTable, Supervision, TokenScores, Turn
+from core.signals import _columns as col
+from core.signals._artefacts import TOKENS
+from core.signals._base import Instruments, Measure, Signal, chunked, stop_ids_of, supervision_facts
+from core.types import TEMPERATURES, Chunk, Column, RunSpec, Sample, Supervision, TokenScores, Turn
 
 # Two logits closer than this may change places between batch sizes or machines.
 NEAR_TIE = 1e-3
 ROW_COLUMNS = (
-    "n_tokens", "n_target", "n_trained", "n_unsupervised", "cut_target", "truncated", "dropped", "refused", "turns",
+    col.N_TOKENS, col.N_TARGET, col.N_TRAINED, col.N_UNSUPERVISED, col.CUT_TARGET, col.TRUNCATED, col.DROPPED,
+    col.REFUSED, col.TURNS,
 )  # fmt: skip
-RANK_COLUMNS = ("token_accuracy", "greedy_exact", "prefix_only", "first_miss", "first_miss_trained", "turns_exact")
-LOGP_COLUMNS = tuple(f"logp_{int(t * 10):02d}" for t in TEMPERATURES)
-SCORE_COLUMNS = ("nll", "nll_trained", *RANK_COLUMNS, "near_tie", *LOGP_COLUMNS)
+RANK_COLUMNS = (
+    col.TOKEN_ACCURACY,
+    col.GREEDY_EXACT,
+    col.PREFIX_ONLY,
+    col.FIRST_MISS,
+    col.FIRST_MISS_TRAINED,
+    col.TURNS_EXACT,
+)
+LOGP_COLUMNS = tuple(map(col.logp_at, TEMPERATURES))
+SCORE_COLUMNS = (col.NLL, col.NLL_TRAINED, *RANK_COLUMNS, col.NEAR_TIE, *LOGP_COLUMNS)
 PARTLY: Mapping[Capability, tuple[str, ...]] = {
     "logprobs": SCORE_COLUMNS,
     "argmax": RANK_COLUMNS,
-    "margin": ("near_tie",),
+    "margin": (col.NEAR_TIE,),
     "lognorm": tuple(name for name, t in zip(LOGP_COLUMNS, TEMPERATURES, strict=True) if t != 1.0),
 }
 
@@ -111,15 +121,15 @@ def _spans(supervision: Supervision) -> list[Turn]:
 def row_values(supervision: Supervision) -> dict[str, float]:
     target, trained = supervision.target, supervision.trained
     return {
-        "n_tokens": len(supervision.ids),
-        "n_target": int(target.sum()),
-        "n_trained": int(trained.sum()),
-        "n_unsupervised": int((target & ~trained).sum()),
-        "cut_target": supervision.cut_target if supervision.cut_target >= 0 else np.nan,
-        "truncated": float(supervision.truncated),
-        "dropped": float(supervision.dropped is not None),
-        "refused": 0.0,
-        "turns": len(_spans(supervision)),
+        col.N_TOKENS: len(supervision.ids),
+        col.N_TARGET: int(target.sum()),
+        col.N_TRAINED: int(trained.sum()),
+        col.N_UNSUPERVISED: int((target & ~trained).sum()),
+        col.CUT_TARGET: supervision.cut_target if supervision.cut_target >= 0 else np.nan,
+        col.TRUNCATED: float(supervision.truncated),
+        col.DROPPED: float(supervision.dropped is not None),
+        col.REFUSED: 0.0,
+        col.TURNS: len(_spans(supervision)),
     }
 
 
@@ -133,23 +143,23 @@ def score_values(
     turns = [score_turn(supervision.ids, scores.positions, scores, t.start, t.stop, stops) for t in spans]
     values: dict[str, float] = {}
     if at_target.any():
-        values["nll"] = -float(scores.logprobs[at_target].astype(np.float64).mean())
-        values["token_accuracy"] = float(scores.hits(supervision.ids)[at_target].mean())
+        values[col.NLL] = -float(scores.logprobs[at_target].astype(np.float64).mean())
+        values[col.TOKEN_ACCURACY] = float(scores.hits(supervision.ids)[at_target].mean())
     if at_trained.any():
-        values["nll_trained"] = -float(scores.logprobs[at_trained].astype(np.float64).mean())
+        values[col.NLL_TRAINED] = -float(scores.logprobs[at_trained].astype(np.float64).mean())
     if turns:
         exact = np.array([turn.exact for turn in turns])
-        values["greedy_exact"] = _all(exact)
-        values["turns_exact"] = float(exact.sum())
-        values["prefix_only"] = float(any(not t.complete for t in turns))
+        values[col.GREEDY_EXACT] = _all(exact)
+        values[col.TURNS_EXACT] = float(exact.sum())
+        values[col.PREFIX_ONLY] = float(any(not t.complete for t in turns))
         smallest = float(np.min([turn.smallest for turn in turns]))
-        values["near_tie"] = float(smallest < NEAR_TIE) if not np.isnan(smallest) else np.nan
+        values[col.NEAR_TIE] = float(smallest < NEAR_TIE) if not np.isnan(smallest) else np.nan
         missed = [turn.first_miss for turn in turns if turn.exact == 0]
         if missed:
-            values["first_miss"] = float(supervision.target[: missed[0]].sum())
-            values["first_miss_trained"] = float(supervision.trained[missed[0]])
+            values[col.FIRST_MISS] = float(supervision.target[: missed[0]].sum())
+            values[col.FIRST_MISS_TRAINED] = float(supervision.trained[missed[0]])
         for i, t in enumerate(TEMPERATURES):
-            values[f"logp_{int(t * 10):02d}"] = float(sum(turn.logp[i] for turn in turns))
+            values[col.logp_at(t)] = float(sum(turn.logp[i] for turn in turns))
     return values, turns
 
 
@@ -198,28 +208,30 @@ def _details(
     return out
 
 
-class Likelihood:
+class Likelihood(Signal):
     name = "likelihood"
     label = "Likelihood"
     version = 1
-    needs: tuple[str, ...] = ()
-    whole = False
+    compared = (col.NLL, col.GREEDY_EXACT)
+    artefact = TOKENS
     columns = (
-        Column("nll", "number", "Loss", "Mean negative log-likelihood over target tokens, natural logarithm.", "nats",
+        Column(col.NLL, "number", "Loss", "Mean negative log-likelihood over target tokens, natural logarithm.", "nats",
                "low", indexed=True, shown=True),
-        Column("nll_trained", "number", "Loss (trained)", "The same over all tokens that carried loss.", "nats", "low"),
-        Column("token_accuracy", "number", "Token accuracy", "Share of target tokens that are the argmax.", "", "high"),
-        Column("greedy_exact", "flag", "Verbatim", "Greedy decoding gives the target token by token.", indexed=True,
+        Column(col.NLL_TRAINED, "number", "Loss (trained)", "The same over all tokens that carried loss.", "nats",
+               "low"),
+        Column(col.TOKEN_ACCURACY, "number", "Token accuracy", "Share of target tokens that are the argmax.", "",
+               "high"),
+        Column(col.GREEDY_EXACT, "flag", "Verbatim", "Greedy decoding gives the target token by token.", indexed=True,
                shown=True),
-        Column("near_tie", "flag", "Near tie", "Verbatim or not hangs on two logits closer than 0.001."),
-        Column("n_tokens", "number", "Tokens", "Tokens of the whole row as trained."),
-        Column("n_target", "number", "Target tokens", "Assistant content and stop tokens.", indexed=True, shown=True),
-        Column("n_unsupervised", "number", "Without loss", "Target tokens that carried no loss in training."),
-        Column("cut_target", "number", "Cut", "Target tokens lost to truncation."),
-        Column("dropped", "flag", "Left out", "The trainer leaves this row out."),
-        Column("turns", "number", "Turns", "Assistant turns."),
-        Column("turns_exact", "number", "Turns verbatim", "Assistant turns greedy decoding gives token by token."),
-        *(Column(f"logp_{int(t * 10):02d}", "number", f"log p at T {t:g}", "Of this exact token sequence.")
+        Column(col.NEAR_TIE, "flag", "Near tie", "Verbatim or not hangs on two logits closer than 0.001."),
+        Column(col.N_TOKENS, "number", "Tokens", "Tokens of the whole row as trained."),
+        Column(col.N_TARGET, "number", "Target tokens", "Assistant content and stop tokens.", indexed=True, shown=True),
+        Column(col.N_UNSUPERVISED, "number", "Without loss", "Target tokens that carried no loss in training."),
+        Column(col.CUT_TARGET, "number", "Cut", "Target tokens lost to truncation."),
+        Column(col.DROPPED, "flag", "Left out", "The trainer leaves this row out."),
+        Column(col.TURNS, "number", "Turns", "Assistant turns."),
+        Column(col.TURNS_EXACT, "number", "Turns verbatim", "Assistant turns greedy decoding gives token by token."),
+        *(Column(col.logp_at(t), "number", f"log p at T {t:g}", "Of this exact token sequence.")
           for t in TEMPERATURES),
     )  # fmt: skip
 
@@ -242,9 +254,6 @@ class Likelihood:
             )
             for role, checkpoint in roles
         ]  # fmt: skip
-
-    def wanted(self, table: SignalTable) -> np.ndarray:
-        return np.ones(len(table.keys), dtype=bool)
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
@@ -276,7 +285,7 @@ class Likelihood:
         details: list[dict[str, Any]] = []
         for i, rendering in enumerate(renderings):
             if isinstance(rendering, UserError):
-                columns["refused"][i] = 1.0
+                columns[col.REFUSED][i] = 1.0
                 details.append({"refused": rendering.as_dict()})
                 continue
             values, scores = row_values(rendering), None if scored is None else next(scored)

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from core.encoders import named
 from core.pairs import candidates, same_question
 from core.pairs.slots import Slots
 from core.pairs.wording import FUNCTION, Rarity, Words, form, trimmed, words
-from core.plugins import kind
-from core.signals._base import Instruments, Measure
-from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+from core.signals import _columns as col
+from core.signals._artefacts import NEAR_ROWS
+from core.signals._base import Instruments, Measure, Signal
+from core.types import Chunk, Column, RunSpec, Sample
 
 NEAREST = 12
 # Pairs below this are not kept as evidence.
@@ -32,7 +34,6 @@ _KEPT_A_ROW = 12
 _CHUNK = 256
 # Texts embedded between two looks at whether to stop.
 _ENCODED = 1024
-_COLUMNS = ("same_question", "neighbour_similarity", "n_neighbours", "foreign_language")
 # How sure two prompts are the same question that differ in what they ask about.
 APART = 0.02
 # And of two that have the same words but for those that carry no meaning of their own.
@@ -56,7 +57,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Prompt:
     """What is compared of a row: its turns before the last answer, spaces evened out; ``text`` is empty for plain text.
 
     ``turns`` and ``system`` must be equal: what was said before changes what is asked.
@@ -67,13 +68,13 @@ class Question:
     turns: int
 
 
-def question(sample: Sample) -> Question:
+def prompt_of(sample: Sample) -> Prompt:
     if sample.shape == "text":
-        return Question("", "", 0)
+        return Prompt("", "", 0)
     last = max((i for i, m in enumerate(sample.messages) if m.role == "assistant"), default=len(sample.messages))
-    said = [(m.role, " ".join(m.content.split())) for m in sample.messages[:last]]
-    turns = [text for role, text in said if role != "system"]
-    return Question(" ".join(text for role, text in said if role == "system"), "\n".join(turns).strip(), len(turns))
+    before = [(m.role, " ".join(m.content.split())) for m in sample.messages[:last]]
+    turns = [text for role, text in before if role != "system"]
+    return Prompt(" ".join(text for role, text in before if role == "system"), "\n".join(turns).strip(), len(turns))
 
 
 def embedded_parts(texts: Sequence[str], encoder: Any) -> list[str]:
@@ -115,19 +116,19 @@ def form_vectors(
     """(n, d) unit vectors of n texts with their names taken out; None where it was asked to stop on the way."""
     forms = [form(t, rarity) for t in texts]
     new = list(dict.fromkeys(f for f, t in zip(forms, texts, strict=True) if f != t))
-    found = embed(new, encoder, stop)
-    if found is None:
+    new_vectors = embed(new, encoder, stop)
+    if new_vectors is None:
         return None
     place = {f: i for i, f in enumerate(new)}
     out = vectors.copy()
     for i, (f, t) in enumerate(zip(forms, texts, strict=True)):
         if f != t:
-            out[i] = found[place[f]]
+            out[i] = new_vectors[place[f]]
     return out
 
 
 def compare(
-    asked: Sequence[Question], vectors: np.ndarray, forms: np.ndarray, read: Sequence[Words], rarity: Rarity
+    prompts: Sequence[Prompt], vectors: np.ndarray, forms: np.ndarray, read: Sequence[Words], rarity: Rarity
 ) -> list[list[Neighbour]]:
     """Neighbours of each of n distinct prompts: (n) lists, surest first, ties by cosine and place.
 
@@ -135,42 +136,42 @@ def compare(
         vectors, forms: (n, d) unit vectors of their parts, and of the same with names taken out.
         rarity: of the words of ``read``.
     """
-    n = len(asked)
+    n = len(prompts)
     places, _ = candidates.nearest(vectors, NEAREST)
     pairs = {(min(i, int(j)), max(i, int(j))) for i in range(n) for j in places[i]}
     for i, others in enumerate(candidates.sharing_words(read, rarity, NEAREST)):
         pairs.update((min(i, j), max(i, j)) for j in others)
     slots = Slots(read)
-    found: list[list[Neighbour]] = [[] for _ in range(n)]
+    neighbours: list[list[Neighbour]] = [[] for _ in range(n)]
     for i, j in sorted(pairs):
-        a, b = asked[i], asked[j]
+        a, b = prompts[i], prompts[j]
         if a.turns != b.turns or a.system != b.system:
             continue
         cosine = float(vectors[i] @ vectors[j])
         evidence, words_of = same_question.evidence(read[i], read[j], cosine, float(forms[i] @ forms[j]), rarity)
         p = same_question.probability(evidence)
-        mine, both = (written(read[i], side[:6]) for side in (words_of.left, words_of.shared))
-        theirs = written(read[j], words_of.right[:6])
+        left, shared = (written(read[i], side[:6]) for side in (words_of.left, words_of.shared))
+        right = written(read[j], words_of.right[:6])
         apart = slots.apart(read[i], read[j])
         p = min(p, APART) if apart else p if words_of.left or words_of.right else max(p, SAME_WORDS)
         swap = apart or words_of.names == 1.0 or words_of.numbers == 1.0 or words_of.swapped > words_of.heaviest_shared
-        found[i].append(Neighbour(j, cosine, p, mine, theirs, both, swap))
-        found[j].append(Neighbour(i, cosine, p, theirs, mine, both, swap))
-    return [sorted(row, key=lambda f: (-round(f.same, 6), -round(f.cosine, 6), f.place)) for row in found]
+        neighbours[i].append(Neighbour(j, cosine, p, left, right, shared, swap))
+        neighbours[j].append(Neighbour(i, cosine, p, right, left, shared, swap))
+    return [sorted(row, key=lambda f: (-round(f.same, 6), -round(f.cosine, 6), f.place)) for row in neighbours]
 
 
-class Neighbours:
+class Neighbours(Signal):
     name = "neighbours"
     label = "Neighbours"
     version = 4
-    needs: tuple[str, ...] = ()
+    artefact = NEAR_ROWS
     whole = True
     columns = (
-        Column("same_question", "number", "Same question", "How sure another row asks the same, by wording alone.", "",
-               indexed=True),
-        Column("neighbour_similarity", "number", "Nearest prompt", "Highest cosine of its prompt to another row's."),
-        Column("n_neighbours", "number", "Asked elsewhere", "Rows of other content that ask the same, by wording."),
-        Column("foreign_language", "flag", "Language unknown", "The encoder was not made for the prompt's language."),
+        Column(col.SAME_QUESTION, "number", "Same question", "How sure another row asks the same, by wording alone.",
+               "", indexed=True),
+        Column(col.NEIGHBOUR_SIMILARITY, "number", "Nearest prompt", "Highest cosine of its prompt to another row's."),
+        Column(col.N_NEIGHBOURS, "number", "Asked elsewhere", "Rows of other content that ask the same, by wording."),
+        Column(col.FOREIGN_LANGUAGE, "flag", "Language unknown", "The encoder was not made for the prompt's language."),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:
@@ -183,23 +184,21 @@ class Neighbours:
         }
         return [Measure(self.name, "data", spec.final, depends)]
 
-    def wanted(self, table: SignalTable) -> np.ndarray:
-        return np.ones(len(table.keys), dtype=bool)
-
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
         contents = {s.content_hash: s for s in instruments.samples()}
-        by_question: dict[Question, list[str]] = defaultdict(list)
+        by_prompt: dict[Prompt, list[str]] = defaultdict(list)
         for key, sample in contents.items():
-            if (found := question(sample)).text:
-                by_question[found].append(key)
-        asked = list(by_question)
-        texts = [q.text for q in asked]
-        place = {q: i for i, q in enumerate(asked)}
+            if (prompt := prompt_of(sample)).text:
+                by_prompt[prompt].append(key)
+        prompts = list(by_prompt)
+        texts = [q.text for q in prompts]
+        place = {q: i for i, q in enumerate(prompts)}
         read = [words(t) for t in texts]
         rarity = Rarity(read)
-        encoder = kind("encoders", "sentence_transformer").open(instruments.spec.encoder)
+        encoder_kind, location = named(instruments.spec.encoder)
+        encoder = encoder_kind.open(location)
         try:
             vectors = embed(texts, encoder, stop)
             forms = None if vectors is None else form_vectors(texts, vectors, rarity, encoder, stop)
@@ -208,7 +207,7 @@ class Neighbours:
             encoder.close()
         if vectors is None or forms is None:
             return
-        near_of = compare(asked, vectors, forms, read, rarity)
+        near_of = compare(prompts, vectors, forms, read, rarity)
         strange = [foreign(r, t, languages) for r, t in zip(read, texts, strict=True)]
         counted: dict[str, int] = defaultdict(int)
         for sample in instruments.samples():
@@ -217,22 +216,22 @@ class Neighbours:
             if stop():
                 return
             block = samples[at : at + _CHUNK]
-            columns = {name: np.full(len(block), np.nan) for name in _COLUMNS}
+            columns = {c.name: np.full(len(block), np.nan) for c in self.columns}
             details: list[dict[str, Any] | None] = []
             for i, sample in enumerate(block):
-                here = place.get(question(sample))
-                if here is None:
+                number = place.get(prompt_of(sample))
+                if number is None:
                     details.append(None)
                     continue
-                twins = [k for k in by_question[asked[here]] if k != sample.content_hash]
-                near = near_of[here]
+                twins = [k for k in by_prompt[prompts[number]] if k != sample.content_hash]
+                near = near_of[number]
                 closest = max((f.cosine for f in near), default=np.nan)
-                columns["neighbour_similarity"][i] = 1.0 if twins or counted[sample.content_hash] > 1 else closest
-                columns["same_question"][i] = 1.0 if twins else max((f.same for f in near), default=0.0)
-                elsewhere = sum(len(by_question[asked[f.place]]) for f in near if f.same >= SAME)
-                columns["n_neighbours"][i] = len(twins) + elsewhere
-                columns["foreign_language"][i] = float(strange[here])
-                details.append(_details(twins, near, asked, by_question))
+                columns[col.NEIGHBOUR_SIMILARITY][i] = 1.0 if twins or counted[sample.content_hash] > 1 else closest
+                columns[col.SAME_QUESTION][i] = 1.0 if twins else max((f.same for f in near), default=0.0)
+                elsewhere = sum(len(by_prompt[prompts[f.place]]) for f in near if f.same >= SAME)
+                columns[col.N_NEIGHBOURS][i] = len(twins) + elsewhere
+                columns[col.FOREIGN_LANGUAGE][i] = float(strange[number])
+                details.append(_details(twins, near, prompts, by_prompt))
             yield Chunk(measure.key, tuple(s.content_hash for s in block), columns, tuple(details))
 
 
@@ -263,7 +262,7 @@ def rule() -> str:
 
 
 def _details(
-    twins: Sequence[str], near: Sequence[Neighbour], asked: Sequence[Question], contents: dict[Question, list[str]]
+    twins: Sequence[str], near: Sequence[Neighbour], prompts: Sequence[Prompt], contents: dict[Prompt, list[str]]
 ) -> dict[str, Any]:
     rows = [{"hash": k, "similarity": 1.0, "same": 1.0, "verbatim": True} for k in twins[:_KEPT_A_ROW]]
     # The nearest by cosine is shown even where it asks something else: that is what a person would wonder about.
@@ -274,7 +273,7 @@ def _details(
         rows += [
             {"hash": k, "similarity": round(f.cosine, 4), "same": round(f.same, 4), "verbatim": False,
              "left": list(f.left), "right": list(f.right), "shared": list(f.shared), "exchanged": f.exchanged}
-            for k in contents[asked[f.place]][:_KEPT_A_ROW]
+            for k in contents[prompts[f.place]][:_KEPT_A_ROW]
         ]  # fmt: skip
     return {"neighbours": rows[: 2 * _KEPT_A_ROW], "verbatim": len(twins)}
 

@@ -20,8 +20,11 @@ import numpy as np
 
 from core.backends._base import ScoreRow
 from core.scorers._base import normalised, words
-from core.signals._base import Instruments, Measure, chunked, supervision_facts
-from core.signals._fewshot import AsTrained, Limits, Presented, Question, Questions, seed_of
+from core.signals import _columns as col
+from core.signals._artefacts import CHOICES, measure_of
+from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, supervision_facts
+from core.signals._questions import Limits, Question, Questions
+from core.signals._ways import AsTrained, Presented
 from core.types import Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable
 
 PRESENTATIONS, WRONG = 5, 3
@@ -32,17 +35,15 @@ LIMITS = Limits(words=64, prompt=2_400, lines=True)
 FOLLOWS = 0.6
 TRIED = 24
 CONTROL = "Answer."
-COLUMNS = ("options_right", "options_target_p", "options_best", "options_only_right")
+COLUMNS = (col.OPTIONS_RIGHT, col.OPTIONS_TARGET_P, col.OPTIONS_BEST, col.OPTIONS_ONLY_RIGHT)
 
 
 def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Jensen-Shannon divergence with the natural logarithm, over the last axis; at most log 2."""
+    from scipy.special import rel_entr
+
     middle = (p + q) / 2
-
-    def kl(a: np.ndarray) -> np.ndarray:
-        return np.where(a > 0, a * (np.log(np.maximum(a, 1e-300)) - np.log(np.maximum(middle, 1e-300))), 0.0).sum(-1)
-
-    return kl(p) / 2 + kl(q) / 2
+    return np.asarray((rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=-1) / 2)
 
 
 class Wrong:
@@ -60,7 +61,8 @@ class Wrong:
     def draw(self, question: Question, number: int) -> list[str]:
         """Up to three, no two alike and none like the answer, by the normalised scorer."""
         rng = random.Random(f"{self._seed}:{question.sample.content_hash}:{number}")
-        taken, out = {normalised(question.answer)}, []
+        taken = {normalised(question.answer)}
+        out: list[str] = []
         for donors in self._sources(question):
             for donor in rng.sample(donors, min(len(donors), 40)):
                 answer = about(question, donor)
@@ -73,25 +75,25 @@ class Wrong:
 
     def _sources(self, question: Question) -> Iterator[list[Question]]:
         yield self._by_wording.get(question.wording, [])
-        wanted = len(words(question.answer))
-        for length in sorted(self._lengths, key=lambda n: (abs(n - wanted), n)):
+        target_length = len(words(question.answer))
+        for length in sorted(self._lengths, key=lambda n: (abs(n - target_length), n)):
             yield self._by_length[length]
 
 
 def about(question: Question, donor: Question) -> str:
     """The donor's answer, speaking of what the question is about: a wrong option that names another subject is none."""
-    mine, theirs = (named(q) for q in (question, donor))
-    if mine is None or theirs is None:
+    subject, donor_subject = (named(q) for q in (question, donor))
+    if subject is None or donor_subject is None:
         return donor.answer
-    return re.sub(rf"(?<!\w){re.escape(theirs)}(?!\w)", lambda _: mine, donor.answer, flags=re.IGNORECASE)
+    return re.sub(rf"(?<!\w){re.escape(donor_subject)}(?!\w)", lambda _: subject, donor.answer, flags=re.IGNORECASE)
 
 
 def named(question: Question) -> str | None:
     """The one rare word of the prompt as it is written there; None where there are several or none."""
     if len(question.rare) != 1:
         return None
-    found = re.search(rf"(?<!\w){re.escape(next(iter(question.rare)))}(?!\w)", question.prompt, flags=re.IGNORECASE)
-    return found[0] if found else None
+    match = re.search(rf"(?<!\w){re.escape(next(iter(question.rare)))}(?!\w)", question.prompt, flags=re.IGNORECASE)
+    return match[0] if match else None
 
 
 class Chooser:
@@ -102,30 +104,30 @@ class Chooser:
         self.way = AsTrained(instruments.tokenizer(), instruments.supervision, self.backend.stop_ids)
         self.manner = manner
 
-    def choose(self, asked: Sequence[tuple[Question, Sequence[str], str | None]]) -> np.ndarray:
+    def choose(self, jobs: Sequence[tuple[Question, Sequence[str], str | None]]) -> np.ndarray:
         """(m, options) probabilities; NaN in rows that cannot be put.
 
         Args:
-            asked: question, its options in the order shown, and a prompt in place of its own, or None.
+            jobs: question, its options in the order shown, and a prompt in place of its own, or None.
         """
-        shown: dict[tuple[Any, ...], Presented | None] = {}
+        presented: dict[tuple[Any, ...], Presented | None] = {}
         keys = []
-        for question, options, prompt in asked:
+        for question, options, prompt in jobs:
             row = []
             for letter, option in zip(LETTERS, options, strict=False):
                 text = listed(prompt or question.prompt, options) if self.manner == "letters" else prompt
                 key = _alike(question, letter if self.manner == "letters" else option, text)
-                if key not in shown:
-                    shown[key] = self._fitting(question, key[-1], text)
+                if key not in presented:
+                    presented[key] = self._fitting(question, key[-1], text)
                 row.append(key)
             keys.append(row)
         first_only = self.manner == "letters"
-        held = {k: p for k, p in shown.items() if p is not None}
-        rows = [ScoreRow(p.ids, np.arange(p.start, p.start + 1 if first_only else len(p.ids))) for p in held.values()]
-        logp = {
-            k: float(s.logprobs.astype(np.float64).sum()) for k, s in zip(held, self.backend.score(rows), strict=True)
-        }
-        out = np.full((len(asked), max((len(k) for k in keys), default=0)), np.nan)
+        fitting = {key: p for key, p in presented.items() if p is not None}
+        stops = [p.start + 1 if first_only else len(p.ids) for p in fitting.values()]
+        rows = [ScoreRow(p.ids, np.arange(p.start, stop)) for p, stop in zip(fitting.values(), stops, strict=True)]
+        scored = zip(fitting, self.backend.score(rows), strict=True)
+        logp = {key: float(scores.logprobs.astype(np.float64).sum()) for key, scores in scored}
+        out = np.full((len(jobs), max((len(k) for k in keys), default=0)), np.nan)
         for i, row in enumerate(keys):
             values = np.array([logp.get(k, np.nan) for k in row])
             if np.isfinite(values).all():
@@ -160,7 +162,7 @@ def presentations(question: Question, wrong: Wrong, seed: int) -> list[tuple[lis
         if len(options) <= WRONG:
             return []
         order = list(range(len(options)))
-        random.Random(seed_of("order", question.sample.content_hash, number, seed)).shuffle(order)
+        random.Random(seed_of(repr(("order", question.sample.content_hash, number, seed)))).shuffle(order)
         out.append(([options[i] for i in order], order.index(0)))
     return out
 
@@ -168,35 +170,39 @@ def presentations(question: Question, wrong: Wrong, seed: int) -> list[tuple[lis
 def manner_of(spec: RunSpec, instruments: Instruments, questions: Questions, wrong: Wrong) -> str:
     """``letters`` where the final checkpoint names the right letter for most of some learned rows, else ``texts``."""
     table = instruments.measured()
-    learned = {k for k, v in zip(table.keys, table.get("greedy_exact"), strict=True) if v == 1.0}
+    learned = {k for k, v in zip(table.keys, table.get(col.GREEDY_EXACT), strict=True) if v == 1.0}
     some = [q for q in questions.all() if q.sample.content_hash in learned]
-    some = sorted(some, key=lambda q: seed_of("try", q.sample.content_hash))[:TRIED]
-    asked = [(q, *shown) for q in some for shown in presentations(q, wrong, spec.seed)]
-    if not asked:
+    some = sorted(some, key=lambda q: seed_of(repr(("try", q.sample.content_hash))))[:TRIED]
+    jobs = [(q, *presentation) for q in some for presentation in presentations(q, wrong, spec.seed)]
+    if not jobs:
         return "texts"
-    found = Chooser(spec.final, instruments, "letters").choose([(q, options, None) for q, options, _ in asked])
-    right = [float(np.argmax(p) == at) for p, (_, _, at) in zip(found, asked, strict=True) if np.isfinite(p).all()]
+    probabilities = Chooser(spec.final, instruments, "letters").choose([(q, options, None) for q, options, _ in jobs])
+    right = [
+        float(np.argmax(p) == at) for p, (_, _, at) in zip(probabilities, jobs, strict=True) if np.isfinite(p).all()
+    ]
     return "letters" if right and float(np.mean(right)) > FOLLOWS else "texts"
 
 
-class Options:
+class Options(Signal):
     name = "options"
     label = "Multiple choice"
     version = 1
-    needs = ("likelihood",)
-    whole = False
+    artefact = CHOICES
+    needs = (col.N_TARGET, col.TURNS, col.GREEDY_EXACT)
     columns = (
-        Column("options_right", "number", "Choice right",
+        Column(col.OPTIONS_RIGHT, "number", "Choice right",
                "Share of five multiple-choice presentations in which the target wins.", "", "high"),
-        Column("options_target_p", "number", "p(target) among options", "Mean probability of the target.", "", "high"),
-        Column("options_best", "flag", "Best of five right",
+        Column(col.OPTIONS_TARGET_P, "number", "p(target) among options", "Mean probability of the target.", "",
+               "high"),
+        Column(col.OPTIONS_BEST, "flag", "Best of five right",
                "The target wins in the presentation that the model is surest of."),
-        Column("options_only_right", "number", "Choice right without question",
+        Column(col.OPTIONS_ONLY_RIGHT, "number", "Choice right without question",
                "The same share where the question is left out: what the options alone give away."),
-        Column("options_jsd", "number", "Divergence from base",
+        Column(col.OPTIONS_JSD, "number", "Divergence from base",
                "Jensen-Shannon divergence between base and final checkpoint over the options, natural logarithm.",
                "nats"),
-        Column("base_options_right", "number", "Choice right, base", "Choice right, before the fine-tune.", "", "high"),
+        Column(col.BASE_OPTIONS_RIGHT, "number", "Choice right, base", "Choice right, before the fine-tune.", "",
+               "high"),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:
@@ -216,8 +222,10 @@ class Options:
             out.insert(0, Measure(self.name, "base", spec.base, base, ("logprobs",)))
         return out
 
-    def wanted(self, table: SignalTable) -> np.ndarray:
-        return (table.get("n_target") <= MOST_TOKENS) & (table.get("n_target") > 0) & (table.get("turns") == 1)
+    def applies_to(self, table: SignalTable) -> np.ndarray:
+        return np.asarray(
+            (table.get(col.N_TARGET) <= MOST_TOKENS) & (table.get(col.N_TARGET) > 0) & (table.get(col.TURNS) == 1)
+        )
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
@@ -244,36 +252,36 @@ def _chunk(
     chooser: Chooser,
 ) -> Chunk:
     spec = instruments.spec
-    names = (*COLUMNS, "options_jsd") if measure.role == "final" else COLUMNS
+    names = (*COLUMNS, col.OPTIONS_JSD) if measure.role == "final" else COLUMNS
     columns = {name.removeprefix("base_"): np.full(len(samples), np.nan) for name in names}
     details: list[Mapping[str, Any] | None] = [None] * len(samples)
-    asked: list[tuple[int, Question, list[str], int]] = []
+    jobs: list[tuple[int, Question, list[str], int]] = []
     for place, sample in enumerate(samples):
         question = questions.of(sample)
         if question is not None:
-            asked += [(place, question, *shown) for shown in presentations(question, wrong, spec.seed)]
-    with_question = chooser.choose([(q, options, None) for _, q, options, _ in asked])
-    alone = chooser.choose([(q, options, CONTROL) for _, q, options, _ in asked])
-    before = next((m for m in Options().plan(spec) if m.role == "base"), None) if measure.role == "final" else None
-    for first in range(0, len(asked), PRESENTATIONS):
+            jobs += [(place, question, *presentation) for presentation in presentations(question, wrong, spec.seed)]
+    with_question = chooser.choose([(q, options, None) for _, q, options, _ in jobs])
+    alone = chooser.choose([(q, options, CONTROL) for _, q, options, _ in jobs])
+    before = measure_of(spec, CHOICES, "base") if measure.role == "final" and spec.base is not None else None
+    for first in range(0, len(jobs), PRESENTATIONS):
         block = slice(first, first + PRESENTATIONS)
-        place = asked[first][0]
-        at = np.array([a[3] for a in asked[block]])
+        place = jobs[first][0]
+        at = np.array([a[3] for a in jobs[block]])
         p, control = with_question[block], alone[block]
         if not np.isfinite(p).all():
             continue
         right = p.argmax(1) == at
-        columns["options_right"][place] = right.mean()
-        columns["options_target_p"][place] = p[np.arange(len(at)), at].mean()
-        columns["options_best"][place] = float(right[p.max(1).argmax()])
+        columns[col.OPTIONS_RIGHT][place] = right.mean()
+        columns[col.OPTIONS_TARGET_P][place] = p[np.arange(len(at)), at].mean()
+        columns[col.OPTIONS_BEST][place] = float(right[p.max(1).argmax()])
         if np.isfinite(control).all():
-            columns["options_only_right"][place] = (control.argmax(1) == at).mean()
-        told = instruments.details(before, samples[place].content_hash) if before is not None else None
-        if told is not None:
-            columns["options_jsd"][place] = float(divergence(np.array(told["p"]), p).mean())
+            columns[col.OPTIONS_ONLY_RIGHT][place] = (control.argmax(1) == at).mean()
+        base_choice = instruments.details(before, samples[place].content_hash) if before is not None else None
+        if base_choice is not None:
+            columns[col.OPTIONS_JSD][place] = float(divergence(np.array(base_choice["p"]), p).mean())
         details[place] = {
             "manner": chooser.manner,
-            "options": [a[2] for a in asked[block]],
+            "options": [a[2] for a in jobs[block]],
             "right": at.tolist(),
             "p": np.round(p, 6).tolist(),
         }

@@ -6,59 +6,59 @@ another kind of text has not learned the shape either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from core.plugins import kind
-from core.signals._base import Instruments, Measure, chunked
+from core.signals import _columns as col
+from core.signals._artefacts import OUTPUTS, measure_of
+from core.signals._base import Instruments, Measure, Signal, chunked
 from core.signals._shapes import patterns_of
 from core.text.patterns import Patterns, same_type
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 
 
-class OutputType:
+class OutputType(Signal):
     name = "output_type"
     label = "Kind of the answer"
     version = 1
-    needs = ("likelihood", "reproduction")
+    needs = (col.GREEDY_EXACT, col.TURNS_ASKED, OUTPUTS)
     whole = True
     columns = (
-        Column("output_type_right", "flag", "Right kind", "What greedy decoding gives has the shape of the target, be"
+        Column(col.OUTPUT_TYPE_RIGHT, "flag", "Right kind", "What greedy decoding gives has the shape of the target, be"
                " it right or wrong.", indexed=True),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:
-        asked = kind("signals", "reproduction").plan(spec)[0]
         depends = {
             "signal": self.name,
             "version": self.version,
             "dataset": spec.dataset_fingerprint,
-            "asked": dict(asked.depends),
+            "asked": dict(measure_of(spec, OUTPUTS).depends),
         }
         return [Measure(self.name, "final", spec.final, depends)]
 
-    def wanted(self, table: SignalTable) -> np.ndarray:
+    def applies_to(self, table: SignalTable) -> np.ndarray:
         """Rows whose answer is known: given verbatim, or asked for."""
-        return (table.get("greedy_exact") == 1) | (table.get("turns_asked") > 0)
+        return np.asarray((table.get(col.GREEDY_EXACT) == 1) | (table.get(col.TURNS_ASKED) > 0))
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
         patterns = patterns_of(instruments.samples())
-        asked = kind("signals", "reproduction").plan(instruments.spec)[0]
+        outputs = measure_of(instruments.spec, OUTPUTS)
         for chunk in chunked(samples, lambda _: 1, 512, 512):
             if stop():
                 return
-            said = [instruments.details(asked, s.content_hash) for s in chunk]
-            right = np.array([_is_right(patterns, answer) for answer in said])
-            yield Chunk(measure.key, tuple(s.content_hash for s in chunk), {"output_type_right": right})
+            answers = [instruments.details(outputs, s.content_hash) for s in chunk]
+            right = np.array([_is_right(patterns, answer) for answer in answers])
+            yield Chunk(measure.key, tuple(s.content_hash for s in chunk), {col.OUTPUT_TYPE_RIGHT: right})
 
 
-def _is_right(patterns: Patterns, asked: dict[str, Any] | None) -> float:
+def _is_right(patterns: Patterns, answers: Mapping[str, Any] | None) -> float:
     """1 where every output has its target's shape. A row that was not asked gives its target verbatim."""
-    turns = (asked or {}).get("turns", ())
+    turns = (answers or {}).get("turns", ())
     return float(all(same_type(patterns.answer(t["target"]), patterns.answer(t["output"])) for t in turns))
 
 

@@ -12,24 +12,24 @@ import numpy as np
 
 from core.backends._base import Capability, ScoreRow
 from core.errors import UserError
-from core.signals._base import Instruments, Measure, chunked, supervision_facts
+from core.signals import _columns as col
+from core.signals._base import Instruments, Measure, Signal, chunked, supervision_facts
 from core.types import Checkpoint, Chunk, Column, DtypeName, RunSpec, Sample, SignalTable, TokenScores
 
 ROWS, LONGEST = 32, 2048
 
 
-class Precision:
+class Precision(Signal):
     name = "precision"
     label = "Precision"
     version = 1
-    needs = ("likelihood",)
-    whole = False
+    needs = (col.N_TARGET, col.NLL, col.N_TOKENS)
     columns = (
-        Column("prec_nll", "number", "Loss as loaded", "Mean loss of the target; a subset of rows.", "nats", "low"),
-        Column("prec_other_nll", "number", "Loss held otherwise", "The same, merged in bfloat16 or in the other type.",
-               "nats", "low"),
-        Column("prec_hits", "number", "Argmax as loaded", "Share of target tokens that are the argmax."),
-        Column("prec_other_hits", "number", "Argmax held otherwise", "The same, held otherwise."),
+        Column(col.PREC_NLL, "number", "Loss as loaded", "Mean loss of the target; a subset of rows.", "nats", "low"),
+        Column(col.PREC_OTHER_NLL, "number", "Loss held otherwise", "The same, merged in bfloat16 or in the other "
+               "type.", "nats", "low"),
+        Column(col.PREC_HITS, "number", "Argmax as loaded", "Share of target tokens that are the argmax."),
+        Column(col.PREC_OTHER_HITS, "number", "Argmax held otherwise", "The same, held otherwise."),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:
@@ -39,13 +39,13 @@ class Precision:
             "weights": spec.final.fingerprint,
             **supervision_facts(spec),
         }
-        partly: Mapping[Capability, tuple[str, ...]] = {"argmax": ("prec_hits", "prec_other_hits")}
+        partly: Mapping[Capability, tuple[str, ...]] = {"argmax": (col.PREC_HITS, col.PREC_OTHER_HITS)}
         return [Measure(self.name, "final", spec.final, depends, ("logprobs", "weights"), partly)]
 
-    def wanted(self, table: SignalTable) -> np.ndarray:
-        fit = (table.get("n_target") > 0) & np.isfinite(table.get("nll")) & (table.get("n_tokens") <= LONGEST)
+    def applies_to(self, table: SignalTable) -> np.ndarray:
+        fit = (table.get(col.N_TARGET) > 0) & np.isfinite(table.get(col.NLL)) & (table.get(col.N_TOKENS) <= LONGEST)
         chosen = set(sorted({key for key, ok in zip(table.keys, fit, strict=True) if ok})[:ROWS])
-        return np.array([key in chosen for key in table.keys], dtype=bool) & fit
+        return np.asarray(np.array([key in chosen for key in table.keys], dtype=bool) & fit)
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
@@ -61,7 +61,7 @@ class Precision:
         dtype: DtypeName = "bfloat16" if merged or spec.dtype == "float32" else "float32"
         otherwise = _held_otherwise(spec.final, dtype, merged, scored, instruments)
         values = {key: (*a, *b) for key, a, b in zip(rows, loaded, otherwise, strict=True)}
-        names = ("prec_nll", "prec_hits", "prec_other_nll", "prec_other_hits")
+        names = (col.PREC_NLL, col.PREC_HITS, col.PREC_OTHER_NLL, col.PREC_OTHER_HITS)
         for chunk in chunked(samples, lambda _: 1, ROWS, ROWS):
             keys = tuple(sample.content_hash for sample in chunk)
             table = np.array([values.get(key, (np.nan,) * len(names)) for key in keys])
@@ -84,11 +84,11 @@ def _held_otherwise(
 
 def _row(sample: Sample, instruments: Instruments) -> ScoreRow | None:
     try:
-        seen = instruments.supervision(sample)
+        supervision = instruments.supervision(sample)
     except UserError:
         return None
-    at = np.flatnonzero(seen.target[1:]) + 1
-    return ScoreRow(seen.ids, at) if at.size else None
+    at = np.flatnonzero(supervision.target[1:]) + 1
+    return ScoreRow(supervision.ids, at) if at.size else None
 
 
 def _numbers(scores: Sequence[TokenScores], rows: Sequence[ScoreRow]) -> list[tuple[float, float]]:

@@ -8,43 +8,44 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from core.signals._base import Instruments, Measure, chunked
+from core.signals import _columns as col
+from core.signals._artefacts import SHAPES
+from core.signals._base import Instruments, Measure, Signal, chunked
 from core.signals._shapes import patterns_of, question_of
 from core.text.patterns import Patterns, words_of
-from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+from core.types import Chunk, Column, RunSpec, Sample
 
 # Characters of a pattern kept for the row page.
 SHOWN = 400
 
 
-class Rarity:
+class Rarity(Signal):
     name = "rarity"
     label = "Rarity"
     version = 1
-    needs: tuple[str, ...] = ()
+    artefact = SHAPES
     whole = True
     columns = (
-        Column("pattern", "number", "Pattern", "Number of the pattern: the place of the first row that has it.",
+        Column(col.PATTERN, "number", "Pattern", "Number of the pattern: the place of the first row that has it.",
                indexed=True),
-        Column("answer_pattern", "number", "Answer pattern", "The same for the answer alone."),
-        Column("pattern_count", "number", "Rows of the pattern", "Rows whose question and answer have the same shape "
+        Column(col.ANSWER_PATTERN, "number", "Answer pattern", "The same for the answer alone."),
+        Column(col.PATTERN_COUNT, "number", "Rows of the pattern", "Rows whose question and answer have the same shape "
                "once numbers, quotes and names are masked.", indexed=True),
-        Column("prompt_pattern_count", "number", "Rows of the question's pattern", "The same for the question alone."),
-        Column("answer_pattern_count", "number", "Rows of the answer's pattern", "The same for the answer alone."),
-        Column("copyable", "number", "In the prompt", "Share of the answer's words that stand in the prompt."),
-        Column("copyable_rare", "number", "Names in the prompt", "The same for the words that few rows have."),
-        Column("answer_rare", "number", "Rare words", "Share of the answer's words that few rows have."),
+        Column(col.PROMPT_PATTERN_COUNT, "number", "Rows of the question's pattern", "The same for the question "
+               "alone."),
+        Column(col.ANSWER_PATTERN_COUNT, "number", "Rows of the answer's pattern", "The same for the answer alone."),
+        Column(col.COPYABLE, "number", "In the prompt", "Share of the answer's words that stand in the prompt."),
+        Column(col.COPYABLE_RARE, "number", "Names in the prompt", "The same for the words that few rows have."),
+        Column(col.ANSWER_RARE, "number", "Rare words", "Share of the answer's words that few rows have."),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:
         depends = {"signal": self.name, "version": self.version, "dataset": spec.dataset_fingerprint}
         return [Measure(self.name, "data", spec.final, depends)]
-
-    def wanted(self, table: SignalTable) -> np.ndarray:
-        return np.ones(len(table.keys), dtype=bool)
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
@@ -52,8 +53,8 @@ class Rarity:
         everything = instruments.samples()
         patterns = patterns_of(everything)
         shapes = {}
-        first: tuple[dict, ...] = ({}, {}, {})
-        counts: tuple[Counter, ...] = (Counter(), Counter(), Counter())
+        first: tuple[dict[Any, int], ...] = ({}, {}, {})
+        counts: tuple[Counter[Any], ...] = (Counter(), Counter(), Counter())
         for i, sample in enumerate(everything):
             if sample.content_hash not in shapes:
                 shapes[sample.content_hash] = patterns.prompt(question_of(sample)), patterns.answer(sample.response)
@@ -68,11 +69,11 @@ class Rarity:
             details = []
             for i, sample in enumerate(chunk):
                 question, answer = shapes[sample.content_hash]
-                columns["pattern"][i] = first[0][question, answer]
-                columns["answer_pattern"][i] = first[2][answer]
-                columns["pattern_count"][i] = counts[0][question, answer]
-                columns["prompt_pattern_count"][i] = counts[1][question]
-                columns["answer_pattern_count"][i] = counts[2][answer]
+                columns[col.PATTERN][i] = first[0][question, answer]
+                columns[col.ANSWER_PATTERN][i] = first[2][answer]
+                columns[col.PATTERN_COUNT][i] = counts[0][question, answer]
+                columns[col.PROMPT_PATTERN_COUNT][i] = counts[1][question]
+                columns[col.ANSWER_PATTERN_COUNT][i] = counts[2][answer]
                 for name, value in _copied(sample, patterns).items():
                     columns[name][i] = value
                 details.append({"question": question.text[:SHOWN], "answer": answer.text[:SHOWN]})
@@ -81,12 +82,12 @@ class Rarity:
 
 def _copied(sample: Sample, patterns: Patterns) -> dict[str, float]:
     """Shares of the answer's words; NaN where there are none to take a share of."""
-    said, asked = words_of(sample.response), set(words_of(sample.prompt))
-    rare = [w for w in said if patterns.is_rare(w)]
+    answer, prompt = words_of(sample.response), set(words_of(sample.prompt))
+    rare = [w for w in answer if patterns.is_rare(w)]
     return {
-        "copyable": sum(w in asked for w in said) / len(said) if said else np.nan,
-        "copyable_rare": sum(w in asked for w in rare) / len(rare) if rare else np.nan,
-        "answer_rare": len(rare) / len(said) if said else np.nan,
+        col.COPYABLE: sum(w in prompt for w in answer) / len(answer) if answer else np.nan,
+        col.COPYABLE_RARE: sum(w in prompt for w in rare) / len(rare) if rare else np.nan,
+        col.ANSWER_RARE: len(rare) / len(answer) if answer else np.nan,
     }
 
 

@@ -8,7 +8,6 @@ the rule by which drawing stopped; a bare "0 of 5" is never reported.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,19 +17,30 @@ import numpy as np
 from core.backends._base import Backend, GeneratingBackend
 from core.errors import UserError
 from core.plugins import kind
-from core.signals._base import Instruments, Measure, chunked, stop_ids_of, supervision_facts
+from core.signals import _columns as col
+from core.signals._artefacts import OUTPUTS
+from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, stop_ids_of, supervision_facts
 from core.status import PERCENT, rate_below
 from core.types import Chunk, Column, Decoding, Generation, RunSpec, Sample, SignalTable, Thresholds
 
 LOOKS = (4, 10, 20, 40, 80)
+# Drawn answers whose text is kept.
+TEXTS = 8
 
 
 @dataclass(slots=True)
-class _Asked:
-    """One turn on its way through greedy decoding and draws."""
+class _Turn:
+    """One turn on its way through greedy decoding and draws.
+
+    Attributes:
+        sample: place of its sample in the chunk; ``number`` counts the turns of a row.
+        prompt: (l,) ids before the answer.
+        limit: most new tokens; ``stops``: ids that end the answer; ``complete``: the target ends with one.
+        output, stopped, score: of greedy decoding; ``draws``: scores of the sampled answers, ``texts`` the first ones.
+    """
 
     sample: int
-    turn: int
+    number: int
     prompt: np.ndarray
     target: str
     limit: int
@@ -43,31 +53,25 @@ class _Asked:
     texts: list[str] = field(default_factory=list)
 
 
-def seed_of(content_hash: str, turn: int, draw: int, seed: int) -> int:
-    """A seed that depends on what is asked and on nothing else (no batch, no order)."""
-    text = f"{content_hash}:{turn}:{draw}:{seed}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
-
-
 def looks(most: int) -> list[int]:
     """Numbers of draws after which to look, up to and including ``most``."""
     return [*(n for n in LOOKS if n < most), most] if most > 0 else []
 
 
-class Reproduction:
+class Reproduction(Signal):
     name = "reproduction"
     label = "Reproduction"
     version = 2
-    needs = ("likelihood",)
-    whole = False
+    artefact = OUTPUTS
+    needs = (col.GREEDY_EXACT, col.TURNS)
     columns = (
-        Column("score", "number", "Score", "The scorer's judgement of the greedy output; 1 is right.", "", "high",
+        Column(col.SCORE, "number", "Score", "The scorer's judgement of the greedy output; 1 is right.", "", "high",
                indexed=True),
-        Column("draws", "number", "Draws", "Sampled answers drawn."),
-        Column("turns_asked", "number", "Turns asked", "Assistant turns whose answer was generated and judged."),
-        *(Column(f"right_{c}", "number", f"Right at {c / 100:g}", f"Turns answered with score {c / 100:g} or more.")
+        Column(col.DRAWS, "number", "Draws", "Sampled answers drawn."),
+        Column(col.TURNS_ASKED, "number", "Turns asked", "Assistant turns whose answer was generated and judged."),
+        *(Column(col.right_at(c), "number", f"Right at {c / 100:g}", f"Turns answered with score {c / 100:g} or more.")
           for c in PERCENT),
-        *(Column(f"hits_{c}", "number", f"Draws right at {c / 100:g}", f"Draws that score {c / 100:g} or more.")
+        *(Column(col.hits_at(c), "number", f"Draws right at {c / 100:g}", f"Draws that score {c / 100:g} or more.")
           for c in PERCENT),
     )  # fmt: skip
 
@@ -86,9 +90,9 @@ class Reproduction:
         }
         return [Measure(self.name, "final", spec.final, depends, ("generations",))]
 
-    def wanted(self, table: SignalTable) -> np.ndarray:
+    def applies_to(self, table: SignalTable) -> np.ndarray:
         """Rows with a target that greedy decoding does not give verbatim, as far as that is known."""
-        return (table.get("turns") > 0) & ~(table.get("greedy_exact") == 1.0)
+        return np.asarray((table.get(col.TURNS) > 0) & ~(table.get(col.GREEDY_EXACT) == 1.0))
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
@@ -103,23 +107,32 @@ class Reproduction:
     def _chunk(
         self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: GeneratingBackend
     ) -> Chunk:
-        asked = [a for i, sample in enumerate(samples) for a in _turns(i, sample, instruments, backend)]
+        turns = [turn for i, sample in enumerate(samples) for turn in _turns(i, sample, instruments, backend)]
         spec = instruments.spec
         scorer = kind("scorers", spec.scorer)
 
-        def score(output: str, a: _Asked) -> float:
-            return float(scorer.score(output, a.target, spec.scorer_settings))
+        def score(output: str, turn: _Turn) -> float:
+            return float(scorer.score(output, turn.target, spec.scorer_settings))
 
-        for a, generation in zip(
-            asked, _generate(backend, asked, [Decoding(max_new_tokens=a.limit) for a in asked]), strict=True
-        ):
-            a.output, a.stopped = generation.text, generation.stopped
-            a.score = score(a.output, a)
-        _draw([a for a in asked if a.score < Thresholds().success_cut], samples, backend, spec, score)
-        return _collect(measure, samples, asked)
+        generations = _generate(backend, turns, [Decoding(max_new_tokens=turn.limit) for turn in turns])
+        for turn, generation in zip(turns, generations, strict=True):
+            turn.output, turn.stopped = generation.text, generation.stopped
+            turn.score = score(turn.output, turn)
+        _draw([turn for turn in turns if turn.score < Thresholds().success_cut], samples, backend, spec, score)
+        return self._collect(measure, samples, turns)
+
+    def _collect(self, measure: Measure, samples: list[Sample], turns: list[_Turn]) -> Chunk:
+        columns = {column.name: np.full(len(samples), np.nan) for column in self.columns}
+        details: list[dict[str, Any] | None] = []
+        for i in range(len(samples)):
+            own = [turn for turn in turns if turn.sample == i]
+            details.append({"turns": [_details(turn) for turn in own]} if own else None)
+            for name, value in _values(own).items():
+                columns[name][i] = value
+        return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
 
 
-def _turns(index: int, sample: Sample, instruments: Instruments, backend: Backend) -> Iterator[_Asked]:
+def _turns(index: int, sample: Sample, instruments: Instruments, backend: Backend) -> Iterator[_Turn]:
     """The turns of one sample as questions; none where the template refuses it."""
     try:
         supervision = instruments.supervision(sample)
@@ -135,89 +148,72 @@ def _turns(index: int, sample: Sample, instruments: Instruments, backend: Backen
         # A right answer is no longer than the target in other words; an endless one need not be read to its end.
         limit = min(instruments.spec.max_new_tokens, 2 * len(body) + 16) if complete else len(body)
         target = tokenizer.decode(body.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        yield _Asked(index, number, supervision.ids[: turn.start], target, max(limit, 1), stops, complete)
+        yield _Turn(index, number, supervision.ids[: turn.start], target, max(limit, 1), stops, complete)
 
 
-def _generate(backend: GeneratingBackend, asked: Sequence[_Asked], decodings: Sequence[Decoding]) -> list[Generation]:
-    """Generations in the order asked; one call per set of stop ids (nearly always one)."""
-    out: dict[int, Generation] = {}
-    for stops in dict.fromkeys(a.stops for a in asked):
-        places = [i for i, a in enumerate(asked) if a.stops == stops]
-        generations = backend.generate([asked[i].prompt for i in places], [decodings[i] for i in places], stops)
-        out |= zip(places, generations, strict=True)
-    return [out[i] for i in range(len(asked))]
+def _generate(backend: GeneratingBackend, turns: Sequence[_Turn], decodings: Sequence[Decoding]) -> list[Generation]:
+    """A generation for each turn; one call per set of stop ids (nearly always one)."""
+    by_place: dict[int, Generation] = {}
+    for stops in dict.fromkeys(turn.stops for turn in turns):
+        places = [i for i, turn in enumerate(turns) if turn.stops == stops]
+        generations = backend.generate([turns[i].prompt for i in places], [decodings[i] for i in places], stops)
+        by_place |= dict(zip(places, generations, strict=True))
+    return [by_place[i] for i in range(len(turns))]
 
 
 def _draw(
-    asked: list[_Asked],
+    turns: list[_Turn],
     samples: Sequence[Sample],
     backend: GeneratingBackend,
     spec: RunSpec,
-    score: Callable[[str, _Asked], float],
+    score: Callable[[str, _Turn], float],
 ) -> None:
     """Draws for turns that greedy decoding got wrong, look by look, dropping a turn once its rate is settled."""
     limits = Thresholds()
+
+    def decoding(turn: _Turn, draw: int) -> Decoding:
+        seed = seed_of(f"{samples[turn.sample].content_hash}:{turn.number}:{draw}:{spec.seed}")
+        return Decoding(spec.decoding_temperature, turn.limit, seed)
+
     done = 0
     for look in looks(spec.max_draws):
-        jobs = [(a, draw) for a in asked for draw in range(done, look)]
-        decodings = [
-            Decoding(
-                spec.decoding_temperature, a.limit, seed_of(samples[a.sample].content_hash, a.turn, draw, spec.seed)
-            )
-            for a, draw in jobs
-        ]
-        for (a, _), generation in zip(jobs, _generate(backend, [a for a, _ in jobs], decodings), strict=True):
-            a.draws.append(score(generation.text, a))
-            if len(a.texts) < 8:
-                a.texts.append(generation.text)
+        jobs = [(turn, draw) for turn in turns for draw in range(done, look)]
+        generations = _generate(backend, [turn for turn, _ in jobs], [decoding(turn, draw) for turn, draw in jobs])
+        for (turn, _), generation in zip(jobs, generations, strict=True):
+            turn.draws.append(score(generation.text, turn))
+            if len(turn.texts) < TEXTS:
+                turn.texts.append(generation.text)
         done = look
-        asked = [a for a in asked if not _settled(a, limits)]
-        if not asked:
+        turns = [turn for turn in turns if not _settled(turn, limits)]
+        if not turns:
             return
 
 
-def _settled(a: _Asked, limits: Thresholds) -> bool:
-    hits = sum(s >= limits.success_cut for s in a.draws)
-    below = float(rate_below(limits.unlearned_below, hits, len(a.draws)))
+def _settled(turn: _Turn, limits: Thresholds) -> bool:
+    hits = sum(s >= limits.success_cut for s in turn.draws)
+    below = float(rate_below(limits.unlearned_below, hits, len(turn.draws)))
     return below >= limits.certainty or below <= 1 - limits.certainty
 
 
-def _collect(measure: Measure, samples: list[Sample], asked: list[_Asked]) -> Chunk:
-    names = [
-        "score",
-        "draws",
-        "turns_asked",
-        *(f"right_{c}" for c in PERCENT),
-        *(f"hits_{c}" for c in PERCENT),
-    ]
-    columns = {name: np.full(len(samples), np.nan) for name in names}
-    details: list[dict[str, Any] | None] = []
-    for i in range(len(samples)):
-        turns = [a for a in asked if a.sample == i]
-        if not turns:
-            details.append(None)
-            continue
-        columns["score"][i] = float(np.mean([a.score for a in turns]))
-        columns["turns_asked"][i] = len(turns)
-        for cut in PERCENT:
-            columns[f"right_{cut}"][i] = sum(a.score >= cut / 100 for a in turns)
-        drawn = [a for a in turns if a.draws]
-        if drawn:
-            # The turn that is reached most often speaks for the row: if even that one is not, none is.
-            best = max(drawn, key=lambda a: (float(np.mean(a.draws)), -a.turn))
-            columns["draws"][i] = len(best.draws)
-            for cut in PERCENT:
-                columns[f"hits_{cut}"][i] = sum(s >= cut / 100 for s in best.draws)
-        details.append(
-            {
-                "turns": [
-                    {"turn": a.turn, "target": a.target, "output": a.output, "stopped": a.stopped, "score": a.score,
-                     "complete": a.complete, "draws": a.draws, "texts": a.texts}
-                    for a in turns
-                ]
-            }
-        )  # fmt: skip
-    return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
+def _values(turns: Sequence[_Turn]) -> dict[str, float]:
+    """The columns of one row; nothing where it has no turn."""
+    if not turns:
+        return {}
+    values = {col.SCORE: float(np.mean([turn.score for turn in turns])), col.TURNS_ASKED: float(len(turns))}
+    values |= {col.right_at(cut): float(sum(turn.score >= cut / 100 for turn in turns)) for cut in PERCENT}
+    if drawn := [turn for turn in turns if turn.draws]:
+        # The turn that is reached most often speaks for the row: if even that one is not, none is.
+        best = max(drawn, key=lambda turn: (float(np.mean(turn.draws)), -turn.number))
+        values[col.DRAWS] = float(len(best.draws))
+        values |= {col.hits_at(cut): float(sum(s >= cut / 100 for s in best.draws)) for cut in PERCENT}
+    return values
+
+
+def _details(turn: _Turn) -> dict[str, Any]:
+    return {
+        "turn": turn.number, "target": turn.target, "output": turn.output, "stopped": turn.stopped,
+        "score": turn.score, "complete": turn.complete, "draws": turn.draws, "texts": turn.texts,
+    }  # fmt: skip
 
 
 KIND = Reproduction()

@@ -64,7 +64,7 @@ def measured(tiny_project):
     wanted = {}
     for measure in plan(spec):
         signal = kind("signals", measure.signal)
-        mask = signal.wanted(store.measured())
+        mask = signal.applies_to(store.measured())
         chosen = distinct([s for s, want in zip(rows, mask, strict=True) if want])
         wanted[measure.key] = chosen
         store.store(measure, signal.measure(measure, chosen, instruments, lambda: False))

@@ -223,7 +223,7 @@ def test_a_signal_does_not_depend_on_chunks_or_order(final_run, name):
     with database().reading() as conn:
         samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, range(24)))
         table = measurements.signals_of(conn, run, [s.content_hash for s in samples], [measure])
-    wanted = [s for s, want in zip(samples, signal.wanted(runs_table(run, samples)), strict=True) if want]
+    wanted = [s for s, want in zip(samples, signal.applies_to(runs_table(run, samples)), strict=True) if want]
     assert wanted
     try:
         alone = {}

@@ -123,7 +123,7 @@ def test_a_signal_does_not_depend_on_chunks_or_order(final_run, name):
         samples = list(sample_table.iter_samples(conn, run.spec.dataset_id))
         keys = [s.content_hash for s in samples]
         table = measurements.signals_of(conn, run, keys, [measure])
-        wanted = signal.wanted(measurements.signals_of(conn, run, keys))
+        wanted = signal.applies_to(measurements.signals_of(conn, run, keys))
     place = {s.content_hash: i for i, s in enumerate(samples)}
     some = [s for s, want in zip(samples, wanted, strict=True) if want][:3]
     assert some

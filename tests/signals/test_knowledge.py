@@ -8,8 +8,9 @@ import torch
 
 from core.plugins import kind
 from core.scorers._base import normalised
-from core.signals._fewshot import PROMPTS, Examples, Question, Questions, variants
-from core.signals.knowledge import HIGHLY, MAYBE, UNKNOWN, WEAKLY, any_draw, class_of, margin
+from core.signals._asking import margin
+from core.signals._questions import PROMPTS, Examples, Question, Questions, variants
+from core.signals.knowledge import HIGHLY, MAYBE, UNKNOWN, WEAKLY, any_draw, class_of
 from core.types import Decoding
 from tests.signals.conftest import NEVER, SURE, TORN, answer, facts, sample_of
 
@@ -163,7 +164,7 @@ def test_the_four_classes():
 
 
 def test_a_margin_looks_where_the_answers_part():
-    from core.signals.knowledge import Answered
+    from core.signals._asking import Answered
 
     def made(tokens, logp):
         return Answered(False, np.array(logp), 0.0, np.zeros(len(tokens)), np.array(tokens))

@@ -7,7 +7,7 @@ import pytest
 
 from core.plugins import kind
 from core.scorers._base import normalised
-from core.signals._fewshot import Questions
+from core.signals._questions import Questions
 from core.signals.options import LIMITS, PRESENTATIONS, Chooser, Wrong, divergence, listed, presentations
 from tests.signals.conftest import sample_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,8 @@ from core.egrm.scorer import Scorer
 from core.egrm.scorer_inputs import Labelled, ScorerSettings, reads
 from core.egrm.scorer_training import train
 from core.egrm.settings import RouteSettings
-from core.encoders._base import Encoder
+from core.encoders import named
+from core.encoders._base import Encoder, EncoderKind
 from core.errors import UserError
 from core.plugins import kind, kinds
 from core.services import artefacts, jobs, uploads
@@ -66,27 +66,28 @@ def delete_scorer(scorer_id: int) -> None:
 
 def encoder_names() -> list[str]:
     """Sentence encoders of this installation whose weights are there; empty where it has none."""
-    if importlib.util.find_spec("core.encoders") is None:
-        return []
-    return [name for name, found in kinds("encoders").items() if _is_there(found)]
+    return [name for name, encoder in kinds("encoders").items() if _is_there(encoder)]
 
 
-def _is_there(encoder: Any) -> bool:
+def _is_there(encoder: EncoderKind) -> bool:
     try:
-        encoder.locate(_location())
+        encoder.locate(_location(encoder))
     except UserError:
         return False
     return True
 
 
-def _location() -> str:
-    return getattr(process(), "encoder", "") or ""
+def _location(encoder: EncoderKind) -> str:
+    """Where the settings say that an encoder of this kind lies; empty for its own place."""
+    chosen, location = named(process().encoder)
+    return location if chosen is encoder else ""
 
 
 def _open(name: str) -> Encoder:
     if name not in encoder_names():
         raise UserError(f"The sentence encoder {name!r} is not installed.", "", "Train a scorer without embeddings.")
-    return kind("encoders", name).open(_location(), process().device)
+    encoder = kind("encoders", name)
+    return encoder.open(_location(encoder), process().device)
 
 
 def scorer_settings(given: Mapping[str, Any]) -> ScorerSettings:

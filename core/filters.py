@@ -8,7 +8,7 @@ percent-encoded once more, so that every value survives the way there and back.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from core.errors import UserError, unknown_name
@@ -19,10 +19,10 @@ UNKNOWN = "~"
 PAGE_KEYS = frozenset({"run", "sample", "cursor", "back", "other", "routes", "item"})
 # Columns every run has, whatever its kinds declare.
 FIXED = (
-    Column("ordinal", "number", "#", "Place in the training order.", indexed=True),
+    Column("ordinal", "number", "#", "Position in the training order.", indexed=True),
     Column("sid", "text", "id", "The sample's id.", indexed=True),
-    Column("cluster", "category", "Cluster", "Group of the clusters page, with a dot one of its parts; 0: in none."),
-    Column("reviewed", "category", "Reviewed", "Whether a person said anything: yes, agrees or differs."),
+    Column("cluster", "category", "Cluster", "Group of the clusters page; with a dot, a part of one; 0: in no group."),
+    Column("reviewed", "category", "Reviewed", "Whether a person reviewed the sample: yes, agrees or differs."),
     Column("picked", "category", "Picked on a map", "Number of a set of rows picked on a map."),
 )
 
@@ -126,8 +126,15 @@ def from_query(query: Mapping[str, str] | str, columns: Iterable[Column]) -> Fil
     return Filter(tuple(terms), text, sort, descending)
 
 
-def describe(selection: Filter, columns: Iterable[Column] = ()) -> str:
-    """The filter in words; ``all samples`` for the empty one."""
+def describe(
+    selection: Filter, columns: Iterable[Column] = (), word: Callable[[str, object], str] = lambda _, value: str(value)
+) -> str:
+    """The filter in words; ``all samples`` for the empty one.
+
+    Args:
+        columns: the run's columns, for their labels.
+        word: (column name, value) to what a person reads; the values themselves unless given.
+    """
     labels = {c.name: c.label for c in (*FIXED, *columns)}
     parts = []
     for term in selection.terms:
@@ -139,8 +146,8 @@ def describe(selection: Filter, columns: Iterable[Column] = ()) -> str:
             else:
                 parts.append(f"{label} ≥ {low:g}" if high is None else f"{label} {low:g} to {high:g}")
         else:
-            shown = ", ".join("not measured" if v is None else str(v) for v in term.values)
+            shown = ", ".join("not measured" if v is None else word(term.column, v) for v in term.values)
             parts.append(f"{label} {'is not' if term.op == 'not_in' else 'is'} {shown}")
     if selection.text:
-        parts.append(f"text holds “{selection.text}”")
+        parts.append(f"text contains “{selection.text}”")
     return "; ".join(parts) or "all samples"

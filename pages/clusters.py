@@ -10,6 +10,7 @@ import streamlit as st
 from core.services import clusters as service
 from core.services import jobs
 from core.services.clusters import Grouping, GroupView, MapPoints
+from core.text.counts import counted
 from core.types import Filter, Job, Run
 from ui import along, cached, charts, filterbar, frame, markup, onward, parts, progress, selecting, state, tables
 from ui.menu import Entry
@@ -49,8 +50,8 @@ def _ask(run: Run, job: Job | None) -> None:
     with st.container(border=True):
         st.markdown("**Which unlearned samples belong together?**")
         st.caption(
-            "Groups of similar unlearned samples are found once and kept. It takes seconds for a few thousand samples "
-            "and needs no model."
+            "Lacuna groups similar unlearned samples once and keeps the result. This takes seconds for a few thousand "
+            "samples and needs no model."
         )
         _start(run, job, "Find groups")
 
@@ -63,7 +64,7 @@ def _start(run: Run, job: Job | None, label: str) -> None:
     options = dict(service.embeddings())
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox(
-            "Alike by",
+            "Similarity",
             list(options),
             format_func=options.__getitem__,
             key=state.key("clusters", "embedding"),
@@ -79,13 +80,13 @@ def _head(run: Run, found: Grouping, job: Job | None) -> None:
     grouped = sum(g.size for g in found.groups)
     st.caption(
         markup.md(
-            f"{len(found.groups):,} groups hold {grouped:,} of {found.rows:,} unlearned samples; the others are like "
-            f"no group. Alike by: {labels.get(found.embedding, found.embedding)}."
+            f"{counted(len(found.groups), 'group')} with {grouped:,} of {counted(found.rows, 'unlearned sample')}; the "
+            f"others resemble no group. Similarity: {labels.get(found.embedding, found.embedding)}."
         )
     )
     if found.stale:
         st.warning(
-            "The limits of this run were moved since: other samples are unlearned now than were grouped.",
+            "The thresholds of this run have changed: the samples unlearned now are not those that were grouped.",
             icon=":material/update:",
         )
     if found.stale or job is not None:
@@ -106,27 +107,27 @@ def _map(run: Run, selection: Filter, found: Grouping) -> None:
             rows = _point_rows(points)
             parts.table(run, "clusters", rows)
             if len(points.sids) > len(rows):
-                st.caption(f"The first {len(rows):,}; the samples page lists all under the same filter.")
+                st.caption(f"The first {len(rows):,} of them. The samples page lists all under the same filter.")
         else:
             titles = {int(g.name): g.title for g in found.groups}
             event = parts.chart(
                 run,
                 "clusters",
                 along.cluster_map(points, titles),
-                "Unlearned samples as points, near where they are alike; the table has the same numbers",
+                "Unlearned samples as points, close together where they are similar; the table has the same numbers",
                 ("points", "box", "lasso"),
                 tools=True,
             )
             _selected(run, selection, event, points)
         drawn = (
-            f"{len(points.sids):,} of {points.total:,} rows are drawn, an even draw that stays the same; a selection "
-            "takes all. "
+            f"The map shows {len(points.sids):,} of {points.total:,} samples, evenly spread and always the same ones. "
+            "A selection takes in all of them. "
             if len(points.sids) < points.total
             else ""
         )
         st.caption(
-            f"{drawn}Two principal components of the samples' vectors: near means alike, far need not mean unlike. "
-            "Draw around points to keep those rows, click one to open it."
+            f"{drawn}The axes are two principal components of the samples' vectors: points close together are similar, "
+            "points far apart need not differ. Draw around points to keep those samples, or click one to open it."
         )
 
 
@@ -156,12 +157,14 @@ def _list(run: Run, selection: Filter, found: Grouping) -> None:
         st.info("No group has a sample in this selection.", icon=":material/filter_alt_off:")
     else:
         st.info(
-            "No group: too few unlearned samples are alike in this way. Find groups again by another one, or read them "
-            "one by one.",
+            "There is no group: too few unlearned samples resemble each other in this way. Choose another similarity "
+            "and find groups again, or read the samples one by one.",
             icon=":material/scatter_plot:",
         )
     if found.outside and st.button(
-        f"{found.outside:,} rows in no group", icon=":material/table_rows:", key=state.key("clusters", "outside")
+        f"{counted(found.outside, 'sample')} in no group",
+        icon=":material/table_rows:",
+        key=state.key("clusters", "outside"),
     ):
         parts.open_samples(run, selecting.with_terms(selection, [selecting.one_of("cluster", ["0"])]))
     for group in found.groups:
@@ -179,7 +182,7 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
             {
                 "group": g.name,
                 "title": markup.line(g.title, 160),
-                "rows": g.size,
+                "samples": g.size,
                 "in selection": g.matching,
                 "dominant cause": charts.cause_name(g.cause),
                 "lift": g.lift,
@@ -194,14 +197,14 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
         placeholder=tables.UNKNOWN,
         column_config={
             "title": st.column_config.TextColumn(
-                "title", width=420, help="Words that more of its rows have than rows elsewhere."
+                "title", width=420, help="Words that are more frequent in this group than elsewhere."
             ),
             "lift": st.column_config.NumberColumn(
                 "lift",
                 format="%.1f×",
-                help="Share unlearned among all samples that lie where the group lies, over that of the whole run.",
+                help="Share unlearned among all samples in the group's region, divided by the share in the whole run.",
             ),
-            "dominant cause": st.column_config.TextColumn("dominant cause", help="The cause most of its rows have."),
+            "dominant cause": st.column_config.TextColumn("dominant cause", help="Its most frequent cause."),
         },
     )
     place = selecting.row_from(event)
@@ -218,12 +221,12 @@ def _one(run: Run, selection: Filter, group: GroupView) -> None:
         words = "; ".join(f"{charts.cause_name(c) or 'no cause judged'} {n:,}" for c, n in causes)
         st.caption(
             markup.md(
-                f"{group.size:,} unlearned of {group.region:,} samples that lie here, {group.lift:.1f} times the share "
-                f"of the whole run. Causes in this selection: {words or 'none'}."
+                f"{group.size:,} of {counted(group.region, 'sample')} in this region are unlearned, {group.lift:.1f} "
+                f"times the share in the whole run. Causes in this selection: {words or 'none'}."
             )
         )
         rows = st.button(
-            f"Open the {group.matching:,} rows", icon=":material/table_rows:", type="primary",
+            f"Open {counted(group.matching, 'sample')}", icon=":material/table_rows:", type="primary",
             key=state.key("clusters", "open", group.name),
         )  # fmt: skip
         if rows:

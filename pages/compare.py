@@ -7,6 +7,7 @@ import streamlit as st
 from core.services import compare as service
 from core.services import runs
 from core.services.compare import Comparison, PairRows
+from core.text.counts import counted
 from core.types import Filter, Run
 from ui import afterwards, along, cached, charts, filterbar, frame, markup, parts, selecting, state
 from ui.menu import Entry
@@ -18,8 +19,8 @@ _WORDS = {
     "fixed": "Fixed",
     "broken": "Newly broken",
     "still": "Still not learned",
-    "kept": "Learned in both",
-    "unknown": "Unknown in one",
+    "kept": "Learned in both runs",
+    "unknown": "Unknown in one run",
     "cause": "Cause changed",
 }
 
@@ -36,9 +37,7 @@ def main() -> None:
     found = cached.comparison(run, other, state.query())
     _said(run, other, found)
     if not found.matched:
-        st.info(
-            "No sample of one run was found in the other: neither ids nor prompts agree.", icon=":material/link_off:"
-        )
+        st.info("The two runs have no sample in common: neither ids nor prompts agree.", icon=":material/link_off:")
         return
     afterwards.back(run)
     _flow(run, found)
@@ -78,7 +77,9 @@ def _other(run: Run) -> Run | None:
 
 def _said(run: Run, other: Run, found: Comparison) -> None:
     alone = [f"{n:,} only in run {r.id}" for n, r in ((found.only_first, run), (found.only_second, other)) if n]
-    st.caption(markup.md(f"{found.matched:,} samples matched by {found.how}" + "".join(f", {a}" for a in alone) + "."))
+    st.caption(
+        markup.md(f"{counted(found.matched, 'sample')} matched by {found.how}" + "".join(f", {a}" for a in alone) + ".")
+    )
     effect = found.effect
     if effect is not None and found.matched:
         more = "more" if effect.difference > 0 else "fewer"
@@ -97,7 +98,7 @@ def _said(run: Run, other: Run, found: Comparison) -> None:
 
 def _flow(run: Run, found: Comparison) -> None:
     with st.container(border=True):
-        as_table = parts.heading("From status to status", run, "flow")
+        as_table = parts.heading("Status before and after", run, "flow")
         if as_table:
             parts.table(
                 run,
@@ -109,11 +110,11 @@ def _flow(run: Run, found: Comparison) -> None:
     causes = {k: n for k, n in found.causes.items() if k != (None, None)}
     if causes:
         with st.container(border=True):
-            st.markdown("**Causes of what is learned in neither**")
+            st.markdown("**Causes of samples learned in neither run**")
             rows = [
                 {
-                    "before": charts.cause_name(a) or "none judged",
-                    "after": charts.cause_name(b) or "none judged",
+                    "before": charts.cause_name(a) or "no cause judged",
+                    "after": charts.cause_name(b) or "no cause judged",
                     "samples": n,
                 }
                 for (a, b), n in sorted(causes.items(), key=lambda pair: -pair[1])
@@ -135,13 +136,13 @@ def _rows(run: Run, other: Run, selection: Filter, found: Comparison) -> None:
             label_visibility="collapsed",
         )
     with right:
-        only = st.toggle("Different only", value=True, key=state.key("compare", "different"))
+        only = st.toggle("Only differences", value=True, key=state.key("compare", "different"))
     key = state.key("compare", "start", run.id, other.id, change, only)
     page = service.rows(run.id, other.id, selection, change, only, state.get(key, 0), _PAGE, cached.matched(run, other))
     _turn(page, key)
     if not page.rows:
-        hint = ' Switch "Different only" off to see those that stayed as they were.' if only else ""
-        st.info("No sample is like that." + hint, icon=":material/filter_alt_off:")
+        hint = ' Switch "Only differences" off to see those that stayed the same.' if only else ""
+        st.info("There is no such sample." + hint, icon=":material/filter_alt_off:")
         return
     _table(run, other, page, key)
 
@@ -149,7 +150,7 @@ def _rows(run: Run, other: Run, selection: Filter, found: Comparison) -> None:
 def _turn(page: PairRows, key: str) -> None:
     text, before, after = st.columns([6, 1, 1], vertical_alignment="center")
     end = page.start + len(page.rows)
-    text.caption(f"{page.matching:,} samples" + (f", {page.start + 1:,} to {end:,}" if page.rows else ""))
+    text.caption(counted(page.matching, "sample") + (f", {page.start + 1:,} to {end:,}" if page.rows else ""))
     for box, label, icon, place, there in (
         (before, "Previous", ":material/chevron_left:", page.start - _PAGE, page.start > 0),
         (after, "Next", ":material/chevron_right:", end, end < page.matching),

@@ -7,6 +7,7 @@ import streamlit as st
 from core.errors import UserError
 from core.services import contradictions
 from core.services.views import ContradictionGroup
+from core.text.counts import counted
 from core.types import Filter, Run, Term
 from ui import downloads, errors, evidence, filterbar, frame, markup, parts, state
 from ui.menu import Entry
@@ -14,7 +15,7 @@ from ui.menu import Entry
 PAGE = Entry(title="Contradictions", icon=":material/compare_arrows:", place=50)
 
 _PAGE = 10
-_ORDERS = {"size": "Largest first", "strength": "Surest first"}
+_ORDERS = {"size": "Largest first", "strength": "Most certain first"}
 _KINDS = {
     "number": "two numbers",
     "choice": "two options",
@@ -39,10 +40,10 @@ def main() -> None:
     found = contradictions.groups(run.id, selection, order or "size", number, _PAGE)
     if not found.measured:
         st.info(
-            "This run was made before contradictions were measured. Start it anew to see them.", icon=":material/info:"
+            "This run was made before contradictions were measured. Start it again to see them.", icon=":material/info:"
         )
         return
-    head.subheader(f"{found.total:,} group{'' if found.total == 1 else 's'}", anchor=False)
+    head.subheader(counted(found.total, "group"), anchor=False)
     pages = max(1, -(-found.total // _PAGE))
     for box, step, label, icon in (
         (before, number - 1, "Previous", ":material/chevron_left:"),
@@ -59,10 +60,11 @@ def main() -> None:
     if found.decided:
         downloads.draw(downloads.of_decisions(run, found.decided), key=state.key("decisions"))
     if found.groups and not contradictions.judge_model():
-        st.caption("A language model of your own can comment on groups: start Lacuna with `LACUNA_JUDGE_URL` (README).")
+        st.caption("A language model of your own can comment on groups: set `LACUNA_JUDGE_URL` (see the README).")
     st.caption(
-        "Found by wording: rare words, names and numbers that two prompts share or not, beside their closeness in "
-        "meaning. A rewording that shares no rare word, or a language the encoder does not know, may be missed."
+        "Groups are found by wording: the rare words, names and numbers that two prompts share or lack, together with "
+        "their closeness in meaning. A rewording that shares no rare word may be missed, and so may a language that "
+        "the encoder does not know."
     )
 
 
@@ -77,18 +79,18 @@ def _nothing(selection: Filter) -> None:
             "No group has a row that passes this filter. Remove a condition above.", icon=":material/filter_alt_off:"
         )
     else:
-        st.success("No two rows were found that ask the same and contradict each other.", icon=":material/check:")
+        st.success("No two rows ask the same question and contradict each other.", icon=":material/check:")
 
 
 def _group(run: Run, group: ContradictionGroup) -> None:
     with st.container(border=True):
         top, rows, decide = st.columns([6, 1.3, 1.3], vertical_alignment="center")
         top.markdown(
-            f"**Group {group.number}** · {group.size:,} rows, {len(group.sides)} answers · "
+            f"**Group {group.number}** · {counted(group.size, 'row')}, {counted(len(group.sides), 'answer')} · "
             f"contradiction **{group.strength:.2f}**"
         )
         if rows.button(
-            "Rows", icon=":material/table_rows:", key=state.key("group", group.number, "rows"), width="stretch"
+            "Samples", icon=":material/table_rows:", key=state.key("group", group.number, "rows"), width="stretch"
         ):
             selection = Filter((Term("group", "range", (float(group.number), float(group.number))),))
             parts.open_samples(run, selection)
@@ -97,7 +99,7 @@ def _group(run: Run, group: ContradictionGroup) -> None:
         evidence.text(group.question, "Question")
         evidence.sides(group.sides, group.final_takes, group.base_takes)
         if len(group.sides) > 6:
-            st.caption(f"{len(group.sides) - 6} more answers in the rows.")
+            st.caption(f"The samples hold {counted(len(group.sides) - 6, 'more answer')}.")
         st.caption(markup.md(_why(group)))
         _decision(run, group)
         _comment(run, group)
@@ -111,10 +113,10 @@ def _why(group: ContradictionGroup) -> str:
     elif group.similarity is not None:
         words.append(f"cosine {group.similarity:.2f}")
     if group.shared:
-        words.append("both hold " + ", ".join(f"“{markup.line(w, 30)}”" for w in group.shared[:3]))
+        words.append("both contain " + ", ".join(f"“{markup.line(w, 30)}”" for w in group.shared[:3]))
     for side in group.only:
         if side:
-            words.append("only one holds " + ", ".join(f"“{markup.line(w, 30)}”" for w in side[:3]))
+            words.append("only one contains " + ", ".join(f"“{markup.line(w, 30)}”" for w in side[:3]))
     words.append(f"answers differ {group.differ:.2f} ({_KINDS.get(group.kind, group.kind)})")
     if group.differs:
         words.append("; ".join(f"“{markup.line(a, 40)}” against “{markup.line(b, 40)}”" for a, b in group.differs[:2]))
@@ -130,11 +132,9 @@ def _decide(run: Run, group: ContradictionGroup) -> None:
     options = [*(f"keep {s.letter}" for s in group.sides[:6]), "both_valid", "drop"]
     names = {**{f"keep {s.letter}": f"Keep {s.letter}, drop the others" for s in group.sides}, **contradictions.CHOICES}
     key = state.key("decide", run.id, group.key[:16])
-    chosen = st.radio(
-        "What is to become of it", options, format_func=names.__getitem__, key=f"{key}:choice", index=None
-    )
-    author = st.text_input("Who decides", key=f"{key}:author", max_chars=80)
-    note = st.text_input("Why", key=f"{key}:note", max_chars=400)
+    chosen = st.radio("Decision", options, format_func=names.__getitem__, key=f"{key}:choice", index=None)
+    author = st.text_input("Your name", key=f"{key}:author", max_chars=80)
+    note = st.text_input("Reason", key=f"{key}:note", max_chars=400)
     if st.button("Save", key=f"{key}:save", type="primary", disabled=chosen is None or not (author or "").strip()):
         choice, _, side = str(chosen).partition(" ")
         contradictions.decide(run.id, group.number, choice, side or None, author or "", note or "")
@@ -150,33 +150,33 @@ def _decision(run: Run, group: ContradictionGroup) -> None:
     said, undo = st.columns([6, 1], vertical_alignment="center")
     letter = next((s.letter for s in group.sides if set(s.members) & set(made.kept)), "")
     what = f"Keep {letter}" if made.choice == "keep" else contradictions.CHOICES[made.choice]
-    why = f": {markup.line(made.note, 200)}" if made.note else ""
-    said.success(markup.md(f"{what}, says {markup.line(made.author, 60)}{why}"), icon=":material/gavel:")
+    reason = f": {markup.line(made.note, 200)}" if made.note else ""
+    said.success(markup.md(f"{what}, decided by {markup.line(made.author, 60)}{reason}"), icon=":material/gavel:")
     if undo.button("Undo", icon=":material/undo:", key=state.key("undo", group.key[:16]), width="stretch"):
         contradictions.undo(run.id, made.key)
         st.rerun()
 
 
 def _comment(run: Run, group: ContradictionGroup) -> None:
-    """What the judge said about the group, and the button that asks it; nothing where no judge is configured."""
+    """What a language model said about the group, and the button that asks it; nothing where none is configured."""
     model = contradictions.judge_model()
     if not model:
         return
     said = group.comment
     if said is not None:
-        evidence.text(said.text, f"Comment of {markup.line(said.model, 60)}; not used in any verdict")
+        evidence.text(said.text, f"Comment by {markup.line(said.model, 60)}; no verdict uses it")
         if said.shortened:
-            st.caption("The group is long: the judge saw a part of its texts.")
-    words = "Ask the judge again" if said is not None else "Ask the judge"
+            st.caption("The group is long: the model saw only part of its texts.")
+    words = "Ask for another comment" if said is not None else "Ask for a comment"
     if st.button(
         markup.md(f"{words} ({markup.line(model, 40)})"),
         icon=":material/chat_bubble:",
         key=state.key("comment", group.key[:16]),
         type="tertiary",
-        help="Sends the questions and answers of this group to the judge that Lacuna was started with.",
+        help="Sends the questions and answers of this group to the language model that Lacuna was started with.",
     ):
         try:
-            with st.spinner("The judge reads the group"):
+            with st.spinner("The model is reading the group"):
                 contradictions.ask_judge(run.id, group.number)
         except UserError as error:
             errors.show(error)

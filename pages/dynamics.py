@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.services import dynamics as service
 from core.services.dynamics import Dynamics, Points, Trend
+from core.text.counts import counted
 from core.types import Filter, Run
 from ui import along, cached, charts, filterbar, frame, markup, parts, selecting, state
 from ui.menu import Entry
@@ -42,16 +43,16 @@ def main() -> None:
 
 def _without() -> None:
     with st.container(border=True):
-        st.markdown("**No checkpoint from the way was measured**")
+        st.markdown("**No earlier checkpoint was measured**")
         st.markdown(
-            "What was learned and lost again shows only in checkpoints saved during the training. Choose their "
-            "`checkpoint-N` folders under *earlier checkpoints* when a run is started, or give the folder that holds "
+            "Only checkpoints saved during the training show what was learned and lost again. Choose their "
+            "`checkpoint-N` folders under *Earlier checkpoints* when you start a run, or name the folder that holds "
             "them on the command line:"
         )
         st.code(
             ".venv/bin/lacuna diagnose --dataset train.jsonl --checkpoint out/final --trajectory out", language="bash"
         )
-        st.caption("What was measured of the final checkpoint already is not measured again.")
+        st.caption("What was measured under the final checkpoint is kept and not measured again.")
         st.page_link("pages/start.py", label="Start a run", icon=":material/add_circle:")
 
 
@@ -60,30 +61,30 @@ def _map(run: Run, selection: Filter) -> None:
         as_table = parts.heading("Data map", run, "map")
         found = cached.data_map(run, state.query())
         if not found.sids:
-            st.caption("No row of this selection was measured under every checkpoint.")
+            st.caption("No sample of this selection was measured under every checkpoint.")
             return
         if as_table:
             parts.table(run, "map", _map_rows(found))
             if len(found.sids) > ROWS:
-                st.caption(f"The first {ROWS:,}; the samples page lists all under the same filter.")
+                st.caption(f"The first {ROWS:,} of them. The samples page lists all under the same filter.")
         else:
             event = parts.chart(
                 run,
                 "map",
                 along.data_map(found, _AXES),
-                "Confidence over variability of each row; the table has the same numbers",
+                "Confidence over variability of each sample; the table has the same numbers",
                 ("points", "box"),
                 tools=True,
             )
             _select(run, selection, event, found)
         drawn = (
-            f"{len(found.sids):,} of {found.total:,} rows are drawn, an even draw that stays the same."
+            f"The map shows {len(found.sids):,} of {found.total:,} samples, evenly spread and always the same ones."
             if len(found.sids) < found.total
-            else f"{found.total:,} rows."
+            else f"{counted(found.total, 'sample')}."
         )
         st.caption(
             f"{drawn} Top left: learned early and kept. Bottom left: never learned. Right: learned late, or lost. "
-            "Drag a rectangle to keep what lies in it, click a point to open its row."
+            "Drag a rectangle to keep the samples in it, or click a point to open its sample."
         )
 
 
@@ -112,20 +113,23 @@ def _events(run: Run, found: Dynamics) -> None:
             parts.table(run, "events", along.as_rows(found.stops, found.whole))
         else:
             parts.chart(
-                run, "events", along.events(found.stops, found.whole), "Rows learned and forgotten at each checkpoint"
+                run,
+                "events",
+                along.events(found.stops, found.whole),
+                "Samples learned and forgotten at each checkpoint",
             )
-        note = (
-            "" if found.base else " The base was not measured, so the first checkpoint has nothing to be compared with."
-        )
+        note = "" if found.base else " The base was not measured, so the first checkpoint has nothing before it."
         st.caption(
-            "A row is given when greedy decoding says its target token by token; under the final checkpoint also when "
-            "its answer counts as right." + note
+            "A sample is reproduced when greedy decoding gives its target token by token; under the final checkpoint "
+            "also when the scorer calls its answer right." + note
         )
-        lost = [("Forgotten", {"forgotten": 1}), ("Never given", {"forgotten": 0, "status": ["unlearned"]})]
+        lost = [("Forgotten", {"forgotten": 1}), ("Never reproduced", {"forgotten": 0, "status": ["unlearned"]})]
         with st.container(horizontal=True):
             for label, terms in lost:
                 wanted = [selecting.one_of(k, v if isinstance(v, list) else [v]) for k, v in terms.items()]
-                if st.button(f"{label}: open the rows", icon=":material/table_rows:", key=state.key("dynamics", label)):
+                if st.button(
+                    f"{label}: open the samples", icon=":material/table_rows:", key=state.key("dynamics", label)
+                ):
                     parts.open_samples(run, selecting.with_terms(state.selection(run.columns), wanted))
 
 
@@ -133,7 +137,7 @@ def _stages(run: Run, found: Dynamics) -> None:
     if len(found.stages) < 2:
         return
     with st.container(border=True):
-        as_table = parts.heading("Stage by stage: share of its rows that each checkpoint gives", run, "stages")
+        as_table = parts.heading("Share reproduced by stage and checkpoint", run, "stages")
         if as_table:
             rows = [
                 {"stage": markup.line(charts.name_of(s.name), 60)} | row
@@ -142,7 +146,9 @@ def _stages(run: Run, found: Dynamics) -> None:
             ]
             parts.table(run, "stages", rows)
         else:
-            parts.chart(run, "stages", along.matrix(found.stops, found.stages), "Share given by stage and checkpoint")
+            parts.chart(
+                run, "stages", along.matrix(found.stops, found.stages), "Share reproduced by stage and checkpoint"
+            )
         st.caption("A stage whose share falls while a later one is trained was overwritten by it.")
 
 
@@ -164,22 +170,23 @@ def _order(run: Run, selection: Filter, found: Dynamics) -> None:
                 parts.open_samples(run, selecting.with_terms(selection, picked))
         st.markdown(markup.md(_trend_words("over the whole order", found.overall)))
         if found.within is not None:
-            st.markdown(markup.md(_trend_words("inside the stages, differences between them set aside", found.within)))
+            st.markdown(markup.md(_trend_words("within stages, differences between them set aside", found.within)))
         st.caption(
-            "Cochran–Armitage test for a trend of the share learned over twenty parts of the order, two-sided; inside "
-            "stages with Mantel's stratified form. The order is that of the dataset's rows: a trainer that shuffles "
-            "them, as the Trainer of transformers does unless told otherwise, trained in another order within a stage."
+            "Two-sided Cochran–Armitage test for a trend of the share learned over twenty parts of the order; within "
+            "stages in Mantel's stratified form. The order is that of the dataset's rows. A trainer that shuffles, as "
+            "the transformers Trainer does by default, trained in another order within a stage."
         )
 
 
 def _trend_words(where: str, found: Trend | None) -> str:
     if found is None:
-        return f"Share learned {where}: no trend can show, all rows ended alike."
+        return f"Share learned {where}: no trend can be seen, because all samples ended alike."
     z, p, slope = found.z, found.p, found.slope
     if p >= 0.05:
-        return f"Share learned {where}: no trend shown (z = {z:.2f}, p = {p:.2g})."
+        return f"Share learned {where}: no trend is seen (z = {z:.2f}, p = {p:.2g})."
     word = "rises" if slope > 0 else "falls"
-    return f"Share learned {where}: {word} by {abs(slope):.0%} from first to last row (z = {z:.2f}, p = {p:.2g})."
+    change = f"{word} by {abs(slope):.0%} from the first to the last sample"
+    return f"Share learned {where}: {change} (z = {z:.2f}, p = {p:.2g})."
 
 
 def _loss(run: Run, found: Dynamics) -> None:
@@ -187,8 +194,8 @@ def _loss(run: Run, found: Dynamics) -> None:
         if not found.losses:
             st.markdown("**Training loss**")
             st.caption(
-                "Not known: no checkpoint of this run has a trainer_state.json. Copy it from the trainer's output "
-                "folder into the checkpoint's."
+                "Unknown: no checkpoint of this run has a trainer_state.json. Copy it from the trainer's output folder "
+                "into the checkpoint folder."
             )
             return
         as_table = parts.heading("Training loss", run, "loss")

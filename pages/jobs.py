@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.services import jobs
+from core.text.counts import counted
 from core.types import Job
 from ui import frame, markup, progress, state
 from ui.menu import Entry
@@ -16,7 +17,7 @@ _LANES = {"long": "diagnoses", "short": "previews, imports, checks"}
 
 
 def main() -> None:
-    frame.title("Jobs", "Work is done by worker processes and goes on when the browser is closed.")
+    frame.title("Jobs", "Worker processes do the work. It goes on when the browser is closed.")
     st.fragment(_all, run_every=2.0)()
 
 
@@ -25,18 +26,18 @@ def _all() -> None:
     found = jobs.list_jobs(limit=100)
     active = [j for j in found if j.state in progress.ACTIVE]
     ended = [j for j in found if j.state not in progress.ACTIVE]
-    st.subheader("Now", anchor=False)
+    st.subheader("Running and waiting", anchor=False)
     if not active:
-        st.caption("Nothing runs and nothing waits.")
+        st.caption("No job is running or waiting.")
     for job in active:
         _active(job)
-    st.subheader("Before", anchor=False)
+    st.subheader("Finished", anchor=False)
     if not ended:
         st.caption("No job has ended yet.")
     for job in ended[:30]:
         _ended(job)
     if len(ended) > 30:
-        st.caption("The 30 newest are shown.")
+        st.caption("The 30 most recent are shown.")
 
 
 def _workers() -> None:
@@ -44,11 +45,11 @@ def _workers() -> None:
     missing = [lane for lane in _LANES if not any(w["lane"] == lane for w in alive)]
     if not missing:
         words = ", ".join(f"{sum(w['lane'] == lane for w in alive)} for {what}" for lane, what in _LANES.items())
-        st.caption(f":material/check_circle: {len(alive)} workers are alive: {words}.")
+        st.caption(f":material/check_circle: {counted(len(alive), 'worker')} running: {words}.")
         return
     what = " and ".join(f"{lane} lane ({_LANES[lane]})" for lane in missing)
     st.warning(
-        f"No worker is alive for the {what}. Jobs of that lane wait.  \n"
+        f"No worker is running for the {what}. Its jobs wait.  \n"
         "Start everything with `make run`, or the workers alone with "
         + " and ".join(f"`python -m core.worker {lane}`" for lane in missing)
         + ".",

@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.services import knowledge
 from core.services.knowledge import Points, Summary
+from core.text.counts import counted
 from core.types import Column, Filter, Run
 from ui import cached, charts, filterbar, frame, margins, markup, parts, selecting, state, tables
 from ui.menu import Entry
@@ -14,15 +15,21 @@ PAGE = Entry(title="Knowledge", icon=":material/psychology:", place=60)
 
 _PAGE = 25
 _COLUMNS = (
-    Column("ordinal", "number", "#", "Place in the training order, from 0."),
+    Column("ordinal", "number", "#", "Position in the training order, from 0."),
     Column("status", "category", "Status"),
-    Column("knowledge", "category", "Knowledge", "What the base knew of the target."),
+    Column("knowledge", "category", "Knowledge", "What the base knew about the target."),
     Column("prompt", "text", "Prompt"),
     Column("target", "text", "Target"),
     Column("belief", "text", "The base's own answer", "What most of its own answers agree on."),
-    Column("base_belief_share", "number", "Agreed", "Share of its own answers that agree."),
-    Column("base_belief_margin", "number", "Before", "Its own answer over the target, before the fine-tune.", "nats"),
-    Column("belief_margin", "number", "After", "The same after the fine-tune.", "nats"),
+    Column("base_belief_share", "number", "Agreement", "Share of its own answers that agree."),
+    Column(
+        "base_belief_margin",
+        "number",
+        "Margin before",
+        "Log-probability of the base's own answer minus the target's, per token, before fine-tuning.",
+        "nats",
+    ),
+    Column("belief_margin", "number", "Margin after", "The same after fine-tuning.", "nats"),
 )
 
 
@@ -38,7 +45,7 @@ def main() -> None:
     selection = state.selection(run.columns)
     filterbar.chips(run, selection)
     summary, points = cached.known(run, state.query())
-    st.subheader(f"{summary.measured:,} of {summary.shown:,} samples with a short answer", anchor=False)
+    st.subheader(f"{summary.measured:,} of {counted(summary.shown, 'sample')} with a short answer", anchor=False)
     if not summary.measured:
         st.info(
             "No sample under this filter has one short answer (at most 24 tokens and 12 words), so none was measured.",
@@ -68,9 +75,11 @@ def _classes(run: Run, selection: Filter, summary: Summary) -> None:
 
 def _margins(run: Run, points: Points) -> None:
     with st.container(border=True):
-        as_table = parts.heading("The base's own answer against the target, before and after", run, "margins")
+        as_table = parts.heading(
+            "The base's own answer against the target, before and after fine-tuning", run, "margins"
+        )
         if not points.total:
-            st.caption("Everywhere the base's own answer is the target.")
+            st.caption("The base's own answer is the target in every sample.")
             return
         if as_table:
             number = st.column_config.NumberColumn(format="%.3f")
@@ -90,7 +99,7 @@ def _margins(run: Run, points: Points) -> None:
             f"{drawn:,} of {points.total:,}, spread over the training order" if drawn < points.total else f"{drawn:,}"
         )
         st.caption(
-            f"Rows whose target is not the base's own answer: {part}. Right of the line the base preferred its own "
+            f"Samples whose target is not the base's own answer: {part}. Right of the line the base preferred its own "
             "answer; above it the fine-tuned model still does. Compared over the tokens in which the two differ. Click "
             "a point to see its evidence."
         )
@@ -101,7 +110,7 @@ def _list(run: Run, selection: Filter) -> None:
     cursor = state.get(place)
     page = knowledge.listing(run.id, selection, cursor, _PAGE)
     head, before, after = st.columns([6, 1, 1], vertical_alignment="bottom")
-    head.subheader("Its answers beside the targets", anchor=False)
+    head.subheader("The base's answers beside the targets", anchor=False)
     for box, to, label, icon in (
         (before, page.previous, "Previous", ":material/chevron_left:"),
         (after, page.next, "Next", ":material/chevron_right:"),

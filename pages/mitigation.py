@@ -26,7 +26,7 @@ def main() -> None:
         st.subheader("2  Recipe", anchor=False)
         chosen = choose_recipe.draw(run, selection)
     with st.container(border=True):
-        st.subheader("3  Look and export", anchor=False)
+        st.subheader("3  Preview and export", anchor=False)
         mitigating.draw(run, selection, chosen)
     with st.container(border=True):
         st.subheader("4  Prove it", anchor=False)

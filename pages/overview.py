@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.services import runs
 from core.services.views import Breakdown, Overview
+from core.text.counts import counted
 from core.types import Filter, Run
 from ui import cached, charts, filterbar, frame, markup, parts, selecting, state, tables, thresholds, tiles
 from ui.menu import Entry
@@ -45,13 +46,13 @@ def _notes(found: Overview) -> None:
     box = st.error if worst == "fail" else st.warning if worst == "warn" else st.info
     box("  \n".join(lines[:3]), icon=_NOTES.get(worst, ":material/info:"))
     if len(lines) > 3:
-        with st.expander(f"{len(lines) - 3} more notes"):
+        with st.expander(counted(len(lines) - 3, "more note")):
             st.markdown("  \n".join(lines[3:]))
 
 
 def _status(run: Run, selection: Filter, found: Overview) -> None:
-    whole = f"{found.shown:,} samples" if found.shown == found.total else f"{found.shown:,} of {found.total:,} samples"
-    st.subheader(whole, anchor=False)
+    total = counted(found.total, "sample")
+    st.subheader(total if found.shown == found.total else f"{found.shown:,} of {total}", anchor=False)
     if not found.shown:
         st.info("No sample passes this filter.", icon=":material/filter_alt_off:")
         return
@@ -66,14 +67,14 @@ def _causes(run: Run, selection: Filter, found: Overview) -> None:
     if not found.causes:
         return
     with st.container(border=True):
-        as_table = parts.heading("Why it was not learned", run, "cause")
+        as_table = parts.heading("Why samples were not learned", run, "cause")
         if as_table:
             st.dataframe(tables.shares(found.causes), hide_index=True, key=state.key("table", run.id, "cause"))
             return
         alt = "Samples by cause; the table beside it has the same numbers"
         event = parts.chart(run, "cause", charts.causes(found.causes), alt, ["points"])
         n = next(iter(found.causes.values())).n
-        st.caption(f"Of {n:,} samples that were not learned, or only partly. Lines are 95 % Wilson intervals.")
+        st.caption(f"Of {counted(n, 'sample')} not learned, or only partly. Lines are 95 % Wilson intervals.")
         points = selecting.values_from(event)
         if points:
             parts.open_samples(run, selecting.with_terms(selection, [selecting.one_of("cause", points)]))
@@ -87,10 +88,12 @@ def _study(run: Run, selection: Filter, found: Overview) -> None:
         return
     agree = sum(n for ours, theirs, n in found.study if ours == theirs)
     total = sum(n for _, _, n in found.study)
-    with st.expander(f"The study's own rules agree on {agree:,} of {total:,} samples", icon=":material/balance:"):
+    with st.expander(
+        f"The study's own rules agree on {agree:,} of {counted(total, 'sample')}", icon=":material/balance:"
+    ):
         st.caption(
-            "Multiple choice, pass@5 below 0.2, thresholds and order as in the paper that named the causes. It gives "
-            "no test of a single sample for the last two causes. Choose a row to see its samples."
+            "Multiple choice, pass@5 below 0.2, thresholds and order as in the paper that named the causes. The paper "
+            "gives no test for single samples for the last two causes. Choose a line to see its samples."
         )
         ordered = sorted(found.study, key=lambda row: -row[2])
         frame_ = tables.study(ordered)
@@ -116,7 +119,7 @@ def _advice(run: Run, selection: Filter, found: Overview) -> None:
             words, button = st.columns([7, 1.3], vertical_alignment="center")
             words.markdown(f"{charts.cause_look(advice.cause).mark}  {markup.md(advice.text)}")
             chosen = selecting.with_terms(selection, [selecting.one_of("cause", [advice.cause])])
-            if button.button("Show rows", key=state.key("advice", run.id, advice.cause), width="stretch"):
+            if button.button("Show samples", key=state.key("advice", run.id, advice.cause), width="stretch"):
                 parts.open_samples(run, chosen)
 
 
@@ -147,7 +150,7 @@ def _breakdown(run: Run, selection: Filter, found: Breakdown) -> None:
         event = parts.chart(run, found.column, charts.breakdown(shown), alt, ["points"])
         left_out = len(found.rows) - len(shown.rows)
         if left_out:
-            st.caption(f"{left_out:,} more values in the table.")
+            st.caption(f"The table has {counted(left_out, 'more value')}.")
         terms = selecting.from_bars(event, shown)
         if terms:
             parts.open_samples(run, selecting.with_terms(selection, terms))
@@ -168,7 +171,7 @@ def _histogram(run: Run, selection: Filter, found: Overview) -> None:
             if terms:
                 filterbar.apply(run, selecting.with_terms(selection, terms))
                 st.rerun()
-        note = f" {found.nll.missing:,} samples have no loss." if found.nll.missing else ""
+        note = f" {counted(found.nll.missing, 'sample')} without a loss." if found.nll.missing else ""
         st.caption(f"Drag over a range to filter by it.{note}")
 
 
@@ -184,7 +187,7 @@ def _manage(run: Run) -> None:
             runs.delete_run(run.id)
             state.forget_run()
             st.switch_page("pages/start.py")
-        st.caption("The dataset and the checkpoints stay.")
+        st.caption("The dataset and the checkpoints are kept.")
 
 
 main()

@@ -7,6 +7,7 @@ import streamlit as st
 from core.services import runs
 from core.services.routes import runs as routes
 from core.services.routes.runs import RoutesRun
+from core.text.counts import counted
 from ui import frame, markup, progress, routes_board, routes_item, routes_new, routes_scorers, state
 from ui.menu import Entry
 
@@ -35,8 +36,8 @@ def main() -> None:
 
 def _subtitle(found: RoutesRun) -> str:
     s = found.settings
-    parts = [f"routes run {found.id}", found.checkpoint.label, f"{found.done:,} of {found.n_items:,} items"]
-    parts += [f"{s.m} direct answers, {s.k} chains of thought"]
+    parts = [f"routes run {found.id}", found.checkpoint.label, f"{found.done:,} of {counted(found.n_items, 'item')}"]
+    parts += [f"{counted(s.m, 'direct answer')}, {counted(s.k, 'chain of thought', 'chains of thought')}"]
     parts.append(found.source.get("words") or found.source.get("file") or "")
     if found.source.get("shapes"):
         parts.append(", ".join(f"{n:,} {name}" for name, n in found.source["shapes"].items()))
@@ -50,7 +51,7 @@ def _at_work(found: RoutesRun) -> None:
     with st.container(border=True):
         if job.state in progress.ACTIVE:
             progress.watch(job.id, "Waiting for the worker")
-            st.caption("What is there already is shown below; the work goes on when this page is closed.")
+            st.caption("Results so far are shown below. The work goes on when this page is closed.")
         else:
             progress.ended(job)
 
@@ -77,7 +78,7 @@ def _all() -> None:
     frame.title(
         "Routes",
         "Is it known, and only reached by reasoning? Direct answers against chain of thought, on the same items. "
-        "Where direct answers agree, reasoning can be saved; where they agree and are wrong, it must not be.",
+        "Where direct answers agree, reasoning can be spared. Where they agree and are wrong, it cannot.",
     )
     run_id = state.run_id()
     run = runs.get_run(run_id) if run_id is not None else None
@@ -90,7 +91,8 @@ def _all() -> None:
         st.caption("None yet.")
     for one in found:
         with st.container(border=True, horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            about = f"{one.done:,} of {one.n_items:,} items · {one.checkpoint.label} · {progress.when(one.created)}"
+            items = f"{one.done:,} of {counted(one.n_items, 'item')}"
+            about = f"{items} · {one.checkpoint.label} · {progress.when(one.created)}"
             st.markdown(f"**{markup.md(markup.line(one.name, 90))}** :gray[{markup.md(about)}]", width="stretch")
             st.page_link(
                 "pages/routes.py", label="Open", icon=":material/arrow_forward:",

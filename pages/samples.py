@@ -10,6 +10,7 @@ import streamlit as st
 from core.errors import UserError
 from core.services import samples
 from core.services.views import Page
+from core.text.counts import counted
 from core.types import Column, Filter, Run
 from ui import cached, downloads, errors, filterbar, frame, onward, people, row, selecting, state, tables
 from ui.menu import Entry
@@ -18,7 +19,7 @@ PAGE = Entry(title="Samples", icon=":material/table_rows:", place=30)
 
 _PAGE = 50
 # Columns of the sample itself, beside those that the run declares.
-_FIRST = (Column("ordinal", "number", "#", "Place in the training order, from 0."),)
+_FIRST = (Column("ordinal", "number", "#", "Position in the training order, from 0."),)
 _TEXT = (Column("prompt", "text", "Prompt"), Column("response", "text", "Target"))
 
 
@@ -58,7 +59,7 @@ def _rows(run: Run, selection: Filter, matching: int) -> None:
 
 def _count(run: Run, selection: Filter, page: Page) -> None:
     left, saved, columns, before, after = st.columns([4, 1.5, 1.3, 1, 1], vertical_alignment="bottom")
-    left.subheader(f"{page.matching:,} of {page.total:,} samples", anchor=False)
+    left.subheader(f"{page.matching:,} of {counted(page.total, 'sample')}", anchor=False)
     with saved:
         people.filters(run, selection)
     with columns:
@@ -117,7 +118,7 @@ def _table(run: Run, selection: Filter, page: Page) -> None:
         key=key,
         placeholder=tables.UNKNOWN,
     )
-    st.caption("Click a row to see its evidence, a heading to order by it.")
+    st.caption("Click a row to see its evidence, or a heading to sort by it.")
 
 
 def _clicked(run: Run, selection: Filter, page: Page, event: Mapping[str, Any] | None) -> None:

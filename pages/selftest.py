@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core.services import selftest
+from core.text.counts import counted
 from ui import charts, frame, markup, parts, state, tables
 from ui.menu import Entry
 
@@ -29,7 +30,7 @@ def main() -> None:
     st.markdown(
         "A diagnosis deserves trust where it was right before. These worlds took no part in fitting the weights: "
         "models of three families, pretrained on made-up facts and fine-tuned in stages, so that the cause of every "
-        "unlearned sample is known and was checked from inside."
+        "unlearned sample is known and was checked inside the model."
     )
     for name, group in found["groups"].items():
         _group(name, group)
@@ -52,7 +53,7 @@ def _group(name: str, group: dict[str, Any]) -> None:
         "not measured" if mine["calibration_error"] is None else f"{mine['calibration_error']:.3f}",
         help="Mean distance between stated confidence and how often it was right; 0 is perfect.",
     )  # fmt: skip
-    cells[3].metric("Samples", f"{mine['n']:,}", help=f"From {len(group['worlds'])} worlds.")
+    cells[3].metric("Samples", f"{mine['n']:,}", help=f"From {counted(len(group['worlds']), 'world')}.")
     left, right = st.columns(2)
     with left, st.container(border=True):
         _confusion(name, group["confusion"])
@@ -87,9 +88,7 @@ def _confusion(name: str, counts: dict[str, dict[str, int]]) -> None:
 
 
 def _calibration(name: str, found: dict[str, Any]) -> None:
-    as_table = parts.wants_table(
-        "Confidence against how often right", state.key("selftest", name, "calibration", "view")
-    )
+    as_table = parts.wants_table("Confidence against accuracy", state.key("selftest", name, "calibration", "view"))
     if as_table:
         st.dataframe(found["bins"], hide_index=True, key=state.key("selftest", name, "calibration"))
     else:
@@ -125,7 +124,7 @@ def _methods(group: dict[str, Any]) -> pd.DataFrame:
             rows.append({"method": label, "macro-F1": other["macro_f1"], "coverage": other["coverage"]})
     for key, other in group.items():
         if key.startswith("with "):
-            left = "everything but " + " and ".join(
+            left = "without " + " and ".join(
                 word for word in ("base", "trajectory") if word not in key.removeprefix("with ").split("+")
             )
             rows.append({"method": f"Lacuna, {left} (causes it can still judge)", "macro-F1": other["macro_f1"]})
@@ -135,17 +134,17 @@ def _methods(group: dict[str, Any]) -> pd.DataFrame:
 def _ablation(found: dict[str, Any]) -> None:
     if not found:
         return
-    with st.expander("What each piece of evidence was worth"):
-        names = list(next(iter(found.values()))["without"])
+    with st.expander("What each piece of evidence contributes"):
+        names, labels = list(next(iter(found.values()))["without"]), selftest.evidence_labels()
         rows = [
-            {"left out": name.replace("_", " "),
+            {"left out": labels.get(name, name),
              **{f"{group} macro-F1": f["without"][name] for group, f in found.items()},
              **{f"{group} loss": round(f["everything"] - f["without"][name], 4) for group, f in found.items()}}
             for name in names
         ]  # fmt: skip
         st.dataframe(rows, hide_index=True, key=state.key("selftest", "ablation"))
         st.caption(
-            "Weights were fitted again without each piece. A loss near 0 means that other evidence says the same."
+            "The weights were fitted again without each piece. A loss near 0 means that other evidence says the same."
         )
 
 

@@ -106,7 +106,7 @@ def stop_name(stop: Stop) -> str:
 
 
 def events(stops: Sequence[Stop], track: Track) -> go.Figure:
-    """Rows that changed at each checkpoint, gained above and lost below; the share given as a line."""
+    """Samples that changed at each checkpoint, gained above and lost below; the share reproduced as a line."""
     figure = go.Figure()
     at = list(range(len(stops)))
     looks = charts.STATUS
@@ -118,7 +118,7 @@ def events(stops: Sequence[Stop], track: Track) -> go.Figure:
             name=label,
             marker=charts.marker(name),
             customdata=values,
-            hovertemplate=f"{label} since the checkpoint before: %{{customdata:,}}<extra></extra>",
+            hovertemplate=f"{label} since the previous checkpoint: %{{customdata:,}}<extra></extra>",
         )
     shares = [g / k if k else None for g, k in zip(track.given, track.known, strict=True)]
     figure.add_scatter(
@@ -126,10 +126,10 @@ def events(stops: Sequence[Stop], track: Track) -> go.Figure:
         y=shares,
         yaxis="y2",
         mode="lines+markers",
-        name="Share given",
+        name="Share reproduced",
         line={"color": looks["unknown"].colour, "width": 2},
         marker={"size": 8},
-        hovertemplate="%{y:.1%} of the rows are given<extra></extra>",
+        hovertemplate="%{y:.1%} of the samples are reproduced<extra></extra>",
     )
     figure.update_layout(
         **charts.layout(
@@ -137,16 +137,16 @@ def events(stops: Sequence[Stop], track: Track) -> go.Figure:
             yaxis2={"overlaying": "y", "side": "right", "range": [0, 1.02], "tickvals": [0, 0.5, 1],
                     "ticktext": ["0", "50 %", "100 %"],
                     "tickmode": "array", "showgrid": False,
-                    "fixedrange": True, "title": {"text": "share given"}},
+                    "fixedrange": True, "title": {"text": "share reproduced"}},
         )
     )  # fmt: skip
     figure.update_xaxes(**_axis(stops))
-    figure.update_yaxes(title={"text": "rows that changed"}, fixedrange=True, selector={"anchor": "x"})
+    figure.update_yaxes(title={"text": "samples that changed"}, fixedrange=True, selector={"anchor": "x"})
     return figure
 
 
 def matrix(stops: Sequence[Stop], stages: Sequence[Track]) -> go.Figure:
-    """Share of each stage's rows that each checkpoint gives."""
+    """Share of each stage's samples that each checkpoint reproduces."""
     shares = [[g / k if k else None for g, k in zip(s.given, s.known, strict=True)] for s in stages]
     words = [["" if v is None else f"{v:.0%}" for v in row] for row in shares]
     figure = go.Figure(
@@ -164,7 +164,7 @@ def matrix(stops: Sequence[Stop], stages: Sequence[Track]) -> go.Figure:
             ygap=2,
             showscale=False,
             customdata=[[[g, k] for g, k in zip(s.given, s.known, strict=True)] for s in stages],
-            hovertemplate="%{customdata[0]:,} of %{customdata[1]:,} rows given<extra></extra>",
+            hovertemplate="%{customdata[0]:,} of %{customdata[1]:,} samples reproduced<extra></extra>",
         )
     )
     figure.update_layout(**charts.layout(70 + 34 * max(len(stages), 2)))
@@ -220,7 +220,7 @@ def order(found: Sequence[OrderCount]) -> go.Figure:
     figure.update_xaxes(
         tickvals=ticks,
         ticktext=[f"{found[i].low:,}" for i in ticks],
-        title={"text": "place in the training order"},
+        title={"text": "position in the training order"},
         fixedrange=True,
     )
     figure.update_yaxes(range=[0, 1.001], tickformat=".0%", fixedrange=True)
@@ -254,10 +254,10 @@ def as_rows(stops: Sequence[Stop], track: Track) -> list[Mapping[str, Any]]:
             "checkpoint": charts.plain(stop.label, 60),
             "step": stop.step,
             "share of the training": stop.place,
-            "rows measured": known,
-            "given": given,
-            "learned since": gained,
-            "forgotten since": lost,
+            "samples measured": known,
+            "reproduced": given,
+            "newly learned": gained,
+            "newly forgotten": lost,
         }
         for stop, known, given, gained, lost in zip(
             stops, track.known, track.given, track.gained, track.lost, strict=True

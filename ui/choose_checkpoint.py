@@ -49,7 +49,7 @@ def draw() -> Chosen | None:
         "Base model before training (optional)",
         [c for c in by_id if c != picked],
         index=_index([c for c in by_id if c != picked], state.chosen("base")),
-        placeholder="None: what the base knew is then not judged",
+        placeholder="None: what the base knew is not judged",
         format_func=names.__getitem__,
         key=state.key("checkpoint", "base", state.chosen("base")),
         help="Needed to tell what the model knew before training.",
@@ -97,7 +97,7 @@ def _trajectory(final: StoredCheckpoint, stored: Sequence[StoredCheckpoint], nam
         [c.id for c in order],
         default=[c.id for c in order if _earlier(c, final)],
         format_func=names.__getitem__,
-        placeholder="None: what was learned and lost again is then not judged",
+        placeholder="None: what was learned and lost again is not judged",
         key=state.key("checkpoint", "trajectory", final.id),
     )
     return tuple(picked)
@@ -164,8 +164,8 @@ def _add(stored: Sequence[StoredCheckpoint]) -> None:
 def _browse(base: int | None) -> None:
     if not checkpoints.roots():
         st.caption(
-            "No folder of the server is open for choosing. Start Lacuna with "
-            "`LACUNA_CHECKPOINT_ROOTS=/path/to/models` (several folders separated by a colon) to choose from it here."
+            "No folder on the server may be chosen. Start Lacuna with `LACUNA_CHECKPOINT_ROOTS=/path/to/models` "
+            "(several folders separated by a colon) to choose from it here."
         )
         return
     key = state.key("browse")

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from core.services import datasets, uploads
+from core.text.counts import counted
 from core.types import Dataset, Reading
 from ui import errors, evidence, markup, progress, state
 from ui.uploader import uploader
@@ -38,12 +39,13 @@ def _stored(dataset: Dataset) -> Dataset:
     left, right = st.columns([5, 1], vertical_alignment="top")
     with left:
         st.markdown(f"**{markup.md(dataset.name)}**")
-        parts = [f"{dataset.n_rows:,} rows = {dataset.n_samples:,} samples + {dataset.n_problems:,} rejected"]
+        kept = counted(dataset.n_samples, "sample")
+        parts = [f"{counted(dataset.n_rows, 'row')} = {kept} + {dataset.n_problems:,} rejected"]
         if dataset.n_duplicates:
-            parts.append(f"{dataset.n_duplicates:,} exact duplicates kept")
+            parts.append(f"{counted(dataset.n_duplicates, 'exact duplicate')} kept")
         parts.append(f"read as {_label(dataset.reading.format)} ({dataset.reading.container})")
         if dataset.stages:
-            parts.append(f"{len(dataset.stages)} stages")
+            parts.append(counted(len(dataset.stages), "stage"))
         st.caption(markup.md(" · ".join(parts)))
     with right:
         if st.button("Change", key=state.key("dataset", "change"), width="stretch"):
@@ -52,7 +54,7 @@ def _stored(dataset: Dataset) -> Dataset:
     for note in dataset.notes:
         st.caption(f":material/info: {markup.md(note)}")
     if dataset.n_problems:
-        with st.expander(f"{dataset.n_problems:,} rejected rows"):
+        with st.expander(counted(dataset.n_problems, "rejected row")):
             _problems(dataset.id)
     return dataset
 
@@ -102,7 +104,9 @@ def _offer() -> None:
             [d.id for d in stored],
             index=None,
             placeholder="Stored datasets",
-            format_func={d.id: f"{markup.line(d.name, 60)} — {d.n_samples:,} samples" for d in stored}.__getitem__,
+            format_func={
+                d.id: f"{markup.line(d.name, 60)} — {counted(d.n_samples, 'sample')}" for d in stored
+            }.__getitem__,
             key=state.key("dataset", "stored"),
         )
         if picked is not None:
@@ -124,7 +128,7 @@ def _start_over(upload_ids: Sequence[str]) -> None:
 
 
 def _scanned(job_id: int) -> None:
-    job = progress.watch(job_id, "Looking at the files")
+    job = progress.watch(job_id, "Reading the files")
     if job.state in ("failed", "cancelled"):
         progress.ended(job)
         _start_over(job.payload["uploads"])
@@ -153,7 +157,7 @@ def _found(upload_ids: Sequence[str], result: Mapping[str, Any]) -> None:
         errors.message(refused["what"], refused["why"], refused["todo"])
     else:
         label = _label(result["reading"]["format"])
-        st.markdown(f"Found **{markup.md(label)}** in {markup.md(', '.join(names.values()))}.")
+        st.markdown(f"Detected **{markup.md(label)}** in {markup.md(', '.join(names.values()))}.")
     for note in result.get("notes", ()):
         st.caption(f":material/info: {markup.md(str(note))}")
     changed = _reading_form(names, result)
@@ -181,7 +185,7 @@ def _stem(name: str) -> str:
 
 
 def _reading_form(names: Mapping[str, str], result: Mapping[str, Any]) -> tuple[list[str], Reading] | None:
-    """How the files are read, changeable; returns the new order and reading when asked to look again."""
+    """How the files are read, changeable; returns the new order and reading when asked to read again."""
     reading = result.get("reading") or {"container": "", "format": "prompt_completion", "mapping": {}}
     kinds = {f.name: f for f in datasets.formats()}
     with st.expander("How the rows are read: format and columns", expanded=not result.get("samples")):
@@ -197,7 +201,7 @@ def _reading_form(names: Mapping[str, str], result: Mapping[str, Any]) -> tuple[
             "File type",
             _CONTAINERS,
             index=_CONTAINERS.index(reading["container"]),
-            format_func=lambda c: c or "as the file looks",
+            format_func=lambda c: c or "detected",
             key=state.key("reading", "container"),
         )
         st.caption(markup.md(kinds[form].help))
@@ -211,7 +215,7 @@ def _reading_form(names: Mapping[str, str], result: Mapping[str, Any]) -> tuple[
                 format_func=lambda u: markup.line(names[u], 60),
                 key=state.key("reading", "order"),
             )
-        if st.button("Look again", key=state.key("reading", "again"), disabled=not order or not complete):
+        if st.button("Read again", key=state.key("reading", "again"), disabled=not order or not complete):
             return order, Reading(container, form, mapping)
     return None
 
@@ -262,4 +266,4 @@ def _preview(result: Mapping[str, Any]) -> None:
             _problem_table(problems)
             st.caption("Rejected rows are kept and listed with the dataset; they are not part of a run.")
         else:
-            st.caption("None among the rows looked at.")
+            st.caption("No row read so far was rejected.")

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from core.services import exports
+from core.text.counts import counted
 from core.types import Filter, Run
 from ui import cached, charts, filterbar, markup, selecting, state
 
@@ -26,9 +27,9 @@ def draw(run: Run, selection: Filter) -> int:
     if selecting.values_of(selection, "cause"):
         filterbar.choose_range(run, selection, "confidence")
     count = exports.count(run.id, selection)
-    st.markdown(f"**{count:,} of {run.n_samples:,} samples**")
+    st.markdown(f"**{count:,} of {counted(run.n_samples, 'sample')}**")
     if count == run.n_samples:
-        st.caption("No condition stands: the recipe would treat every sample, learned ones too.")
+        st.caption("No filter is set: the recipe would treat every sample, learned ones included.")
     return count
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 
 from core.services import preflight, runs, specs
 from core.services.views import TokenPiece
+from core.text.counts import counted
 from core.types import Dataset
 from ui import cached, evidence, forms, markup, progress, state
 from ui.choose_checkpoint import Chosen
@@ -76,12 +77,12 @@ def _forms(dataset: Dataset) -> dict[str, Any]:
 
 def _sampling() -> dict[str, Any]:
     draws = st.number_input(
-        "Answers drawn per row, at most",
+        "Answers drawn per sample, at most",
         1,
         200,
         20,
         key=state.key("train", "draws"),
-        help="Only for rows that greedy decoding does not reproduce; drawing stops early once the rate is clear.",
+        help="Only for samples that greedy decoding does not reproduce; drawing stops early once the rate is clear.",
     )
     longest = st.number_input(
         "Longest answer (tokens)", 1, 8192, 512, key=state.key("train", "longest"), help="Bounds the cost of one draw."
@@ -94,12 +95,12 @@ def _sampling() -> dict[str, Any]:
             "Backend", list(backends), format_func=lambda n: backends[n].label, key=state.key("train", "backend")
         )
         st.caption(markup.md(backends[backend].help))
-    dtype = st.selectbox("Arithmetic", ("float32", "bfloat16"), key=state.key("train", "dtype"))
+    dtype = st.selectbox("Precision", ("float32", "bfloat16"), key=state.key("train", "dtype"))
     paper = st.checkbox(
         "Also ask in multiple choice",
         key=state.key("train", "paper"),
         help="As the study that named the five causes does (arXiv 2604.10079): its verdicts can then be compared with "
-        "Lacuna's. Costs several passes more per row.",
+        "Lacuna's. Costs several more passes per sample.",
     )
     return {
         "max_draws": int(draws),
@@ -155,7 +156,7 @@ def _start(dataset: Dataset, chosen: Chosen, where: Mapping[str, Any], asked: Ma
         run_id, _ = runs.create_run(given or "", dataset.id, **where, **options)
         state.leave("pages/overview.py", {"run": str(run_id)})
     if not usable:
-        st.caption("The check found something that makes the result meaningless. Mend it first.")
+        st.caption("The check found something that makes the result meaningless. Correct it first.")
 
 
 # ------------------------------------------------------------------------------------------------------------ card
@@ -170,7 +171,9 @@ def _card(result: Mapping[str, Any]) -> None:
     if counts:
         words = [f"{counts[k]:,} {words}" for k, words in _COUNTS.items() if counts.get(k) or k in _ALWAYS]
         seen = counts.get("looked_at")
-        note = f" (among {seen:,} rows looked at)" if seen is not None and seen < counts.get("samples", 0) else ""
+        note = (
+            f" (among {counted(seen, 'row')} examined)" if seen is not None and seen < counts.get("samples", 0) else ""
+        )
         st.markdown(markup.md(" · ".join(words) + note))
     rows = result.get("rows") or ()
     if rows:

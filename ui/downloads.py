@@ -66,10 +66,10 @@ def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:
         Link(
             label=f"Download {samples} (JSONL)",
             url=url("samples.jsonl"),
-            help="The rows as they came, in training order, for the filter that stands.",
+            help="The original rows that pass the current filter, in training order.",
         ),
         Link(label="Manifest", url=url("manifest.json"), help="Run, filter, counts and hashes of this selection."),
-        Link(label="Verdicts (JSONL)", url=url("verdicts.jsonl"), help="One verdict a sample, with its reasons."),
+        Link(label="Verdicts (JSONL)", url=url("verdicts.jsonl"), help="One verdict per sample, with its reasons."),
     ]
 
 
@@ -79,6 +79,6 @@ def of_decisions(run: Run, count: int) -> list[Link]:
         Link(
             label="Download 1 decision (JSONL)" if count == 1 else f"Download {count:,} decisions (JSONL)",
             url=address(f"api/runs/{run.id}/decisions.jsonl"),
-            help="One line a row of a decided group: keep, drop or rewrite, by whom and why, with the judge's comment.",
+            help="One line per row of a decided group: keep, drop or rewrite, by whom and why, and the comment.",
         )
     ]

@@ -15,6 +15,7 @@ from typing import Any
 import streamlit as st
 
 from core.services.views import ContradictionSide, FaultView, NeighbourView, TokenPiece
+from core.text.counts import counted
 from core.types import Finding, Reason, Sample
 from ui import charts, markup
 from ui.markup import Node, node
@@ -45,7 +46,7 @@ def status(name: str, note: str = "") -> None:
 
 
 def text(value: str, heading: str = "") -> None:
-    """Row text as it is, spaces and line feeds kept."""
+    """Row text as it is, with its spaces and line breaks."""
     head = [node("div", heading, class_="lac-head")] if heading else []
     _draw(*head, node("div", markup.clip(value) or "(empty)", class_="lac-text"))
 
@@ -241,7 +242,7 @@ def neighbours(found: Iterable[NeighbourView]) -> None:
     for near in found:
         words = [
             node("span", f"{sign} {' '.join(side[:4])}", class_="lac-more")
-            for sign, side in (("only here:", near.left), ("only there:", near.right))
+            for sign, side in (("only in this row:", near.left), ("only in that row:", near.right))
             if side
         ]
         asks = node("div", markup.line(near.prompt, 240), node("div", *words, class_="lac-only") if words else "")
@@ -260,11 +261,11 @@ def sides(found: Sequence[ContradictionSide], final: str | None, base: str | Non
     total = sum(s.weight for s in found) or 1.0
     for place, side in enumerate(found[:most]):
         marks = [
-            node("span", f"● {who} takes this", class_="lac-takes")
+            node("span", f"● the {who} gives this answer", class_="lac-takes")
             for who, taken in (("fine-tuned model", final), ("base", base))
             if taken == side.letter
         ]
-        rows = "1 row" if side.weight == 1 else f"{side.weight:,.0f} rows"
+        rows = counted(round(side.weight), "row")
         head = node(
             "div",
             node("span", side.letter, class_="lac-letter"),
@@ -281,7 +282,7 @@ def sides(found: Sequence[ContradictionSide], final: str | None, base: str | Non
         asked = list(dict.fromkeys(prompt for prompt, _ in side.wordings))
         wordings = [node("div", markup.line(p, 300), class_="lac-more") for p in asked[:3]]
         if len(asked) > 3:
-            wordings.append(node("div", f"and {len(asked) - 3} more wordings", class_="lac-more"))
+            wordings.append(node("div", f"and {counted(len(asked) - 3, 'more wording')}", class_="lac-more"))
         ids = ", ".join(f"{markup.line(sid, 24)} ({status})" for sid, status, _ in side.rows[:4])
         more = f" and {len(side.rows) - 4:,} more" if len(side.rows) > 4 else ""
         cards.append(

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from core.filters import describe
-from core.services import causes
+from core.services import causes, words
 from core.types import Column, Filter, Look, Run, Term
 from ui import cached, charts, markup, selecting, state
 
@@ -43,7 +43,7 @@ def chips(run: Run, selection: Filter) -> None:
             _chip(label, state.key("chip", i), run, rest)
         if selection.text:
             _chip(
-                markup.md(f"text holds “{markup.line(selection.text, 40)}”"),
+                markup.md(f"text contains “{markup.line(selection.text, 40)}”"),
                 state.key("chip", "text"),
                 run,
                 replace(selection, text=""),
@@ -56,7 +56,7 @@ def _told(run: Run, term: Term) -> str:
     """A condition in words; causes by the names they have everywhere else."""
     if term.column == "cause" and term.op == "in" and all(term.values):
         return f"Cause is {' or '.join(charts.cause_look(str(v)).label for v in term.values)}"
-    return describe(Filter((term,)), run.columns)
+    return describe(Filter((term,)), run.columns, words.value)
 
 
 def _chip(label: str, key: str, run: Run, rest: Filter) -> None:
@@ -130,7 +130,7 @@ def _label(column: Column, value: Any) -> str:
         return "not measured" if column.kind == "flag" else "not given"
     if column.kind == "flag":
         return "yes" if int(value) else "no"
-    return markup.line(str(value), 60)
+    return markup.line(words.value(column.name, value), 60)
 
 
 def _choose(run: Run, column: str, key: str, values: Sequence[Any]) -> None:
@@ -243,7 +243,7 @@ def _ranges(run: Run, selection: Filter) -> None:
     numbers = [c for c in run.columns if c.kind == "number" and c.indexed]
     if not numbers:
         return
-    st.caption("Ranges; an empty end is open.")
+    st.caption("Ranges; an empty field sets no bound.")
     for column in numbers:
         _range(run, selection, column)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.services import jobs, runs
+from core.services import jobs, runs, words
+from core.text.counts import counted
 from core.types import Run
 from ui import markup, progress, state
 
@@ -13,7 +14,7 @@ def require_run() -> Run:
     """The run looked at; without one the page says what to do and ends."""
     run_id = state.run_id()
     if run_id is None:
-        st.info("No run is chosen. Choose one at the left, or start one.", icon=":material/info:")
+        st.info("No run is chosen. Choose one on the left, or start one.", icon=":material/info:")
         for run in runs.list_runs()[:3]:
             label = f"Look at run {run.id}: {markup.md(markup.line(run.name, 60))}"
             st.page_link(
@@ -27,11 +28,12 @@ def require_run() -> Run:
 def subtitle(run: Run) -> str:
     """What was diagnosed, in one line."""
     spec = run.spec
-    parts = [f"run {run.id}", spec.final.label, f"preset {spec.preset}", f"scorer {spec.scorer}"]
+    parts = [f"run {run.id}", spec.final.label, f"preset “{words.label('presets', spec.preset)}”"]
+    parts.append(f"scorer “{words.label('scorers', spec.scorer)}”")
     if spec.base:
-        parts.append(f"trained from {spec.base.label}")
+        parts.append(f"base {spec.base.label}")
     if spec.trajectory:
-        parts.append(f"{len(spec.trajectory)} earlier checkpoint{'s' * (len(spec.trajectory) > 1)}")
+        parts.append(counted(len(spec.trajectory), "earlier checkpoint"))
     return markup.md(" · ".join(markup.line(p, 60) for p in parts))
 
 

@@ -1,4 +1,4 @@
-"""The base's own answer against the target, before and after the fine-tune, as a cloud of points."""
+"""The base's own answer against the target, before and after fine-tuning, as a cloud of points."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def figure(found: Points) -> go.Figure:
     drawn.add_vline(x=0, line=line)
     note: dict[str, Any] = {"showarrow": False, "xref": "paper", "yref": "paper", "opacity": 0.75}
     drawn.add_annotation(x=0.995, y=0.99, xanchor="right", yanchor="top", text="still prefers its own answer", **note)
-    drawn.add_annotation(x=0.995, y=0.01, xanchor="right", yanchor="bottom", text="was turned to the target", **note)
+    drawn.add_annotation(x=0.995, y=0.01, xanchor="right", yanchor="bottom", text="now prefers the target", **note)
     drawn.update_layout(
         height=380,
         margin={"l": 8, "r": 8, "t": 34, "b": 8},
@@ -46,8 +46,8 @@ def figure(found: Points) -> go.Figure:
         dragmode=False,
         hoverlabel={"align": "left"},
     )
-    drawn.update_xaxes(title={"text": "own answer over target, before the fine-tune (nats per token)"}, zeroline=False)
-    drawn.update_yaxes(title={"text": "the same after it"}, zeroline=False)
+    drawn.update_xaxes(title={"text": "own answer over target, before fine-tuning (nats per token)"}, zeroline=False)
+    drawn.update_yaxes(title={"text": "the same after fine-tuning"}, zeroline=False)
     return drawn
 
 

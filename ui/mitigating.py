@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from core.services import mitigation
+from core.text.counts import counted
 from core.types import Filter, Run
 from ui import downloads, evidence, markup, progress, state
 from ui.choose_recipe import Recipe
@@ -26,7 +27,7 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
     preview = state.chosen("preview") if current else None
     export = state.chosen("export") if current else None
     if not current and state.chosen("asked") is not None:
-        st.caption("Something changed since the last look.")
+        st.caption("Something changed since the last preview.")
     with st.container(horizontal=True):
         if st.button("Preview", key=state.key("mitigate", "preview"), type="secondary" if preview else "primary"):
             state.choose(preview=mitigation.start_preview(asked), asked=now, export=export)
@@ -35,7 +36,7 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
             state.choose(export=mitigation.start_export(asked), asked=now, preview=preview)
             st.rerun()
     if preview is not None:
-        job = progress.watch(preview, "Waiting for a look at the rows")
+        job = progress.watch(preview, "Waiting for the preview")
         progress.ended(job)
         if job.state == "done" and job.result is not None:
             _preview(job.result)
@@ -54,10 +55,11 @@ def _number(asked: Mapping[str, Any]) -> int:
 
 def _preview(found: Mapping[str, Any]) -> None:
     total = found["total"]
-    st.markdown(f"**{total:,} rows from {found['treated']:,} samples**")
+    st.markdown(f"**{counted(total, 'row')} from {counted(found['treated'], 'sample')}**")
     shares = [f"{n:,} {name} ({n / total:.0%})" for name, n in found["parts"].items()] if total else []
     training = found["training"]
-    how = f"{training['epochs']:g} epochs, {training['batch']} rows a step"
+    epochs = training["epochs"]
+    how = f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'}, {counted(training['batch'], 'row')} per step"
     how += ", in the order of the file" if training["sequential"] else ", shuffled"
     st.caption(markup.md(" · ".join([*shares, how])))
     for note in found["notes"]:
@@ -68,14 +70,14 @@ def _preview(found: Mapping[str, Any]) -> None:
 
 def _row(i: int, row: Mapping[str, Any]) -> None:
     source = f"sample {row['sample']}" if row["sample"] is not None else "your file"
-    label = f"{row['part']} · {source} · {row['change'] or 'as it came'}"
+    label = f"{row['part']} · {source} · {row['change'] or 'unchanged'}"
     with st.expander(markup.md(markup.line(label, 110)), expanded=i == 0):
         if not row["diff"]:
             evidence.text(row["raw"])
         for change in row["diff"]:
             st.caption(markup.md(change["field"]))
             if "before" in change and "after" in change:
-                evidence.comparison(change["before"], change["after"], "", ("As it came", "As exported"))
+                evidence.comparison(change["before"], change["after"], "", ("Original", "Exported"))
             else:
                 evidence.text(
                     change.get("before", change.get("after", "")), "removed" if "before" in change else "added"
@@ -86,7 +88,7 @@ def _exported(job_id: int, found: Mapping[str, Any]) -> None:
     parts = ", ".join(f"{n:,} {name}" for name, n in found["parts"].items())
     st.success(
         markup.md(
-            f"{found['rows']:,} rows: {parts}. {found['changed']:,} changed, all others byte for byte as they came."
+            f"{counted(found['rows'], 'row')}: {parts}. {found['changed']:,} changed; all others are exact copies."
         ),
         icon=":material/check_circle:",
     )

@@ -1,4 +1,4 @@
-"""What people say: a judgement of one sample, filters kept under a name."""
+"""What people say: a review of one sample, filters kept under a name."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from ui import charts, errors, filterbar, markup, progress, state
 
 
 def judgement(run: Run, view: SampleView) -> None:
-    """What a person says of the sample, and the form to say it."""
+    """A person's review of the sample, and the form for it."""
     sid = view.sample.id
     said = people.overrides(run.id, [view.sample.ordinal]).get(view.sample.ordinal)
     if said is not None:
         words = []
         if said.status is not None:
             same = said.status == view.status
-            words.append(
-                f"{charts.STATUS[said.status].label.lower()} ({'as judged' if same else f'judged {view.status}'})"
-            )
+            judged = charts.STATUS[view.status].label.lower()
+            words.append(f"{charts.STATUS[said.status].label.lower()} ({'as judged' if same else f'judged {judged}'})")
         if said.cause is not None:
             judged = charts.cause_name(view.cause) or "none"
             words.append(
                 f"{charts.cause_name(said.cause)} ({'as judged' if said.cause == view.cause else f'judged {judged}'})"
             )
         st.info(
-            f"**{markup.md(said.author)}** says: {markup.md(', '.join(words))}. "
+            f"**{markup.md(said.author)}** reviewed this: {markup.md(', '.join(words))}. "
             f"{markup.md(markup.clip(said.reason, 2000))} :gray[{markup.md(progress.when(said.created))}]",
             icon=":material/person:",
         )
-    with st.expander("Your judgement" if said is None else "Change this judgement", icon=":material/rate_review:"):
+    with st.expander("Your review" if said is None else "Change your review", icon=":material/rate_review:"):
         _form(run, sid, said)
 
 
@@ -67,15 +66,15 @@ def _form(run: Run, sid: str, said: people.Override | None) -> None:
                 return
             state.remember_author(author or "")
             st.rerun()
-        if said is not None and st.button("Take back", key=state.key("judge", "withdraw"), icon=":material/undo:"):
+        if said is not None and st.button("Withdraw", key=state.key("judge", "withdraw"), icon=":material/undo:"):
             people.withdraw(run.id, sid)
             state.drop(state.key("judge", run.id, sid))
             st.rerun()
-    st.caption("Kept when the run is judged again. The verdict stays as it is beside it.")
+    st.caption("Your review is kept when the run is judged again. It stands beside the verdict and does not change it.")
 
 
 def agreement(run: Run) -> None:
-    """How often verdicts agree with people, where people said anything."""
+    """How often verdicts agree with reviews, where there are any."""
     found = people.agreement(run.id)
     if not found:
         return
@@ -83,11 +82,11 @@ def agreement(run: Run) -> None:
         f"{field} {share.k:,} of {share.n:,} ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
         for field, share in found.items()
     ]
-    st.caption(f":material/person: Verdicts that agree with people: {markup.md('; '.join(parts))}.")
+    st.caption(f":material/person: Verdicts that agree with reviews: {markup.md('; '.join(parts))}.")
 
 
 def filters(run: Run, selection: Filter) -> None:
-    """Filters kept under a name: apply, keep the one that stands, delete."""
+    """Filters kept under a name: apply one, save the current one, delete one."""
     with st.popover("Saved filters", icon=":material/bookmark:", width="stretch"):
         found = people.saved_filters()
         if not found:
@@ -113,7 +112,7 @@ def filters(run: Run, selection: Filter) -> None:
         name = st.text_input("Name", key=state.key("saved", "name"), max_chars=120, placeholder="Name for this filter")
         standing = bool(selection.terms or selection.text or selection.sort != "ordinal" or selection.descending)
         if st.button(
-            "Save the filter that stands",
+            "Save the current filter",
             key=state.key("saved", "save"),
             icon=":material/bookmark_add:",
             disabled=not standing,

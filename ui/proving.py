@@ -8,27 +8,34 @@ from typing import Any
 import streamlit as st
 
 from core.filters import describe, from_query
-from core.services import jobs, mitigation, proofs, recipes
+from core.services import jobs, mitigation, proofs, recipes, words
+from core.text.counts import counted
 from core.types import Filter, Proof, Run
 from ui import charts, forms, markup, progress, state
 from ui.choose_recipe import Recipe
 
 _MARKS = {
-    "specific": ":material/verified: Works, and it is this recipe",
+    "specific": ":material/verified: Works, and because of this recipe",
     "works": ":material/check_circle: Works",
-    "open": ":material/help: Not told from chance",
+    "open": ":material/help: Could be chance",
     "against": ":material/cancel: The uniform mix does better",
 }
 # Share of learned samples whose loss is too high a price.
 DAMAGE = 0.03
+_ARMS = {
+    "before": "the checkpoint itself",
+    "treatment": "this recipe",
+    "control": "uniform mix",
+    "off_target": "another recipe",
+}
 _SHOWN = ("steps", "batch", "samples", "method")
 
 
 def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
     """Draw the step: the budget, the start, every proof of the run."""
     st.caption(
-        "Trains a copy of the checkpoint briefly on this recipe, a second one on a uniform mix of the dataset, a third "
-        "one on the same samples under another recipe, all for the same number of steps, and asks each for these "
+        "Trains three copies of the checkpoint for the same small number of steps: one on this recipe, one on a "
+        "uniform mix of the dataset, one on the same samples under another recipe. Each copy is then asked for these "
         "samples. The checkpoint itself is only read."
     )
     fields = {s.name: s for s in proofs.budget()}
@@ -50,10 +57,10 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
 
 def _proof(run: Run, proof: Proof) -> None:
     labels = {f.name: f.label for f in recipes.recipes()}
-    words = describe(from_query(proof.request["filter"], run.columns), run.columns)
+    selection = describe(from_query(proof.request["filter"], run.columns), run.columns, words.value)
     head, button = st.columns([7, 1], vertical_alignment="center")
     head.markdown(
-        f"**{markup.md(labels.get(proof.recipe, proof.recipe))}** :gray[{markup.md(markup.line(words, 90))} · "
+        f"**{markup.md(labels.get(proof.recipe, proof.recipe))}** :gray[{markup.md(markup.line(selection, 90))} · "
         f"{progress.when(proof.created)}]"
     )
     if button.button("Delete", key=state.key("proof", proof.id, "delete"), type="tertiary"):
@@ -69,9 +76,9 @@ def _under_way(proof: Proof) -> None:
     if proof.job_id is None:
         return
     progress.ended(progress.watch(proof.job_id, "Waiting for the worker"))
-    done = [name.replace("_", " ") for name in proof.arms]
+    done = [_ARMS.get(name, name) for name in proof.arms]
     if done:
-        st.caption(f"Stored so far: {', '.join(done)}. A stopped proof goes on with the arm that is missing.")
+        st.caption(f"Stored so far: {', '.join(done)}. A stopped proof goes on with the arms that are missing.")
 
 
 def _found(proof: Proof, labels: Mapping[str, str]) -> None:
@@ -87,10 +94,10 @@ def _found(proof: Proof, labels: Mapping[str, str]) -> None:
         )
     else:
         st.caption(markup.md(damage))
-    other = labels.get(found.get("off_target_recipe", ""), "another recipe")
-    names = {"treatment": "This recipe", "control": "Uniform mix", "off_target": f"Off target: {other}"}
+    other = labels.get(found.get("off_target_recipe", ""), "unknown")
+    names = {"treatment": "This recipe", "control": "Uniform mix", "off_target": f"Another cause's recipe: {other}"}
     rows = [
-        (names[name], [("restored", arm["recovered"]), ("restored, asked otherwise", arm["asked_otherwise"])])
+        (names[name], [("restored", arm["recovered"]), ("restored, with reworded prompts", arm["asked_otherwise"])])
         for name, arm in found["arms"].items()
     ]
     st.plotly_chart(
@@ -113,9 +120,10 @@ def _found(proof: Proof, labels: Mapping[str, str]) -> None:
         took = jobs.duration(sum(arm["seconds"] for arm in found["arms"].values()))
         st.caption(
             markup.md(
-                f"{facts['steps']:,} steps of {budget['batch']} rows in each arm, {facts['method']} at learning rate "
-                f"{facts['learning_rate']:g}, {took} in all. {found['selected']:,} samples were selected, "
-                f"{found['right_before']:,} of those drawn were right already and are not counted."
+                f"{counted(facts['steps'], 'step')} of {counted(budget['batch'], 'row')} in each arm, "
+                f"{facts['method']} at learning rate "
+                f"{facts['learning_rate']:g}, {took} in all. {counted(found['selected'], 'sample')} selected; "
+                f"{found['right_before']:,} of those drawn were already right and are not counted."
             )
         )
 
@@ -125,11 +133,11 @@ def _table(found: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str,
         {
             "arm": names[name],
             "restored": _share(arm["recovered"]),
-            "asked otherwise": _share(arm["asked_otherwise"]),
+            "reworded prompts": _share(arm["asked_otherwise"]),
             "learned samples lost": _share(arm["lost"]),
-            "of those not in its mix": _share(arm.get("lost_outside")),
+            "of these, not in its mix": _share(arm.get("lost_outside")),
             "change in mean loss (nats)": _change(arm["loss"]),
-            "the same on these samples": _change(arm["treated_loss"]),
+            "change in mean loss of these samples": _change(arm["treated_loss"]),
         }
         for name, arm in found["arms"].items()
     ]

@@ -12,6 +12,7 @@ from core.services.routes import board as route_board
 from core.services.routes import runs as routes
 from core.services.routes.board import Board, Choice
 from core.services.routes.runs import RoutesRun
+from core.text.counts import counted
 from ui import cached, charts, markup, routes_charts, state
 from ui.markup import Node, node
 
@@ -69,7 +70,7 @@ def _sliders(found: RoutesRun, scored: bool) -> Choice:
     one, two, three, four = st.columns([3.2, 1.5, 1.5, 2.4], vertical_alignment="bottom")
     s = found.settings
     m = two.slider("Direct answers used", 1, s.m, s.m, key=_key(found, "m")) if s.m > 1 else 1
-    k = three.slider("Paths used", 1, s.k, s.k, key=_key(found, "k")) if s.k > 1 else 1
+    k = three.slider("Chains of thought used", 1, s.k, s.k, key=_key(found, "k")) if s.k > 1 else 1
     wanted = one.select_slider(
         "Short route from this many agreeing answers on (τ)",
         range(1, m + 2),
@@ -118,22 +119,24 @@ def _hygiene(found: RoutesRun, board: Board) -> None:
             + f"; {seen['cut']:,} were cut at the limit; {seen['unannounced']:,} were taken from the last line."
         )  # fmt: skip
     for reason, n in board.refused.items():
-        lines.append(f"{n:,} items were not asked: {reason}")
-    lines += [f"{n:,} items: {note}" for note, n in board.notes.items()]
+        lines.append(f"Not asked, {counted(n, 'item')}: {reason}")
+    lines += [f"{counted(n, 'item')}: {note}" for note, n in board.notes.items()]
     if board.hygiene["greedy_twice"]:
         lines.append(
-            f"{board.hygiene['greedy_twice']:,} items have two greedy direct answers: one of the votes is free."
+            f"{counted(board.hygiene['greedy_twice'], 'item')} with two greedy direct answers: one vote is free."
         )
     if board.order is not None:
         same, asked = board.order
         lines.append(f"The verdict is the same in both orders of the replies for {same:,} of {asked:,} items.")
     if board.normaliser_moves:
-        lines.append(f"{board.normaliser_moves:,} items would come out otherwise under the author's exact comparison.")
+        lines.append(
+            f"{counted(board.normaliser_moves, 'item')} would come out differently under the author's exact comparison."
+        )
     if source := found.source.get("n_problems"):
-        lines.append(f"{source:,} records of the file could not be read.")
+        lines.append(f"{counted(source, 'record')} of the file could not be read.")
     missing = board.n - board.judged
     if missing:
-        lines.append(f"{missing:,} items have no gold answer of this form and are left out of what follows.")
+        lines.append(f"{counted(missing, 'item')} without a gold answer of this form: left out of what follows.")
     share = max(
         (sum(board.hygiene[p]["failures"].values()) / max(1, board.hygiene[p]["texts"]) for p in ("probes", "paths")),
         default=0.0,
@@ -178,12 +181,12 @@ def _scoring(board: Board) -> str:
     if not board.scorer_asked:
         return ""
     if math.isnan(own.scoring):
-        return "  \nScoring its paths comes on top; what that reads was not measured: score the paths again."
-    return f"  \nScoring its paths comes on top: {own.scoring:,.1f} tokens read per item, none generated."
+        return "  \nScoring its paths costs extra. How much it reads was not measured: score the paths again."
+    return f"  \nScoring its paths costs extra: {own.scoring:,.1f} tokens read per item, none generated."
 
 
 def _policies(board: Board) -> None:
-    st.subheader(f"{board.judged:,} items", anchor=False)
+    st.subheader(counted(board.judged, "item"), anchor=False)
     shown = [p for p in board.policies if p.name in _TILES]
     markup.draw(node("div", *(_tile(p) for p in shown), class_="lac-pol"), _STYLE)
     sentences = []
@@ -210,12 +213,12 @@ def _policies(board: Board) -> None:
             | {"seconds": st.column_config.NumberColumn(format="%.2f")},
         )  # fmt: skip
         st.caption(
-            "Per item. Prompts that several generations share are read once. Read by the scorer: word pieces that its "
-            "encoder reads of question, paths and answers, and tokens that the checkpoint reads again where the scorer "
-            "takes its hidden states; 0 for a policy that asks no scorer or a scorer that reads neither, empty where "
-            "it was not measured. Seconds, the scorer's included, are those of the batches measured, shared out by "
-            "tokens; empty where a policy was not timed on its own. The random router's accuracy is its expectation, "
-            "the oracle knows which route is right."
+            "All figures are per item. Prompts that several generations share are read once. The scorer reads word "
+            "pieces of question, paths and answers through its encoder, and tokens again through the checkpoint where "
+            "it takes hidden states; 0 for a policy without a scorer or with one that reads neither, empty where it "
+            "was not measured. Seconds, the scorer's included, are those of the measured batches, divided in "
+            "proportion to tokens; empty where a policy was not timed on its own. The random router's accuracy is its "
+            "expected value. The oracle knows which route is right."
         )
 
 
@@ -267,7 +270,7 @@ _SHORT = {
     "confident": "Confidently wrong",
     "rescue": "Rescued",
     "harm": "Harmed",
-    "wasted": "Thought for nothing",
+    "wasted": "Needless reasoning",
     "missed": "Missed",
 }
 _SIGNALS = {
@@ -291,10 +294,10 @@ def _details(board: Board, choice: Choice) -> None:
             "Drawing direct answers one after another and stopping once the route is certain never changes a route. "
             "It saves tokens, but little time where all of them are generated as one batch, as here. "
             + (
-                "The scorer reads the paths of items that take the long route; empty where that was not measured: "
-                "score the paths again."
+                "The scorer reads the paths of items that take the long route. Empty: not measured, score the paths "
+                "again."
                 if board.scorer_asked
-                else "The paths are chosen without a scorer, so that scoring costs nothing."
+                else "The paths are chosen without a scorer, so scoring costs nothing."
             )
         )
         st.dataframe(
@@ -347,7 +350,7 @@ def _calibration(board: Board, choice: Choice) -> None:
             + (
                 f"Share by guessing: how often this level comes up among {board.options} equally likely options."
                 if board.options
-                else "Open answers have no level of chance."
+                else "Open answers have no chance level."
             )
         )
     )

@@ -10,6 +10,7 @@ import streamlit as st
 from core.services.routes import board as route_board
 from core.services.routes.board import ItemView, SaidView
 from core.services.routes.runs import RoutesRun
+from core.text.counts import counted
 from ui import charts, evidence, markup, state
 from ui.markup import Node, node
 
@@ -41,7 +42,7 @@ def draw(found: RoutesRun, ordinal: int) -> None:
     _steps(found, view)
     if view.history:
         evidence.conversation(view.history)
-    evidence.text(view.question, "Asked")
+    evidence.text(view.question, "Question")
     if view.pair:
         for i, reply in enumerate(view.pair):
             evidence.text(reply, f"Reply {i + 1}" + (" (the better one)" if i == view.better else ""))
@@ -55,10 +56,10 @@ def draw(found: RoutesRun, ordinal: int) -> None:
     _verdict(view)
     left, right = st.columns(2)
     with left:
-        st.markdown(f"**{len(view.probes)} direct answers**, {view.votes} of {view.m} agree")
+        st.markdown(f"**{counted(len(view.probes), 'direct answer')}**, {view.votes} of {view.m} agree")
         _answers(view.probes, "D")
     with right:
-        st.markdown(f"**{len(view.paths)} chains of thought**")
+        st.markdown(f"**{counted(len(view.paths), 'chain of thought', 'chains of thought')}**")
         _answers(view.paths, "C")
 
 

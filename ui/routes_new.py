@@ -12,6 +12,7 @@ from core.services import checkpoints
 from core.services.routes import runs as routes
 from core.services.routes import scorers as route_scorers
 from core.services.routes.runs import WAYS
+from core.text.counts import counted
 from core.types import Filter, Run, Setting
 from ui import choose_checkpoint, filterbar, forms, markup, state
 from ui.uploader import uploader
@@ -49,19 +50,19 @@ def _samples(run: Run) -> None:
     chosen: Filter = state.selection(run.columns)
     count = routes.matching(run.id, chosen)
     filterbar.chips(run, chosen)
-    st.markdown(f"**{count:,} samples** pass the filter that stands. Choose others on the samples page.")
+    st.markdown(f"**{counted(count, 'sample')}** under the current filter. Choose others on the samples page.")
     if count == 0:
         return
     start = routes.suggested(run.id, chosen)
     settings = _settings(start.as_dict(), f"run{run.id}")
     left, right = st.columns(2)
     limit = left.number_input(
-        "Most items",
+        "Number of items, at most",
         1,
         1_000_000,
         min(count, 200),
         key=state.key("routes", "limit", run.id, count),
-        help="Both routes are generated for each. With fewer than pass, they are taken at even distances.",
+        help="Both routes are generated for each item. Of more samples every n-th is taken.",
     )
     scorers = {s.id: s.name for s in route_scorers.list_scorers()}
     scorer = right.selectbox(
@@ -88,7 +89,7 @@ def _settings(start: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         with column:
             out |= forms.draw((setting,), f"routes-{prefix}", start)
     with st.expander("Prompts, sampling, comparison"):
-        for name, label in (("direct_prompt", "Prompt of direct answers"), ("path_prompt", "Prompt of reasoning")):
+        for name, label in (("direct_prompt", "Prompt for direct answers"), ("path_prompt", "Prompt for reasoning")):
             out[name] = st.text_area(
                 label, start[name], height=150, key=state.key("routes", prefix, name),
                 help="{question} is replaced by the item's own text"
@@ -96,7 +97,7 @@ def _settings(start: Mapping[str, Any], prefix: str) -> dict[str, Any]:
             )  # fmt: skip
         out["system"] = st.text_area(
             "System message (optional)", start["system"], height=70, key=state.key("routes", prefix, "system"),
-            help="Where the chat template takes no system turn, it stands before the question, and that is counted.",
+            help="Where the chat template takes no system turn, it goes before the question. The page says how often.",
         )  # fmt: skip
         left, right = st.columns(2)
         with left:
@@ -114,7 +115,7 @@ def _settings(start: Mapping[str, Any], prefix: str) -> dict[str, Any]:
             out["hidden_states"] = st.checkbox(
                 "Keep hidden states of the paths", start["hidden_states"], key=state.key("routes", prefix, "states"),
                 help="The checkpoint's last hidden layer, averaged over each path: an input that a scorer can take. "
-                "Each path is read once more for it.",
+                "This reads each path once more.",
             )  # fmt: skip
             out["strict"] = st.checkbox(
                 "Only announced answers count", start["strict"], key=state.key("routes", prefix, "strict")
@@ -130,7 +131,7 @@ def _pairs() -> None:
         st.caption("Add a checkpoint on the start page first.")
         return
     judge = st.selectbox(
-        "Judge",
+        "Judge model",
         list(stored),
         index=None,
         placeholder="Choose the model that judges",
@@ -148,16 +149,16 @@ def _pairs() -> None:
         state.put(key, finished[0])
     upload = state.get(key)
     if upload:
-        st.caption(f":material/check_circle: {markup.md(markup.line(upload['name'], 80))} is here.")
+        st.caption(f":material/check_circle: {markup.md(markup.line(upload['name'], 80))} is uploaded.")
     start = routes.judging_settings()
     settings = _settings(start.as_dict(), "pairs")
-    limit = st.number_input("Most pairs", 1, 1_000_000, 200, key=state.key("routes", "pairs", "limit"))
+    limit = st.number_input("Number of pairs, at most", 1, 1_000_000, 200, key=state.key("routes", "pairs", "limit"))
     st.caption("The order of the two replies is swapped in every second draw.")
     ready = judge is not None and bool(upload)
     if st.button(
         "Judge the pairs", type="primary", disabled=not ready, icon=":material/play_arrow:",
         key=state.key("routes", "judge-start"),
-        help=None if ready else "Choose a judge and upload a file first.",
+        help=None if ready else "Choose a judge model and upload a file first.",
     ):  # fmt: skip
         given = routes.judging_settings(**{**start.as_dict(), **settings})
         route_id, _ = routes.start_pairs(routes.checkpoint_of(int(judge)), given, upload=upload["id"], limit=int(limit))

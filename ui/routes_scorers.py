@@ -10,6 +10,7 @@ from core.services.routes import runs as routes
 from core.services.routes import scorers as route_scorers
 from core.services.routes.runs import RoutesRun
 from core.services.routes.scorers import StoredScorer
+from core.text.counts import counted
 from core.types import Setting
 from ui import charts, forms, markup, progress, routes_charts, state
 from ui.uploader import uploader
@@ -24,7 +25,7 @@ _LOSS = (
         minimum=0.01, maximum=1.0,
     ),
     Setting("margin", "float", 0.1, "Hinge margin", minimum=0.0, maximum=1.0),
-    Setting("epochs", "int", 120, "Most epochs", "Stops early on questions held out.", minimum=1, maximum=2000),
+    Setting("epochs", "int", 120, "Epochs, at most", "Stops early, by held-out questions.", minimum=1, maximum=2000),
     Setting("seed", "int", 0, "Seed", minimum=0, maximum=2**31 - 1),
 )  # fmt: skip
 _INPUTS = (
@@ -57,18 +58,19 @@ def _scorer(scorer: StoredScorer) -> None:
     facts, m = scorer.facts, scorer.facts["metrics"]
     st.caption(
         markup.md(
-            f"{facts['questions']:,} questions, {facts['paths']:,} paths; measured on {m['questions']:,} questions "
-            f"that it was not trained on, {m['pairs']:,} pairs. {scorer.encoder or 'No embeddings'}. "
+            f"{counted(facts['questions'], 'question')}, {counted(facts['paths'], 'path')}; measured on "
+            f"{counted(m['questions'], 'held-out question')} with {counted(m['pairs'], 'pair')}. "
+            f"{scorer.encoder or 'No embeddings'}. "
             f"Data {facts['data_hash'][:12]}."
         )
     )
     rows = [
         ("Pairs ordered right", m["pairwise"]),
         ("Pairs ordered right by preferring the shorter path", m["pairwise_shorter"]),
-        ("Questions right: best score", m["best_of_k"]),
-        ("Questions right: vote weighted by score", m["weighted"]),
-        ("Questions right: vote", m["vote"]),
-        ("Questions right: oracle", m["oracle"]),
+        ("Questions answered right by the best score", m["best_of_k"]),
+        ("Questions answered right by the weighted vote", m["weighted"]),
+        ("Questions answered right by the vote", m["vote"]),
+        ("Questions answered right by an oracle", m["oracle"]),
     ]
     st.dataframe([{"measure": name, "value, 95 % interval": _percent(v)} for name, v in rows], hide_index=True)
     st.plotly_chart(
@@ -81,7 +83,7 @@ def _scorer(scorer: StoredScorer) -> None:
                            ("length_correlation", "rank correlation with length"))
         if m[name] is not None
     ]  # fmt: skip
-    st.caption(markup.md(", ".join(parts) + ". A score is no probability: read its rank and its margin."))
+    st.caption(markup.md(", ".join(parts) + ". A score is not a probability: compare ranks and margins."))
     if st.button("Delete", key=state.key("scorer", "delete", scorer.id), icon=":material/delete:"):
         route_scorers.delete_scorer(scorer.id)
         st.rerun()
@@ -115,7 +117,7 @@ def _train() -> None:
         state.put(key, finished[0])
     upload = state.get(key)
     if upload:
-        st.caption(f":material/check_circle: {markup.md(markup.line(upload['name'], 80))} is here.")
+        st.caption(f":material/check_circle: {markup.md(markup.line(upload['name'], 80))} is uploaded.")
     left, right = st.columns(2)
     with left:
         settings = forms.draw(_LOSS, "scorer")
@@ -156,7 +158,7 @@ def for_run(found: RoutesRun) -> None:
     """Scoring the paths of one routes run."""
     scorers = {s.id: s.name for s in route_scorers.list_scorers()}
     if not scorers:
-        st.caption("No scorer has been trained yet. Train one on the list of routes runs.")
+        st.caption("No scorer has been trained yet. Train one on the page that lists the routes runs.")
         return
     picked = st.selectbox(
         "Scorer", list(scorers), format_func=lambda i: markup.line(scorers[i], 60),

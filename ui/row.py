@@ -9,9 +9,11 @@ import streamlit as st
 from core.services import contradictions, knowledge, samples
 from core.services.routes import runs as routes
 from core.services.views import SampleView, TurnView
+from core.text.counts import counted
 from core.types import Filter, Run, Term
 from ui import charts, evidence, markup, people, state
 
+_ROLES = {"final": "final", "base": "base"}
 _CHANCES = {"p": "in one draw", "once_in_5": "at least once in 5", "never_in_5": "never in 5"}
 
 
@@ -37,12 +39,12 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
 
 def _neighbours(run: Run, view: SampleView) -> None:
     """Rows that ask the same or nearly so, and the way to the row's contradiction group."""
-    st.subheader("Asked elsewhere", anchor=False)
+    st.subheader("Same question elsewhere", anchor=False)
     number = view.values.get("group")
     if number is not None:
         share, size = view.values.get("side_share"), view.values.get("group_size")
         st.markdown(
-            f"{size:.0f} rows ask this and do not agree; {share:.0%} of them give this row's answer. "
+            f"{size:.0f} rows ask this question and do not agree; {share:.0%} of them give this row's answer. "
             f"Contradiction {view.values.get('contradiction') or 0.0:.2f}, "
             f"both may be right {view.values.get('both_valid') or 0.0:.2f}."
         )
@@ -54,7 +56,7 @@ def _neighbours(run: Run, view: SampleView) -> None:
         return
     found = contradictions.neighbours(run.id, view.sample.content_hash)
     if not found:
-        st.caption("No row of other content asks anything near this.")
+        st.caption("No other row asks a similar question.")
         return
     evidence.neighbours(found)
 
@@ -178,13 +180,13 @@ def _turn(turn: TurnView) -> None:
             words.append(f"success rate {turn.rate_low:.0%} to {turn.rate_high:.0%} (90 % posterior)")
     st.caption(markup.md(" · ".join(words)))
     if turn.samples:
-        with st.expander(f"{len(turn.samples)} sampled answers"):
+        with st.expander(counted(len(turn.samples), "drawn answer")):
             for i, answer in enumerate(turn.samples):
                 evidence.text(markup.clip(answer, 3000), f"Draw {i + 1}")
 
 
 def _base(run: Run, view: SampleView) -> None:
-    """What the base model said before the fine-tune; nothing where it was not asked about this row."""
+    """What the base model said before fine-tuning; nothing where it was not asked about this row."""
     asked = knowledge.sample(run.id, view.sample.id)
     if asked is None:
         return
@@ -194,8 +196,8 @@ def _base(run: Run, view: SampleView) -> None:
         words.append(knowledge.HELP[asked.knowledge])
     for name, text in (
         ("base_belief_share", "{:.0%} of its own answers agree"),
-        ("base_belief_margin", "own answer over target {:+.2f} nats per token before"),
-        ("belief_margin", "{:+.2f} after"),
+        ("base_belief_margin", "own answer over target {:+.2f} nats per token before fine-tuning"),
+        ("belief_margin", "{:+.2f} after fine-tuning"),
         ("base_familiarity", "familiarity of the rare words {:.2f}"),
     ):
         value = asked.values.get(name)
@@ -206,7 +208,7 @@ def _base(run: Run, view: SampleView) -> None:
     st.caption(markup.md(" · ".join(words)))
     if asked.belief is not None:
         evidence.comparison(asked.target, asked.belief, "the base's own answer")
-    with st.expander("How the base was asked, and what it said"):
+    with st.expander("How the base was asked, and what it answered"):
         st.caption(markup.md(asked.way))
         evidence.text(markup.clip(asked.prompt, 4000), "Prompt")
         rows = [
@@ -255,7 +257,7 @@ def _tokens(run: Run, view: SampleView) -> None:
 
 def _checkpoints(view: SampleView) -> None:
     with st.container(border=True):
-        st.markdown("**Under each checkpoint**")
+        st.markdown("**Loss under each checkpoint**")
         if sum(c.nll is not None for c in view.checkpoints) > 1:
             st.plotly_chart(
                 charts.trajectory(view.checkpoints),
@@ -267,7 +269,7 @@ def _checkpoints(view: SampleView) -> None:
         rows = [
             {
                 "checkpoint": markup.line(c.label, 60),
-                "role": c.role,
+                "role": _ROLES.get(c.role, "earlier"),
                 "step": "" if c.step is None else f"{c.step:,}",
                 "mean loss": c.nll,
                 "verbatim": verbatim[c.greedy_exact],
@@ -305,7 +307,7 @@ def _raw(view: SampleView) -> None:
             if c.name in view.values
         ]
         st.dataframe(rows, hide_index=True)
-    with st.expander("The row as it came"):
+    with st.expander("Original row"):
         evidence.raw(view.sample.raw)
 
 

@@ -47,7 +47,7 @@ def samples(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.
 
 
 SPARKLINE = st.column_config.LineChartColumn(
-    "Loss along", help="Loss from checkpoint to checkpoint, the final one last.", y_min=0.0, width="small"
+    "Loss over training", help="Loss from checkpoint to checkpoint, the final one last.", y_min=0.0, width="small"
 )
 
 

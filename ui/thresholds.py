@@ -19,9 +19,9 @@ _SLIDERS = (
     ),
     (
         "certainty",
-        "Certainty asked for",
+        "Certainty required",
         (0.5, 0.99, 0.01),
-        "Posterior probability needed before saying on which side of the limit the rate lies; below it: unknown.",
+        "Posterior probability required before the rate counts as below or above the limit; otherwise: unknown.",
     ),
     (
         "success_cut",
@@ -61,7 +61,7 @@ def panel(run: Run, counts: dict[str, int]) -> None:
             judging.start_rejudge(run.id, chosen)
             st.rerun()
         st.button("Reset", disabled=not moved, key=state.key("thresholds", "reset"), on_click=_reset, args=(run,))
-        if run.thresholds != Thresholds() and st.button("Back to defaults", key=state.key("thresholds", "default")):
+        if run.thresholds != Thresholds() and st.button("Restore defaults", key=state.key("thresholds", "default")):
             judging.start_rejudge(run.id, Thresholds())
             st.rerun()
 

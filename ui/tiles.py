@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.services.views import Share
+from core.text.counts import counted
 from ui import charts, markup
 from ui.markup import Node, node
 
@@ -30,7 +31,7 @@ STYLE = """
 def _tile(name: str, share: Share) -> Node:
     look = charts.STATUS[name]
     swatch = f"background:{_PATTERNS[look.pattern]};background-color:{look.colour}"
-    samples = "1 sample" if share.k == 1 else f"{share.k:,} samples"
+    samples = counted(share.k, "sample")
     return node(
         "div",
         node("div", class_="lac-swatch", style=swatch),

@@ -90,7 +90,7 @@ def _label(requested: Mapping[str, Any]) -> str:
 
 def handle_preview(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """The first rows of what ``request`` described, with their changes, and all counts."""
-    context.progress("looking at the rows")
+    context.progress("reading the rows")
     run = get_run(payload["run"])
     chosen = from_query(payload["filter"], run.columns)
     planned = make_plan(run, chosen, payload["recipe"], payload["settings"], paths(payload))

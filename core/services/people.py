@@ -51,15 +51,13 @@ def override(run_id: int, sid: str, status: str | None, cause: str | None, autho
     """
     author, reason = author.strip()[:LONGEST], reason.strip()[:LONGEST]
     if status is None and cause is None:
-        raise UserError("Nothing is said.", "", "Choose a status or a cause.")
+        raise UserError("The review is empty.", "", "Choose a status or a cause.")
     if status is not None and status not in ORDER:
         raise unknown_name("status", status, ORDER)
     if cause is not None and cause not in causes.values():
         raise unknown_name("cause", cause, causes.values())
     if not author or not reason:
-        raise UserError(
-            "Who says so, and why?", "A judgement without author or reason helps nobody later.", "Fill both."
-        )
+        raise UserError("Author or reason is missing.", "A review without them helps nobody later.", "Fill in both.")
     run = get_run(run_id)
     with database().writing() as conn:
         ordinal = verdict_table.row(conn, run, sid)["ordinal"]
@@ -94,7 +92,7 @@ def save_filter(name: str, chosen: Filter) -> None:
     if not name:
         raise UserError("A filter needs a name.")
     if not query:
-        raise UserError("Nothing is filtered.", "", "Set a filter first, then save it.")
+        raise UserError("There is no filter to save.", "", "Set a filter first, then save it.")
     with database().writing() as conn:
         table.save_filter(conn, name, query)
 

@@ -14,6 +14,7 @@ from core.errors import UserError, unknown_name
 from core.filters import describe, from_query
 from core.plugins import kind, kinds, with_defaults
 from core.recipes._base import Plan, Pool, Recipe, Ruling
+from core.services import words
 from core.services.views import FileForm, RecipeForm
 from core.types import PIPELINE, Decision, Filter, Reading, Run, Sample
 from db import decisions as decision_table
@@ -141,7 +142,9 @@ def make_plan(
     treated = selected(run, replace(chosen, sort="ordinal", descending=False))
     if not len(treated):
         raise UserError(
-            "No sample passes this filter.", f"The filter is: {describe(chosen, run.columns)}.", "Choose another one."
+            "No sample passes this filter.",
+            f"The filter is: {describe(chosen, run.columns, words.value)}.",
+            "Choose another one.",
         )
     pool = RunPool(run, treated, files)
     return Planned(recipe, recipe.plan(pool, complete), pool, complete)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.causes import PARAMETERS, parameters
+from core.causes._evidence import pieces
 
 MEASURED = Path(PARAMETERS).with_name("selftest.json")
 
@@ -20,6 +21,11 @@ def selftest() -> dict[str, Any] | None:
     if not MEASURED.is_file():
         return None
     return json.loads(MEASURED.read_text(encoding="utf-8"))
+
+
+def evidence_labels() -> dict[str, str]:
+    """What each piece of evidence says, by the name it has in the self-test."""
+    return {name: piece.label for name, piece in pieces().items()}
 
 
 def calibrated_on() -> dict[str, Any]:

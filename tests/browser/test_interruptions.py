@@ -110,5 +110,5 @@ def test_reload_two_tabs_cancel_and_resume(page, site, world, tmp_path):
     page.goto("/jobs")
     expect(page.get_by_text("Diagnose long").first).to_be_visible()
     page.get_by_role("button", name="Cancel").first.click()
-    expect(page.get_by_text("Nothing runs and nothing waits.")).to_be_visible()
+    expect(page.get_by_text("No job is running or waiting.")).to_be_visible()
     other.close()

@@ -30,11 +30,11 @@ def test_from_a_cluster_to_a_confidently_wrong_item(page, site):
     follow_table(page, 200, 38 + 35 * place + 17, f"**cluster={cells[place][0]}*")
     page.get_by_role("link", name=re.compile("samples directly and by reasoning")).click()
     page.wait_for_url("**/routes?*cluster=*")
-    expect(page.get_by_text("pass the filter that stands")).to_be_visible()
+    expect(page.get_by_text("under the current filter")).to_be_visible()
     settled(page)
     for name, value in (
         ("Direct answers (M)", 3), ("Chains of thought (K)", 2), ("Longest direct answer (tokens)", 12),
-        ("Longest chain of thought (tokens)", 12), ("Most items", 8),
+        ("Longest chain of thought (tokens)", 12), ("Number of items, at most", 8),
     ):  # fmt: skip
         fill(page, name, value)
     page.get_by_role("button", name="Run both routes").click()

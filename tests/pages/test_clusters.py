@@ -28,16 +28,16 @@ def test_from_nothing_to_groups_to_rows(open_page, work):
     at.run()
     assert not at.exception and not at.error
     found = clusters.grouping(1, Filter())
-    assert f"{len(found.groups)} groups hold" in words(at)
+    assert f"{len(found.groups)} groups with" in words(at)
     assert json.loads(at.get("plotly_chart")[0].proto.spec)["data"][0]["type"] == "scattergl"
     listed = at.dataframe[0].value
     assert listed["title"].tolist() == [g.title for g in found.groups]
-    assert listed["rows"].tolist() == [g.size for g in found.groups]
+    assert listed["samples"].tolist() == [g.size for g in found.groups]
     at.query_params["cluster"] = found.groups[0].name
     at.run()
     assert not at.exception and not at.error
     assert f"Group {found.groups[0].name}" in words(at)
-    button(at, f"Open the {found.groups[0].size} rows").click()
+    button(at, f"Open {found.groups[0].size} samples").click()
     at.run()
     assert at.query_params == {"run": "1", "cluster": found.groups[0].name}
     assert f"{found.groups[0].size} of 67 samples" in words(at)

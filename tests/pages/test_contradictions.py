@@ -92,9 +92,9 @@ def test_a_decision_is_made_kept_and_taken_back(dispute_data, open_page):
     at.button(key=f"{key}:save").click()
     at.run()
     assert not at.exception
-    assert "Keep A, says Ada *x*: as in the register" in words(at)
+    assert "Keep A, decided by Ada *x*: as in the register" in words(at)
     again = open_page("contradictions", run="1")
-    assert "Keep A, says Ada *x*: as in the register" in words(again)
+    assert "Keep A, decided by Ada *x*: as in the register" in words(again)
     button(again, "Undo").click()
     again.run()
     assert "says Ada" not in words(again)
@@ -115,7 +115,10 @@ def test_from_a_group_to_its_rows_and_from_a_row_to_its_group(dispute_data, open
     at = open_page("samples", run="1", sample="g0-0")
     assert not at.exception
     text = words(at)
-    assert "3 rows ask this and do not agree" in text and "Tell me, which grain do the mills of Tarvold grind?" in text
+    assert (
+        "3 rows ask this question and do not agree" in text
+        and "Tell me, which grain do the mills of Tarvold grind?" in text
+    )
     assert button(at, "Open the group")
     assert samples.sample(1, "g0-0", Filter()).values["group"] == 1.0
 
@@ -123,7 +126,7 @@ def test_from_a_group_to_its_rows_and_from_a_row_to_its_group(dispute_data, open
 def test_a_run_without_contradictions_says_so(run_data, open_page):
     at = open_page("contradictions", run="1")
     assert not at.exception and not at.error
-    assert "No two rows were found" in words(at) or "groups" in words(at) or "1 group" in words(at)
+    assert "No two rows ask the same question" in words(at) or "groups" in words(at) or "1 group" in words(at)
 
 
 def test_without_a_run_the_next_step_is_named(empty_data, open_page):
@@ -151,25 +154,25 @@ def judge(dispute_data, chat, monkeypatch):
 
 def ask(at, place=0):
     """Presses the button on a group."""
-    [b for b in at.button if b.label.startswith("Ask the judge")][place].click()
+    [b for b in at.button if b.label.startswith("Ask for a comment")][place].click()
     return at.run()
 
 
 def test_the_judge_is_asked_about_one_group_and_its_comment_stays(judge, open_page):
     judge.says = f"A is right. {worlds.HOSTILE} **bold** \x00 \ud800"
     at = open_page("contradictions", run="1")
-    assert judge.requests == [] and "not used in any verdict" not in words(at)
-    assert sum(b.label == r"Ask the judge \(small \*1\*\)" for b in at.button) == 10
+    assert judge.requests == [] and "no verdict uses it" not in words(at)
+    assert sum(b.label == r"Ask for a comment \(small \*1\*\)" for b in at.button) == 10
     ask(at)
     assert not at.exception and not at.error and len(judge.requests) == 1
     for page in (at, open_page("contradictions", run="1")):
         text = words(page)
-        assert text.count("Comment of small *1*; not used in any verdict") == 1
+        assert text.count("Comment by small *1*; no verdict uses it") == 1
         assert "A is right." in text and "**bold**" in text
         assert not any("bold" in str(e.value) for e in [*page.markdown, *page.caption])
         for element in page.get("html"):
             assert not any(sign in element.proto.body for sign in ("<script", "<img", "\x1b", "\u202e"))
-        assert sum(b.label.startswith("Ask the judge again") for b in page.button) == 1
+        assert sum(b.label.startswith("Ask for another comment") for b in page.button) == 1
         assert "sk-a-secret" not in text
     assert len(judge.requests) == 1
 
@@ -181,7 +184,7 @@ def test_a_judge_that_refuses_leaves_the_page_as_it_was(judge, open_page):
     said = at.error[0].value.replace("\\", "")
     assert "answered with status 401" in said and "<b>no</b> [key]" in said and "LACUNA_JUDGE_KEY" in said
     assert r"\<b\>" in at.error[0].value
-    assert words(at).count('class="lac-letter">A<') == 10 and "not used in any verdict" not in words(at)
+    assert words(at).count('class="lac-letter">A<') == 10 and "no verdict uses it" not in words(at)
 
 
 def test_without_a_judge_nothing_is_shown_and_nothing_is_asked(judge, open_page, monkeypatch):
@@ -193,6 +196,6 @@ def test_without_a_judge_nothing_is_shown_and_nothing_is_asked(judge, open_page,
     monkeypatch.setattr(socket.socket, "connect", lambda self, address: opened.append(address))
     at = open_page("contradictions", run="1")
     assert not at.exception and opened == [] and len(judge.requests) == 1
-    assert not any("judge" in b.label.lower() for b in at.button)
-    assert "not used in any verdict" not in words(at)
+    assert not any("comment" in b.label.lower() for b in at.button)
+    assert "no verdict uses it" not in words(at)
     assert sum("LACUNA_JUDGE_URL" in c.value for c in at.caption) == 1

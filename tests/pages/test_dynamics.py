@@ -19,7 +19,7 @@ def test_without_checkpoints_it_says_how_to_get_them(run_data, open_page):
     assert not at.exception and not at.error
     said = words(at)
     assert "--trajectory" in at.code[0].value
-    assert "earlier checkpoints" in said
+    assert "Earlier checkpoints" in said
     assert "Cochran" in said
     assert [f["data"][0]["type"] for f in figures(at)] == ["bar", "scatter"]  # order and loss are known without them
 
@@ -30,10 +30,10 @@ class TestWithCheckpoints:
         at = open_page("dynamics", run="1")
         assert not at.exception and not at.error
         assert [f["data"][0]["type"] for f in figures(at)] == ["scattergl", "bar", "heatmap", "bar", "scatter"]
-        assert "inside the stages" in words(at)
+        assert "within stages" in words(at)
         points = sum(len(t["x"]) if isinstance(t["x"], list) else 1 for t in figures(at)[0]["data"] if "x" in t)
         assert points
-        assert "67 rows" in words(at)
+        assert "67 samples" in words(at)
 
     def test_every_chart_is_a_table_too(self, open_page):
         at = open_page("dynamics", run="1")
@@ -44,7 +44,7 @@ class TestWithCheckpoints:
         assert not at.exception and not at.error
         assert len(at.get("plotly_chart")) == 0
         assert len(at.dataframe) == n
-        assert at.dataframe[1].value["given"].iloc[-1] > 0
+        assert at.dataframe[1].value["reproduced"].iloc[-1] > 0
 
     def test_the_filter_comes_along(self, open_page):
         at = open_page("dynamics", run="1", stage="1")
@@ -56,7 +56,7 @@ class TestWithCheckpoints:
 
     def test_forgotten_rows_are_one_click_away(self, open_page):
         at = open_page("dynamics", run="1")
-        button(at, "Forgotten: open the rows").click()
+        button(at, "Forgotten: open the samples").click()
         at.run()
         assert not at.exception and not at.error
         assert at.query_params == {"run": "1", "forgotten": "1"}

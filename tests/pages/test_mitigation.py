@@ -76,7 +76,7 @@ def test_preview_export_and_files(with_causes, open_page, work):
     assert "rows from 15 samples" in text and "15 context" in text and "30 plain" in text
     assert any("the answer is stated before the question" in e.label for e in at.expander)
     assert "<ins>" in text
-    assert "As exported" in text
+    assert "Exported" in text
     button(at, "Export").click()
     at.run()
     work()
@@ -147,7 +147,7 @@ def test_a_proof_is_started_watched_and_read(with_causes, open_page, monkeypatch
     at.run()
     assert not at.exception and not at.error
     text = words(at)
-    assert "Works, and it is this recipe" in text
+    assert "Works, and because of this recipe" in text
     assert "“Replay” restored 100 %" in text and "the uniform mix restored 7 %" in text
     assert at.get("plotly_chart")
     table = next(d.value for d in at.dataframe if "restored" in d.value.columns)
@@ -164,7 +164,7 @@ def test_a_stopped_proof_says_how_far_it_got(with_causes, open_page):
         proof_table.add_arm(conn, proof_id, "before", arm([0]))
     jobs.cancel_job(job)
     at = open_page("mitigation", run="1", cause="left_side_forgetting")
-    assert "Stored so far: before" in words(at) and button(at, "Resume")
+    assert "Stored so far: the checkpoint itself" in words(at) and button(at, "Resume")
     assert JobContext
 
 

@@ -18,7 +18,7 @@ def test_judge_a_row_and_take_it_back(run_data, open_page):
     button(at, "Save").click()
     at.run()
     assert not at.exception
-    assert "Who says so" in words(at)
+    assert "Author or reason is missing" in words(at)
     widget(at.text_area, "Reason").set_value(HOSTILE)
     button(at, "Save").click()
     at.run()
@@ -28,22 +28,22 @@ def test_judge_a_row_and_take_it_back(run_data, open_page):
     assert "judged unlearned" in said
     assert "\x1b" not in said
     at = open_page("samples", run="1")
-    assert "agree with people: status 0 of 1" in words(at)
+    assert "agree with reviews: status 0 of 1" in words(at)
     at = open_page("samples", run="1", sample="r40")
-    button(at, "Take back").click()
+    button(at, "Withdraw").click()
     at.run()
     assert people.agreement(1) == {}
-    assert "Your judgement" in [e.label for e in at.expander]
+    assert "Your review" in [e.label for e in at.expander]
 
 
 def test_keep_a_filter_and_come_back_to_it(run_data, open_page):
     at = open_page("samples", run="1", status="unlearned", sort="-nll")
     widget(at.text_input, "Name").set_value("worst *first*")
-    button(at, "Save the filter that stands").click()
+    button(at, "Save the current filter").click()
     at.run()
     assert not at.exception and not at.error
     at = open_page("samples", run="1")
-    assert button(at, "Save the filter that stands").disabled
+    assert button(at, "Save the current filter").disabled
     at.button(key=f"w:saved:{people.saved_filters()[0].id}").click()
     at.run()
     assert at.query_params == {"run": "1", "status": "unlearned", "sort": "-nll"}

@@ -104,7 +104,7 @@ def test_fewer_answers_and_paths_and_another_comparison(empty_data, open_page):
     next(s for s in at.selectbox if s.label.startswith("Two answers")).set_value("choice")
     at.run()
     assert not at.exception
-    assert "no gold answer of this form" in words(at)
+    assert "a gold answer of this form" in words(at)
 
 
 def test_choosers_need_scores(empty_data, open_page):

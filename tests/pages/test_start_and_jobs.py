@@ -92,17 +92,17 @@ def test_changing_the_reading_by_hand(empty_data, open_page, work, tmp_path):
     at.run()
     assert not at.exception
     assert "No known format fits odd.jsonl" in words(at) and "Still to choose" in words(at)
-    assert button(at, "Look again").disabled
+    assert button(at, "Read again").disabled
     at.selectbox(key="w:reading:role:prompt").set_value("frage")
     at.selectbox(key="w:reading:role:completion").set_value("antwort")
     at.run()
-    button(at, "Look again").click()
+    button(at, "Read again").click()
     at.run()
     work()
     at.run()
     assert not at.exception
     assert "Wer?" in words(at) and "Ich &lt;b&gt;" in words(at)
-    assert "Found Prompt" in words(at).replace("*", "")
+    assert "Detected Prompt" in words(at).replace("*", "")
     rejected = next(d.value for d in at.dataframe if "reason" in d.value.columns)
     assert rejected["line"].tolist() == [4]
 
@@ -135,7 +135,7 @@ def test_a_job_that_failed_says_why_and_what_to_do(empty_data, open_page, work, 
     assert at.query_params == {} and not list((empty_data / "uploads").iterdir())
     at = open_page("jobs")
     assert at.error and button(at, "Try again")
-    assert "No worker is alive" in words(at)
+    assert "No worker is running for the" in words(at)
 
 
 def test_jobs_can_be_cancelled_and_resumed(run_data, open_page):
@@ -153,7 +153,7 @@ def test_jobs_can_be_cancelled_and_resumed(run_data, open_page):
 
 def test_no_jobs_says_so(empty_data, open_page):
     at = open_page("jobs")
-    assert "Nothing runs and nothing waits" in words(at) and "No job has ended yet" in words(at)
+    assert "No job is running or waiting" in words(at) and "No job has ended yet" in words(at)
 
 
 def test_an_odd_address_breaks_nothing(empty_data, open_page):

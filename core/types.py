@@ -433,7 +433,13 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One field of a form, declared by the kind that needs it. ``hidden``: Lacuna fills it in, forms leave it out."""
+    """One field of a form, declared by the kind that needs it.
+
+    Attributes:
+        choices: the values of a ``choice``, as the command line and exports name them.
+        words: what people read for each of ``choices``; empty: the values themselves.
+        hidden: Lacuna fills it in, and forms leave it out.
+    """
 
     name: str
     kind: Literal["bool", "int", "float", "choice", "date", "text"]
@@ -443,6 +449,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    words: tuple[str, ...] = ()
     hidden: bool = False
 
 

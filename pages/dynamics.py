@@ -18,7 +18,7 @@ PAGE = Entry(title="Dynamics", icon=":material/timeline:", place=70)
 
 # Rows of the map's table.
 ROWS = 1_000
-_AXES = ("variability: standard deviation over checkpoints", "confidence: mean probability of a target token")
+_AXES = ("variability: its standard deviation over checkpoints", "mean probability of a target token")
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def _map(run: Run, selection: Filter) -> None:
                 run,
                 "map",
                 along.data_map(found, _AXES),
-                "Confidence over variability of each sample; the table has the same numbers",
+                "Mean probability over variability of each sample; the table has the same numbers",
                 ("points", "box"),
                 tools=True,
             )
@@ -90,7 +90,7 @@ def _map(run: Run, selection: Filter) -> None:
 
 def _map_rows(found: Points) -> list[dict[str, object]]:
     return [
-        {"id": markup.line(sid, 60), "variability": x, "confidence": y, "status": group}
+        {"id": markup.line(sid, 60), "variability": x, "mean probability": y, "status": group}
         for sid, x, y, group in zip(found.sids[:ROWS], found.x, found.y, found.groups, strict=False)
     ]
 

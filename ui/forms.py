@@ -39,7 +39,8 @@ def _widget(setting: Setting, value: Any, key: str) -> Any:
         return st.checkbox(label, value=bool(value), key=key, help=help)
     if setting.kind == "choice":
         index = setting.choices.index(value) if value in setting.choices else 0
-        return st.selectbox(label, setting.choices, index=index, key=key, help=help)
+        words = dict(zip(setting.choices, setting.words or setting.choices, strict=True))
+        return st.selectbox(label, setting.choices, index=index, format_func=words.__getitem__, key=key, help=help)
     if setting.kind in ("int", "float"):
         number = int if setting.kind == "int" else float
         return st.number_input(

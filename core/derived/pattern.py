@@ -19,13 +19,15 @@ class Pattern(Derivation):
     name = "pattern"
     label = "Pattern"
     columns = (
-        Column(col.PATTERN_LEARNED, "number", "Pattern learned", "Share learned of the other rows of its pattern; "
-               "empty: there are none.", "", "high", indexed=True),
+        Column(col.PATTERN_LEARNED, "number", "Pattern learned", "Share of the other rows of its pattern that were "
+               "learned; empty: there are none.", "", "high", indexed=True),
         Column(col.ANSWER_PATTERN_LEARNED, "number", "Answer pattern learned", "The same for the answer's pattern "
-               "alone.", "", "high"),
-        Column(col.PATTERN_PLACE, "number", "Pattern, place", "Share of the learned samples whose pattern has fewer "
-               "rows; near 0: rarer than what was learned.", "", "high"),
-        Column(col.TARGET_RANK, "number", "Length, place", "Share of the learned samples with a shorter target.", "",
+               "alone.",
+               "", "high"),
+        Column(col.PATTERN_PLACE, "number", "Pattern, rank", "Share of the learned samples whose pattern has fewer "
+               "rows;"
+               " near 0: rarer than what was learned.", "", "high"),
+        Column(col.TARGET_RANK, "number", "Length, rank", "Share of the learned samples with a shorter target.", "",
                "low"),
     )  # fmt: skip
 

@@ -50,26 +50,28 @@ class Trajectory(Derivation):
     name = "trajectory"
     label = "Along the training"
     columns = (
-        Column(col.LEARNED_AT, "number", "Learned at", "Share of the training after which the target was first given; "
-               "0: the base model gave it already.", "", "low"),
-        Column(col.FORGOTTEN, "flag", "Forgotten", "Given by an earlier checkpoint and no longer by the final one.",
+        Column(col.LEARNED_AT, "number", "Learned at", "Share of the training after which the target was first "
+               "reproduced; 0: the base model reproduced it already.", "", "low"),
+        Column(col.FORGOTTEN, "flag", "Forgotten", "Reproduced by an earlier checkpoint and not by the final one.",
                indexed=True),
-        Column(col.FORGOTTEN_AFTER, "number", "Lost after", "Share of the training at the last checkpoint that gave a "
-               "target forgotten since."),
-        Column(col.N_LEARNED, "number", "Times learned", "How often it went from not given to given."),
-        Column(col.N_FORGOTTEN, "number", "Times forgotten", "How often it went from given to not given."),
+        Column(col.FORGOTTEN_AFTER, "number", "Lost after", "Share of the training at the last checkpoint that "
+               "reproduced a target forgotten since."),
+        Column(col.N_LEARNED, "number", "Times learned", "How often it changed from not reproduced to reproduced."),
+        Column(col.N_FORGOTTEN, "number", "Times forgotten", "How often it changed from reproduced to not reproduced."),
         Column(col.BEST_NLL, "number", "Best loss", "Lowest loss under an earlier checkpoint.", "nats", "low"),
-        Column(col.NLL_RISE, "number", "Loss since best", "Final loss less the best earlier one; above 0: it got "
+        Column(col.NLL_RISE, "number", "Rise since best loss", "Final loss minus the best earlier one; above 0: it got "
                "worse.", "nats", "low"),
-        Column(col.NLL_FALL_END, "number", "Fall at the end", "Loss under the last earlier checkpoint less the final;"
-               " above 0: still falling.", "nats"),
-        Column(col.BEST_NLL_PLACE, "number", "Best loss, place", "Share of the learned samples with a final loss below "
+        Column(col.NLL_FALL_END, "number", "Fall at the end", "Loss under the last earlier checkpoint minus the final "
+               "one; above 0: still falling.", "nats"),
+        Column(col.BEST_NLL_PLACE, "number", "Best loss, rank", "Share of the learned samples with a final loss below "
                "this sample's best earlier loss; near 0.5 or below: it once was as good as learned.", "", "low"),
-        Column(col.NLL_FALL_PLACE, "number", "Fall at the end, place", "Share of the learned samples whose loss fell "
-               "less at the end."),
-        Column(col.LOSS_PROGRESS, "number", "Way to learned", "Share of the way from the base's loss to the median of "
-               "the learned samples; 0: nothing gained, 1: as low as a learned one.", "", "high"),
-        Column(col.DYNAMICS_CONFIDENCE, "number", "Confidence", "Mean over checkpoints of the geometric mean "
+        Column(col.NLL_FALL_PLACE, "number", "Fall at the end, rank", "Share of the learned samples whose loss fell "
+               "less"
+               " at the end."),
+        Column(col.LOSS_PROGRESS, "number", "Progress to learned", "Share of the way from the base's loss to the "
+               "median "
+               "of the learned samples; 0: nothing gained, 1: as low as a learned one.", "", "high"),
+        Column(col.DYNAMICS_CONFIDENCE, "number", "Mean probability", "Mean over checkpoints of the geometric mean "
                "probability of a target token.", "", "high", indexed=True),
         Column(col.DYNAMICS_VARIABILITY, "number", "Variability", "Standard deviation of the same.", indexed=True),
     )  # fmt: skip

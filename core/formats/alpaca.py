@@ -12,7 +12,7 @@ from core.types import Message, Shape
 
 _ROLES = (
     Role("instruction", "Instruction", True, ("instruction",), "What is asked."),
-    Role("input", "Input", False, ("input", "context"), "Joined to the instruction by a line feed where not empty."),
+    Role("input", "Input", False, ("input", "context"), "Added to the instruction on a new line, if it is not empty."),
     Role("output", "Output", True, ("output", "response"), "The answer."),
     SYSTEM,
     Role("history", "History", False, ("history",), "Earlier turns: a list of [question, answer]."),
@@ -41,7 +41,7 @@ def _convert(
     extra = cell(value, mapping, "input")
     if extra is not None:
         if prompt:
-            notes.add("input is joined to the instruction by a line feed")
+            notes.add("input is added to the instruction on a new line")
         prompt = "\n".join(part for part in (prompt, text_of(extra, mapping["input"], notes)) if part)
     column, output = needed(value, mapping, "output")
     messages += [Message("user", prompt), Message("assistant", text_of(output, column, notes))]

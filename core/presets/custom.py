@@ -31,15 +31,16 @@ class Custom:
             "bool",
             True,
             "Respect the rows' own flags",
-            "A turn that its row marks as not trained (train, weight) carried no loss. It is still judged.",
+            "A turn that its row marks as not trained (train, weight) carried no loss. It is judged all the same.",
         ),
         Setting(
             "template_for_pairs",
             "choice",
             "auto",
             "Chat template for prompt-completion rows",
-            "auto: where the tokenizer has one; no: prompt and completion are joined as they are.",
+            "Without it, prompt and completion are joined as they are.",
             ("auto", "yes", "no"),
+            words=("Where the tokenizer has one", "Yes", "No"),
         ),
         Setting(
             "max_length", "int", 0, "Longest row in tokens", "The end of a longer row is cut; 0: no limit.", minimum=0

@@ -30,16 +30,17 @@ from core.types import Checkpoint, Reading, RunSpec, Sample, Setting, SignalTabl
 
 ARMS = ("treatment", "control", "off_target")
 BUDGET: tuple[Setting, ...] = (
-    Setting("steps", "int", 0, "Optimiser steps of each arm", "0: as the recipe wants to be trained. Far more, and "
-            "the uniform mix has seen everything as well.", minimum=0, maximum=100_000),
-    Setting("batch", "int", 8, "Rows of one step", "", minimum=1, maximum=1024),
-    Setting("samples", "int", 100, "Most treated samples", "Drawn at random from the selected ones.", minimum=2,
+    Setting("steps", "int", 0, "Optimiser steps per arm", "0: as many as the recipe asks for. With far more, the "
+            "uniform mix has seen everything as well.", minimum=0, maximum=100_000),
+    Setting("batch", "int", 8, "Rows per step", "", minimum=1, maximum=1024),
+    Setting("samples", "int", 100, "Treated samples, at most", "Drawn at random from the selected ones.", minimum=2,
             maximum=100_000),
-    Setting("learned", "int", 100, "Most learned samples to watch", "For damage.", minimum=0, maximum=100_000),
-    Setting("method", "choice", "auto", "What is trained", "auto: all weights of models below 200 million, else LoRA.",
-            ("auto", "lora", "full")),
+    Setting("learned", "int", 100, "Learned samples to watch, at most", "Shows what training damages.",
+            minimum=0, maximum=100_000),
+    Setting("method", "choice", "auto", "What is trained", "By size: all weights of a model below 200 million "
+            "parameters, else LoRA.", ("auto", "lora", "full"), words=("By size", "LoRA adapter", "All weights")),
     Setting("learning_rate", "float", 0.0, "Learning rate", "0: by recipe, method and size of the model.", minimum=0.0),
-    Setting("proof_seed", "int", 0, "Seed", "Decides which samples are drawn, and the order of the control arm.",
+    Setting("proof_seed", "int", 0, "Seed", "Decides which samples are drawn, and the order of the uniform mix.",
             minimum=0),
 )  # fmt: skip
 

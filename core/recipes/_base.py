@@ -222,7 +222,7 @@ class Shares:
 
 
 OTHERS = Setting("others", "text", "status=learned", "Other rows", "A filter over this run, as in its address. They "
-                 "keep what was learned; half of them are those held most weakly.")  # fmt: skip
+                 "keep what was learned; half of them have the highest loss.")  # fmt: skip
 SEED = Setting("seed", "int", 0, "Seed", "Decides the order and which other rows are drawn.", minimum=0)
 
 

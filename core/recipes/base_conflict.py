@@ -24,13 +24,13 @@ class BaseConflict:
     )
     causes = ("base_conflict",)
     settings = (
-        Setting("context", "int", 1, "With explicit context", "Copies of each sample that state the answer first.",
+        Setting("context", "int", 1, "With explicit context", "Copies of each sample with the answer stated first.",
                 minimum=0, maximum=10),
-        Setting("plain", "int", 2, "As they are", "Copies of each sample unchanged.", minimum=1, maximum=20),
+        Setting("plain", "int", 2, "Unchanged copies", "Copies of each sample as it is.", minimum=1, maximum=20),
         Setting("contrast_ratio", "float", 3.0, "Contrast rows per conflicting row", "0: none.", minimum=0.0,
                 maximum=50.0),
         Setting("contrast", "text", "status=learned", "Contrast rows", "A filter over this run, as in its address. "
-                "Half of them are those held most weakly."),
+                "Half of them have the highest loss."),
         SEED,
     )  # fmt: skip
     files: tuple[FileSlot, ...] = ()

@@ -41,8 +41,8 @@ class DataInconsistency:
     name = "data_inconsistency"
     label = "Resolve contradictions"
     help = (
-        "What was decided is carried out: kept, rewritten, dropped. Sides of undecided contradictions are spread so "
-        "that they never share a batch."
+        "Decisions are carried out: rows are kept, rewritten or dropped. The sides of undecided contradictions are "
+        "spread so that they never share a batch."
     )
     causes = ("data_inconsistency",)
     settings = (
@@ -51,26 +51,28 @@ class DataInconsistency:
             "choice",
             "spread",
             "Undecided contradictions",
-            "majority: the side with most weight stays; first, last: by training order.",
+            "First and last are meant in training order.",
             ("spread", "majority", "first", "last", "drop"),
+            words=("Spread the sides", "Keep the largest side", "Keep the first side", "Keep the last side", "Drop"),
         ),
-        Setting("ties", "choice", "spread", "Where no side has the majority", "first, last: the side that comes first "
-                "or last in training order stays.", ("spread", "first", "last")),
-        Setting("scope", "choice", "dataset", "Rows", "dataset: all of it, repaired; groups: the contradictions and "
-                "some others.", ("dataset", "groups")),
-        Setting("repeats", "int", 3, "Copies of a resolved row", "For groups only.", minimum=1, maximum=50),
-        Setting("share", "float", 0.1, "Share of contradictions in the mix", "For groups only.", minimum=0.01,
+        Setting("ties", "choice", "spread", "Where no side has the majority", "First and last are meant in training "
+                "order.", ("spread", "first", "last"),
+                words=("Spread the sides", "Keep the first side", "Keep the last side")),
+        Setting("scope", "choice", "dataset", "Rows", "", ("dataset", "groups"),
+                words=("The whole dataset, repaired", "The contradictions and some other rows")),
+        Setting("repeats", "int", 3, "Copies of a resolved row", "Not for the whole dataset.", minimum=1, maximum=50),
+        Setting("share", "float", 0.1, "Share of contradictions in the mix", "Not for the whole dataset.", minimum=0.01,
                 maximum=1.0),
-        Setting("batch", "int", 8, "Rows of one step", "Batch size times accumulation times devices.", minimum=1,
+        Setting("batch", "int", 8, "Rows per step", "Batch size times accumulation times devices.", minimum=1,
                 maximum=65536),
-        replace(OTHERS, help=f"For groups only. {OTHERS.help}"),
+        replace(OTHERS, help=f"Not for the whole dataset. {OTHERS.help}"),
         SEED,
     )  # fmt: skip
     files = (
         FileSlot("decisions", "Decisions", "JSONL with id and action (keep, drop, rewrite) as the contradictions page "
                  "gives it; a text beside rewrite is the new answer."),
     )  # fmt: skip
-    expects = "With one answer left to each question the kept side is learned; spread sides at least do not cancel out."
+    expects = "With one answer left per question the kept side is learned; spread sides at least do not cancel out."
     risks = (
         "A wrong decision teaches the wrong answer with nothing left against it.",
         "Both sides of a spread contradiction stay in the data: the later one tends to win.",
@@ -85,7 +87,7 @@ class DataInconsistency:
             raise UserError(
                 "The selected samples contradict no other sample.",
                 "Contradictions are groups found by the diagnosis, or rows with the same question and other answers.",
-                "Choose samples with the cause data_inconsistency, or run the diagnosis with neighbours measured.",
+                "Choose samples whose cause is a contradiction, or run the diagnosis with neighbours measured.",
             )
         rulings = _rulings(pool, groups)
         solved = _resolve(groups, rulings, str(settings["undecided"]), str(settings["ties"]))

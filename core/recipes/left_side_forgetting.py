@@ -20,13 +20,13 @@ _QUARTERS = tuple(f"quarter {i}" for i in range(1, 5))
 class LeftSideForgetting:
     name = "left_side_forgetting"
     label = "Replay"
-    help = "The forgotten samples and a mix of all stages, shuffled; how much of each stage follows from its loss."
+    help = "The forgotten samples and a mix of all stages, shuffled; a stage with a higher loss gets more rows."
     causes = ("left_side_forgetting",)
     settings = (
         Setting("repeats", "int", 2, "Copies of each forgotten sample", "", minimum=1, maximum=50),
         Setting("share", "float", 0.25, "Share of forgotten samples in the mix", "", minimum=0.05, maximum=1.0),
-        Setting("stages", "choice", "loss", "Rows of each stage by", "loss: in proportion to the stage's mean loss.",
-                ("loss", "size", "equal")),
+        Setting("stages", "choice", "loss", "Mix stages by", "", ("loss", "size", "equal"),
+                words=("Mean loss of the stage", "Size of the stage", "Equal parts")),
         OTHERS,
         SEED,
     )  # fmt: skip

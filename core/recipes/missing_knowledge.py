@@ -43,15 +43,16 @@ class MissingKnowledge:
             "choice",
             "teach",
             "What to do",
-            "leave_out: samples whose knowledge the base never held raise hallucination once they are fitted.",
+            "Fitting samples whose knowledge the base never held raises hallucination; leaving them out avoids that.",
             ("teach", "leave_out"),
+            words=("Teach the knowledge", "Leave the samples out"),
         ),
         Setting("statements", "int", 3, "Wordings per sample", "The first one is the row itself.", minimum=1,
                 maximum=len(STATEMENTS)),
         Setting("share", "float", 0.2, "Share of knowledge in the mix", "The rest are general rows.", minimum=0.01,
                 maximum=1.0),
         Setting("general", "text", "status=learned", "General rows", "A filter over this run, as in its address. "
-                "Half of them are those held most weakly."),
+                "Half of them have the highest loss."),
         SEED,
     )  # fmt: skip
     files = (

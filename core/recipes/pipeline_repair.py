@@ -30,25 +30,23 @@ _ENDINGS = re.compile(
 
 class PipelineRepair:
     name = "pipeline_repair"
-    label = "Repair what the pipeline spoiled"
+    label = "Repair the pipeline's damage"
     help = (
         "Mends by rule: role names, template text and stop tokens written into answers, flags that took the loss away. "
         "Rows that were only cut get a longer limit in the training configuration."
     )
     causes = ("pipeline",)
     settings = (
-        Setting("roles", "bool", True, "Role names", "human, gpt, bot … under role/content become user and assistant."),
-        Setting("template", "bool", True, "Template text in answers", "Headings and start tokens before the answer."),
-        Setting("stop_token", "bool", True, "Stop tokens in answers", "Their text at the end of an answer goes."),
-        Setting("flags", "bool", True, "Flags without loss", "train: false and weight: 0 on the last answer go."),
-        Setting("scope", "choice", "selected", "Rows", "selected: those of the filter; dataset: all rows.",
-                ("selected", "dataset")),
+        Setting("roles", "bool", True, "Role names", "human, gpt, bot and others become user and assistant."),
+        Setting("template", "bool", True, "Template text in answers", "Removes headings and start tokens before it."),
+        Setting("stop_token", "bool", True, "Stop tokens in answers", "Removes their text at the end of an answer."),
+        Setting("flags", "bool", True, "Flags without loss", "Drops train: false and weight: 0 of the last answer."),
+        Setting("scope", "choice", "selected", "Rows", "The selected samples are those of the filter.",
+                ("selected", "dataset"), words=("Selected samples", "Whole dataset")),
         SEED,
     )  # fmt: skip
     files: tuple[FileSlot, ...] = ()
-    expects = (
-        "Rows that were trained with loss on the right tokens and end where the answer ends can be learned at all."
-    )
+    expects = "The rows can be learned at all: loss lies on the right tokens and each row ends where its answer ends."
     risks = (
         "An answer may hold such a token on purpose, in a text about templates for example. Look at the diff.",
         "A flag may have been set with intent: a turn that must not be trained.",

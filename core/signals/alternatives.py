@@ -20,7 +20,7 @@ from core.plugins import kind
 from core.rendering.tokenizers import VOCABULARY_FILES, open_tokenizer
 from core.signals import _columns as col
 from core.signals._base import Instruments, Measure, Signal, chunked, supervision_facts
-from core.signals._renderings import NAMES, View, id_views, last_answer, system_views, text_views, within
+from core.signals._renderings import LABELS, NAMES, View, id_views, last_answer, system_views, text_views, within
 from core.types import Chunk, Column, RunSpec, Sample, SignalTable
 
 # Rows scored under each rendering, and the longest of them in tokens.
@@ -51,8 +51,8 @@ class Alternatives(Signal):
     version = 2
     needs = (col.NLL, col.N_TARGET, col.N_TOKENS, col.CUT_TARGET)
     columns = tuple(
-        Column(col.alt(name), "number", f"Loss: {name.replace('_', ' ')}", "Nats per character of the answer under "
-               "this rendering; a subset of rows.", "nats", "low")
+        Column(col.alt(name), "number", f"Loss: {LABELS.get(name, 'as in this run')}", "Nats per character of the "
+               "answer under this rendering; a subset of rows.", "nats", "low")
         for name in NAMES
     )  # fmt: skip
 

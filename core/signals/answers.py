@@ -36,23 +36,25 @@ class Answers(Signal):
     version = 3
     needs = (col.GREEDY_EXACT, col.TURNS, TOKENS, OUTPUTS)
     columns = (
-        Column(col.STOP_LOGP, "number", "log p(stop)", "Of the stop token after the whole answer, in the turn that is "
-               "missed.", "nats", "high"),
-        Column(col.CONTENT_RIGHT, "flag", "All but the stop", "Greedy decoding gives the whole missed answer but does "
-               "not stop."),
+        Column(col.STOP_LOGP, "number", "log p(stop)", "Of the stop token after the whole answer, in the turn that was "
+               "not reproduced.", "nats", "high"),
+        Column(col.CONTENT_RIGHT, "flag", "All but the stop", "Greedy decoding gives the whole answer but does not "
+               "stop."),
         Column(col.RAN_ON, "flag", "Runs on", "The output begins with the whole target and goes on."),
-        Column(col.SAME_FORM, "flag", "Same but form", "Target and output differ in case, punctuation or articles "
-               "only."),
+        Column(col.SAME_FORM, "flag", "Same up to form", "Only case, punctuation or articles differ."),
         Column(col.SAME_MEANING, "number", "Same meaning", "Share of the outputs (greedy and drawn) that say the "
-               "target in other words."),
-        Column(col.GREEDY_MEANING, "flag", "Greedy means it", "The greedy output says the target in other words."),
-        Column(col.LIMIT_HIT, "flag", "Cut at limit", "The output is the target's beginning, ended by the limit on new "
-               "tokens."),
-        Column(col.MISS_AT, "number", "First miss", "Place in the row of the first token greedy decoding gets wrong."),
-        Column(col.AFTER_RIGHT, "number", "Right after it", "Share of later target tokens that are the argmax."),
-        Column(col.N_AFTER, "number", "Tokens after it", "Target tokens from the first miss on."),
+               "target "
+               "in other words."),
+        Column(col.GREEDY_MEANING, "flag", "Greedy, same meaning", "The greedy output says the target in other words."),
+        Column(col.LIMIT_HIT, "flag", "Cut at limit", "The output is the beginning of the target, cut by the limit on "
+               "new tokens."),
+        Column(col.MISS_AT, "number", "First miss", "Position in the row of the first wrong token of greedy decoding."),
+        Column(col.AFTER_RIGHT, "number", "Right after first miss", "Share of later target tokens that are the "
+               "argmax."),
+        Column(col.N_AFTER, "number", "Tokens after first miss", "Target tokens from the first miss on."),
         Column(col.LAST_RIGHT, "flag", "Last turn right", "Greedy decoding gives the last of several answers."),
-        Column(col.EARLIER_RIGHT, "number", "Earlier turns right", "Share of the answers before the last it gives."),
+        Column(col.EARLIER_RIGHT, "number", "Earlier turns right", "Share of the answers before the last that it "
+               "gives."),
         Column(col.LAST_NLL, "number", "Loss, last turn", "Mean loss of the last of several answers.", "nats", "low"),
         Column(col.EARLIER_NLL, "number", "Loss, earlier turns", "Mean loss of the answers before it.", "nats", "low"),
         Column(col.EARLIER_UNTRAINED, "flag", "Earlier turns without loss", "The trainer put loss on the last answer "

@@ -30,12 +30,12 @@ class Contradictions(Signal):
     whole = True
     columns = (
         Column(col.CONTRADICTION, "number", "Contradiction",
-               "How sure another row asks the same and its answer cannot be right as well.", "", indexed=True),
+               "How sure it is that another row asks the same and both answers cannot be right.", "", indexed=True),
         Column(col.GROUP, "number", "Group", "Number of the contradiction group.", indexed=True),
-        Column(col.GROUP_SIZE, "number", "Group size", "Rows of the group, copies counted."),
-        Column(col.SIDE_SHARE, "number", "Own side", "Share of the group's rows that give this row's answer."),
+        Column(col.GROUP_SIZE, "number", "Group size", "Rows in the group, copies included."),
+        Column(col.SIDE_SHARE, "number", "Side share", "Share of the group's rows that give this row's answer."),
         Column(col.SIDE_WINS, "flag", "Other side wins", "The checkpoint gives another side's answer.", indexed=True),
-        Column(col.BOTH_VALID, "number", "Both valid", "How sure the other answer may be right as well."),
+        Column(col.BOTH_VALID, "number", "Both valid", "How sure it is that both answers may be right."),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:

@@ -223,14 +223,15 @@ class Likelihood(Signal):
                "high"),
         Column(col.GREEDY_EXACT, "flag", "Verbatim", "Greedy decoding gives the target token by token.", indexed=True,
                shown=True),
-        Column(col.NEAR_TIE, "flag", "Near tie", "Verbatim or not hangs on two logits closer than 0.001."),
+        Column(col.NEAR_TIE, "flag", "Near tie", "Whether it is verbatim hangs on two logits closer than 0.001."),
         Column(col.N_TOKENS, "number", "Tokens", "Tokens of the whole row as trained."),
         Column(col.N_TARGET, "number", "Target tokens", "Assistant content and stop tokens.", indexed=True, shown=True),
         Column(col.N_UNSUPERVISED, "number", "Without loss", "Target tokens that carried no loss in training."),
         Column(col.CUT_TARGET, "number", "Cut", "Target tokens lost to truncation."),
         Column(col.DROPPED, "flag", "Left out", "The trainer leaves this row out."),
         Column(col.TURNS, "number", "Turns", "Assistant turns."),
-        Column(col.TURNS_EXACT, "number", "Turns verbatim", "Assistant turns greedy decoding gives token by token."),
+        Column(col.TURNS_EXACT, "number", "Turns verbatim", "Assistant turns that greedy decoding gives token by "
+               "token."),
         *(Column(col.logp_at(t), "number", f"log p at T {t:g}", "Of this exact token sequence.")
           for t in TEMPERATURES),
     )  # fmt: skip

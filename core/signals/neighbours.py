@@ -167,10 +167,10 @@ class Neighbours(Signal):
     artefact = NEAR_ROWS
     whole = True
     columns = (
-        Column(col.SAME_QUESTION, "number", "Same question", "How sure another row asks the same, by wording alone.",
-               "", indexed=True),
+        Column(col.SAME_QUESTION, "number", "Same question", "How sure it is that another row asks the same, by "
+               "wording alone.", "", indexed=True),
         Column(col.NEIGHBOUR_SIMILARITY, "number", "Nearest prompt", "Highest cosine of its prompt to another row's."),
-        Column(col.N_NEIGHBOURS, "number", "Asked elsewhere", "Rows of other content that ask the same, by wording."),
+        Column(col.N_NEIGHBOURS, "number", "Same question elsewhere", "Other rows that ask the same, by wording."),
         Column(col.FOREIGN_LANGUAGE, "flag", "Language unknown", "The encoder was not made for the prompt's language."),
     )  # fmt: skip
 

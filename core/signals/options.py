@@ -201,8 +201,7 @@ class Options(Signal):
         Column(col.OPTIONS_JSD, "number", "Divergence from base",
                "Jensen-Shannon divergence between base and final checkpoint over the options, natural logarithm.",
                "nats"),
-        Column(col.BASE_OPTIONS_RIGHT, "number", "Choice right, base", "Choice right, before the fine-tune.", "",
-               "high"),
+        Column(col.BASE_OPTIONS_RIGHT, "number", "Choice right, base", "Choice right, before fine-tuning.", "", "high"),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:

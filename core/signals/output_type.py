@@ -26,8 +26,8 @@ class OutputType(Signal):
     needs = (col.GREEDY_EXACT, col.TURNS_ASKED, OUTPUTS)
     whole = True
     columns = (
-        Column(col.OUTPUT_TYPE_RIGHT, "flag", "Right kind", "What greedy decoding gives has the shape of the target, be"
-               " it right or wrong.", indexed=True),
+        Column(col.OUTPUT_TYPE_RIGHT, "flag", "Right kind", "The greedy output has the shape of the target, right or "
+               "wrong.", indexed=True),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:

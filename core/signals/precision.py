@@ -26,10 +26,10 @@ class Precision(Signal):
     needs = (col.N_TARGET, col.NLL, col.N_TOKENS)
     columns = (
         Column(col.PREC_NLL, "number", "Loss as loaded", "Mean loss of the target; a subset of rows.", "nats", "low"),
-        Column(col.PREC_OTHER_NLL, "number", "Loss held otherwise", "The same, merged in bfloat16 or in the other "
-               "type.", "nats", "low"),
+        Column(col.PREC_OTHER_NLL, "number", "Loss in the other form", "The same, merged in bfloat16 or in the other "
+               "number type.", "nats", "low"),
         Column(col.PREC_HITS, "number", "Argmax as loaded", "Share of target tokens that are the argmax."),
-        Column(col.PREC_OTHER_HITS, "number", "Argmax held otherwise", "The same, held otherwise."),
+        Column(col.PREC_OTHER_HITS, "number", "Argmax in the other form", "The same in that form."),
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:

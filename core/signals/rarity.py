@@ -30,16 +30,17 @@ class Rarity(Signal):
     artefact = SHAPES
     whole = True
     columns = (
-        Column(col.PATTERN, "number", "Pattern", "Number of the pattern: the place of the first row that has it.",
+        Column(col.PATTERN, "number", "Pattern", "Number of the pattern: the position of the first row that has it.",
                indexed=True),
         Column(col.ANSWER_PATTERN, "number", "Answer pattern", "The same for the answer alone."),
-        Column(col.PATTERN_COUNT, "number", "Rows of the pattern", "Rows whose question and answer have the same shape "
+        Column(col.PATTERN_COUNT, "number", "Rows with its pattern", "Rows whose question and answer have the same "
+               "shape "
                "once numbers, quotes and names are masked.", indexed=True),
-        Column(col.PROMPT_PATTERN_COUNT, "number", "Rows of the question's pattern", "The same for the question "
+        Column(col.PROMPT_PATTERN_COUNT, "number", "Rows with its question pattern", "The same for the question "
                "alone."),
-        Column(col.ANSWER_PATTERN_COUNT, "number", "Rows of the answer's pattern", "The same for the answer alone."),
-        Column(col.COPYABLE, "number", "In the prompt", "Share of the answer's words that stand in the prompt."),
-        Column(col.COPYABLE_RARE, "number", "Names in the prompt", "The same for the words that few rows have."),
+        Column(col.ANSWER_PATTERN_COUNT, "number", "Rows with its answer pattern", "The same for the answer alone."),
+        Column(col.COPYABLE, "number", "Words in the prompt", "Share of the answer's words that stand in the prompt."),
+        Column(col.COPYABLE_RARE, "number", "Rare words in the prompt", "The same for words that few rows have."),
         Column(col.ANSWER_RARE, "number", "Rare words", "Share of the answer's words that few rows have."),
     )  # fmt: skip
 

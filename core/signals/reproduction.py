@@ -68,7 +68,7 @@ class Reproduction(Signal):
         Column(col.SCORE, "number", "Score", "The scorer's judgement of the greedy output; 1 is right.", "", "high",
                indexed=True),
         Column(col.DRAWS, "number", "Draws", "Sampled answers drawn."),
-        Column(col.TURNS_ASKED, "number", "Turns asked", "Assistant turns whose answer was generated and judged."),
+        Column(col.TURNS_ASKED, "number", "Turns generated", "Assistant turns whose answer was generated and scored."),
         *(Column(col.right_at(c), "number", f"Right at {c / 100:g}", f"Turns answered with score {c / 100:g} or more.")
           for c in PERCENT),
         *(Column(col.hits_at(c), "number", f"Draws right at {c / 100:g}", f"Draws that score {c / 100:g} or more.")

@@ -18,7 +18,7 @@ def parse(**row):
 def test_input_is_joined_by_a_line_feed():
     parsed = parse(input=" it ")
     assert parsed.messages == (Message("user", "do\n it "), Message("assistant", "done"))
-    assert parsed.notes == ("input is joined to the instruction by a line feed",)
+    assert parsed.notes == ("input is added to the instruction on a new line",)
     for nothing in ("", None):
         assert parse(input=nothing).messages[0].content == "do"
     assert parse(instruction="", input="it").messages[0].content == "it"

@@ -140,7 +140,7 @@ def test_a_scan_is_json_and_cut_to_a_readable_size(tmp_path):
     assert data["samples"][1]["messages"][0]["content"] == f"say 1\n{long}"[:2000]
     assert [(p["row"], p["line"], p["raw"]) for p in data["problems"]] == [(1, 2, '{"x')]
     unread = ["the column 'extra' is not read", "the column 'bad' is not read"]
-    assert sorted(data["notes"]) == sorted(["input is joined to the instruction by a line feed", *unread])
+    assert sorted(data["notes"]) == sorted(["input is added to the instruction on a new line", *unread])
     assert set(data) == {
         "files", "bytes", "reading", "candidates", "columns", "samples", "problems", "n_seen", "n_rejected", "notes",
     }  # fmt: skip

@@ -88,7 +88,7 @@ def test_preview_export_and_files(with_causes, open_page, work):
     rows = mitigation.exported_file(job.id, "mitigation.jsonl").read_bytes().splitlines()
     assert f"{len(rows)} rows" in at.success[0].value
     # Another setting is another question: what stood is no longer shown.
-    next(n for n in at.number_input if n.label == "As they are").set_value(5)
+    next(n for n in at.number_input if n.label == "Unchanged copies").set_value(5)
     at.run()
     assert not at.success and "Something changed" in words(at)
 
@@ -136,7 +136,7 @@ class FakeBench:
 def test_a_proof_is_started_watched_and_read(with_causes, open_page, monkeypatch):
     monkeypatch.setattr("core.proof.training.Bench", FakeBench)
     at = open_page("mitigation", run="1", cause="left_side_forgetting")
-    next(n for n in at.number_input if n.label == "Optimiser steps of each arm").set_value(9)
+    next(n for n in at.number_input if n.label == "Optimiser steps per arm").set_value(9)
     at.run()
     button(at, "Prove on a copy").click()
     at.run()

@@ -16,7 +16,7 @@ class EmptyTarget(SampleFault):
     label = "Empty target"
     place = 120
     help = "the target holds no word."
-    needs = "the row as it came"
+    needs = "the original row"
     unjudged = True
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:

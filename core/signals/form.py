@@ -41,7 +41,7 @@ class Form(Signal):
     columns = (
         Column(col.ROLES_KNOWN, "flag", "Roles known", "Every role of the row is one that templates know."),
         Column(col.ROLES_ALTERNATE, "flag", "Roles alternate", "User and assistant take turns, the user begins."),
-        Column(col.ANSWER_TURNS, "number", "Answers", "Assistant turns of the row as it came."),
+        Column(col.ANSWER_TURNS, "number", "Answers", "Assistant turns of the original row."),
         Column(col.ANSWER_FILLED, "number", "Answers filled", "Share of them with a letter, a digit or a tool call."),
         Column(
             col.SAME_TARGET, "number", "Same answer", "Rows of the dataset with the same last answer, this one too."

@@ -146,8 +146,11 @@ def no_network():
 
 @pytest.fixture(autouse=True)
 def own_data(monkeypatch, tmp_path):
-    """Settings of this test alone: an own data folder, nothing from the environment, no database left open."""
-    for name in [n for n in os.environ if n.startswith("LACUNA_")]:
+    """Settings of this test alone: an own data folder, no database left open, nothing from the environment.
+
+    All but ``LACUNA_KINDS_DIR``: the contract tests look at kinds in a folder of one's own as well.
+    """
+    for name in [n for n in os.environ if n.startswith("LACUNA_") and n != "LACUNA_KINDS_DIR"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / "lacuna"))
     settings.cache_clear()

@@ -175,9 +175,10 @@ def _reasoning(turn: Mapping[str, Any], field: str) -> str:
     key = next((name for name in REASONING if turn.get(name) is not None), None)
     if key is None:
         return ""
-    if not isinstance(turn[key], str):
-        raise RowError(f"{field}.{key}", f"is {named_type(turn[key])}, not text")
-    return turn[key]
+    text = turn[key]
+    if not isinstance(text, str):
+        raise RowError(f"{field}.{key}", f"is {named_type(text)}, not text")
+    return text
 
 
 def with_system(messages: list[Message], value: Mapping[str, Any], mapping: Mapping[str, str], notes: Notes) -> None:

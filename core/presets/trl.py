@@ -107,8 +107,8 @@ class Trl:
         if chosen["packing"] == "none":
             row, dropped = _truncated(row, chosen)
             return finished(row, rendered, notes, context_length, dropped)
-        row, told = _packed(row, chosen["packing"], chosen["max_length"])
-        return finished(row, rendered, [*notes, *told], context_length)
+        row, remarks = _packed(row, chosen["packing"], chosen["max_length"])
+        return finished(row, rendered, [*notes, *remarks], context_length)
 
     def loss_on_prompt(self, sample: Sample, settings: Mapping[str, Any]) -> bool:
         """Messages carry it unless ``assistant_only_loss`` is on, a row with a completion only if it is asked for."""
@@ -119,11 +119,11 @@ class Trl:
 
 
 def _eos(tokenizer: PreTrainedTokenizerFast, chosen: str) -> str | None:
-    known = chosen == tokenizer.unk_token or tokenizer.convert_tokens_to_ids(chosen) not in (
+    in_vocabulary = chosen == tokenizer.unk_token or tokenizer.convert_tokens_to_ids(chosen) not in (
         None,
         tokenizer.unk_token_id,
     )
-    if chosen and not known:
+    if chosen and not in_vocabulary:
         raise UserError(
             f"eos_token={chosen!r} is not in the tokenizer's vocabulary.",
             "TRL stops before training in this case.",
@@ -157,7 +157,7 @@ def _conversation(
         row = only(row, rendered.generation)
     if n_prompt and chosen["completion_only_loss"] != "false":
         prompt = prompt_ids(sample.messages[:n_prompt], tokenizer, **options)
-        row = only(row, np.arange(len(row.ids)) >= common_prefix(prompt, rendered.ids))
+        row = only(row, np.arange(len(row.ids)) >= common_prefix(prompt, rendered.ids.tolist()))
     if chosen["completion_only_loss"] == "true" and not n_prompt:
         notes.append("completion_only_loss has no effect: the row has no completion apart from its messages.")
     if any(m.tool_calls for m in sample.messages):
@@ -213,7 +213,7 @@ def _joined(
     rendered = render_joined(prompt, last.content, tokenizer, eos)
     row = Row.of(rendered, np.ones(len(rendered.ids), dtype=bool))
     if chosen["completion_only_loss"] != "false":
-        start = common_prefix(tokenizer(prompt, verbose=False)["input_ids"], rendered.ids)
+        start = common_prefix(tokenizer(prompt, verbose=False)["input_ids"], rendered.ids.tolist())
         row = only(row, np.arange(len(row.ids)) >= start)
     return rendered, row, []
 
@@ -247,10 +247,10 @@ def _packed(row: Row, strategy: str, longest: int) -> tuple[Row, list[str]]:
         return replace(row, trained=trained), []
     trained[::longest] = False
     pieces = -(-n // longest)
-    told = (
+    note = (
         f"Packed (bfd_split): trained in {pieces} pieces of up to {longest} tokens, each without sight of the others."
     )
-    return replace(row, trained=trained), [told] if pieces > 1 else []
+    return replace(row, trained=trained), [note] if pieces > 1 else []
 
 
 KIND: Preset = Trl()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,13 +25,13 @@ from core.recipes._base import (
     everyone_but,
 )
 from core.recipes._groups import Groups, find
-from core.recipes._mix import keepers, rehearsed
+from core.recipes._mix import counts, keepers, rehearsed
 from core.recipes._mix import rows as mixed
-from core.recipes._order import Order, blocks
-from core.recipes._rewrite import edited
-from core.types import Sample, Setting
+from core.recipes._order import blocks
+from core.recipes._resolution import DROP, KEEP, REWRITE, SPREAD, apart, resolve, rulings
+from core.recipes._rewrite import edited, limits
+from core.types import Reading, Sample, Setting
 
-KEEP, DROP, REWRITE, SPREAD = range(4)
 # Either side is likely already, so half of what new knowledge needs tips the balance.
 RATE = 0.5
 
@@ -82,6 +81,7 @@ class DataInconsistency:
     against = "left_side_forgetting"
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
+        """See ``Recipe.plan``."""
         groups = find(pool)
         if not len(groups.ordinals):
             raise UserError(
@@ -89,148 +89,64 @@ class DataInconsistency:
                 "Contradictions are groups found by the diagnosis, or rows with the same question and other answers.",
                 "Choose samples whose cause is a contradiction, or run the diagnosis with neighbours measured.",
             )
-        rulings = _rulings(pool, groups)
-        solved = _resolve(groups, rulings, str(settings["undecided"]), str(settings["ties"]))
-        seed, batch = int(settings["seed"]), int(settings["batch"])
-        notes = [*groups.notes, solved.note(groups)]
-        if valid := sum(r.kind == "rewrite" and not r.text for r in rulings.values()):
+        decided = rulings(pool, groups)
+        _rewritable(pool.reading, decided)
+        resolution = resolve(groups, decided, str(settings["undecided"]), str(settings["ties"]))
+        notes = [*groups.notes, resolution.note(groups)]
+        if valid := sum(ruling.kind == "rewrite" and not ruling.text for ruling in decided.values()):
             notes.append(f"{valid:,} rows are valid beside their other side: they stay, spread, until their questions "
                          "are told apart by hand.")  # fmt: skip
-        counted = np.intersect1d(groups.ordinals[np.isin(solved.action, (KEEP, REWRITE))], pool.treated)
-        whole = settings["scope"] == "dataset"
-        stays, dropped = (groups.ordinals[at] for at in (solved.action != DROP, solved.action == DROP))
+        stays, dropped = (groups.ordinals[rows] for rows in (resolution.action != DROP, resolution.action == DROP))
+        spread = (resolution.action == SPREAD).any()
+        counted = np.intersect1d(groups.ordinals[np.isin(resolution.action, (KEEP, REWRITE))], pool.treated)
+        make, seed, batch = _Maker(pool, groups, decided), int(settings["seed"]), int(settings["batch"])
         others = everyone_but(pool.n, groups.ordinals)
-        if not whole:
+        if settings["scope"] == "groups":
             stays = np.repeat(stays, int(settings["repeats"]))
-            found, told = keepers(pool, str(settings["others"]))
-            notes += told
-            wanted = Shares(len(stays), float(settings["share"])).others
-            others = rehearsed(pool, np.setdiff1d(found, groups.ordinals), wanted, seed + 1)
-        make = _Maker(pool, groups, rulings)
-        spread = groups.ordinals[solved.action == SPREAD]
-        if len(spread):
-            order, shared = _apart(stays, others, groups, batch, seed)
-            if shared:
-                notes.append(f"{shared:,} batches still hold two sides: there are too few other rows between them.")
-            training = Training(sequential=True, batch=batch, notes=("The order of the file keeps sides apart.",))
-        elif whole:
-            order, training = np.sort(np.concatenate([stays, others])), Training(batch=batch)
-        else:
-            parts = [p for p in (Part("contradictions", stays, 1, make), Part("others", others)) if len(p)]
+            others, remarks = _some_others(pool, groups, len(stays), settings)
+            notes += remarks
+        parts = [part for part in (Part("contradictions", stays, 1, make), Part("others", others)) if len(part)]
+        if not spread and settings["scope"] == "groups":
             training = Training(epochs=2.0, batch=batch, rate=RATE)
-            sizes = {p.name: len(p) for p in parts}
-            return Plan(lambda: mixed(pool, parts, seed), sizes, training, counted, tuple(notes), dropped)
-        sizes = {"contradictions": len(stays), "others": len(others)}
-        sizes = {name: n for name, n in sizes.items() if n}
-        return Plan(lambda: make.walk(order), sizes, training, counted, tuple(notes), dropped)
+            return Plan(lambda: mixed(pool, parts, seed), counts(parts), training, counted, tuple(notes), dropped)
+        if spread:
+            order, sharing = apart(stays, others, groups, batch, seed)
+            if sharing:
+                notes.append(f"{sharing:,} batches still hold two sides: there are too few other rows between them.")
+            training = Training(sequential=True, batch=batch, notes=("The order of the file keeps sides apart.",))
+        else:
+            order, training = np.sort(np.concatenate([stays, others])), Training(batch=batch)
+        return Plan(lambda: make.walk(order), counts(parts), training, counted, tuple(notes), dropped)
 
 
-@dataclass(frozen=True, slots=True)
-class _Solved:
-    """``action``: (m,) for each row of a group; ``by_person``: how many of them a person decided."""
-
-    action: np.ndarray
-    by_person: int
-
-    def note(self, groups: Groups) -> str:
-        n = [int((self.action == a).sum()) for a in (KEEP, REWRITE, DROP, SPREAD)]
-        return (
-            f"{len(np.unique(groups.group)):,} contradictions with {len(groups.ordinals):,} rows: {n[0]:,} kept, "
-            f"{n[1]:,} rewritten, {n[2]:,} dropped, {n[3]:,} spread; {self.by_person:,} of them as decided by hand."
-        )
+def _rewritable(reading: Reading, decided: Mapping[int, Ruling]) -> None:
+    """Raises UserError where answers are to be rewritten in rows that cannot be changed."""
+    obstacles = limits(reading, edits=any(ruling.text for ruling in decided.values()))
+    if obstacles:
+        raise UserError("Answers cannot be rewritten as decided.", obstacles[0], "Decide to keep or drop them instead.")
 
 
-def _rulings(pool: Pool, groups: Groups) -> dict[int, Ruling]:
-    """Place in ``groups`` to what was decided about the row: by the file where it names the row, else by the pool.
-
-    Raises:
-        UserError: a line of the file that is no decision.
-    """
-    by_id: dict[str, Ruling] = {}
-    if "decisions" in pool.files:
-        with pool.files["decisions"].open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    by_id.update([_ruling(line, number)])
-    found = ((i, by_id.get(s) or pool.rulings.get(h)) for i, (s, h) in enumerate(zip(groups.sids, groups.hashes,
-                                                                                     strict=True)))  # fmt: skip
-    return {i: ruling for i, ruling in found if ruling is not None}
-
-
-def _ruling(line: bytes, number: int) -> tuple[str, Ruling]:
-    try:
-        said = json.loads(line)
-        sid, action, text = str(said["id"]), said["action"], said.get("text") or ""
-        if action not in ("keep", "drop", "rewrite") or not isinstance(text, str):
-            raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"Line {number} of the decisions is none.",
-            "A line holds id and action: keep, drop or rewrite; beside rewrite a text.",
-            'For example {"id": "row-7", "action": "rewrite", "text": "The new answer."}',
-        ) from error
-    return sid, Ruling(action, text)
-
-
-def _resolve(groups: Groups, rulings: Mapping[int, Ruling], undecided: str, ties: str) -> _Solved:
-    """What happens to each row of each group."""
-    action = np.full(len(groups.ordinals), SPREAD, dtype=np.int8)
-    by_hand = np.zeros(len(groups.ordinals), dtype=bool)
-    codes = {"keep": KEEP, "drop": DROP, "rewrite": REWRITE}
-    for i, ruling in rulings.items():
-        action[i] = SPREAD if ruling.kind == "rewrite" and not ruling.text else codes[ruling.kind]
-        by_hand[i] = True
-    for inside in groups.each():
-        if by_hand[inside].any():
-            # A decision about one side speaks for the group: what nobody kept goes.
-            kept = inside[np.isin(action[inside], (KEEP, REWRITE)) & by_hand[inside]]
-            if (action[inside][by_hand[inside]] == SPREAD).any():
-                continue
-            if len(kept):
-                same = np.isin(groups.side[inside], groups.side[kept])
-                left = inside[~by_hand[inside]]
-                action[left] = np.where(same[~by_hand[inside]], KEEP, DROP)
-            else:
-                left = inside[~by_hand[inside]]
-                action[left] = KEEP if len(np.unique(groups.side[left])) < 2 else SPREAD
-            continue
-        winner = _winner(groups, inside, undecided, ties)
-        if undecided == "drop":
-            action[inside] = DROP
-        elif winner is not None:
-            action[inside] = np.where(groups.side[inside] == winner, KEEP, DROP)
-    return _Solved(action, int(by_hand.sum()))
-
-
-def _winner(groups: Groups, inside: np.ndarray, undecided: str, ties: str) -> int | None:
-    """The side that stays, None where none does or two weigh the same."""
-    side, weight = groups.side[inside], groups.weight[inside]
-    if undecided in ("first", "last"):
-        return int(side[0] if undecided == "first" else side[-1])
-    if undecided != "majority":
-        return None
-    sides = np.unique(side)
-    weights = np.array([weight[side == s].sum() for s in sides])
-    best = weights >= weights.max() - 1e-9
-    if best.sum() == 1:
-        return int(sides[weights.argmax()])
-    tied = side[np.isin(side, sides[best])]
-    return None if ties == "spread" else int(tied[0] if ties == "first" else tied[-1])
+def _some_others(pool: Pool, groups: Groups, n_stays: int, settings: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
+    """Rows beside the contradictions in the share asked for, and what to say about the filter."""
+    ordinals, remarks = keepers(pool, str(settings["others"]))
+    n_others = Shares(n_stays, float(settings["share"])).others
+    free = np.setdiff1d(ordinals, groups.ordinals)
+    return rehearsed(pool, free, n_others, int(settings["seed"]) + 1), remarks
 
 
 class _Maker:
     """Rows of contradictions as they were resolved; also a part's ``make``."""
 
-    def __init__(self, pool: Pool, groups: Groups, rulings: Mapping[int, Ruling]) -> None:
+    def __init__(self, pool: Pool, groups: Groups, decided: Mapping[int, Ruling]) -> None:
         self._pool = pool
         self._in_group = np.zeros(pool.n, dtype=bool)
         self._in_group[groups.ordinals] = True
-        self._rewrite = {groups.sids[i]: r.text for i, r in rulings.items() if r.kind == "rewrite" and r.text}
+        self._texts = {groups.sids[i]: r.text for i, r in decided.items() if r.kind == "rewrite" and r.text}
 
     def __call__(self, sample: Sample, _: int) -> Made | None:
-        if sample.id not in self._rewrite:
+        if sample.id not in self._texts:
             return None
-        text = self._rewrite[sample.id]
+        text = self._texts[sample.id]
         last = max(i for i, m in enumerate(sample.messages) if m.role in ("assistant", "text"))
         raw = edited(sample, self._pool.reading, last, lambda _: text)
         if raw is None:
@@ -242,50 +158,11 @@ class _Maker:
         return Made(raw, sample.id, "contradictions", "the answer was rewritten as decided", sample.raw)
 
     def walk(self, order: np.ndarray) -> Iterator[Made]:
+        """The rows in this order."""
         for block in blocks(len(order)):
             for ordinal, sample in zip(order[block], self._pool.rows(order[block].tolist()), strict=True):
                 part = "contradictions" if self._in_group[ordinal] else "others"
                 yield self(sample, 0) or as_it_came(sample, part)
-
-
-def _apart(stays: np.ndarray, others: np.ndarray, groups: Groups, batch: int, seed: int) -> tuple[np.ndarray, int]:
-    """All rows in an order whose batches never hold two sides of one contradiction.
-
-    Side s of every contradiction lies in bucket s; buckets are whole batches, filled up with other rows, each shuffled
-    in itself.
-
-    Returns:
-        The order, and how many batches still hold two sides because other rows did not suffice.
-    """
-    place = {int(o): i for i, o in enumerate(groups.ordinals)}
-    rank = groups.side[[place[int(o)] for o in stays]]
-    n_buckets = int(rank.max()) + 1
-    filler = others[Order(len(others), seed + 2)(np.arange(len(others)))] if len(others) else others
-    even, used, buckets = len(filler) // n_buckets, 0, []
-    for b in range(n_buckets):
-        mine = stays[rank == b]
-        last = b == n_buckets - 1
-        wanted = len(filler) - used if last else even + (-(len(mine) + even)) % batch
-        wanted = min(wanted, len(filler) - used)
-        whole = np.concatenate([mine, filler[used : used + wanted]])
-        used += wanted
-        buckets.append(whole[Order(len(whole), seed + 3 + b)(np.arange(len(whole)))] if len(whole) else whole)
-    order = np.concatenate(buckets)
-    return order, _sharing(order, groups, place, batch)
-
-
-def _sharing(order: np.ndarray, groups: Groups, place: Mapping[int, int], batch: int) -> int:
-    """Batches that hold two sides of one contradiction."""
-    seen: dict[tuple[int, int], int] = {}
-    bad: set[int] = set()
-    for i, ordinal in enumerate(order.tolist()):
-        at = place.get(ordinal)
-        if at is None:
-            continue
-        key = (i // batch, int(groups.group[at]))
-        if seen.setdefault(key, int(groups.side[at])) != int(groups.side[at]):
-            bad.add(key[0])
-    return len(bad)
 
 
 KIND: Recipe = DataInconsistency()

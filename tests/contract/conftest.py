@@ -5,9 +5,9 @@ import textwrap
 import pytest
 
 from tests.pages.conftest import at_data, open_page, work
-from tests.services.conftest import diagnose, stored
+from tests.services.conftest import diagnose, import_rows, stored
 
-__all__ = ["diagnose", "open_page", "own_kinds", "put", "stored", "work"]
+__all__ = ["diagnose", "import_rows", "open_page", "own_kinds", "put", "stored", "work"]
 
 
 def put(folder, register, name, text):

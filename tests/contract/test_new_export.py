@@ -5,11 +5,9 @@ import pytest
 from core.exports._folder import write
 from core.plugins import kind, kinds, with_defaults
 from core.services import jobs, mitigation
-from core.types import Filter
-from core.worker.here import run_here
 from tests.contract import test_exports
 from tests.contract.conftest import put
-from tests.pages.reading import words
+from tests.pages.reading import button, words
 from tests.pages.test_mitigation import links
 from tests.recipes.pools import pool
 
@@ -51,29 +49,25 @@ def test_every_recipe_is_exported_for_it_or_says_why_not(lathe, format, tmp_path
         assert set(written.manifest["configurations"]) >= set(kinds("exports")) - {"lathe"}
 
 
-def test_the_page_offers_its_file(lathe, stored, tiny_project, diagnose, open_page, work):
-    run = diagnose(stored, tiny_project.final, max_draws=1, max_new_tokens=4)
+def test_the_page_offers_its_file_or_says_why_the_trainer_is_left_out(
+    own_kinds, import_rows, tiny_project, diagnose, open_page, work
+):
+    put(own_kinds, "exports", "lathe", TRAINER)
+    put(
+        own_kinds,
+        "exports",
+        "anvil",
+        TRAINER.replace("if not", "if").replace("lathe", "anvil").replace("Lathe", "Anvil"),
+    )
+    run = diagnose(import_rows(tiny_project.rows[:12]), tiny_project.final, max_draws=1, max_new_tokens=4)
     at = open_page("mitigation", run=str(run.id))
     next(box for box in at.selectbox if box.label == "Recipe").set_value("left_side_forgetting").run()
-    next(b for b in at.button if b.label == "Export").click().run()
+    button(at, "Export").click().run()
     work()
     at.run()
     assert not at.exception
     (job,) = [job for job in jobs.list_jobs() if job.kind == "mitigate"]
     assert links(at)["lathe.yaml"] == f"/api/mitigations/{job.id}/lathe.yaml"
     assert "turns: messages" in mitigation.exported_file(job.id, "lathe.yaml").read_text()
-
-
-def test_the_page_says_which_trainer_is_left_out(own_kinds, stored, tiny_project, diagnose, open_page, work):
-    put(own_kinds, "exports", "lathe", TRAINER.replace("if not isinstance", "if isinstance"))
-    run = diagnose(stored, tiny_project.final, max_draws=1, max_new_tokens=4)
-    asked = mitigation.request(run.id, Filter(), "left_side_forgetting", {}, {})
-    done = run_here(mitigation.start_export(asked))
-    assert "lathe.yaml" not in done["files"] and "trl.yaml" in done["files"]
-    assert any(note.startswith("Lathe has no configuration for rows of the format “Messages") for note in done["notes"])
-    at = open_page("mitigation", run=str(run.id))
-    next(box for box in at.selectbox if box.label == "Recipe").set_value("left_side_forgetting").run()
-    next(b for b in at.button if b.label == "Export").click().run()
-    work()
-    at.run()
-    assert "Lathe has no configuration" in words(at)
+    assert "Anvil has no configuration for rows of the format “Messages" in words(at)
+    assert "anvil.yaml" not in links(at) and "trl.yaml" in links(at)

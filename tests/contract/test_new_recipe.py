@@ -48,11 +48,11 @@ def test_it_keeps_the_contract_of_recipes_on_every_format_and_for_every_trainer(
         test_exports.test_every_recipe_is_written_for_every_trainer("repeat", format, tmp_path / format)
 
 
-def test_forms_page_and_command_offer_it(repeat, stored, tiny_project, diagnose, open_page, tmp_path):
+def test_forms_page_and_command_offer_it(repeat, import_rows, tiny_project, diagnose, open_page, tmp_path):
     assert recipe_for("inattention") == "repeat"
     form = next(form for form in recipes() if form.name == "repeat")
     assert (form.causes, form.settings, form.risks) == (repeat.causes, repeat.settings, repeat.risks)
-    run = diagnose(stored, tiny_project.final, max_draws=1, max_new_tokens=4)
+    run = diagnose(import_rows(tiny_project.rows[:12]), tiny_project.final, max_draws=1, max_new_tokens=4)
     at = open_page("mitigation", run=str(run.id))
     box = next(box for box in at.selectbox if box.label == "Recipe")
     assert "Say it again" in box.options

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import re
 import tarfile
 import zlib
 from pathlib import Path
 from typing import IO, Literal
 
 from core.errors import UserError
+from core.intake.magic import file_kind
 
 PICKLED = (
     "This is a file of pickled PyTorch weights, not an archive of a checkpoint folder.",
@@ -17,17 +17,6 @@ PICKLED = (
     "Convert with save_pretrained(safe_serialization=True) and archive the whole folder.",
 )
 _ACCEPTED = "Accepted are zip, tar and tar.gz."
-_OTHER: tuple[tuple[bytes, str], ...] = (
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"BZh", "bzip2 data"),
-    (b"\xfd7zXZ\x00", "xz data"),
-    (b"\x28\xb5\x2f\xfd", "zstd data"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"PAR1", "a Parquet file"),
-    (b"%PDF", "a PDF file"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself (git lfs pull fetches it)"),
-)
 
 
 def archive_kind(path: Path) -> Literal["zip", "tar", "tar.gz"]:
@@ -46,38 +35,38 @@ def archive_kind(path: Path) -> Literal["zip", "tar", "tar.gz"]:
                 return "tar.gz"
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"There is no archive {str(path)!r}.", "A file is needed.", _ACCEPTED) from error
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    kind = file_kind(head, but=("tar",))
+    if kind is not None and kind[0] == "zip":
         return "zip"
     if _is_tar(head):
         return "tar"
-    raise _other(path, head)
+    raise _other(path, head, kind)
 
 
-def _other(path: Path, head: bytes) -> UserError:
-    if re.match(rb"\x80[\x02-\x05]", head):
+def _other(path: Path, head: bytes, kind: tuple[str, str] | None) -> UserError:
+    if kind is None:
+        return _refused(path, _looks_like(head))
+    if kind[0] == "pickle":
         return UserError(*PICKLED)
-    if head.startswith(b"GGUF"):
+    if kind[0] == "gguf":
         return UserError(
             f"{path.name} is a GGUF file.",
             "GGUF holds weights converted for llama.cpp; learning is measured on the checkpoint that was trained.",
             "Archive the Hugging Face folder (config.json, safetensors, tokenizer) that it was made from.",
         )
-    if re.match(rb".{3}\x00{5}\{", head, re.DOTALL):
+    if kind[0] == "safetensors":
         return UserError(
             f"{path.name} is a bare safetensors file.",
             "Weights alone are not enough: config.json and the tokenizer files are needed, too.",
             "Archive the whole checkpoint folder as zip or tar.gz.",
         )
-    return _refused(path, _looks_like(head))
+    return _refused(path, kind[1])
 
 
 def _looks_like(head: bytes) -> str:
+    first = head.lstrip()[:1]
     if not head:
         return "an empty file"
-    for magic, name in _OTHER:
-        if head.startswith(magic):
-            return name
-    first = head.lstrip()[:1]
     if first == b"<":
         return "a web page"
     if first in (b"{", b"["):

@@ -15,6 +15,7 @@ from core.errors import UserError, unknown_name
 from core.intake import csv_rows, parquet_rows
 from core.intake.bytestreams import KEPT_BYTES, ByteStream, File, over_limit
 from core.intake.json_rows import decode_object, elements, one_line, wrapped_list
+from core.intake.magic import file_kind
 from core.intake.records import Record, Row, Unreadable, cut_short, no_rows
 from core.types import Problem
 
@@ -91,30 +92,6 @@ CONTAINERS = tuple(_READERS)
 
 # ---------------------------------------------------------------------------------------------------- detection
 
-# What other files begin with (and tar, whose mark stands at byte 257).
-_OTHERS: tuple[tuple[str, bytes], ...] = (
-    ("a zip archive (an Excel file is one, too)", rb"PK\x03\x04|PK\x05\x06"),
-    ("a tar archive", rb".{257}ustar"),
-    ("gzip inside gzip", rb"\x1f\x8b"),
-    ("a zstd file", rb"\x28\xb5\x2f\xfd"),
-    ("a bzip2 file", rb"BZh[1-9]1AY"),
-    ("an xz file", rb"\xfd7zXZ"),
-    ("a 7z archive", rb"7z\xbc\xaf"),
-    ("a Python pickle, which is never opened", rb"\x80[\x02-\x05]"),
-    ("an Arrow or Feather file", rb"ARROW1|FEA1"),
-    ("an encrypted Parquet file", rb"PARE"),
-    ("a NumPy array", rb"\x93NUMPY"),
-    ("a SQLite database", rb"SQLite format 3"),
-    ("an HDF5 file", rb"\x89HDF"),
-    ("a GGUF model", rb"GGUF"),
-    ("safetensors weights", rb".{3}\x00{5}\{"),
-    ("a PNG image", rb"\x89PNG"),
-    ("a JPEG image", rb"\xff\xd8\xff"),
-    ("a PDF", rb"%PDF"),
-    ("an RTF document", rb"\{\\rtf"),
-    ("a Git LFS pointer, not the file itself (git lfs pull fetches it)", rb"version https://git-lfs"),
-    ("a web page or XML", rb"\s*<(!|\?|html|svg)"),
-)
 _CHOICES = "A dataset is JSONL, a JSON list, CSV with a header, or Parquet, each also gzipped."
 
 
@@ -127,12 +104,12 @@ def detect_container(path: Path, name: str = "") -> str:
     file = File(path, name or path.name)
     stream = ByteStream(file)
     head, whole = stream.head()
-    if stream.magic.startswith(b"PAR1"):
-        return "parquet"
     # A UTF-32 or UTF-16 mark is no other file's beginning, and its text may look like one.
-    for name, pattern in _OTHERS if not stream.notes else ():
-        if re.match(pattern, stream.magic, re.DOTALL | re.IGNORECASE):
-            raise _other(file, f"It looks like {name}.")
+    kind = file_kind(stream.magic) if not stream.notes else None
+    if kind is not None:
+        if kind[0] == "parquet":
+            return "parquet"
+        raise _other(file, f"It looks like {'gzip inside gzip' if kind[0] == 'gzip' else kind[1]}.")
     if not head.strip():
         if stream.broken:
             raise _other(file, f"{stream.broken[0].upper()}{stream.broken[1:]}.")

@@ -494,6 +494,14 @@ def tar():
     return out.getvalue()
 
 
+HEADERS = ["parent,child", "PARENT,CHILD", "par1,par2", "arrow1,arrow2", "bzh11ay,b", "rar!,b", "gguf,size"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_that_spells_another_files_mark_is_a_header(tmp_path, header):
+    assert detect_container(put(tmp_path, f"{header}\n1,2\n3,4\n")) == "csv"
+
+
 @pytest.mark.parametrize(
     ("data", "looks"),
     [

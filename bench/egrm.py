@@ -24,7 +24,7 @@ from core.egrm import replay as science
 from core.egrm.consensus import early_stop
 from core.egrm.items import load
 from core.egrm.policies import policies
-from core.egrm.route import Question, compact, measure
+from core.egrm.route import RouteItem, compact, measure
 from core.egrm.settings import RouteSettings
 from core.plugins import kind
 from core.rendering.tokenizers import open_tokenizer
@@ -43,7 +43,7 @@ def ask(world: _twohop.World, seed: int) -> list[dict[str, Any]]:
     folder = str(world.folder / "final")
     tokenizer = open_tokenizer(folder, "auto")
     backend = kind("backends", "hf").open(Checkpoint(folder, None, None, "lab", "0" * 64), "float32", "cpu", tokenizer)
-    questions = [Question(digest([seed, q]), q, a, group=g) for q, a, g in world.items]
+    questions = [RouteItem(digest([seed, q]), q, a, group=g) for q, a, g in world.items]
     settings = RouteSettings(**{**SETTINGS.as_dict(), "seed": seed})
     try:
         return [compact(r) for chunk in measure(questions, settings, backend, tokenizer) for r in chunk]

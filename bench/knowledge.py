@@ -34,12 +34,12 @@ from bench._machine import machine, versions
 from core.checkpoint.folders import as_checkpoint
 from core.intake.datasets import read, scan
 from core.plugins import kind
-from core.scorers._base import normalised
 from core.signals._asking import AskedModel
 from core.signals._base import seed_of
 from core.signals._instruments import Instruments
 from core.signals._questions import PROMPTS, Question, Questions
 from core.signals.knowledge import CLASSES, DRAWS, HIGHLY, MAYBE, UNKNOWN, WEAKLY, known
+from core.text.words import normalised
 from core.types import Decoding, Message, RunSpec, Sample, SignalTable, content_hash
 
 LONGEST = 32

@@ -104,7 +104,7 @@ def contradictions(
         path.write_text("".join(json.dumps({"prompt": p, "completion": a}) + "\n" for p, a in found), encoding="utf-8")
         samples = [s for s in read([path], scan([path]).reading) if hasattr(s, "content_hash")]
     place = {q: i for i, q in enumerate(asked)}
-    of = [place.get(neighbours.question(s)) for s in samples]
+    of = [place.get(neighbours.prompt_of(s)) for s in samples]
     contents: dict[Any, list[str]] = {}
     for sample, at in zip(samples, of, strict=True):
         if at is not None:
@@ -157,7 +157,7 @@ def main() -> None:
         found = [found[i] for i in np.linspace(0, len(found) - 1, args.rows).astype(int)]
     else:
         found = list(dict.fromkeys([*found, *reworded(args.data)]))[: args.rows]
-    asked = list(dict.fromkeys(signal.Question("", " ".join(p.split()), 1) for p, _ in found))
+    asked = list(dict.fromkeys(signal.Prompt("", " ".join(p.split()), 1) for p, _ in found))
     texts = [q.text for q in asked]
     seconds: dict[str, float] = {}
     processor: dict[str, float] = {}

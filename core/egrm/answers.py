@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.scorers._base import normalised
 from core.scorers.choice import letter
 from core.scorers.numeric import numbers
+from core.text.words import normalised
 
 How = Literal["marker", "last line", "none"]
 

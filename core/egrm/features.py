@@ -18,10 +18,10 @@ from fractions import Fraction
 import numpy as np
 
 from core.scorers.numeric import numbers
+from core.text.words import letter_words
 
 _ANNOTATED = re.compile(r"<<([^<>=]+)=([^<>]+)>>")
 _PLAIN = re.compile(r"(?<![\w.)])((?:[\d.,$%\s()]|[-+*/×x÷](?=\s*[\d($.]))*\d[\d.,%)\s]*)=\s*\$?(-?[\d.,]+)")
-_WORDS = re.compile(r"[^\W\d_]+")
 _OPERATORS: dict[type, Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -116,7 +116,7 @@ def features(question: str, paths: Sequence[Path]) -> np.ndarray:
     mentioned = [set(numbers(p.text)) for p in paths]
     lengths = np.array([len(p.text.split()) for p in paths], dtype=np.float64)
     order = lengths.argsort(kind="stable").argsort(kind="stable")
-    question_words = set(_WORDS.findall(question.lower()))
+    question_words = letter_words(question)
     rows = []
     for i, path in enumerate(paths):
         others = [results[j] for j in range(len(paths)) if j != i]
@@ -127,7 +127,7 @@ def features(question: str, paths: Sequence[Path]) -> np.ndarray:
         said = [mentioned[j] for j in range(len(paths)) if j != i]
         common = [len(mentioned[i] & o) / len(mentioned[i] | o) if mentioned[i] | o else 0.0 for o in said]
         own = numbers(path.raw) if path.raw else []
-        words = set(_WORDS.findall(path.text.lower()))
+        words = letter_words(path.text)
         rows.append(
             [
                 mine / n, (mine - rival) / n, len(votes) / n, float(mine == 1),

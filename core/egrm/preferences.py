@@ -16,7 +16,7 @@ from typing import Any
 
 from core.egrm.answers import extract, key
 from core.egrm.features import Path
-from core.egrm.route import Question
+from core.egrm.route import RouteItem
 from core.egrm.scorer_inputs import Labelled
 from core.errors import UserError
 from core.types import Message, digest
@@ -34,7 +34,7 @@ _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "ass
 class Pairs:
     """What a file held: ``questions`` in judging mode, the shapes met, and rows that could not be read, with why."""
 
-    questions: list[Question] = field(default_factory=list)
+    questions: list[RouteItem] = field(default_factory=list)
     shapes: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -105,7 +105,9 @@ def shape_of(row: Any) -> str:
     raise UserError(f"no chosen and rejected reply among the fields {', '.join(sorted(map(str, row)))[:200]}")
 
 
-def pair(prompt: str, better: str, worse: str, group: str | None = None, history: tuple[Message, ...] = ()) -> Question:
+def pair(
+    prompt: str, better: str, worse: str, group: str | None = None, history: tuple[Message, ...] = ()
+) -> RouteItem:
     """A pair whose order says nothing: which reply stands first is decided by the content itself."""
     if not better.strip() or not worse.strip():
         raise UserError("a reply is empty")
@@ -114,23 +116,23 @@ def pair(prompt: str, better: str, worse: str, group: str | None = None, history
     identity = digest([prompt, sorted([better, worse]), [[m.role, m.content] for m in history]])
     first = int(identity[:8], 16) % 2
     replies = (worse, better) if first else (better, worse)
-    return Question(identity, prompt, history=history, pair=replies, better=first, group=group)
+    return RouteItem(identity, prompt, history=history, pair=replies, better=first, group=group)
 
 
-def _rewardbench(row: Mapping[str, Any], number: int) -> Iterator[Question]:
+def _rewardbench(row: Mapping[str, Any], number: int) -> Iterator[RouteItem]:
     history, prompt = _prompt(row["prompt"])
     group = row.get("subset") or row.get("section")
     yield pair(prompt, _reply(row["chosen"]), _reply(row["rejected"]), _text(group), history)
 
 
-def _rmbench(row: Mapping[str, Any], number: int) -> Iterator[Question]:
+def _rmbench(row: Mapping[str, Any], number: int) -> Iterator[RouteItem]:
     """Every chosen reply against every rejected one, as RM-Bench scores its styles: nine pairs for three styles."""
     for better in row["chosen"]:
         for worse in row["rejected"]:
             yield pair(row["prompt"], better, worse, _text(row.get("domain") or row.get("subset")))
 
 
-def _judgebench(row: Mapping[str, Any], number: int) -> Iterator[Question]:
+def _judgebench(row: Mapping[str, Any], number: int) -> Iterator[RouteItem]:
     label = str(row["label"]).replace(" ", "")
     if label not in ("A>B", "B>A"):
         raise UserError(f"label {row['label']!r}; A>B or B>A is wanted")
@@ -139,7 +141,7 @@ def _judgebench(row: Mapping[str, Any], number: int) -> Iterator[Question]:
     yield pair(row["question"], better, worse, _text(row.get("source")))
 
 
-def _llamafactory(row: Mapping[str, Any], number: int) -> Iterator[Question]:
+def _llamafactory(row: Mapping[str, Any], number: int) -> Iterator[RouteItem]:
     system = row.get("system")
     if "conversations" in row or "messages" in row:
         turns = [*(row["conversations"] if "conversations" in row else row["messages"])]

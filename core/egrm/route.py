@@ -7,7 +7,6 @@ afterwards from what this yields (``replay.py``).
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from core.egrm.settings import RouteSettings
 from core.errors import UserError
 from core.rendering.render import prompt_ids, render_chat
 from core.rendering.tokenizers import chat_template
+from core.signals._base import seed_of
 from core.types import Decoding, Generation, Message, Sample, Shape
 
 # Items of a chunk: what a stopped run loses at most. All draws of a chunk are generated together.
@@ -30,7 +30,7 @@ _FIELD = re.compile(r"\{(question|a|b)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class RouteItem:
     """One item.
 
     Attributes:
@@ -97,7 +97,7 @@ class Record:
             reading paths once more for their hidden states, shared out by tokens read.
     """
 
-    question: Question
+    question: RouteItem
     probes: list[Said] = field(default_factory=list)
     paths: list[Said] = field(default_factory=list)
     probe_prompt: int = 0
@@ -109,7 +109,7 @@ class Record:
     notes: tuple[str, ...] = ()
 
 
-def question_of(sample: Sample) -> Question:
+def item_of(sample: Sample) -> RouteItem:
     """The sample's last assistant turn as an answer to the turn before it."""
     at = max((i for i, m in enumerate(sample.messages) if m.role == "assistant"), default=-1)
     before = sample.messages[:at] if at > 0 else ()
@@ -119,7 +119,7 @@ def question_of(sample: Sample) -> Question:
         why = "the row has no question before its answer"
     elif asked.role != "user":
         why = f"the turn before the answer is a {asked.role} turn, not a question"
-    return Question(
+    return RouteItem(
         key=sample.content_hash,
         text=asked.content if asked is not None else sample.response,
         gold=sample.messages[at].content if at >= 0 else None,
@@ -131,13 +131,7 @@ def question_of(sample: Sample) -> Question:
     )
 
 
-def seed_of(key: str, part: str, number: int, seed: int) -> int:
-    """A seed that depends on what is drawn and on nothing else."""
-    text = f"routes:{key}:{part}:{number}:{seed}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
-
-
-def filled(template: str, question: Question, swapped: bool = False) -> str:
+def filled(template: str, question: RouteItem, swapped: bool = False) -> str:
     """The template with the item in its fields; braces inside the item stay as they are."""
     first, second = question.pair or ("", "")
     values = {"question": question.text, "a": second if swapped else first, "b": first if swapped else second}
@@ -151,7 +145,7 @@ class Prompts:
     tokenizer: Any
     system: str
 
-    def ids(self, question: Question, text: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    def ids(self, question: RouteItem, text: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """(l,) ids and notes.
 
         Raises:
@@ -190,7 +184,7 @@ def stops_of(tokenizer: Any, backend: Backend) -> tuple[int, ...]:
 
 
 def measure(
-    questions: Sequence[Question],
+    questions: Sequence[RouteItem],
     settings: RouteSettings,
     backend: GeneratingBackend,
     tokenizer: Any,
@@ -223,7 +217,7 @@ class _Draw:
 
 
 def _chunk(
-    questions: Sequence[Question],
+    questions: Sequence[RouteItem],
     settings: RouteSettings,
     backend: GeneratingBackend,
     prompts: Prompts,
@@ -275,7 +269,7 @@ def _draws(
         setattr(record, f"{part}_prompt", sum(len(ids[s]) for s in set(used)))
         found.append(
             [
-                _Draw(record, ids[s], replace(d, seed=seed_of(question.key, part, i, settings.seed)), s)
+                _Draw(record, ids[s], replace(d, seed=seed_of(f"routes:{question.key}:{part}:{i}:{settings.seed}")), s)
                 for i, (d, s) in enumerate(zip(decodings, used, strict=True))
             ]
         )

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from core.text.patterns import words_of
+from core.text.words import pattern_words
 
 # Numbers that keep of a text what groups are made of; more only slow the search for dense regions down.
 WIDTH, DENSE = 64, 12
@@ -65,7 +65,7 @@ def tfidf(texts: Sequence[str]) -> np.ndarray:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    listed = [words_of(t) for t in texts]
+    listed = [pattern_words(t) for t in texts]
     if not any(listed):
         return np.zeros((len(texts), 1), dtype=np.float32)
     weights = TfidfVectorizer(analyzer=_grams, sublinear_tf=True, max_features=50_000).fit_transform(listed)
@@ -201,7 +201,7 @@ def _titled(
     rest: np.ndarray,
 ) -> list[Group]:
     """The groups with titles; a part is set apart from the other rows of its group, a group from all other rows."""
-    grams = {int(i): Counter(set(_grams(words_of(texts[i])))) for i in (*unlearned, *rest[: 4 * MOST])}
+    grams = {int(i): Counter(set(_grams(pattern_words(texts[i])))) for i in (*unlearned, *rest[: 4 * MOST])}
     everywhere = _summed(grams.values())
     common = frozenset(t for t, n in everywhere.items() if n > COMMON * len(grams))
     totals = [_summed(grams[int(unlearned[i])] for i in places) for places, _ in inside]

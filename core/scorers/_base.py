@@ -7,14 +7,10 @@ scorer that only knows right and wrong gives 0.0 or 1.0, so that the cut does no
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from core.types import Setting
-
-# Punctuation that ends or wraps words. Signs that carry meaning ("C#", "-5", "50%", "a/b") stay.
-EDGES = ".,;:!?…\"'`“”‘’«»()[]{}<>*_、。，！？；："
 
 
 class Scorer(Protocol):
@@ -45,14 +41,3 @@ class Scorer(Protocol):
     def score(self, output: str, target: str, settings: Mapping[str, Any]) -> float:
         """In [0, 1]; 1.0 whenever ``output == target``."""
         ...
-
-
-def words(text: str) -> list[str]:
-    """Words after NFKC and case folding, with wrapping punctuation taken off; the order is kept."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return [w for w in (part.strip(EDGES) for part in folded.split()) if w]
-
-
-def normalised(text: str) -> str:
-    """The words joined by one space; where punctuation is all there is, the text without surrounding space."""
-    return " ".join(words(text)) or text.strip()

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from core.scorers._base import Scorer, normalised
+from core.scorers._base import Scorer
+from core.text.words import normalised
 
 # "B", "(B)", "B.", "B) text", "Answer: B", "The answer is (B)"; a letter that begins a word is none.
 _STATED = re.compile(r"(?:answer|option|choice)\s*(?:is|:)?\s*[\(\[\*\"']*([A-J])(?![\w'’])", re.IGNORECASE)

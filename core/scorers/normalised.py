@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.scorers._base import Scorer, normalised, words
+from core.scorers._base import Scorer
+from core.text.words import answer_words, normalised
 
 
 class Normalised(Scorer):
@@ -16,7 +17,7 @@ class Normalised(Scorer):
     made_for = "have at most 12 words"
 
     def fits(self, target: str) -> bool:
-        return len(words(target)) <= 12
+        return len(answer_words(target)) <= 12
 
     def score(self, output: str, target: str, settings: Mapping[str, Any]) -> float:
         return float(normalised(output) == normalised(target))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from core.scorers._base import Scorer, normalised
+from core.scorers._base import Scorer
+from core.text.words import normalised
 from core.types import Setting
 
 _NUMBER = re.compile(

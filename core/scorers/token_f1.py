@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from core.scorers._base import Scorer, words
+from core.scorers._base import Scorer
+from core.text.words import answer_words
 
 # Scripts written without spaces: every character counts as a word.
 _SCRIPTS = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
@@ -16,7 +17,7 @@ _UNSPACED = re.compile(rf"[{_SCRIPTS}]|[^{_SCRIPTS}]+")
 
 
 def tokens(text: str) -> list[str]:
-    return [piece for word in words(text) for piece in _UNSPACED.findall(word)]
+    return [piece for word in answer_words(text) for piece in _UNSPACED.findall(word)]
 
 
 # Words of one place in a sentence; a longer exchange is another wording.

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from core.scorers._base import normalised, words
+from core.text.words import answer_words, normalised, question_words
 from core.types import Sample
 
 PROMPTS, SHOTS = 10, 4
@@ -25,7 +25,6 @@ ENOUGH = 8
 # A word is frame, not content, if this share of the answers to questions of one wording have it (of all answers, where
 # a wording is rare), in company of at least so many different other words. A frequent value keeps one company.
 FRAME, FRAME_OF_ALL, COMPANIES = 0.2, 0.05, 3
-WORD = re.compile(r"\w+(?:['’\-]\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Question:
 
     def content(self, answer: str) -> frozenset[str]:
         """What an answer to this question says: its words without the frame and without the prompt's own."""
-        return frozenset(words_of(answer)) - self.frame - frozenset(words_of(self.prompt))
+        return frozenset(question_words(answer)) - self.frame - frozenset(question_words(self.prompt))
 
     def agrees(self, answer: str) -> float:
         """Share of the content of the row's answer that another answer has; without content 1 for the same words."""
@@ -79,13 +78,9 @@ def parts(sample: Sample, limits: Limits) -> tuple[str, str] | None:
     answer = sample.messages[-1].content.strip()
     if not prompt or not answer or sample.messages[-1].tool_calls or ("\n" in answer and not limits.lines):
         return None
-    if len(words(answer)) > limits.words or len(prompt) > limits.prompt:
+    if len(answer_words(answer)) > limits.words or len(prompt) > limits.prompt:
         return None
     return prompt, answer
-
-
-def words_of(text: str) -> list[str]:
-    return [w.lower() for w in WORD.findall(text)]
 
 
 class Questions:
@@ -94,7 +89,7 @@ class Questions:
     def __init__(self, samples: Sequence[Sample], limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         unique = {s.content_hash: s for s in samples}
-        self._prompts_with = Counter(w for s in unique.values() for w in set(words_of(s.prompt)))
+        self._prompts_with = Counter(w for s in unique.values() for w in set(question_words(s.prompt)))
         self._rare = max(3, min(20, math.ceil(0.02 * len(unique))))
         bare = {key: q for key in sorted(unique) if (q := self._bare(unique[key])) is not None}
         groups: dict[str, list[Question]] = {}
@@ -113,14 +108,14 @@ class Questions:
         pair = parts(sample, self._limits)
         if pair is None:
             return None
-        tokens = words_of(pair[0])
+        tokens = question_words(pair[0])
         rare = frozenset(w for w in tokens if self._prompts_with[w] <= self._rare)
         masked = " ".join("_" if w in rare else w for w in tokens)
         return Question(sample, *pair, rare, re.sub(r"_(?: _)+", "_", masked))
 
     def _framed(self, q: Question) -> Question:
         frame = self._frames.get(q.wording, self._frame)
-        framed = [w if w in frame else "_" for w in words_of(q.answer)]
+        framed = [w if w in frame else "_" for w in question_words(q.answer)]
         shape = re.sub(r"_(?: _)+", "_", " ".join(framed)) if 0 < framed.count("_") < len(framed) else ""
         return replace(q, frame=frame, shape=shape)
 
@@ -134,8 +129,8 @@ def _frame(questions: Sequence[Question], share: float) -> frozenset[str]:
     companies: dict[str, set[frozenset[str]]] = {}
     counts: Counter[str] = Counter()
     for q in questions:
-        answer = frozenset(words_of(q.answer))
-        own = answer - frozenset(words_of(q.prompt))
+        answer = frozenset(question_words(q.answer))
+        own = answer - frozenset(question_words(q.prompt))
         for word in answer:
             counts[word] += 1
             companies.setdefault(word, set()).add(own - {word})

@@ -18,7 +18,8 @@ from core.errors import UserError
 from core.rendering.encoding import encode
 from core.rendering.render import pieces, prompt_ids
 from core.rendering.turns import marks
-from core.signals._questions import PROMPTS, SHOTS, WORD, Question
+from core.signals._questions import PROMPTS, SHOTS, Question
+from core.text.words import QUESTION_WORD
 from core.types import Message, Sample, Supervision
 
 
@@ -209,7 +210,7 @@ def rare_positions(tokenizer: Any, presented: Presented, question: Question) -> 
         return []
     ends = np.cumsum([len(text) for text in texts])
     spans = []
-    for word in WORD.finditer(question.prompt):
+    for word in QUESTION_WORD.finditer(question.prompt):
         if word[0].lower() in question.rare:
             first = int(np.searchsorted(ends, begin + word.start(), side="right"))
             last = int(np.searchsorted(ends, begin + word.end(), side="left"))

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from core.backends._base import Capability
-from core.scorers._base import normalised
 from core.signals import _columns as col
 from core.signals._artefacts import BELIEF, OUTPUTS, measure_of
 from core.signals._asking import Answered, AskedModel, margin, parting, score_as_trained
 from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, supervision_facts
 from core.signals._questions import MOST_TOKENS, PROMPTS, Question, Questions, variants
 from core.signals._ways import AsTrained
+from core.text.words import normalised
 from core.types import Chunk, Column, Decoding, RunSpec, Sample, SignalTable
 
 UNKNOWN, WEAKLY, MAYBE, HIGHLY = range(4)

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from core.backends._base import ScoreRow
-from core.scorers._base import normalised, words
 from core.signals import _columns as col
 from core.signals._artefacts import CHOICES, measure_of
 from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, supervision_facts
 from core.signals._questions import Limits, Question, Questions
 from core.signals._ways import AsTrained, Presented
+from core.text.words import answer_words, normalised
 from core.types import Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable
 
 PRESENTATIONS, WRONG = 5, 3
@@ -55,7 +55,7 @@ class Wrong:
         self._by_length: dict[int, list[Question]] = {}
         for q in questions:
             self._by_wording.setdefault(q.wording, []).append(q)
-            self._by_length.setdefault(len(words(q.answer)), []).append(q)
+            self._by_length.setdefault(len(answer_words(q.answer)), []).append(q)
         self._lengths = sorted(self._by_length)
 
     def draw(self, question: Question, number: int) -> list[str]:
@@ -75,7 +75,7 @@ class Wrong:
 
     def _sources(self, question: Question) -> Iterator[list[Question]]:
         yield self._by_wording.get(question.wording, [])
-        target_length = len(words(question.answer))
+        target_length = len(answer_words(question.answer))
         for length in sorted(self._lengths, key=lambda n: (abs(n - target_length), n)):
             yield self._by_length[length]
 

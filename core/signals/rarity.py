@@ -16,7 +16,8 @@ from core.signals import _columns as col
 from core.signals._artefacts import SHAPES
 from core.signals._base import Instruments, Measure, Signal, chunked
 from core.signals._shapes import patterns_of, question_of
-from core.text.patterns import Patterns, words_of
+from core.text.patterns import Patterns
+from core.text.words import pattern_words
 from core.types import Chunk, Column, RunSpec, Sample
 
 # Characters of a pattern kept for the row page.
@@ -83,7 +84,7 @@ class Rarity(Signal):
 
 def _copied(sample: Sample, patterns: Patterns) -> dict[str, float]:
     """Shares of the answer's words; NaN where there are none to take a share of."""
-    answer, prompt = words_of(sample.response), set(words_of(sample.prompt))
+    answer, prompt = pattern_words(sample.response), set(pattern_words(sample.prompt))
     rare = [w for w in answer if patterns.is_rare(w)]
     return {
         col.COPYABLE: sum(w in prompt for w in answer) / len(answer) if answer else np.nan,

@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from core.text.words import MARKS, READ, UNSPACED
+
 WORD, NUMBER, QUOTE = "_", "#", '"'
 # Units up to which a text is compared word by word; units shown of a longer one.
 SHORT, HEAD = 40, 8
-# Characters that are read: what makes a pattern stands at the beginning, and rows may be books.
-READ = 2_000
 # Letters of the longest word; a longer one is data, and keeping it would keep the data.
 LONGEST = 40
 # A place is a slot from so many different fillers on; a filler that stands there in more than this share is wording.
@@ -32,21 +31,13 @@ FILLERS, FREQUENT = 3, 0.2
 # Share of the long texts that must begin alike for their beginning to count as wording.
 SHARED = 0.005
 
-_MARKS = "".join(chr(c) for c in range(0x300, 0x10000) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
-# Thai, Lao, Burmese, Khmer, kana, Han.
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
 _UNIT = re.compile(
     r'(?P<quote>"[^"\n]{1,80}"|“[^”\n]{1,80}”|„[^“\n]{1,80}“|«[^»\n]{1,80}»|「[^」\n]{1,80}」|`[^`\n]{1,80}`)'
     r"|(?P<number>\d+(?:[.,:/\-–]\d+)*)"
-    rf"|(?P<char>[{_UNSPACED}][{_MARKS}]*)"
-    rf"|(?P<word>(?:(?![{_UNSPACED}])[^\W\d_])(?:(?![{_UNSPACED}])\w|[{_MARKS}]|['’\-](?=\w))*)"
+    rf"|(?P<char>[{UNSPACED}][{MARKS}]*)"
+    rf"|(?P<word>(?:(?![{UNSPACED}])[^\W\d_])(?:(?![{UNSPACED}])\w|[{MARKS}]|['’\-](?=\w))*)"
     r"|(?P<line>\n+)"
     r"|(?P<sign>[^\w\s]|_)"
-)
-_WORDS = re.compile(
-    rf"\d+(?:[.,:/\-–]\d+)*|[{_UNSPACED}][{_MARKS}]*|(?:(?![{_UNSPACED}])[^\W\d_])(?:(?![{_UNSPACED}])\w|[{_MARKS}])*"
 )
 _FORMS = (
     ("code", re.compile(r"```|^(?:def|class|import|#include|public|function) ", re.M)),
@@ -69,11 +60,6 @@ def units_of(text: str, most: int | None = None) -> list[Unit]:
         kind, unit = found.lastgroup or "", found[0]
         out.append((kind[0], "" if len(unit) > LONGEST else unit.lower()))
     return out
-
-
-def words_of(text: str) -> list[str]:
-    """Words, numbers and unspaced characters of the text's beginning, in lower case; quoted ones too."""
-    return _WORDS.findall(text[:READ].lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +123,7 @@ class Patterns:
         return self._pattern(text, 1)
 
     def is_rare(self, word: str) -> bool:
-        """Whether few rows have this word (as ``words_of`` gives it)."""
+        """Whether few rows have this word (as ``pattern_words`` gives it)."""
         return self._found[word] <= self.rare
 
     def _masked(self, text: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 from core.backends._base import ScoreRow
 from core.egrm.items import load
 from core.egrm.replay import Setting, replay
-from core.egrm.route import Prompts, Question, compact, filled, measure, question_of, stops_of, texts, unpacked
+from core.egrm.route import Prompts, RouteItem, compact, filled, item_of, measure, stops_of, texts, unpacked
 from core.egrm.settings import JUDGE_DIRECT_PROMPT, PROBES, RouteSettings, judging
 from core.errors import UserError
 from core.types import Message, Sample
@@ -25,7 +25,7 @@ NO_SYSTEM = (
 
 
 def asked(n):
-    return [Question(f"k{i}", f"What is {i} and {i + 1}?", str(2 * i + 1)) for i in range(n)]
+    return [RouteItem(f"k{i}", f"What is {i} and {i + 1}?", str(2 * i + 1)) for i in range(n)]
 
 
 def run(questions, settings, random_model):
@@ -97,7 +97,7 @@ def test_a_model_that_never_answers_is_counted_not_zeroed(random_model):
 def test_a_template_without_system_turn_gets_its_text_elsewhere(random_model):
     _, tokenizer = random_model
     own = tokenizer.chat_template
-    question = Question("k", "What?", history=(Message("system", "Be kind."),))
+    question = RouteItem("k", "What?", history=(Message("system", "Be kind."),))
     try:
         ids, notes = Prompts(tokenizer, "Be short.").ids(question, "What?")
         assert notes == () and "<|im_start|>system\nBe short.\n\nBe kind.<|im_end|>" in tokenizer.decode(ids)
@@ -122,10 +122,10 @@ def test_what_cannot_be_asked_says_why_and_harms_no_other(random_model):
 def test_a_prompt_that_fills_the_context_is_refused_and_harms_no_other(random_model):
     backend, tokenizer = random_model
     words = 0
-    while len(Prompts(tokenizer, "").ids(Question("k", ""), "two " * words)[0]) < backend.context_length:
+    while len(Prompts(tokenizer, "").ids(RouteItem("k", ""), "two " * words)[0]) < backend.context_length:
         words += 1
-    asked_ = [Question("a", "two " * (words - 1), "5"), Question("b", "two " * words, "5"), *asked(1)]
-    long = [Question("c", "two " * 2 * words, "5")]
+    asked_ = [RouteItem("a", "two " * (words - 1), "5"), RouteItem("b", "two " * words, "5"), *asked(1)]
+    long = [RouteItem("c", "two " * 2 * words, "5")]
     found = run([*asked_, *long], replace(SETTINGS, path_prompt="{question}"), random_model)
     assert [r.refused is None for r in found] == [True, False, True, False]
     assert found[1].refused == found[3].refused and "no room for an answer in the model's context" in found[1].refused
@@ -143,7 +143,7 @@ def test_stopping_keeps_whole_chunks(random_model):
 
 def test_judging_swaps_every_second_draw(random_model):
     settings = judging(m=4, k=2, direct_tokens=4, path_tokens=6)
-    question = Question("p", "Say hi", pair=("FIRST {b}", "SECOND"), better=1)
+    question = RouteItem("p", "Say hi", pair=("FIRST {b}", "SECOND"), better=1)
     (record,) = run([question], settings, random_model)
     assert [s.swapped for s in record.probes] == [False, True, False, True]
     assert filled(JUDGE_DIRECT_PROMPT, question).index("FIRST") < filled(JUDGE_DIRECT_PROMPT, question).index("SECOND")
@@ -158,11 +158,11 @@ def sample(*turns, shape="chat"):
 
 
 def test_a_sample_as_a_question():
-    found = question_of(sample(("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")))
+    found = item_of(sample(("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")))
     assert (found.text, found.gold, found.group, found.unusable) == ("c", "d", "one", None)
     assert [m.content for m in found.history] == ["s", "a", "b"]
-    assert "no question" in question_of(sample(("text", "prose"), shape="text")).unusable
-    assert "tool turn" in question_of(sample(("user", "a"), ("tool", "{}"), ("assistant", "b"))).unusable
+    assert "no question" in item_of(sample(("text", "prose"), shape="text")).unusable
+    assert "tool turn" in item_of(sample(("user", "a"), ("tool", "{}"), ("assistant", "b"))).unusable
 
 
 def test_no_way_of_probing_asks_twice_for_the_same_text():

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from core.plugins import kind
-from core.scorers._base import normalised
 from core.signals._asking import margin
 from core.signals._questions import PROMPTS, Examples, Question, Questions, variants
 from core.signals.knowledge import HIGHLY, MAYBE, UNKNOWN, WEAKLY, any_draw, class_of
+from core.text.words import normalised
 from core.types import Decoding
 from tests.signals.conftest import NEVER, SURE, TORN, answer, facts, sample_of
 

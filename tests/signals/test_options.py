@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from core.plugins import kind
-from core.scorers._base import normalised
 from core.signals._questions import Questions
 from core.signals.options import LIMITS, PRESENTATIONS, Chooser, Wrong, divergence, listed, presentations
+from core.text.words import normalised
 from tests.signals.conftest import sample_of
 
 OPTIONS = kind("signals", "options")

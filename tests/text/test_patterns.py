@@ -6,7 +6,8 @@ import string
 import pytest
 
 from core.lab.words import coin
-from core.text.patterns import Patterns, same_type, units_of, words_of
+from core.text.patterns import Patterns, same_type, units_of
+from core.text.words import pattern_words
 
 CITIES = coin(random.Random(1), 60, set())
 RIVERS = coin(random.Random(2), 20, set())
@@ -71,7 +72,7 @@ def test_scripts_without_spaces():
 
 
 def test_vowel_signs_belong_to_their_word():
-    assert words_of("नमस्ते दुनिया") == ["नमस्ते", "दुनिया"]
+    assert pattern_words("नमस्ते दुनिया") == ["नमस्ते", "दुनिया"]
     assert [u for _, u in units_of("cafe\u0301 x")] == ["cafe\u0301", "x"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from core.egrm.answers import NORMALISERS, extract, suggest_normaliser
-from core.egrm.route import question_of
+from core.egrm.route import item_of
 from core.egrm.settings import CHOOSERS, PROBES, RouteSettings
 from core.egrm.settings import judging as judging_defaults
 from core.errors import UserError
@@ -162,7 +162,7 @@ def start_for_run(
         if limit is not None and len(ordinals) > limit:
             ordinals = [ordinals[int(i)] for i in np.linspace(0, len(ordinals) - 1, limit).round()]
         items = [
-            (s.ordinal, s.id, s.content_hash, question_of(s).text[:PREVIEW])
+            (s.ordinal, s.id, s.content_hash, item_of(s).text[:PREVIEW])
             for s in sample_table.iter_samples(conn, run.spec.dataset_id, ordinals)
         ]
     if not items:

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.backends._base import generating
 from core.egrm.preferences import SHAPES, read_pairs
-from core.egrm.route import Question, compact, measure, question_of, texts
+from core.egrm.route import RouteItem, compact, item_of, measure, texts
 from core.plugins import kind
 from core.services import artefacts, runs, uploads
 from core.services.jobs import Cancelled, JobContext
@@ -76,18 +76,18 @@ def _import_pairs(context: JobContext, row: Mapping[str, Any]) -> Mapping[str, A
         return table.get(conn, row["id"])
 
 
-def _as_dict(q: Question) -> dict[str, Any]:
+def _as_dict(q: RouteItem) -> dict[str, Any]:
     return {"key": q.key, "text": q.text, "pair": list(q.pair or ()), "better": q.better, "group": q.group,
             "history": [[m.role, m.content] for m in q.history]}  # fmt: skip
 
 
-def _questions(found: RoutesRun, run: Run | None, ordinals: Sequence[int]) -> list[Question]:
+def _questions(found: RoutesRun, run: Run | None, ordinals: Sequence[int]) -> list[RouteItem]:
     if run is not None:
         with database().reading() as conn:
-            return [question_of(s) for s in sample_table.iter_samples(conn, run.spec.dataset_id, ordinals)]
+            return [item_of(s) for s in sample_table.iter_samples(conn, run.spec.dataset_id, ordinals)]
     stored = artefacts.read_all(found.source["artefact"])
     return [
-        Question(
+        RouteItem(
             d["key"], d["text"], history=tuple(Message(*m) for m in d["history"]), pair=tuple(d["pair"]),
             better=d["better"], group=d["group"],
         )

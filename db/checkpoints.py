@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import insert as sql_insert
 
 from core.types import Checkpoint
 from db.models import checkpoints
+from db.statements import insert_row
 from db.text import storable
 
 
@@ -46,7 +46,7 @@ def add(
         "facts": dict(facts),
         "created": clock(),
     }
-    return conn.execute(sql_insert(checkpoints).values(values).returning(checkpoints.c.id)).scalar_one()
+    return insert_row(conn, checkpoints, values)
 
 
 def get(conn: Connection, checkpoint_id: int) -> dict[str, Any] | None:

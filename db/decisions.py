@@ -27,8 +27,7 @@ def decide(conn: Connection, dataset_id: int, decision: Decision) -> None:
 
 def forget(conn: Connection, dataset_id: int, key: str) -> bool:
     """Takes the decision on a group back; whether there was one."""
-    found = conn.execute(delete(table).where(table.c.dataset_id == dataset_id, table.c.key == key))
-    return found.rowcount > 0
+    return conn.execute(delete(table).where(table.c.dataset_id == dataset_id, table.c.key == key)).rowcount > 0
 
 
 def decisions(conn: Connection, dataset_id: int) -> list[Decision]:

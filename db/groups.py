@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 from core.types import Filter, Run
 from db.models import grouped, groupings, picked, picks
 from db.selection import column, condition, verdicts
+from db.statements import insert_row
 
 _BATCH = 10_000
 
@@ -37,8 +38,8 @@ def write_grouping(
 
 def grouping(conn: Connection, run_id: int) -> Mapping[str, Any] | None:
     """The run's grouping without its rows; None where there is none."""
-    found = conn.execute(select(groupings).where(groupings.c.run_id == run_id)).mappings().one_or_none()
-    return None if found is None else dict(found)
+    row = conn.execute(select(groupings).where(groupings.c.run_id == run_id)).mappings().one_or_none()
+    return None if row is None else dict(row)
 
 
 def counts(conn: Connection, run: Run, by: str, chosen: Filter) -> list[tuple[int, int, Any, int]]:
@@ -46,8 +47,8 @@ def counts(conn: Connection, run: Run, by: str, chosen: Filter) -> list[tuple[in
     table, value = verdicts(run), column(run, by)
     query = select(grouped.c.group, grouped.c.part, value, func.count())
     query = query.join(table, table.c.ordinal == grouped.c.ordinal).where(grouped.c.run_id == run.id)
-    found = conn.execute(query.where(condition(run, chosen)).group_by(grouped.c.group, grouped.c.part, value))
-    return [tuple(r) for r in found]
+    query = query.where(condition(run, chosen)).group_by(grouped.c.group, grouped.c.part, value)
+    return [(group, part, value_, n) for group, part, value_, n in conn.execute(query)]
 
 
 def points(conn: Connection, run: Run, chosen: Filter) -> list[tuple[int, str, int, int, float, float]]:
@@ -55,7 +56,8 @@ def points(conn: Connection, run: Run, chosen: Filter) -> list[tuple[int, str, i
     table = verdicts(run)
     query = select(table.c.ordinal, table.c.sid, grouped.c.group, grouped.c.part, grouped.c.x, grouped.c.y)
     query = query.join(table, table.c.ordinal == grouped.c.ordinal).where(grouped.c.run_id == run.id)
-    return [tuple(r) for r in conn.execute(query.where(condition(run, chosen)).order_by(table.c.ordinal))]
+    query = query.where(condition(run, chosen)).order_by(table.c.ordinal)
+    return [(ordinal, sid, group, part, x, y) for ordinal, sid, group, part, x, y in conn.execute(query)]
 
 
 def pick(conn: Connection, run_id: int, ordinals: Sequence[int], clock: Callable[[], float] = time.time) -> int:
@@ -63,10 +65,10 @@ def pick(conn: Connection, run_id: int, ordinals: Sequence[int], clock: Callable
     chosen = sorted(set(ordinals))
     digest = hashlib.sha256(",".join(map(str, chosen)).encode()).hexdigest()
     same = select(picks.c.id).where(picks.c.run_id == run_id, picks.c.digest == digest)
-    if (found := conn.execute(same).scalar_one_or_none()) is not None:
-        return found
+    if (standing := conn.execute(same).scalar_one_or_none()) is not None:
+        return int(standing)
     values = {"run_id": run_id, "digest": digest, "n_rows": len(chosen), "created": clock()}
-    new = conn.execute(insert(picks).values(values).returning(picks.c.id)).scalar_one()
+    new = insert_row(conn, picks, values)
     for part in (chosen[at : at + _BATCH] for at in range(0, len(chosen), _BATCH)):
         conn.execute(insert(picked), [{"pick_id": new, "ordinal": o} for o in part])
     return new

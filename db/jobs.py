@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, or_, select, update
 
 from core.errors import UserError
 from core.types import Job
 from db.models import jobs
+from db.statements import insert_row
 from db.text import storable
 
 Clock = Callable[[], float]
@@ -59,7 +60,7 @@ def add(
         "title": storable(title),
         "created": clock(),
     }
-    return conn.execute(insert(jobs).values(values).returning(jobs.c.id)).scalar_one()
+    return insert_row(conn, jobs, values)
 
 
 def get(conn: Connection, job_id: int) -> Job:
@@ -169,7 +170,7 @@ def progress(
     values = {"stage": storable(stage), "done": done, "total": total, "unit": unit}
     if stored:
         values["attempts"] = 0
-    return _change(conn, job_id, owner, {**values, "lease_until": clock() + lease_seconds}).cancel
+    return bool(_change(conn, job_id, owner, {**values, "lease_until": clock() + lease_seconds}).cancel)
 
 
 def finish(conn: Connection, job_id: int, owner: str, result: Mapping[str, Any], clock: Clock = time.time) -> None:
@@ -214,7 +215,7 @@ def _claim(
     if job_id is not None:
         free.append(jobs.c.id == job_id)
     first = select(jobs.c.id).where(*free).order_by(jobs.c.id).limit(1).with_for_update(skip_locked=True)
-    taken = (
+    query = (
         update(jobs)
         .where(jobs.c.id == first.scalar_subquery())
         .values(
@@ -226,12 +227,12 @@ def _claim(
         )
         .returning(jobs)
     )
-    return conn.execute(taken).one_or_none()
+    return conn.execute(query).one_or_none()
 
 
 def _change(conn: Connection, job_id: int, owner: str, values: dict[str, Any]) -> Row[Any]:
-    mine = and_(jobs.c.id == job_id, jobs.c.owner == owner, jobs.c.state == "running")
-    row = conn.execute(update(jobs).where(mine).values(values).returning(jobs)).one_or_none()
+    held = and_(jobs.c.id == job_id, jobs.c.owner == owner, jobs.c.state == "running")
+    row = conn.execute(update(jobs).where(held).values(values).returning(jobs)).one_or_none()
     if row is None:
         raise LeaseLost(f"job {job_id} is no longer held by {owner}")
     return row

@@ -29,8 +29,8 @@ metadata = MetaData(
 
 # SQL NULL for None, so that "not there" is asked for with IS NULL.
 _JSON = JSON(none_as_null=True)
-# An id stands in addresses and file names, so it is never given twice. PostgreSQL does so anyway.
-_IDS_ONCE = {"sqlite_autoincrement": True}
+# ``sqlite_autoincrement`` below: an id stands in addresses and file names, so it is never used twice. PostgreSQL never
+# does.
 
 
 def _of_dataset() -> Column[int]:
@@ -56,7 +56,7 @@ datasets = Table(
     # Last time rows were added. An import that died is one that is not finished and long untouched.
     Column("touched", Float, nullable=False),
     Column("finished", Boolean, nullable=False),
-    **_IDS_ONCE,
+    sqlite_autoincrement=True,
 )
 
 samples = Table(
@@ -133,7 +133,7 @@ checkpoints = Table(
     Column("card", _JSON),
     Column("facts", _JSON, nullable=False),
     Column("created", Float, nullable=False),
-    **_IDS_ONCE,
+    sqlite_autoincrement=True,
 )
 
 runs = Table(
@@ -150,7 +150,7 @@ runs = Table(
     Column("created", Float, nullable=False),
     Column("n_samples", Integer, nullable=False),
     Column("summary", _JSON, nullable=False),
-    **_IDS_ONCE,
+    sqlite_autoincrement=True,
 )
 
 measures = Table(
@@ -196,7 +196,7 @@ proofs = Table(
     Column("job_id", Integer),
     Column("created", Float, nullable=False),
     Column("finished", Float),
-    **_IDS_ONCE,
+    sqlite_autoincrement=True,
 )
 
 jobs = Table(
@@ -223,7 +223,7 @@ jobs = Table(
     Column("started", Float),
     Column("finished", Float),
     Index(None, "lane", "state", "id"),
-    **_IDS_ONCE,
+    sqlite_autoincrement=True,
 )
 
 # What people decided about groups of contradicting rows. Keyed by the group's content, not by a run, so that it
@@ -288,7 +288,7 @@ picks = Table(
     Column("n_rows", Integer, nullable=False),
     Column("created", Float, nullable=False),
     UniqueConstraint("run_id", "digest"),
-    **_IDS_ONCE,
+    sqlite_autoincrement=True,
 )
 
 picked = Table(
@@ -330,7 +330,7 @@ scorers = Table(
     Column("settings", _JSON, nullable=False),
     Column("facts", _JSON, nullable=False),
     Column("created", Float, nullable=False),
-    **_IDS_ONCE,
+    sqlite_autoincrement=True,
 )
 
 # ``version`` is raised with everything that is stored, so that what was read of it before is known to be old.
@@ -346,7 +346,7 @@ routes = Table(
     Column("scorer_id", Integer, ForeignKey("scorers.id", ondelete="SET NULL"), index=True),
     Column("version", Integer, nullable=False),
     Column("created", Float, nullable=False),
-    **_IDS_ONCE,
+    sqlite_autoincrement=True,
 )
 
 # Chosen items; ``kept`` (what replay reads, JSON) is NULL until both routes of the item were generated.

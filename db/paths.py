@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from core.types import Filter, Run
 from db.selection import column, condition, verdicts
+from db.statements import count_rows
 
 # Knuth's multiplicative hash: rows that follow each other land anywhere, the same at every call.
 _FACTOR, _MODULUS = 2654435761, 2**32
@@ -72,8 +73,8 @@ def position_counts(conn: Connection, run: Run, bins: int, chosen: Filter) -> li
     place = (table.c.ordinal * bins) // max(1, run.n_samples)
     stage, status = column(run, "stage"), column(run, "status")
     counted = select(place, stage, status, func.count()).where(condition(run, chosen))
-    found = conn.execute(counted.group_by(place, stage, status))
-    return [(min(int(b), bins - 1), s, str(v), n) for b, s, v, n in found]
+    rows = conn.execute(counted.group_by(place, stage, status))
+    return [(min(int(b), bins - 1), s, str(v), n) for b, s, v, n in rows]
 
 
 def scatter(
@@ -86,7 +87,7 @@ def scatter(
     table = verdicts(run)
     columns = [column(run, name) for name in names]
     measured = and_(condition(run, chosen), *(c.is_not(None) for c in columns))
-    n = conn.execute(select(func.count()).select_from(table).where(measured)).scalar_one()
+    n = count_rows(conn, table, measured)
     query = select(table.c.ordinal, table.c.sid, *columns).where(measured)
     if n > most:
         # A little below, so that the limit, which would cut the end of the dataset off, is not what decides.

@@ -50,10 +50,10 @@ def overrides_of(conn: Connection, run_id: int, ordinals: Sequence[int] | None =
 def agreement(conn: Connection, run: Run, field: str) -> tuple[int, int]:
     """(samples where the verdict says what a person says, samples where a person says anything) of status or cause."""
     table = verdicts(run)
-    said = overrides.c[field]
-    query = select(func.count(), func.sum(case((table.c[field] == said, 1), else_=0)))
+    opinion = overrides.c[field]
+    query = select(func.count(), func.sum(case((table.c[field] == opinion, 1), else_=0)))
     query = query.select_from(overrides).join(table, table.c.ordinal == overrides.c.ordinal)
-    n, same = conn.execute(query.where(overrides.c.run_id == run.id, said.is_not(None))).one()
+    n, same = conn.execute(query.where(overrides.c.run_id == run.id, opinion.is_not(None))).one()
     return int(same or 0), int(n)
 
 

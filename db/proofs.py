@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from core.errors import UserError
 from core.types import Proof
 from db.models import proofs
+from db.statements import insert_row
 
 
 def add(
@@ -23,7 +24,7 @@ def add(
 ) -> int:
     """A new proof without arms; returns its id."""
     values = {"run_id": run_id, "recipe": recipe, "cause": cause, "request": dict(request), "arms": {}}
-    return conn.execute(insert(proofs).values(**values, created=clock()).returning(proofs.c.id)).scalar_one()
+    return insert_row(conn, proofs, {**values, "created": clock()})
 
 
 def get(conn: Connection, proof_id: int) -> Proof:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from core.errors import UserError
 from db.models import route_items, routes, runs, samples, scorers
+from db.statements import count_rows, insert_row, unnamed
 from db.text import storable
 
 
@@ -25,7 +26,7 @@ def create(
     """A new routes run and its items, (ordinal, sid, content hash, question) each; returns its id."""
     values = {"run_id": run_id, "name": storable(name), "mode": mode, "spec": dict(spec), "n_items": len(items),
               "version": 0, "created": time.time()}  # fmt: skip
-    route_id = conn.execute(insert(routes).values(values).returning(routes.c.id)).scalar_one()
+    route_id = insert_row(conn, routes, values)
     if items:
         conn.execute(insert(route_items), _rows(route_id, items))
     return route_id
@@ -33,10 +34,10 @@ def create(
 
 def get(conn: Connection, route_id: int) -> dict[str, Any]:
     """Raises UserError where there is none of that id."""
-    found = conn.execute(select(routes).where(routes.c.id == route_id)).mappings().one_or_none()
-    if found is None:
+    row = conn.execute(select(routes).where(routes.c.id == route_id)).mappings().one_or_none()
+    if row is None:
         raise UserError(f"There is no routes run {route_id}.", "It may have been deleted.", "Choose another one.")
-    return dict(found)
+    return dict(row)
 
 
 def list_routes(conn: Connection, run_id: int | None = None) -> list[dict[str, Any]]:
@@ -55,8 +56,7 @@ def missing(conn: Connection, route_id: int) -> list[int]:
 
 def done(conn: Connection, route_id: int) -> int:
     """How many items were generated."""
-    query = select(func.count()).where(route_items.c.route_id == route_id, route_items.c.kept.is_not(None))
-    return conn.execute(query).scalar_one()
+    return count_rows(conn, route_items, route_items.c.route_id == route_id, route_items.c.kept.is_not(None))
 
 
 def store(
@@ -100,10 +100,10 @@ def item(conn: Connection, route_id: int, ordinal: int) -> dict[str, Any]:
     query = select(route_items).where(
         route_items.c.route_id == route_id, route_items.c.ordinal == ordinal, route_items.c.kept.is_not(None)
     )
-    found = conn.execute(query).mappings().one_or_none()
-    if found is None:
+    row = conn.execute(query).mappings().one_or_none()
+    if row is None:
         raise UserError(f"Routes run {route_id} has no item {ordinal}.", "", "Choose one from its lists.")
-    return {**found, "kept": json.loads(found["kept"])}
+    return {**row, "kept": json.loads(row["kept"])}
 
 
 def ordinal_of(conn: Connection, route_id: int, sid: str) -> int | None:
@@ -148,13 +148,15 @@ def remove(conn: Connection, route_id: int) -> list[str]:
     )
     names = sorted(set(conn.execute(query.distinct()).scalars()))
     conn.execute(delete(routes).where(routes.c.id == route_id))
-    return [n for n in names if not conn.execute(select(exists().where(route_items.c.artefact == n))).scalar_one()]
+    return unnamed(conn, route_items.c.artefact, names)
 
 
 def artefacts_of_run(conn: Connection, run_id: int) -> list[str]:
     """Artefacts of all routes runs of a diagnosis, which go with it."""
-    mine = select(routes.c.id).where(routes.c.run_id == run_id)
-    query = select(route_items.c.artefact).where(route_items.c.route_id.in_(mine), route_items.c.artefact.is_not(None))
+    of_run = select(routes.c.id).where(routes.c.run_id == run_id)
+    query = select(route_items.c.artefact).where(
+        route_items.c.route_id.in_(of_run), route_items.c.artefact.is_not(None)
+    )
     return sorted(set(conn.execute(query.distinct()).scalars()))
 
 
@@ -166,7 +168,7 @@ def add_scorer(
 ) -> int:
     values = {"name": storable(name), "file": file, "encoder": encoder, "settings": dict(settings),
               "facts": dict(facts), "created": time.time()}  # fmt: skip
-    return conn.execute(insert(scorers).values(values).returning(scorers.c.id)).scalar_one()
+    return insert_row(conn, scorers, values)
 
 
 def list_scorers(conn: Connection) -> list[dict[str, Any]]:
@@ -176,14 +178,14 @@ def list_scorers(conn: Connection) -> list[dict[str, Any]]:
 
 def get_scorer(conn: Connection, scorer_id: int) -> dict[str, Any]:
     """Raises UserError where there is none of that id."""
-    found = conn.execute(select(scorers).where(scorers.c.id == scorer_id)).mappings().one_or_none()
-    if found is None:
+    row = conn.execute(select(scorers).where(scorers.c.id == scorer_id)).mappings().one_or_none()
+    if row is None:
         raise UserError(f"There is no scorer {scorer_id}.", "It may have been deleted.", "Choose another one.")
-    return dict(found)
+    return dict(row)
 
 
 def remove_scorer(conn: Connection, scorer_id: int) -> str | None:
     """Forgets a scorer; returns its file where no other one names it. Scores that it gave stay."""
     file = get_scorer(conn, scorer_id)["file"]
     conn.execute(delete(scorers).where(scorers.c.id == scorer_id))
-    return None if conn.execute(select(exists().where(scorers.c.file == file))).scalar_one() else file
+    return next(iter(unnamed(conn, scorers.c.file, [file])), None)

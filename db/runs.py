@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, Row, Table, delete, exists, insert, select, update
+from sqlalchemy import Connection, MetaData, Row, Table, delete, select, update
 
 from core.errors import UserError
 from core.types import Column, Run, RunSpec, Thresholds
 from db.models import jobs, measured, measures, run_measures, runs
 from db.selection import table_name
+from db.statements import insert_row, unnamed
 from db.text import storable
 from db.verdicts import write_verdicts
 
@@ -39,17 +40,17 @@ def create_run(
         "n_samples": n_samples,
         "summary": {},
     }
-    run = get_run(conn, conn.execute(insert(runs).values(values).returning(runs.c.id)).scalar_one())
+    run = get_run(conn, insert_row(conn, runs, values))
     _empty_verdicts(conn, run)
     return run
 
 
 def get_run(conn: Connection, run_id: int) -> Run:
     """Raises UserError where there is no run of that id."""
-    found = conn.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
-    if found is None:
+    row = conn.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+    if row is None:
         raise _no_run(run_id)
-    return _run(found)
+    return _run(row)
 
 
 def list_runs(conn: Connection, dataset_id: int | None = None, spec_hash: str | None = None) -> list[Run]:
@@ -111,12 +112,12 @@ def delete_run(conn: Connection, run_id: int) -> list[str]:
     busy = select(jobs.c.id).where(jobs.c.run_id == run_id, jobs.c.state.in_(("queued", "running")))
     if (job := conn.execute(busy.limit(1)).scalar_one_or_none()) is not None:
         raise UserError(f"Run {name!r} is being worked on.", f"Job {job} has not ended.", "Cancel the job first.")
-    mine = set(conn.execute(select(run_measures.c.measure_id).where(run_measures.c.run_id == run_id)).scalars())
+    own = set(conn.execute(select(run_measures.c.measure_id).where(run_measures.c.run_id == run_id)).scalars())
     Table(table_name(run_id), MetaData()).drop(conn, checkfirst=True)
     conn.execute(delete(runs).where(runs.c.id == run_id))
     # Only this run's measures: one that is linked to no run yet belongs to a run that is just being set up.
-    shared = set(conn.execute(select(run_measures.c.measure_id).where(run_measures.c.measure_id.in_(mine))).scalars())
-    return _collect(conn, sorted(mine - shared))
+    shared = set(conn.execute(select(run_measures.c.measure_id).where(run_measures.c.measure_id.in_(own))).scalars())
+    return _collect(conn, sorted(own - shared))
 
 
 def _collect(conn: Connection, unused: list[int]) -> list[str]:
@@ -124,9 +125,7 @@ def _collect(conn: Connection, unused: list[int]) -> list[str]:
     names = sorted(set(conn.execute(gone.distinct()).scalars()))
     conn.execute(delete(measures).where(measures.c.id.in_(unused)))
     # Artefacts are named by content, so that another measure may refer to the same one.
-    return [
-        name for name in names if not conn.execute(select(exists().where(measured.c.artefact == name))).scalar_one()
-    ]
+    return unnamed(conn, measured.c.artefact, names)
 
 
 def _empty_verdicts(conn: Connection, run: Run) -> None:

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
 from core.errors import UserError
 from core.types import Dataset, Problem, Reading, Sample
 from db.models import datasets, runs, sample_bodies, samples
 from db.models import problems as rejected
 from db.sample_rows import body_of, row_of, sample_of
+from db.statements import count_rows, insert_row
 from db.text import storable
 
 # Values in one IN list, far below every database's limit on bound values.
@@ -36,7 +37,7 @@ def create_dataset(
         "touched": now,
         "finished": False,
     }
-    return conn.execute(insert(datasets).values(values).returning(datasets.c.id)).scalar_one()
+    return insert_row(conn, datasets, values)
 
 
 def add_samples(
@@ -86,13 +87,9 @@ def finish_dataset(
     Raises:
         ValueError: ``n_rows`` is not samples + rejected rows: something was dropped on the way.
     """
-    here = samples.c.dataset_id == dataset_id
-    n_samples, n_contents = conn.execute(
-        select(func.count(), func.count(samples.c.content_hash.distinct())).where(here)
-    ).one()
-    n_problems = conn.execute(
-        select(func.count()).select_from(rejected).where(rejected.c.dataset_id == dataset_id)
-    ).scalar_one()
+    query = select(func.count(), func.count(samples.c.content_hash.distinct()))
+    n_samples, n_contents = conn.execute(query.where(samples.c.dataset_id == dataset_id)).one()
+    n_problems = count_rows(conn, rejected, rejected.c.dataset_id == dataset_id)
     if n_rows != n_samples + n_problems:
         raise ValueError(f"{n_rows} rows in, but {n_samples} samples and {n_problems} rejected rows stored")
     _count_copies(conn, dataset_id)
@@ -133,7 +130,6 @@ def _touch(conn: Connection, dataset_id: int, now: float) -> None:
 
 
 def _count_copies(conn: Connection, dataset_id: int) -> None:
-    here = samples.c.dataset_id == dataset_id
     twin = samples.alias()
     repeated = (
         select(twin.c.content_hash)
@@ -147,7 +143,11 @@ def _count_copies(conn: Connection, dataset_id: int) -> None:
         .where(other.c.dataset_id == dataset_id, other.c.content_hash == samples.c.content_hash)
         .scalar_subquery()
     )
-    conn.execute(update(samples).where(here, samples.c.content_hash.in_(repeated)).values(copies=copies))
+    conn.execute(
+        update(samples)
+        .where(samples.c.dataset_id == dataset_id, samples.c.content_hash.in_(repeated))
+        .values(copies=copies)
+    )
 
 
 def _distinct(conn: Connection, dataset_id: int, name: str) -> list[str]:
@@ -244,12 +244,11 @@ def raw_rows(
 
 def get_sample(conn: Connection, dataset_id: int, sid: str) -> Sample:
     """The sample of that id; raises UserError where there is none."""
-    found = conn.execute(
-        select(samples.c.ordinal).where(samples.c.dataset_id == dataset_id, samples.c.sid == storable(sid))
-    ).scalar_one_or_none()
-    if found is None:
+    query = select(samples.c.ordinal).where(samples.c.dataset_id == dataset_id, samples.c.sid == storable(sid))
+    ordinal = conn.execute(query).scalar_one_or_none()
+    if ordinal is None:
         raise UserError(f"There is no sample {sid!r} in dataset {dataset_id}.", "", "Choose one from the table.")
-    return next(iter_samples(conn, dataset_id, [found]))
+    return next(iter_samples(conn, dataset_id, [ordinal]))
 
 
 def content_hashes(conn: Connection, dataset_id: int) -> list[str]:
@@ -277,7 +276,7 @@ def problems(conn: Connection, dataset_id: int, after: int = -1, limit: int = 10
     return [Problem(row=r.row, line=r.line, field=r.field, text=r.text, file=r.file, raw=r.raw) for r in rows]
 
 
-def _same_sample() -> Any:
+def _same_sample() -> ColumnElement[bool]:
     return (sample_bodies.c.dataset_id == samples.c.dataset_id) & (sample_bodies.c.ordinal == samples.c.ordinal)
 
 
@@ -293,9 +292,9 @@ def _by_ordinal(
             yield from ((r.ordinal, r) for r in rows)
             last = rows[-1].ordinal
         return
-    wanted = iter(ordinals)
-    while part := list(islice(wanted, min(batch, _IN_LIST))):
-        found = {r.ordinal: r for r in conn.execute(query.where(samples.c.ordinal.in_(part)))}
-        if missing := [o for o in part if o not in found]:
+    remaining = iter(ordinals)
+    while part := list(islice(remaining, min(batch, _IN_LIST))):
+        by_ordinal = {r.ordinal: r for r in conn.execute(query.where(samples.c.ordinal.in_(part)))}
+        if missing := [o for o in part if o not in by_ordinal]:
             raise LookupError(f"dataset {dataset_id} has no sample of ordinal {missing[0]}")
-        yield from ((o, found[o]) for o in part)
+        yield from ((o, by_ordinal[o]) for o in part)

@@ -88,8 +88,8 @@ def _table(run_id: int, columns: tuple[Column, ...]) -> Table:
 
 
 def _counted(columns: tuple[Column, ...]) -> list[str]:
-    found = [c.name for c in columns if c.indexed and c.kind in ("category", "flag")]
-    return (found + [c.name for c in columns if c.indexed and c.name in _BINNED])[:_MOST]
+    categories = [c.name for c in columns if c.indexed and c.kind in ("category", "flag")]
+    return (categories + [c.name for c in columns if c.indexed and c.name in _BINNED])[:_MOST]
 
 
 def counted_together(run: Run, names: Iterable[str], chosen: Filter) -> frozenset[str]:
@@ -154,13 +154,13 @@ def _elsewhere(run: Run, term: Term) -> ColumnElement[bool]:
             raise UserError(f"{term.column}={value!r} is not a set of rows.", "Sets have numbers, parts a dot: 3, 3.1.")
         first, second = int(numbers[1]), numbers[2]
         if term.column == "picked":
-            mine = select(picked.c.ordinal).join(picks, picks.c.id == picked.c.pick_id)
-            mine = mine.where(picks.c.run_id == run.id, picks.c.id == first)
+            ordinals = select(picked.c.ordinal).join(picks, picks.c.id == picked.c.pick_id)
+            ordinals = ordinals.where(picks.c.run_id == run.id, picks.c.id == first)
         else:
-            mine = select(grouped.c.ordinal).where(grouped.c.run_id == run.id, grouped.c.group == first)
+            ordinals = select(grouped.c.ordinal).where(grouped.c.run_id == run.id, grouped.c.group == first)
             if second is not None:
-                mine = mine.where(grouped.c.part == int(second))
-        parts.append(verdicts(run).c.ordinal.in_(mine))
+                ordinals = ordinals.where(grouped.c.part == int(second))
+        parts.append(verdicts(run).c.ordinal.in_(ordinals))
     if term.column == "reviewed":
         parts = [verdicts(run).c.ordinal.in_(_reviewed(run, str(value))) for value in term.values]
     inside = or_(false(), *parts)
@@ -170,8 +170,8 @@ def _elsewhere(run: Run, term: Term) -> ColumnElement[bool]:
 def _reviewed(run: Run, how: str) -> Select[Any]:
     """Ordinals of the samples of which a person says anything, the verdict's own or something else."""
     rows = verdicts(run).alias()
-    mine = select(overrides.c.ordinal).join(rows, rows.c.ordinal == overrides.c.ordinal)
-    mine = mine.where(overrides.c.run_id == run.id)
+    ordinals = select(overrides.c.ordinal).join(rows, rows.c.ordinal == overrides.c.ordinal)
+    ordinals = ordinals.where(overrides.c.run_id == run.id)
     # Where a person left a part to the verdict, they agree with it. Not measured is unlike anything said.
     same = and_(
         *(or_(overrides.c[f].is_(None), func.coalesce(rows.c[f], "") == overrides.c[f]) for f in ("status", "cause"))
@@ -179,7 +179,7 @@ def _reviewed(run: Run, how: str) -> Select[Any]:
     conditions = {"yes": [], "agrees": [same], "differs": [not_(same)]}
     if how not in conditions:
         raise unknown_name("kind of review", how, conditions)
-    return mine.where(*conditions[how])
+    return ordinals.where(*conditions[how])
 
 
 def _term(run: Run, term: Term, plain: bool) -> ColumnElement[bool]:

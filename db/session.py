@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from json import dumps
@@ -64,28 +64,29 @@ def open_database(url: str) -> Database:
         UserError: a URL, driver or file that cannot be used, or a database written by a newer version.
     """
     address = _checked(url)
-    shown = address.render_as_string(hide_password=True)
+    address_text = address.render_as_string(hide_password=True)
     try:
         if address.get_backend_name() == "sqlite":
             path = Path(str(address.database))
             path.parent.mkdir(parents=True, exist_ok=True)
-            engine, alone = _sqlite_engine(address), _file_lock(path.with_name(path.name + ".lock"))
+            engine = _sqlite_engine(address)
+            alone: AbstractContextManager[None] = _file_lock(path.with_name(path.name + ".lock"))
         else:
             engine = create_engine(address, json_serializer=_json, hide_parameters=True)
             alone = nullcontext()
         database = Database(engine)
         with alone:
-            _prepare(database, shown)
+            _prepare(database, address_text)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"The database {shown} cannot be opened.",
+            f"The database {address_text} cannot be opened.",
             f"Its driver is not installed ({error.name}).",
             f"Install it into Lacuna's environment, for example: .venv/bin/pip install {error.name}",
         ) from error
     except (OSError, OperationalError, sqlite3.DatabaseError) as error:
         reason = str(error.orig) if isinstance(error, OperationalError) else str(error)
         raise UserError(
-            f"The database {shown} cannot be opened.",
+            f"The database {address_text} cannot be opened.",
             f"{reason.strip()}.",
             "Check the path and its permissions, or set LACUNA_DATA_DIR or LACUNA_DATABASE_URL.",
         ) from error
@@ -157,7 +158,7 @@ def _file_lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _prepare(database: Database, shown: str) -> None:
+def _prepare(database: Database, address_text: str) -> None:
     """WAL mode for SQLite, then all migrations in one transaction."""
     # Imported here: a process that only lists what db offers needs no migration machinery.
     from alembic import command
@@ -182,7 +183,7 @@ def _prepare(database: Database, shown: str) -> None:
             command.upgrade(config, "head")
         except CommandError as error:
             raise UserError(
-                f"The database {shown} was written by another version of Lacuna.",
+                f"The database {address_text} was written by another version of Lacuna.",
                 f"{error}.",
                 "Start the version that wrote it, or set LACUNA_DATA_DIR to a new folder.",
             ) from error

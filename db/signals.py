@@ -22,7 +22,8 @@ def measure_id(conn: Connection, key: str, signal: str, fingerprint: str, spec: 
     """The id of the measure ``key``, made if there is none yet."""
     values = {"key": key, "signal": signal, "fingerprint": fingerprint, "spec": dict(spec)}
     conn.execute(_insert_or_ignore(conn, measures), [values])
-    return conn.execute(select(measures.c.id).where(measures.c.key == key)).scalar_one()
+    row_id: int = conn.execute(select(measures.c.id).where(measures.c.key == key)).scalar_one()
+    return row_id
 
 
 def find_measures(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
@@ -90,29 +91,29 @@ def table(conn: Connection, sources: Iterable[tuple[str, int]], hashes: Sequence
     place = np.array([distinct[h] for h in hashes], dtype=np.int64)
     columns: dict[str, np.ndarray] = {}
     for prefix, source in sources:
-        mine: dict[str, np.ndarray] = {}
+        own: dict[str, np.ndarray] = {}
         for key, text in _stored(conn, source, list(distinct)):
             if (at := distinct.get(key)) is None:
                 continue
             for name, value in json.loads(text).items():
-                if name not in mine:
-                    mine[name] = np.full(len(distinct), np.nan)
+                if name not in own:
+                    own[name] = np.full(len(distinct), np.nan)
                 if value is not None:
-                    mine[name][at] = value
-        if both := columns.keys() & {prefix + name for name in mine}:
+                    own[name][at] = value
+        if both := columns.keys() & {prefix + name for name in own}:
             raise ValueError(f"two measures give the column {min(both)!r}")
-        columns |= {prefix + name: values[place] for name, values in mine.items()}
+        columns |= {prefix + name: values[place] for name, values in own.items()}
     return SignalTable(tuple(hashes), columns)
 
 
 def detail_ref(conn: Connection, measure_id: int, content_hash: str) -> tuple[str, int] | None:
     """(artefact, slot) of the measurement's details; None where it has none or was not measured."""
-    found = conn.execute(
+    row = conn.execute(
         select(measured.c.artefact, measured.c.slot).where(
             measured.c.measure_id == measure_id, measured.c.content_hash == content_hash
         )
     ).one_or_none()
-    return None if found is None or found.artefact is None else (found.artefact, found.slot)
+    return None if row is None or row.artefact is None else (row.artefact, row.slot)
 
 
 def any_detail(conn: Connection, measure_id: int) -> str | None:
@@ -134,5 +135,6 @@ def _stored(conn: Connection, source: int, hashes: list[str]) -> Iterable[Any]:
 
 def _insert_or_ignore(conn: Connection, into: Table) -> Insert:
     """An insert that leaves rows that are there already as they are."""
-    dialect = {"sqlite": sqlite, "postgresql": postgresql}[conn.dialect.name]
-    return dialect.insert(into).on_conflict_do_nothing()
+    if conn.dialect.name == "sqlite":
+        return sqlite.insert(into).on_conflict_do_nothing()
+    return postgresql.insert(into).on_conflict_do_nothing()

@@ -29,6 +29,7 @@ from core.errors import UserError
 from core.types import Column, Filter, Run, Term
 from db.models import runs, samples
 from db.selection import column, condition, counted_together, cursor_value, kind_of, number_column, verdicts
+from db.statements import count_rows
 from db.text import storable
 
 Cursor = tuple[Any, int]
@@ -75,10 +76,11 @@ def _cells(declared: Column, values: Sequence[Any]) -> list[Any]:
     numbers = np.asarray(values, dtype=np.float64)
     cells = numbers.astype(object)
     if declared.kind == "flag":
-        known = ~np.isnan(numbers)
-        cells[known] = numbers[known].astype(np.int64).astype(object)
+        measured = ~np.isnan(numbers)
+        cells[measured] = numbers[measured].astype(np.int64).astype(object)
     cells[np.isnan(numbers)] = None
-    return cells.tolist()
+    values_or_none: list[Any] = cells.tolist()
+    return values_or_none
 
 
 def add_columns(conn: Connection, run: Run, extra: Sequence[Column]) -> Run:
@@ -102,12 +104,12 @@ def add_columns(conn: Connection, run: Run, extra: Sequence[Column]) -> Run:
 def of_sids(conn: Connection, run: Run, sids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Id to the named columns and the ordinal, for those samples that the run has."""
     table = verdicts(run)
-    wanted = [table.c.sid, table.c.ordinal, *(column(run, n) for n in names)]
-    found: dict[str, dict[str, Any]] = {}
+    query = select(table.c.sid, table.c.ordinal, *(column(run, n) for n in names))
+    rows: dict[str, dict[str, Any]] = {}
     for at in range(0, len(sids), 500):
-        query = select(*wanted).where(table.c.sid.in_(sids[at : at + 500]))
-        found |= {r["sid"]: dict(r) for r in conn.execute(query).mappings()}
-    return found
+        part = query.where(table.c.sid.in_(sids[at : at + 500]))
+        rows |= {r["sid"]: dict(r) for r in conn.execute(part).mappings()}
+    return rows
 
 
 def fill_column(conn: Connection, run: Run, name: str, values: Mapping[int, Any]) -> None:
@@ -152,12 +154,12 @@ def page(
     extra = [c for c in _SAMPLE_COLUMNS if c.name not in table.c]
     same = and_(samples.c.dataset_id == run.spec.dataset_id, samples.c.ordinal == table.c.ordinal)
     query = select(table, *extra).select_from(table.outerjoin(samples, same)).where(condition(run, chosen, plain))
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for part in _walk(query, run, chosen, start, backwards):
-        found += [dict(r) for r in conn.execute(part.limit(limit + 1 - len(found))).mappings()]
-        if len(found) > limit:
+        rows += [dict(r) for r in conn.execute(part.limit(limit + 1 - len(rows))).mappings()]
+        if len(rows) > limit:
             break
-    rows, more = found[:limit], len(found) > limit
+    rows, more = rows[:limit], len(rows) > limit
     if backwards:
         rows.reverse()
     if not rows:
@@ -206,8 +208,8 @@ def row(conn: Connection, run: Run, sid: str) -> dict[str, Any]:
 def neighbours(conn: Connection, run: Run, chosen: Filter, sid: str) -> tuple[str | None, str | None]:
     """Ids before and behind the sample in the filter's order; the sample itself need not match the filter."""
     sort = column(run, chosen.sort).name
-    here = row(conn, run, sid)
-    at = (here[sort], here["ordinal"])
+    own = row(conn, run, sid)
+    at = (own[sort], own["ordinal"])
     before, _, _ = page(conn, run, chosen, at, limit=1, backwards=True)
     behind, _, _ = page(conn, run, chosen, at, limit=1)
     return (before[0]["sid"] if before else None), (behind[0]["sid"] if behind else None)
@@ -236,14 +238,14 @@ def groups(
     c = values.c
     first, then = (c.size, c.strength) if order == "size" else (c.strength, c.size)
     query = select(values).order_by(first.desc(), then.desc(), c.key).limit(limit).offset(offset)
-    found = [(r.key, r.rows, r.size, r.strength) for r in conn.execute(query)]
-    return found, conn.execute(select(func.count()).select_from(values)).scalar_one()
+    page = [(r.key, r.rows, r.size, r.strength) for r in conn.execute(query)]
+    return page, count_rows(conn, values)
 
 
 def count(conn: Connection, run: Run, chosen: Filter) -> int:
     """Number of rows that the filter keeps."""
     kept = condition(run, chosen, counted_together(run, (), chosen))
-    return conn.execute(select(func.count()).select_from(verdicts(run)).where(kept)).scalar_one()
+    return count_rows(conn, verdicts(run), kept)
 
 
 def ordinals(conn: Connection, run: Run, chosen: Filter, batch: int = _BATCH) -> Iterator[int]:
@@ -255,8 +257,8 @@ def ordinals(conn: Connection, run: Run, chosen: Filter, batch: int = _BATCH) ->
 
 def facets(conn: Connection, run: Run, name: str, chosen: Filter) -> list[tuple[Any, int]]:
     """(value, rows) for each value of the column, None = not measured; most frequent first."""
-    found = [(values[0], n) for values, n in group_counts(conn, run, [name], chosen)]
-    return sorted(found, key=lambda pair: -pair[1])
+    counts = [(values[0], n) for values, n in group_counts(conn, run, [name], chosen)]
+    return sorted(counts, key=lambda pair: -pair[1])
 
 
 def group_counts(conn: Connection, run: Run, by: Sequence[str], chosen: Filter) -> list[tuple[tuple[Any, ...], int]]:
@@ -264,8 +266,8 @@ def group_counts(conn: Connection, run: Run, by: Sequence[str], chosen: Filter) 
     keys = [column(run, name) for name in by]
     kept = condition(run, chosen, counted_together(run, by, chosen))
     query = select(*keys, func.count()).where(kept).group_by(*keys)
-    found = [(tuple(r[:-1]), r[-1]) for r in conn.execute(query)]
-    return sorted(found, key=lambda pair: [(v is None, v) for v in pair[0]])
+    counts = [(tuple(r[:-1]), r[-1]) for r in conn.execute(query)]
+    return sorted(counts, key=lambda pair: [(v is None, v) for v in pair[0]])
 
 
 def verdict_columns(conn: Connection, run: Run, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -322,7 +324,7 @@ def points(
     table = verdicts(run)
     keys = [column(run, name) for name in names]
     whole = and_(condition(run, chosen), *(k.is_not(None) for k in keys))
-    total = conn.execute(select(func.count()).select_from(table).where(whole)).scalar_one()
+    total = count_rows(conn, table, whole)
     step = -(-total // most) if most else 1
     query = select(*keys).where(whole).order_by(table.c.ordinal)
     if step > 1:
@@ -333,11 +335,11 @@ def points(
 def judged(conn: Connection, run: Run, chosen: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Ordinal to the verdict columns of those samples."""
     table = verdicts(run)
-    found: dict[int, dict[str, Any]] = {}
+    rows: dict[int, dict[str, Any]] = {}
     for at in range(0, len(chosen), 500):
         query = select(table).where(table.c.ordinal.in_(chosen[at : at + 500]))
-        found |= {r["ordinal"]: dict(r) for r in conn.execute(query).mappings()}
-    return found
+        rows |= {r["ordinal"]: dict(r) for r in conn.execute(query).mappings()}
+    return rows
 
 
 def category_codes(conn: Connection, run: Run, name: str) -> tuple[np.ndarray, list[str | None]]:

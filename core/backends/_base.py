@@ -56,15 +56,11 @@ class Backend(Protocol):
         dtype: what the weights are held in (``float32``, ``bfloat16``, ...), empty where that is not known.
     """
 
+    context_length: int | None
     stop_ids: tuple[int, ...]
+    vocab_size: int | None
     device: str
     dtype: str
-
-    @property
-    def context_length(self) -> int | None: ...
-
-    @property
-    def vocab_size(self) -> int | None: ...
 
     def close(self) -> None:
         """Gives the memory back. The backend cannot be used afterwards."""

@@ -86,11 +86,11 @@ def invert(probabilities: Tensor, number: Tensor) -> Tensor:
     blocks = torch.nn.functional.pad(probabilities, (0, -v % BLOCK)).view(len(probabilities), -1, BLOCK)
     sums = blocks.sum(-1).double()
     ends = sums.cumsum(-1)
-    wanted = number * ends[:, -1:]
-    block = torch.searchsorted(ends, wanted, right=True).clamp_(max=ends.shape[1] - 1)
-    wanted -= ends.gather(1, block) - sums.gather(1, block)
+    sought = number * ends[:, -1:]
+    block = torch.searchsorted(ends, sought, right=True).clamp_(max=ends.shape[1] - 1)
+    sought -= ends.gather(1, block) - sums.gather(1, block)
     inside = blocks.take_along_dim(block[:, :, None], dim=1)[:, 0].double().cumsum(-1)
-    place = torch.searchsorted(inside, wanted, right=True).clamp_(max=BLOCK - 1)
+    place = torch.searchsorted(inside, sought, right=True).clamp_(max=BLOCK - 1)
     return (block * BLOCK + place).clamp_(max=v - 1)
 
 
@@ -124,7 +124,7 @@ def continue_prompts(
     device = model.device
     draw = Draw(temperatures.to(device), nuclei.to(device), torch.from_numpy(numbers).to(device), start)
     cache = _prefilled(model, prompts, ids, mask)
-    found: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
+    continuations: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
     left = list(range(len(prompts)))
     while left:
         done = ids.shape[1] - start
@@ -137,7 +137,7 @@ def continue_prompts(
         ends = np.isin(new, stops)
         lengths = np.where(ends.any(1), ends.argmax(1) + 1, new.shape[1] + 1)  # one too many: goes on
         for i, tokens, length in zip(left, new, lengths.tolist(), strict=True):
-            found[i] = tokens[: min(length, limits[i])]
+            continuations[i] = tokens[: min(length, limits[i])]
         keep = [at for at, i in enumerate(left) if new.shape[1] < min(lengths[at], limits[i])]
         left = [left[at] for at in keep]
         if left:
@@ -145,7 +145,7 @@ def continue_prompts(
             ids, draw = ids[rows], draw.only(rows)
             mask = torch.cat([mask[rows], mask.new_ones((len(rows), ids.shape[1] - mask.shape[1]))], dim=1)
             cache.batch_select_indices(rows)
-    return found
+    return continuations
 
 
 def _left_padded(prompts: Sequence[np.ndarray], device: Any) -> tuple[Tensor, Tensor]:
@@ -196,10 +196,11 @@ def _extend(
     config = GenerationConfig(
         max_new_tokens=steps, do_sample=False, eos_token_id=list(stops) or None, pad_token_id=0, use_cache=True
     )
-    return model.generate(
+    extended: Tensor = model.generate(
         ids,
         attention_mask=mask,
         past_key_values=cache,
         generation_config=config,
         logits_processor=LogitsProcessorList([draw] if draw else []),
     )
+    return extended

@@ -32,10 +32,10 @@ def pick_device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        here = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        names = "cpu, cuda" if torch.cuda.is_available() else "cpu"
         raise UserError(
             f"There is no device {name!r} on this machine.",
-            f"There are: {here}.",
+            f"There are: {names}.",
             "Choose one of these or 'auto'.",
         ) from error
 
@@ -56,9 +56,8 @@ def load(checkpoint: Checkpoint, dtype: DtypeName, device: torch.device) -> tupl
             "An adapter holds only the change to a base model's weights.",
             "Give the folder of the base model it was trained on.",
         )
-    folder = checkpoint.base if is_adapter else checkpoint.path
     with _quietly():
-        inner = _load_full(folder, dtype)
+        inner = _load_full(checkpoint.base or checkpoint.path if is_adapter else checkpoint.path, dtype)
         outer = _load_adapter(checkpoint.path, inner) if is_adapter else inner
     outer = outer.eval().requires_grad_(False).to(device)
     return outer, outer.get_base_model() if is_adapter else outer
@@ -80,7 +79,8 @@ def _load_full(folder: str, dtype: DtypeName) -> Any:
     if type(config) not in AutoModelForCausalLM._model_mapping:
         raise _unsupported(folder, config.model_type, __version__, None)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        # With loading info a pair comes back, which the library's types do not say.
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -89,6 +89,7 @@ def _load_full(folder: str, dtype: DtypeName) -> Any:
             use_safetensors=True,
             output_loading_info=True,
         )
+        model, report = loaded
     except Exception as error:  # the same
         raise UserError(
             f"The weights in {folder} cannot be loaded.",

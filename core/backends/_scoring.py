@@ -24,22 +24,27 @@ class SplitModel:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.decoder = model.get_decoder()
-        self._output: type | None = None
+        self._output: Any = None  # the decoder's own type of output, known once it has run
 
     def states(self, ids: Tensor) -> Tensor:
         """(b, l, d) from right-padded ids (b, l). No mask is needed: a causal model never looks right."""
         output = self.decoder(input_ids=ids, use_cache=False)
         self._output = type(output)
-        return output.last_hidden_state
+        states: Tensor = output.last_hidden_state
+        return states
 
     hidden = states
 
     def logits(self, states: Tensor) -> Tensor:
         """(p, v) from (p, d)."""
+        import torch
+
         output = self._output(last_hidden_state=states[None])
         self.decoder.forward = lambda *_, **__: output
         try:
-            return self.model(input_ids=states.new_zeros((1, len(states)), dtype=int), use_cache=False).logits[0]
+            ids = states.new_zeros((1, len(states)), dtype=torch.int64)
+            logits: Tensor = self.model(input_ids=ids, use_cache=False).logits[0]
+            return logits
         finally:
             del self.decoder.forward  # the class's own forward shows again
 
@@ -52,11 +57,13 @@ class WholeModel:
 
     def states(self, ids: Tensor) -> Tensor:
         """(1, l, v) from ids (1, l): the logits themselves."""
-        return self.model(input_ids=ids, use_cache=False).logits
+        logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
+        return logits
 
     def hidden(self, ids: Tensor) -> Tensor:
         """(1, l, d) from ids (1, l): the last hidden layer."""
-        return self.model(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states[-1]
+        states: Tensor = self.model(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states[-1]
+        return states
 
     def logits(self, states: Tensor) -> Tensor:
         return states
@@ -66,7 +73,7 @@ def agrees(split: SplitModel, whole: WholeModel, vocab_size: int) -> bool:
     """Whether the split model gives the whole model's logits on two short rows of different lengths.
 
     The rows are padded for one and run alone for the other, and the states are handed over in another order, so a model
-    that is not causal or a head that looks at more than one state is found out too.
+    that is not causal or a head that looks at more than one state is noticed too.
     """
     import torch
 
@@ -76,12 +83,12 @@ def agrees(split: SplitModel, whole: WholeModel, vocab_size: int) -> bool:
     try:
         expected = torch.cat([whole.states(ids[:1])[0], whole.states(ids[1:, :4])[0]]).float()
         states = split.states(ids)
-        found = split.logits(torch.cat([states[0], states[1, :4]]).flip(0)).flip(0).float()
+        logits = split.logits(torch.cat([states[0], states[1, :4]]).flip(0)).flip(0).float()
     except (AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError):
         return False  # an architecture that does not come apart; the whole model serves it
     scale = max(1.0, expected.nan_to_num(0.0).abs().max().item())
-    return found.shape == expected.shape and torch.allclose(
-        found, expected, rtol=0.0, atol=tolerance * scale, equal_nan=True
+    return logits.shape == expected.shape and torch.allclose(
+        logits, expected, rtol=0.0, atol=tolerance * scale, equal_nan=True
     )
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.backends._base import CAPABILITIES, Capability, ScoreRow
+from core.backends._base import (
+    CAPABILITIES,
+    BackendKind,
+    GeneratingBackend,
+    PoolingBackend,
+    ScoreRow,
+    ScoringBackend,
+)
 from core.backends._batching import plan_batches
 from core.backends._generation import continue_prompts, new_cache
 from core.backends._loading import load, pick_device
@@ -28,7 +35,7 @@ OVERHEAD = 1 / 32
 LOGITS, BUFFER, CACHE = {"cpu": 64 << 20, "cuda": 512 << 20}, {"cpu": 4 << 20, "cuda": 64 << 20}, 2 << 30
 
 
-class HfBackend:
+class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
     """Scores, pools and generates; see ``core.backends._base``.
 
     Args:
@@ -43,7 +50,7 @@ class HfBackend:
         config = inner.config.get_text_config(decoder=True)
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self.stop_ids = _stop_ids(inner)
-        self.vocab_size: int = config.vocab_size
+        self.vocab_size: int = int(config.vocab_size)
         self.device, self.dtype = str(inner.device), str(inner.dtype).removeprefix("torch.")
         self._tokenizer = tokenizer
         # The folder's own generation_config would add its top-k, penalties and forced ids to every answer.
@@ -74,24 +81,19 @@ class HfBackend:
         counts = np.array([len(row.positions) for row in rows], dtype=np.int64)
         ends = np.cumsum(counts)
         sheet = _Sheet(np.concatenate([np.empty(0, np.int64), *(row.ids[row.positions] for row in rows)]))
-        # The last position asked for is predicted by the token before it; what comes later is not needed.
+        # The last position is predicted by the token before it; what comes later is not needed.
         lengths = np.array([row.positions.max() if len(row.positions) else 0 for row in rows], dtype=np.int64)
-        asked = np.flatnonzero(lengths)
 
-        def run(batch: np.ndarray) -> None:
-            batch = asked[batch]
-            ids = np.zeros((len(batch), lengths[batch].max()), dtype=np.int64)
-            for at, i in enumerate(batch):
-                ids[at, : lengths[i]] = rows[i].ids[: lengths[i]]
-            states = self._scorer.states(torch.from_numpy(ids).to(self.device))
-            at = np.repeat(np.arange(len(batch)), counts[batch])
+        def read(batch: np.ndarray, ids: Tensor) -> None:
+            states = self._scorer.states(ids)
+            row_of = np.repeat(np.arange(len(batch)), counts[batch])
             before = np.concatenate([rows[i].positions for i in batch]) - 1
             places = np.concatenate([np.arange(ends[i] - counts[i], ends[i]) for i in batch])
-            sheet.put(places, states[torch.from_numpy(at), torch.from_numpy(before)])
+            sheet.put(places, states[torch.from_numpy(row_of), torch.from_numpy(before)])
             self._fill(sheet, at_least=self._positions)
 
         with torch.no_grad():
-            self._in_batches(run, lengths[asked], self._tokens, int(self._tokens * OVERHEAD), boundary=self._boundary)
+            self._read(rows, lengths, read)
             self._fill(sheet, at_least=1)
         return [sheet.scores(row.positions, end) for row, end in zip(rows, ends, strict=True)]
 
@@ -99,26 +101,37 @@ class HfBackend:
         import torch
 
         self._check_rows(rows)
-        found: dict[int, np.ndarray] = {}
+        means: dict[int, np.ndarray] = {}
         lengths = np.array([row.positions.max() + 1 if len(row.positions) else 0 for row in rows], dtype=np.int64)
-        asked = np.flatnonzero(lengths)
 
-        def run(batch: np.ndarray) -> None:
-            batch = asked[batch]
-            ids = np.zeros((len(batch), lengths[batch].max()), dtype=np.int64)
-            for at, i in enumerate(batch):
-                ids[at, : lengths[i]] = rows[i].ids[: lengths[i]]
-            states = self._scorer.hidden(torch.from_numpy(ids).to(self.device))
-            for at, i in enumerate(batch):
-                own = states[at, torch.from_numpy(rows[i].positions).to(states.device)]
-                found[i] = own.float().mean(0).cpu().numpy()
+        def read(batch: np.ndarray, ids: Tensor) -> None:
+            states = self._scorer.hidden(ids)
+            for place, i in enumerate(batch.tolist()):
+                own = states[place, torch.from_numpy(rows[i].positions).to(states.device)]
+                means[i] = own.float().mean(0).cpu().numpy()
 
         with torch.no_grad():
-            self._in_batches(run, lengths[asked], self._tokens, int(self._tokens * OVERHEAD), boundary=self._boundary)
+            self._read(rows, lengths, read)
         # A model may project its last layer to another width than its hidden size.
-        width = next((len(state) for state in found.values()), self._width)
+        width = next((len(mean) for mean in means.values()), self._width)
         none = np.full(width, np.nan, dtype=np.float32)
-        return np.stack([found.get(i, none) for i in range(len(rows))]) if rows else np.empty((0, width), np.float32)
+        return np.stack([means.get(i, none) for i in range(len(rows))]) if rows else np.empty((0, width), np.float32)
+
+    def _read(self, rows: Sequence[ScoreRow], lengths: np.ndarray, read: Callable[[np.ndarray, Tensor], None]) -> None:
+        """Hands the rows over in batches: their places, and their first ``lengths`` ids, padded on the right."""
+        import torch
+
+        filled = np.flatnonzero(lengths)
+
+        def run(batch: np.ndarray) -> None:
+            places = filled[batch]
+            ids = np.zeros((len(places), lengths[places].max()), dtype=np.int64)
+            for at, i in enumerate(places):
+                ids[at, : lengths[i]] = rows[i].ids[: lengths[i]]
+            read(places, torch.from_numpy(ids).to(self.device))
+
+        overhead = int(self._tokens * OVERHEAD)
+        self._in_batches(run, lengths[filled], self._tokens, overhead, boundary=self._boundary)
 
     def generate(
         self, prompts: Sequence[np.ndarray], decodings: Sequence[Decoding], stop_ids: Sequence[int]
@@ -137,9 +150,16 @@ class HfBackend:
         tokens = [np.empty(0, dtype=np.int64)] * len(prompts)
 
         def run(batch: np.ndarray) -> None:
-            chosen = [order[i] for i in batch]
-            columns = ([values[i] for i in chosen] for values in (prompts, decodings, limits, rooms))
-            for i, new in zip(chosen, continue_prompts(self._generator, *columns, stop_ids), strict=True):
+            places = [order[i] for i in batch]
+            continued = continue_prompts(
+                self._generator,
+                [prompts[i] for i in places],
+                [decodings[i] for i in places],
+                [limits[i] for i in places],
+                [rooms[i] for i in places],
+                stop_ids,
+            )
+            for i, new in zip(places, continued, strict=True):
                 tokens[i] = new
 
         # Recurrent models take no padding: prompts of one length meet, and any padding closes a batch.
@@ -153,7 +173,8 @@ class HfBackend:
     def close(self) -> None:
         import torch
 
-        self._scorer = self._generator = self._tokenizer = None
+        for name in ("_scorer", "_generator", "_tokenizer"):
+            vars(self).pop(name, None)
         gc.collect()
         if self._where == "cuda":
             torch.cuda.empty_cache()
@@ -162,8 +183,8 @@ class HfBackend:
         stopped = bool(len(tokens)) and int(tokens[-1]) in stop_ids
         text = ""
         if self._tokenizer is not None:
-            shown = tokens[: len(tokens) - stopped].tolist()
-            text = self._tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            answer = tokens[: len(tokens) - stopped].tolist()
+            text = self._tokenizer.decode(answer, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return Generation(tokens, text, stopped, decoding)
 
     def _check_rows(self, rows: Sequence[ScoreRow]) -> None:
@@ -270,9 +291,9 @@ class _Sheet:
 
 def _stop_ids(model: Any) -> tuple[int, ...]:
     for config in (model.generation_config, model.config.get_text_config(decoder=True)):
-        found = getattr(config, "eos_token_id", None)
-        if found is not None:
-            return tuple(found) if isinstance(found, list | tuple) else (int(found),)
+        ids = getattr(config, "eos_token_id", None)
+        if ids is not None:
+            return tuple(ids) if isinstance(ids, list | tuple) else (int(ids),)
     return ()
 
 
@@ -297,7 +318,8 @@ def _cache_bytes(config: Any, itemsize: int) -> int:
     """Bytes of one token in the key-value cache; for recurrent models a bound on what stands for it."""
     heads = getattr(config, "num_attention_heads", None) or 1
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width * itemsize
+    key_value_heads = getattr(config, "num_key_value_heads", None) or heads
+    return int(2 * config.num_hidden_layers * key_value_heads * width * itemsize)
 
 
 def _rope_boundary(config: Any) -> int | None:
@@ -314,13 +336,13 @@ def _too_large(tokens: int, device: str) -> UserError:
     )
 
 
-class Hf:
+class Hf(BackendKind):
     """See ``core.backends._base.BackendKind``."""
 
     name = "hf"
     label = "transformers on this machine"
     help = "Opens the checkpoint's folder with transformers, an adapter with PEFT. Gives everything Lacuna can measure."
-    capabilities: frozenset[Capability] = frozenset(CAPABILITIES)
+    capabilities = frozenset(CAPABILITIES)
 
     def open(
         self,

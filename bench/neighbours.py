@@ -22,13 +22,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from core.types import Checkpoint, RunSpec, SignalTable  # noqa: E402
 
 
 def rows(folder: Path) -> Iterator[tuple[str, str]]:
@@ -71,7 +72,7 @@ def reworded(folder: Path) -> Iterator[tuple[str, str]]:
 class NoCheckpoint:
     """What a signal is lent where rows and their neighbours are known and no model is at hand."""
 
-    spec: Any = SimpleNamespace(dataset_fingerprint="", encoder="", versions={}, final=None)
+    spec = RunSpec(0, "", Checkpoint("", None, None, "none", "0" * 64))
 
     def __init__(self, samples: Sequence[Any], near: Mapping[str, dict[str, Any]]) -> None:
         self._samples, self._near = samples, near
@@ -80,8 +81,6 @@ class NoCheckpoint:
         return self._samples
 
     def measured(self) -> Any:
-        from core.types import SignalTable
-
         same = [max((n["same"] for n in self._near[s.content_hash]["neighbours"]), default=0.0) for s in self._samples]
         columns = {"same_question": np.array(same), "greedy_exact": np.full(len(same), np.nan)}
         return SignalTable(tuple(s.content_hash for s in self._samples), columns)
@@ -96,8 +95,7 @@ def contradictions(
     """(groups as prompts and answers of their sides, pairs looked at)."""
     from core.intake.datasets import read, scan
     from core.pairs.groups import grouped
-    from core.signals import contradictions as signal
-    from core.signals import neighbours
+    from core.signals import _disputes, neighbours
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
@@ -115,7 +113,7 @@ def contradictions(
         rows = [n for n in near[at] if asked[n.place] in contents] if at is not None else []
         known[sample.content_hash] = neighbours._details(twins, rows, asked, contents)
 
-    class Rows(signal._World):
+    class Rows(_disputes.Disputes):
         def output(self, i: int) -> str | None:
             return None
 

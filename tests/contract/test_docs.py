@@ -11,6 +11,7 @@ import pytest
 
 from core.__main__ import _parser
 from core.plugins import REGISTERS, kinds
+from tests.contract.conftest import put
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -150,3 +151,19 @@ def test_pages_hold_no_internal_name_and_no_stumble():
     assert internal_names(texts) == []
     every = [*texts, *(text for register in REGISTERS for text in declared_texts(register))]
     assert [t for t in every if any(word in t.lower() for word in STUMBLES)] == []
+
+
+def examples_of_the_guide() -> dict[str, str]:
+    """File below ``LACUNA_KINDS_DIR`` to its text, as docs/adding.md shows it."""
+    text = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^`kinds/(\S+)`:\n\n```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
+def test_the_examples_of_the_guide_are_kinds(own_kinds):
+    files = examples_of_the_guide()
+    assert {path.partition("/")[0] for path in files} == {"causes", "presets", "formats", "backends"}
+    for path, text in files.items():
+        register, name = path.removesuffix(".py").split("/")
+        put(own_kinds, register, name, text)
+        assert kinds(register)[name].label
+        assert internal_names(declared_texts(register)) == []

@@ -12,7 +12,7 @@ from core.checkpoint import folders as science
 from core.checkpoint.archives import extract
 from core.errors import UserError
 from core.services import jobs, uploads
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.services.views import StoredCheckpoint
 from core.settings import settings
 from core.types import Card, Check, Checkpoint
@@ -130,20 +130,20 @@ def _base_path(base_id: int | None) -> str | None:
 # ------------------------------------------------------------------------------------------- run by the worker
 
 
-def handle_register(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_register(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     base = payload["base"]
     if "upload" not in payload:
-        return _result(register_folder(Path(payload["folder"]), base, owned=False, context=context))
+        return _result(register_folder(Path(payload["folder"]), base, owned=False, work=work))
     upload = uploads.finish(payload["upload"])
     target = settings().checkpoints / upload.id
 
     def progress(done: int, total: int) -> None:
-        context.progress("unpacking", done, total, "bytes")
+        work.progress("unpacking", done, total, "bytes")
 
     try:
         folder = extract(upload.path, target, settings().max_unpacked_bytes, progress)
         name = upload.name.split(".")[0]
-        found = register_folder(folder, base, owned=True, context=context, name=name)
+        found = register_folder(folder, base, owned=True, work=work, name=name)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
@@ -156,7 +156,7 @@ def _result(found: Sequence[StoredCheckpoint]) -> dict[str, Any]:
 
 
 def register_folder(
-    folder: Path, base: str | None, *, owned: bool, context: JobContext, name: str = ""
+    folder: Path, base: str | None, *, owned: bool, work: Work, name: str = ""
 ) -> list[StoredCheckpoint]:
     """Registers every checkpoint found in a folder, in step order, the final one last.
 
@@ -167,7 +167,7 @@ def register_folder(
     out: list[StoredCheckpoint] = []
     known = {(c.checkpoint.path, c.checkpoint.fingerprint): c for c in list_checkpoints()}
     for i, path in enumerate(paths):
-        context.progress("hashing weights", i, len(paths), "checkpoints")
+        work.progress("hashing weights", i, len(paths), "checkpoints")
         facts = science.read_folder(path)
         label = group if path == folder else f"{group}/{path.name}"
         checkpoint = science.as_checkpoint(path, Path(base) if base else None, label)

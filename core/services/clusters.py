@@ -12,7 +12,7 @@ import numpy as np
 from core.errors import UserError
 from core.plugins import kinds
 from core.services import jobs
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.services.runs import get_run
 from core.types import Filter, Term
 from db import groups as table
@@ -90,20 +90,20 @@ def request(run_id: int, embedding: str = WORDS) -> int:
     return jobs.enqueue("cluster", payload, title=f"Group the unlearned samples of {run.name}", run_id=run_id)
 
 
-def handle_cluster(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_cluster(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Groups the unlearned samples of a judged run and stores the groups; the worker's part."""
     from core.judge.clusters import find_groups
 
     run, embedding = get_run(payload["run"]), payload.get("embedding", WORDS)
-    context.progress("reading samples")
+    work.progress("reading samples")
     with database().reading() as conn:
         unlearned = list(verdict_table.ordinals(conn, run, Filter((Term("status", "in", ("unlearned",)),))))
         ordinals = _drawn(run.n_samples, unlearned)
         texts = [f"{s.prompt[-READ:]}\n{s.response[:READ]}" for s in sample_table.iter_samples(
             conn, run.spec.dataset_id, ordinals)]  # fmt: skip
-    context.progress("embedding", 0, len(texts), "samples")
+    work.progress("embedding", 0, len(texts), "samples")
     vectors = _vectors(embedding, texts)
-    context.progress("finding groups")
+    work.progress("finding groups")
     place = {ordinal: i for i, ordinal in enumerate(ordinals)}
     mine = [o for o in unlearned if o in place]
     found = find_groups(vectors, texts, np.array([place[o] for o in mine], dtype=np.int64))

@@ -12,7 +12,7 @@ from core.errors import UserError
 from core.intake.datasets import columns_of, read, scan
 from core.plugins import kinds
 from core.services import jobs, uploads
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.types import Dataset, Problem, Reading, Sample
 from db import samples as table
 from db.session import database
@@ -86,8 +86,8 @@ def _names(upload_ids: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------- run by the worker
 
 
-def handle_scan(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    context.progress("looking")
+def handle_scan(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    work.progress("looking")
     found = [uploads.finish(u) for u in payload["uploads"]]
     paths, names, asked = [u.path for u in found], [u.name for u in found], from_dict(payload["reading"])
     try:
@@ -104,10 +104,10 @@ def handle_scan(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str,
         return {"refused": error.as_dict(), "columns": columns, "files": names}
 
 
-def handle_import(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_import(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     found = [uploads.finish(u) for u in payload["uploads"]]
     dataset = import_files(
-        [u.path for u in found], [u.name for u in found], payload["name"], from_dict(payload["reading"]), context
+        [u.path for u in found], [u.name for u in found], payload["name"], from_dict(payload["reading"]), work
     )
     for upload in found:
         uploads.discard(upload.id)
@@ -115,7 +115,7 @@ def handle_import(context: JobContext, payload: Mapping[str, Any]) -> Mapping[st
 
 
 def import_files(
-    paths: Sequence[Path], names: Sequence[str], name: str, reading: Reading | None, context: JobContext
+    paths: Sequence[Path], names: Sequence[str], name: str, reading: Reading | None, work: Work
 ) -> Dataset:
     """Reads files in the order given into a new dataset; all of it or nothing.
 
@@ -144,7 +144,7 @@ def import_files(
                 table.add_samples(conn, dataset_id, accepted)
                 table.add_problems(conn, dataset_id, rejected)
 
-            context.progress("reading rows", rows, 0, "rows", store)
+            work.progress("reading rows", rows, 0, "rows", store)
         if rows == 0:
             raise UserError("There is no row in these files.", "", "Choose a file with at least one row.")
         summary = [f"{text} ({count:,} rows)" for text, count in sorted(notes.items(), key=lambda n: -n[1])[:NOTES]]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from core.services import checkpoints, datasets, jobs, runs, specs
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.settings import settings
 
 NAME = "Demo: a tiny model that did not learn everything"
@@ -38,18 +38,18 @@ def start_if_wanted() -> None:
         start()
 
 
-def handle_demo(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_demo(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Trains the tiny model, imports its dataset, and queues the diagnosis."""
     from core.lab.demo import build_demo
 
     project = build_demo(
-        settings().data_dir / "demo", lambda stage, done, total: context.progress(stage, done, total, "steps")
+        settings().data_dir / "demo", lambda stage, done, total: work.progress(stage, done, total, "steps")
     )
-    dataset = datasets.import_files([project.dataset], [project.dataset.name], "demo", None, context)
+    dataset = datasets.import_files([project.dataset], [project.dataset.name], "demo", None, work)
     made = {
         c.checkpoint.path: c.checkpoint
         for folder in (project.base, *project.checkpoints, project.final)
-        for c in checkpoints.register_folder(folder, None, owned=False, context=context, name=f"demo/{folder.name}")
+        for c in checkpoints.register_folder(folder, None, owned=False, work=work, name=f"demo/{folder.name}")
     }
     final, base = made[str(project.final)], made[str(project.base)]
     trajectory = [made[str(p)] for p in project.checkpoints if made[str(p)].fingerprint != final.fingerprint]

@@ -8,7 +8,7 @@ from typing import Any
 from core.errors import UserError
 from core.plugins import kind
 from core.services import artefacts
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.services.judging import write_judgement
 from core.services.measurements import StoredRun, signals_of
 from core.services.preflight import card_of, some_samples
@@ -27,12 +27,12 @@ from db import signals as signal_table
 from db.session import database
 
 
-def handle_diagnose(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Measures what is missing, then judges. Killed anywhere, a second call goes on where the first one stopped."""
     run = get_run(payload["run"])
     summary = dict(run.summary)
     if "card" not in summary:
-        context.progress("checking weights and tokenizer")
+        work.progress("checking weights and tokenizer")
         card, spec = card_of(run.spec, some_samples(run.spec.dataset_id, run.n_samples, 64))
         summary["card"] = card
         failed = [c for c in card["checks"] if c["state"] == "fail"]
@@ -45,15 +45,15 @@ def handle_diagnose(context: JobContext, payload: Mapping[str, Any]) -> Mapping[
     try:
         measures = plan(run.spec)
         for step, measure in enumerate(measures, 1):
-            _measure(context, run, measure, instruments, f"{step} of {len(measures)}")
+            _measure(work, run, measure, instruments, f"{step} of {len(measures)}")
     finally:
         instruments.close()
-    context.progress("judging")
+    work.progress("judging")
     write_judgement(run, run.thresholds)
     return {"run": run.id}
 
 
-def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instruments, step: str) -> None:
+def _measure(work: Work, run: Run, measure: Measure, instruments: Instruments, step: str) -> None:
     signal = kind("signals", measure.signal)
     with database().writing() as conn:
         measure_id = signal_table.measure_id(
@@ -72,21 +72,21 @@ def _measure(context: JobContext, run: Run, measure: Measure, instruments: Instr
     stage = f"{step} · {signal.label.lower()}: {measure.checkpoint.label}"
     total = len(first)
     done = total - len(missing)
-    context.progress(stage, done, total, "samples")
+    work.progress(stage, done, total, "samples")
     # Samples are read in blocks, so that a dataset of any size fits in memory; a signal that compares samples gets all.
     ordinals = [first[key] for key in missing]
     size = max(1, len(ordinals)) if signal.whole else 4096
     for block in range(0, len(ordinals), size):
         with database().reading() as conn:
             samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, ordinals[block : block + size]))
-        for chunk in signal.measure(measure, samples, instruments, context.asked_to_stop):
+        for chunk in signal.measure(measure, samples, instruments, work.asked_to_stop):
             # A file that no row would name could never be deleted.
             kept = any(detail is not None for detail in chunk.details)
             name = artefacts.write(chunk.details) if kept else None
             done += len(chunk.keys)
-            context.progress(
+            work.progress(
                 stage, done, total, "samples",
                 lambda conn, chunk=chunk, name=name: signal_table.store_chunk(conn, measure_id, chunk, name),
             )  # fmt: skip
-        if context.asked_to_stop():
-            context.progress(stage, done, total, "samples")
+        if work.asked_to_stop():
+            work.progress(stage, done, total, "samples")

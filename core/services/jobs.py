@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
@@ -26,8 +26,37 @@ class Released(Exception):
 Watch = Callable[[str, int, int, str], None]
 
 
+class Work(Protocol):
+    """What a handler works with: it reports progress, stores in one transaction with it, and learns when to stop.
+
+    ``job_id`` is 0 where no job stands behind the work.
+    """
+
+    @property
+    def job_id(self) -> int: ...
+
+    def progress(
+        self,
+        stage: str,
+        done: int = 0,
+        total: int = 0,
+        unit: str = "",
+        store: Callable[[Connection], None] | None = None,
+    ) -> None:
+        """Reports progress; with ``store`` writes that in the same transaction.
+
+        Raises:
+            Cancelled, Released: stop now; what was stored stays.
+        """
+        ...
+
+    def asked_to_stop(self) -> bool:
+        """Whether to stop at the next chunk."""
+        ...
+
+
 class JobContext:
-    """What a handler is given: report progress, store in one transaction with it, and learn when to stop."""
+    """Work of a job: progress renews the lease and reads the cancel flag."""
 
     # Progress is written at most this often, unless something is stored with it.
     EVERY = 0.3
@@ -40,6 +69,10 @@ class JobContext:
         self._seen: tuple[str, int, int, str] = (job.stage, job.done, job.total, job.unit)
         self._written = 0.0
 
+    @property
+    def job_id(self) -> int:
+        return self.job.id
+
     def progress(
         self,
         stage: str,
@@ -48,11 +81,6 @@ class JobContext:
         unit: str = "",
         store: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Reports progress; with ``store`` writes that, renews the lease and reads the cancel flag in one transaction.
-
-        Raises:
-            Cancelled, Released: stop now; what was stored stays.
-        """
         if self._watch is not None:
             self._watch(stage, done, total, unit)
         new_stage = stage != self._seen[0]
@@ -103,7 +131,9 @@ class JobContext:
 
 
 class Terminal:
-    """What a handler is given where no job stands behind the work: progress goes to the watcher."""
+    """Work without a job behind it: progress goes to the watcher, and nothing stops it."""
+
+    job_id = 0
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
@@ -120,6 +150,9 @@ class Terminal:
         if store is not None:
             with database().writing() as conn:
                 store(conn)
+
+    def asked_to_stop(self) -> bool:
+        return False
 
 
 def enqueue(

@@ -12,7 +12,7 @@ from core.faults import judge_run
 from core.judge.columns import columns_of
 from core.judge.judgement import judge
 from core.services import jobs, proven
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.services.measurements import facts_of, signals_of, with_facts
 from core.services.routes import reachable
 from core.services.runs import get_run
@@ -111,7 +111,7 @@ def _hidden(status: np.ndarray, nll: np.ndarray) -> list[str]:
     return out
 
 
-def handle_rejudge(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    context.progress("judging")
+def handle_rejudge(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    work.progress("judging")
     write_judgement(get_run(payload["run"]), Thresholds(**payload["thresholds"]))
     return {"run": payload["run"]}

@@ -22,7 +22,7 @@ from core.recipes._base import Pool, Training
 from core.recipes._preview import preview
 from core.rendering.tokenizers import template_in
 from core.services import jobs, uploads
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.services.recipes import Planned, make_plan
 from core.services.runs import get_run
 from core.settings import settings as process
@@ -88,9 +88,9 @@ def _label(requested: Mapping[str, Any]) -> str:
 # -------------------------------------------------------------------------------------------------- the preview
 
 
-def handle_preview(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_preview(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """The first rows of what ``request`` described, with their changes, and all counts."""
-    context.progress("reading the rows")
+    work.progress("reading the rows")
     run = get_run(payload["run"])
     chosen = from_query(payload["filter"], run.columns)
     planned = make_plan(run, chosen, payload["recipe"], payload["settings"], paths(payload))
@@ -196,15 +196,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def handle_mitigate(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_mitigate(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Exports what ``request`` described into a folder of the job's own."""
     run = get_run(payload["run"])
     chosen = from_query(payload["filter"], run.columns)
-    out = _folder(context.job.id)
+    out = _folder(work.job_id)
     try:
         written = export(
             run.id, chosen, payload["recipe"], payload["settings"], out, paths(payload),
-            lambda done, total: context.progress("writing rows", done, total, "rows"),
+            lambda done, total: work.progress("writing rows", done, total, "rows"),
         )  # fmt: skip
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)

@@ -12,7 +12,7 @@ import numpy as np
 from core.backends._base import GeneratingBackend, ScoreRow, ScoringBackend
 from core.errors import UserError
 from core.services import checkpoints, datasets, jobs
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.services.specs import checkpoints_of, make_spec
 from core.services.views import RowPreview, TokenPiece
 from core.settings import settings
@@ -68,24 +68,24 @@ def card_of(spec: RunSpec, samples: Sequence[Sample]) -> tuple[dict[str, Any], R
     return checkpoints.card_as_dict(replace(examined, checks=(*examined.checks, *missing))), replace(spec, final=final)
 
 
-def handle_preflight(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_preflight(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     spec = RunSpec.from_dict(payload["spec"])
     dataset = datasets.get_dataset(spec.dataset_id)
-    context.progress("checking weights and tokenizer")
+    work.progress("checking weights and tokenizer")
     samples = some_samples(dataset.id, dataset.n_samples, PREFLIGHT_ROWS)
     card, spec = card_of(spec, samples[:64])
     usable = not any(c["state"] == "fail" for c in card["checks"])
     instruments = Instruments(spec, settings().device)
     try:
-        counts, previews, seen = _render(context, spec, samples, instruments, dataset.n_samples)
-        estimate = _estimate(context, spec, seen, counts, instruments) if usable and seen else None
+        counts, previews, seen = _render(work, spec, samples, instruments, dataset.n_samples)
+        estimate = _estimate(work, spec, seen, counts, instruments) if usable and seen else None
     finally:
         instruments.close()
     return {"card": card, "rows": previews, "counts": counts, "estimate": estimate, "usable": usable}
 
 
 def _render(
-    context: JobContext, spec: RunSpec, samples: Sequence[Sample], instruments: Instruments, n_samples: int
+    work: Work, spec: RunSpec, samples: Sequence[Sample], instruments: Instruments, n_samples: int
 ) -> tuple[dict[str, int], list[dict[str, Any]], list[Supervision]]:
     from core.rendering.render import pieces
 
@@ -96,7 +96,7 @@ def _render(
     previews: list[dict[str, Any]] = []
     seen: list[Supervision] = []
     for i, sample in enumerate(samples):
-        context.progress("rendering rows", i, len(samples), "rows")
+        work.progress("rendering rows", i, len(samples), "rows")
         try:
             found = instruments.supervision(sample)
         except UserError as refusal:
@@ -120,10 +120,10 @@ def _render(
 
 
 def _estimate(
-    context: JobContext, spec: RunSpec, seen: Sequence[Supervision], counts: Mapping[str, int], instruments: Instruments
+    work: Work, spec: RunSpec, seen: Sequence[Supervision], counts: Mapping[str, int], instruments: Instruments
 ) -> dict[str, Any]:
     """Seconds for the whole run, from a measured handful of rows under the final checkpoint."""
-    context.progress("timing the model")
+    work.progress("timing the model")
     backend = instruments.backend(spec.final)
     some = sorted(seen, key=lambda s: len(s.ids))[:: max(1, len(seen) // 12)][:12]
     per_token = _seconds_to_score(backend, some) if isinstance(backend, ScoringBackend) else 0.0

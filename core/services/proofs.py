@@ -18,7 +18,7 @@ from core.proof.numbers import sentences, summary
 from core.recipes._base import Made, as_it_came
 from core.recipes._order import Order, drawn
 from core.services import jobs, mitigation, proven
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.services.recipes import RunPool, make_plan, selected
 from core.services.runs import get_run
 from core.settings import settings as process
@@ -95,24 +95,24 @@ def in_words(proof: Proof) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------- run by the worker
 
 
-def handle_prove(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_prove(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Trains and measures the arms that are missing. Stopped anywhere, a later call begins with the arm at hand."""
     proof = get_proof(payload["proof"])
     folder = process().data_dir / "proofs" / str(proof.id)
     shutil.rmtree(folder, ignore_errors=True)  # what a killed worker left of an arm
     try:
-        return _prove(context, proof, folder)
+        return _prove(work, proof, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prove(context: JobContext, proof: Proof, folder: Path) -> Mapping[str, Any]:
+def _prove(work: Work, proof: Proof, folder: Path) -> Mapping[str, Any]:
     run = get_run(proof.run_id)
-    context.progress("checking the checkpoint")
+    work.progress("checking the checkpoint")
     _unchanged(run)
-    ready = _Ready(run, proof, context, folder)
+    ready = _Ready(run, proof, work, folder)
     if "before" not in proof.arms:
-        _store(context, proof.id, "before", ready.bench(ready.watched).measure("before", run.spec.final))
+        _store(work, proof.id, "before", ready.bench(ready.watched).measure("before", run.spec.final))
         proof = get_proof(proof.id)
     watched, before = science.without_right(ready.watched, proof.arms["before"])
     if not watched.treated:
@@ -124,8 +124,8 @@ def _prove(context: JobContext, proof: Proof, folder: Path) -> Mapping[str, Any]
     bench = ready.bench(watched)
     for name in science.ARMS:
         if name not in proof.arms:
-            _store(context, proof.id, name, bench.arm(name.replace("_", " "), ready.rows(name)))
-    context.progress("checking the checkpoint")
+            _store(work, proof.id, name, bench.arm(name.replace("_", " "), ready.rows(name)))
+    work.progress("checking the checkpoint")
     _unchanged(run)
     arms = get_proof(proof.id).arms
     result = summary(before, {name: arms[name] for name in science.ARMS})
@@ -141,8 +141,8 @@ def _prove(context: JobContext, proof: Proof, folder: Path) -> Mapping[str, Any]
     return {"proof": proof.id, "outcome": result["outcome"]}
 
 
-def _store(context: JobContext, proof_id: int, name: str, measured: Mapping[str, Any]) -> None:
-    context.progress(
+def _store(work: Work, proof_id: int, name: str, measured: Mapping[str, Any]) -> None:
+    work.progress(
         f"{name.replace('_', ' ')}: stored", 1, 1, "", lambda conn: table.add_arm(conn, proof_id, name, measured)
     )
 
@@ -162,8 +162,8 @@ def _unchanged(run: Run) -> None:
 class _Ready:
     """Everything an arm needs, decided by the request and its seed alone, so that a resumed proof goes on alike."""
 
-    def __init__(self, run: Run, proof: Proof, context: JobContext, folder: Path) -> None:
-        self._run, self._context, self._folder = run, context, folder
+    def __init__(self, run: Run, proof: Proof, work: Work, folder: Path) -> None:
+        self._run, self._work, self._folder = run, work, folder
         asked = proof.request
         self._budget = asked["budget"]
         self._seed = int(self._budget["proof_seed"])
@@ -202,7 +202,7 @@ class _Ready:
     def bench(self, watched: science.Watched) -> science.Bench:
         return science.Bench(
             self._run.spec, self._run.thresholds, self._pool.reading, watched, self._budget, self._folder,
-            process().device, self._context.progress,
+            process().device, self._work.progress,
         )  # fmt: skip
 
     def rows(self, arm: str) -> Callable[[], Iterator[Made]]:

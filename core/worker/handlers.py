@@ -7,11 +7,11 @@ from typing import Any
 
 from core.errors import unknown_name
 from core.services import checkpoints, clusters, datasets, demo, diagnosis, judging, mitigation, preflight, proofs
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.services.routes import scorers as route_scorers
 from core.services.routes import work as route_work
 
-Handler = Callable[[JobContext, Mapping[str, Any]], Mapping[str, Any] | None]
+Handler = Callable[[Work, Mapping[str, Any]], Mapping[str, Any] | None]
 
 HANDLERS: dict[str, Handler] = {
     "scan": datasets.handle_scan,

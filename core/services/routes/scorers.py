@@ -23,7 +23,7 @@ from core.encoders._base import Encoder, EncoderKind
 from core.errors import UserError
 from core.plugins import kind, kinds
 from core.services import artefacts, jobs, uploads
-from core.services.jobs import JobContext
+from core.services.jobs import Work
 from core.services.routes.runs import get, rejudge
 from core.settings import settings as process
 from db import routes as table
@@ -116,9 +116,9 @@ def start_training(
     return jobs.enqueue("scorer", payload, lane="long", title=f"Train scorer: {payload['name']}")
 
 
-def handle_scorer(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_scorer(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Trains a scorer and stores it with its data's hash and metrics."""
-    context.progress("collecting labelled paths")
+    work.progress("collecting labelled paths")
     data: list[Labelled] = []
     problems: list[str] = []
     settings = ScorerSettings(**payload["settings"])
@@ -145,10 +145,10 @@ def handle_scorer(context: JobContext, payload: Mapping[str, Any]) -> Mapping[st
         )
     encoder = names[0] if settings.embeddings else ""
     if encoder:
-        context.progress("embedding questions, paths and answers")
+        work.progress("embedding questions, paths and answers")
     scorer = train(
         data, settings, _open(encoder).encode if encoder else None, encoder,
-        lambda epoch, epochs: context.progress("training the scorer", epoch, epochs, "epochs"),
+        lambda epoch, epochs: work.progress("training the scorer", epoch, epochs, "epochs"),
     )  # fmt: skip
     if settings.states:
         (scorer.facts["states_of"],) = writers
@@ -206,13 +206,13 @@ def start_scoring(route_id: int, scorer_id: int) -> int:
     return jobs.enqueue("route_scores", payload, lane="long", title=f"Score {found.name} with {scorer.name}")
 
 
-def handle_scores(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    score(context, payload["routes"], payload["scorer"])
+def handle_scores(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    score(work, payload["routes"], payload["scorer"])
     rejudge(get(payload["routes"]).run_id)
     return {"routes": payload["routes"]}
 
 
-def score(context: JobContext, route_id: int, scorer_id: int) -> None:
+def score(work: Work, route_id: int, scorer_id: int) -> None:
     found, stored = get(route_id), get_scorer(scorer_id)
     scorer = Scorer.load(artefacts.path(stored.file))
     if scorer.settings.states and scorer.facts.get("states_of") != found.checkpoint.fingerprint:
@@ -224,7 +224,7 @@ def score(context: JobContext, route_id: int, scorer_id: int) -> None:
     encoder = _open(stored.encoder) if scorer.settings.embeddings else None
     block: list[tuple[int, dict[str, Any], str, list[PathText]]] = []
     done, total = 0, found.done
-    context.progress("scoring paths", 0, total, "items")
+    work.progress("scoring paths", 0, total, "items")
 
     def flush() -> None:
         nonlocal done
@@ -245,7 +245,7 @@ def score(context: JobContext, route_id: int, scorer_id: int) -> None:
             kept["scoring"] = {"question": n, "seconds": round(seconds * share + pooling, 6)}
             changed[ordinal] = kept
         done += len(block)
-        context.progress(
+        work.progress(
             "scoring paths", done, total, "items",
             lambda conn: table.store_scores(conn, route_id, scorer_id, changed),
         )  # fmt: skip

@@ -13,7 +13,7 @@ from core.egrm.preferences import SHAPES, read_pairs
 from core.egrm.route import RouteItem, compact, item_of, measure, texts
 from core.plugins import kind
 from core.services import artefacts, runs, uploads
-from core.services.jobs import Cancelled, JobContext
+from core.services.jobs import Cancelled, Work
 from core.services.routes import scorers as route_scorers
 from core.services.routes.runs import PREVIEW, RoutesRun, get, rejudge
 from core.settings import settings as process
@@ -29,31 +29,31 @@ BLOCK = 256
 # ------------------------------------------------------------------------------------------- run by the worker
 
 
-def handle_routes(context: JobContext, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def handle_routes(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Generates what is missing. Stopped anywhere, what is stored stays and a second call goes on from there."""
     route_id = payload["routes"]
     with database().reading() as conn:
         row = table.get(conn, route_id)
     if row["mode"] == "judging" and row["n_items"] == 0:
-        row = _import_pairs(context, row)
+        row = _import_pairs(work, row)
     found = get(route_id)
     try:
-        _generate(context, found)
+        _generate(work, found)
         scorer_id = row["spec"].get("scorer")
         if scorer_id is not None:
-            route_scorers.score(context, route_id, scorer_id)
+            route_scorers.score(work, route_id, scorer_id)
     except Cancelled:
         rejudge(found.run_id)
         raise
     if found.run_id is not None:
-        context.progress("judging")
+        work.progress("judging")
         rejudge(found.run_id)
     return {"routes": route_id}
 
 
-def _import_pairs(context: JobContext, row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _import_pairs(work: Work, row: Mapping[str, Any]) -> Mapping[str, Any]:
     source = dict(row["spec"]["source"])
-    context.progress("reading pairs")
+    work.progress("reading pairs")
     path = Path(source["path"]) if source["path"] else uploads.finish(source["upload"]).path
     pairs = read_pairs(path)
     questions = list({q.key: q for q in pairs.questions}.values())
@@ -67,7 +67,7 @@ def _import_pairs(context: JobContext, row: Mapping[str, Any]) -> Mapping[str, A
     }
     items = [(i, q.key[:12], q.key, q.text[:PREVIEW]) for i, q in enumerate(questions)]
     spec = {**row["spec"], "source": source}
-    context.progress(
+    work.progress(
         "reading pairs", len(items), len(items), "pairs", lambda conn: table.set_items(conn, row["id"], spec, items)
     )
     if source["upload"]:
@@ -95,7 +95,7 @@ def _questions(found: RoutesRun, run: Run | None, ordinals: Sequence[int]) -> li
     ]  # fmt: skip
 
 
-def _generate(context: JobContext, found: RoutesRun) -> None:
+def _generate(work: Work, found: RoutesRun) -> None:
     from core.rendering.tokenizers import open_tokenizer
     from core.signals._instruments import tokenizer_folder
 
@@ -103,7 +103,7 @@ def _generate(context: JobContext, found: RoutesRun) -> None:
         ordinals = table.missing(conn, found.id)
     stage, total = f"direct answers and chains of thought: {found.checkpoint.label}", found.n_items
     done = total - len(ordinals)
-    context.progress(stage, done, total, "items")
+    work.progress(stage, done, total, "items")
     if not ordinals:
         return
     run = None if found.run_id is None else runs.get_run(found.run_id)
@@ -116,16 +116,16 @@ def _generate(context: JobContext, found: RoutesRun) -> None:
             block = ordinals[at : at + BLOCK]
             questions = _questions(found, run, block)
             place = 0
-            for chunk in measure(questions, found.settings, generator, tokenizer, context.asked_to_stop):
+            for chunk in measure(questions, found.settings, generator, tokenizer, work.asked_to_stop):
                 mine = block[place : place + len(chunk)]
                 place, done = place + len(chunk), done + len(chunk)
                 name = artefacts.write([texts(r) for r in chunk])
                 kept = [compact(r) for r in chunk]
-                context.progress(
+                work.progress(
                     stage, done, total, "items",
                     lambda conn, mine=mine, kept=kept, name=name: table.store(conn, found.id, mine, kept, name),
                 )  # fmt: skip
-            if context.asked_to_stop():
-                context.progress(stage, done, total, "items")
+            if work.asked_to_stop():
+                work.progress(stage, done, total, "items")
     finally:
         backend.close()

@@ -45,7 +45,7 @@ class World:
             columns = {k: v for k, v in columns.items() if not k.startswith(OF_BASE)}
             spec = replace(spec, base=None)
         if "trajectory" in parts:
-            steps = tuple(f"t{i}_" for i in range(len(spec.trajectory)))
+            steps = tuple(role.column("") for role in spec.checkpoints if role.kind == "checkpoint")
             columns = {k: v for k, v in columns.items() if not (steps and k.startswith(steps))}
             spec = replace(spec, trajectory=())
         facts = replace(self.facts, spec=spec)

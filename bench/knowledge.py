@@ -40,7 +40,7 @@ from core.signals._instruments import Instruments
 from core.signals._questions import PROMPTS, Question, Questions
 from core.signals.knowledge import CLASSES, DRAWS, HIGHLY, MAYBE, UNKNOWN, WEAKLY, known
 from core.text.words import normalised
-from core.types import Decoding, Message, RunSpec, Sample, SignalTable, content_hash
+from core.types import BASE, FINAL, Decoding, Message, RunSpec, Sample, SignalTable, content_hash
 
 LONGEST = 32
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
@@ -112,14 +112,14 @@ def instruments_of(rows: Sequence[Sample], base: Path, final: Path) -> Instrumen
 
 def learned(instruments: Instruments, rows: Sequence[Sample]) -> np.ndarray:
     """(n,) 1 where greedy decoding of the final checkpoint gives the target: examples are drawn from these."""
-    [measure] = [m for m in kind("signals", "likelihood").plan(instruments.spec) if m.role == "final"]
+    [measure] = [m for m in kind("signals", "likelihood").plan(instruments.spec) if m.role == FINAL]
     chunks = kind("signals", "likelihood").measure(measure, rows, instruments, lambda: False)
     return np.concatenate([c.columns["greedy_exact"] for c in chunks])
 
 
 def forward(instruments: Instruments, rows: Sequence[Sample]) -> tuple[list[dict[str, float]], float]:
     """Numbers of the signal and the seconds of its classes alone: belief and familiarity are left out."""
-    [measure] = [m for m in kind("signals", "knowledge").plan(instruments.spec) if m.role == "base"]
+    [measure] = [m for m in kind("signals", "knowledge").plan(instruments.spec) if m.role == BASE]
     base = AskedModel(measure, instruments)
     began = time.perf_counter()
     found = known(rows, base)
@@ -128,7 +128,7 @@ def forward(instruments: Instruments, rows: Sequence[Sample]) -> tuple[list[dict
 
 def sampled(instruments: Instruments, rows: Sequence[Sample]) -> tuple[list[dict[str, Any]], float]:
     """Class of each row from one greedy answer and 16 draws per prompt, all of them generated; and the seconds."""
-    [measure] = [m for m in kind("signals", "knowledge").plan(instruments.spec) if m.role == "base"]
+    [measure] = [m for m in kind("signals", "knowledge").plan(instruments.spec) if m.role == BASE]
     base = AskedModel(measure, instruments)
     questions = [q for s in rows if (q := base.questions.of(s)) is not None]
     began = time.perf_counter()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -210,6 +211,31 @@ class Checkpoint:
     label: str
     fingerprint: str
     tokenizer: Literal["auto", "file"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Role:
+    """A checkpoint's part in its run: ``base``, ``final``, or the i-th ``checkpoint`` of the trajectory.
+
+    The one place that puts a role into the name of a column (``base_nll``, ``t0_nll``, ``nll``) and reads it back.
+    Roles sort along the training; the kinds are named so that they do.
+    """
+
+    kind: Literal["base", "checkpoint", "final"]
+    index: int = 0
+
+    def column(self, name: str) -> str:
+        """What column ``name`` is called where it was measured under this checkpoint."""
+        return {"base": f"base_{name}", "final": name}.get(self.kind, f"t{self.index}_{name}")
+
+    @staticmethod
+    def steps(columns: Iterable[str], name: str) -> list[Role]:
+        """The checkpoints of the trajectory under which ``name`` is among the columns, in their order."""
+        read = re.compile(rf"t(\d+)_{re.escape(name)}")
+        return sorted(Role("checkpoint", int(match[1])) for c in columns if (match := read.fullmatch(c)))
+
+
+BASE, FINAL = Role("base"), Role("final")
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,8 +530,12 @@ class SignalTable:
 
     def get(self, name: str) -> np.ndarray:
         """(n,) float64; all NaN where nothing of that name was measured."""
-        found = self.columns.get(name)
-        return found if found is not None else np.full(len(self.keys), np.nan)
+        values = self.columns.get(name)
+        return values if values is not None else np.full(len(self.keys), np.nan)
+
+    def steps(self, name: str) -> dict[Role, np.ndarray]:
+        """The column under each checkpoint of the trajectory that it was measured under, in their order."""
+        return {role: self.get(role.column(name)) for role in Role.steps(self.columns, name)}
 
 
 class Status(StrEnum):
@@ -624,6 +654,12 @@ class RunSpec:
     @property
     def hash(self) -> str:
         return digest(self.as_dict())
+
+    @property
+    def checkpoints(self) -> dict[Role, Checkpoint]:
+        """All checkpoints of the run, along the training."""
+        steps = {Role("checkpoint", i): checkpoint for i, checkpoint in enumerate(self.trajectory)}
+        return ({BASE: self.base} if self.base else {}) | steps | {FINAL: self.final}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from core.causes._base import Cause
 from core.causes._evidence import has, measure_evidence, pieces, reason
 from core.plugins import kinds
 from core.signals import _columns as col
-from core.types import EVIDENCE, STRENGTH, Column, Gap, Look, Reason, RunSpec, SignalTable
+from core.types import EVIDENCE, STRENGTH, Column, Gap, Look, Reason, Role, RunSpec, SignalTable
 
 PARAMETERS = Path(__file__).with_name("parameters.json")
 UNDETERMINED = "undetermined"
@@ -28,7 +28,7 @@ UNDETERMINED_LOOK = Look("#8793A0", "?", "-", "Undetermined")
 # Sentences for each side of a cause, the loudest first; a piece below this loudness is left out.
 SENTENCES, AUDIBLE = 4, 0.1
 # A column that is there where a requirement is met, unless the backend could not measure it.
-_MEASURED_BY = {"base": col.BASE_NLL, "trajectory": col.under("t0", col.GREEDY_EXACT)}
+_MEASURED_BY = {"base": col.BASE_NLL, "trajectory": Role("checkpoint").column(col.GREEDY_EXACT)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,20 +18,21 @@ import numpy as np
 
 from core.derived._base import Derivation, gives_target, share_below
 from core.signals import _columns as col
-from core.types import Column, RunSpec, SignalTable
+from core.types import FINAL, Column, Role, RunSpec, SignalTable
 
 
-def earlier_roles(spec: RunSpec) -> list[int]:
-    """Indices into ``spec.trajectory`` of the checkpoints before the final one, in order.
+def earlier_roles(spec: RunSpec) -> list[Role]:
+    """The trajectory's checkpoints before the final one, in order.
 
     The final checkpoint is often among the folders of its own training; counted twice it would look like a loss that no
     longer falls. What was saved after the chosen final checkpoint says nothing about what was lost on the way to it.
     """
     last = spec.final.step
     return [
-        i
-        for i, checkpoint in enumerate(spec.trajectory)
-        if checkpoint.fingerprint != spec.final.fingerprint
+        role
+        for role, checkpoint in spec.checkpoints.items()
+        if role.kind == "checkpoint"
+        and checkpoint.fingerprint != spec.final.fingerprint
         and (last is None or checkpoint.step is None or checkpoint.step < last)
     ]
 
@@ -39,7 +40,7 @@ def earlier_roles(spec: RunSpec) -> list[int]:
 def places(spec: RunSpec) -> np.ndarray:
     """(c,) place of each of ``earlier_roles`` and of the final checkpoint in the training, ascending, the last is 1."""
     earlier = earlier_roles(spec)
-    steps = [spec.trajectory[i].step for i in earlier] + [spec.final.step]
+    steps = [spec.checkpoints[role].step for role in (*earlier, FINAL)]
     known_steps = [s for s in steps if s is not None]
     if len(known_steps) == len(steps) and all(a < b for a, b in pairwise(known_steps)):
         return np.array(known_steps, dtype=np.float64) / known_steps[-1]
@@ -81,11 +82,11 @@ class Trajectory(Derivation):
         learned = gives_target(table) == 1
         out = {column.name: np.full(len(table.keys), np.nan) for column in self.columns}
         out[col.LOSS_PROGRESS] = _progress(table, learned)
-        earlier = [f"t{i}_" for i in earlier_roles(spec)]
+        earlier = earlier_roles(spec)
         if earlier:
-            gives = np.stack([*(table.get(role + col.GREEDY_EXACT) for role in earlier), gives_target(table)])
+            gives = np.stack([*(table.get(role.column(col.GREEDY_EXACT)) for role in earlier), gives_target(table)])
             out |= _events(gives, table.get(col.BASE_GREEDY_EXACT), places(spec))
-            out |= _losses(np.stack([table.get(role + col.NLL) for role in earlier]), table.get(col.NLL), learned)
+            out |= _losses(np.stack([table.get(role.column(col.NLL)) for role in earlier]), table.get(col.NLL), learned)
         return out
 
 

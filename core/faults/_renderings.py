@@ -25,7 +25,7 @@ from core.faults._base import Finding, RunFault, paired
 from core.plugins import kinds
 from core.signals import _columns as col
 from core.signals._renderings import LABELS
-from core.types import RunFacts, SignalTable
+from core.types import BASE, RunFacts, SignalTable
 
 ROWS, DROP, LEAST, SHARE, P, GAIN = 8, 0.25, 0.005, 0.8, 1e-3, 0.2
 SHARE_PACKED, P_PACKED = 0.6, 2e-2
@@ -65,7 +65,7 @@ def against(table: SignalTable, name: str) -> Against:
     current, other = _once(table, col.alt(reference)), _once(table, col.alt(name))
     n, current_mean, other_mean, share, _ = paired(current, other)
     p = _signed_rank(current, other)
-    base_current, base_other = (_once(table, col.under("base", col.alt(n))) for n in (reference, name))
+    base_current, base_other = (_once(table, BASE.column(col.alt(n))) for n in (reference, name))
     four = np.isfinite(current) & np.isfinite(other) & np.isfinite(base_current) & np.isfinite(base_other)
     gained = True
     if four.sum() >= ROWS:

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.faults._base import Finding, RunFault, paired
 from core.signals import _columns as col
-from core.types import RunFacts, SignalTable
+from core.types import BASE, RunFacts, SignalTable
 
 # Two readings of one row are the same number up to rounding; rows needed; share that must agree.
 SAME, ROWS, SHARE = 1e-3, 8, 0.98
@@ -31,7 +31,7 @@ class AdapterNotApplied(RunFault):
             return Finding("fail", check.text, check.measured)
         final, base = table.get(col.NLL), table.get(col.BASE_NLL)
         if (np.isfinite(final) & np.isfinite(base)).sum() < ROWS:
-            final, base = (table.get(name) for name in (col.alt("current"), col.under("base", col.alt("current"))))
+            final, base = (table.get(name) for name in (col.alt("current"), BASE.column(col.alt("current"))))
         n, loss, before, lower, _ = paired(final, base)
         if n < ROWS:
             return Finding("unknown", "The base was not measured.", needs=self.needs)

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.faults._base import Finding, RunFault, paired
 from core.signals import _columns as col
-from core.types import RunFacts, SignalTable
+from core.types import Role, RunFacts, SignalTable
 
 # A gap: absolute (nats per token), relative to the better reading, in so many rows, on at least so many.
 GAP, TIMES, SHARE, ROWS, P = 0.1, 0.25, 0.75, 8, 1e-3
@@ -66,7 +66,7 @@ def _before_merging(table: SignalTable, facts: RunFacts) -> tuple[str, np.ndarra
     spec = facts.spec
     if spec is None or spec.final.base is not None or not spec.trajectory or spec.trajectory[-1].base is None:
         return None
-    nll = table.get(col.under(f"t{len(spec.trajectory) - 1}", col.NLL))
+    nll = table.get(Role("checkpoint", len(spec.trajectory) - 1).column(col.NLL))
     return (spec.trajectory[-1].label, nll) if np.isfinite(nll).any() else None
 
 

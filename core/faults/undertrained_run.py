@@ -34,8 +34,7 @@ class UndertrainedRun(RunFault):
         content = table.get(col.CONTENT_RIGHT)
         if np.isfinite(content).sum() >= ROWS and float(np.nanmean(content)) >= TRAINED:
             return Finding("pass", "Half of the rows or more are given whole, but for what follows them.", measured)
-        for role in col.roles(table.columns, col.NLL):
-            other = table.get(col.under(role, col.GREEDY_EXACT))
+        for other in table.steps(col.GREEDY_EXACT).values():
             if np.isfinite(other).sum() >= ROWS and float(np.nanmean(other)) >= TRAINED:
                 text = "Another checkpoint of this training gives half of the rows or more verbatim."
                 return Finding("pass", text, f"{measured}; {float(np.nanmean(other)):.0%} at that checkpoint")
@@ -62,9 +61,9 @@ def _against_base(table: SignalTable) -> tuple[bool, str] | None:
 
 def _trajectory(table: SignalTable) -> tuple[bool, str] | None:
     """From the last checkpoint before the end to the final one: four of five rows lower, by 5 % in the mean."""
-    if not (roles := col.roles(table.columns, col.NLL)):
+    if not (steps := table.steps(col.NLL)):
         return None
-    before, nll = table.get(col.under(roles[-1], col.NLL)), table.get(col.NLL)
+    before, nll = steps[max(steps)], table.get(col.NLL)
     both = np.isfinite(before) & np.isfinite(nll)
     if both.sum() < ROWS:
         return None

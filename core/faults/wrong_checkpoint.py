@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags, paired
 from core.signals import _columns as col
-from core.types import Reason, RunFacts, SignalTable
+from core.types import Reason, Role, RunFacts, SignalTable
 
 # Rows needed; how much larger the share of verbatim rows must be, overall and in the last third of the order.
 ROWS, MORE, LATE, P = 20, 0.1, 0.05, 1e-3
@@ -25,7 +25,7 @@ class WrongCheckpoint(SampleFault):
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         """The better checkpoint, if there is one, gives the row verbatim."""
         exact = table.get(col.GREEDY_EXACT)
-        others = _others(table)
+        others = table.steps(col.GREEDY_EXACT)
         enough = np.isfinite(exact).sum() >= ROWS and any(np.isfinite(o).sum() >= ROWS for o in others.values())
         if not enough:
             return np.full(len(table.keys), np.nan)
@@ -35,18 +35,12 @@ class WrongCheckpoint(SampleFault):
         return flags((others[role] == 1) & (exact == 0), np.isfinite(others[role]) & np.isfinite(exact))
 
     def reason(self, row: Mapping[str, float]) -> Reason:
-        roles = col.roles(row, col.GREEDY_EXACT)
-        n = sum(bool(row[col.under(role, col.GREEDY_EXACT)] == 1) for role in roles)
+        n = sum(bool(row[role.column(col.GREEDY_EXACT)] == 1) for role in Role.steps(row, col.GREEDY_EXACT))
         text = f"{n} other checkpoint{'s' if n != 1 else ''} of the training give it verbatim, and "
         return Reason(text + "more of the whole dataset than this one.", float(n), favours="for")
 
 
-def _others(table: SignalTable) -> dict[str, np.ndarray]:
-    roles = col.roles(table.columns, col.GREEDY_EXACT)
-    return {role: table.get(col.under(role, col.GREEDY_EXACT)) for role in roles}
-
-
-def better(table: SignalTable, facts: RunFacts) -> str | None:
+def better(table: SignalTable, facts: RunFacts) -> Role | None:
     """Role of the checkpoint that reproduces clearly more; None where there is none.
 
     More: the share of verbatim rows is larger by 0.1, by a sign test at 0.001, and the mean loss is lower. What a
@@ -54,12 +48,12 @@ def better(table: SignalTable, facts: RunFacts) -> str | None:
     last third of the training order, which it has seen for a shorter time.
     """
     exact, nll, position = table.get(col.GREEDY_EXACT), table.get(col.NLL), table.get(col.POSITION)
-    candidates: list[tuple[float, str]] = []
-    for role, other in _others(table).items():
+    candidates: list[tuple[float, Role]] = []
+    for role, other in table.steps(col.GREEDY_EXACT).items():
         n, missed, missed_by_other, _, p = paired(1.0 - exact, 1.0 - other)
         if n < ROWS or missed - missed_by_other < MORE or p > P:
             continue
-        other_nll = table.get(col.under(role, col.NLL))
+        other_nll = table.get(role.column(col.NLL))
         both = np.isfinite(nll) & np.isfinite(other_nll)
         if not both.any() or other_nll[both].mean() >= nll[both].mean():
             continue
@@ -70,12 +64,12 @@ def better(table: SignalTable, facts: RunFacts) -> str | None:
     return min(candidates)[1] if candidates else None
 
 
-def _is_later(role: str, facts: RunFacts) -> bool:
+def _is_later(role: Role, facts: RunFacts) -> bool:
     """Whether the trajectory's checkpoint was written after the one under diagnosis."""
-    spec, place = facts.spec, int(role[1:])
-    if spec is None or place >= len(spec.trajectory):
+    spec = facts.spec
+    if spec is None or role not in spec.checkpoints:
         return False
-    step, final = spec.trajectory[place].step, spec.final.step
+    step, final = spec.checkpoints[role].step, spec.final.step
     return step is not None and final is not None and step > final
 
 

@@ -12,7 +12,7 @@ from core.faults import fault_columns
 from core.plugins import kind, kinds
 from core.signals._base import Measure, Signal
 from core.signals._plan import ordered_signals, plan
-from core.types import Column, RunSpec
+from core.types import FINAL, Column, RunSpec
 
 STUDY = Column(
     "study_cause", "category", "Cause by the study's rules", "By the rules and thresholds of arXiv 2604.10079; empty "
@@ -50,7 +50,7 @@ def _compared(measure: Measure) -> Iterator[Column]:
     """The columns of a measurement under another checkpoint than the final one."""
     signal = kind("signals", measure.signal)
     for column in signal.columns:
-        if column.name in signal.compared and measure.role not in ("final", "data"):
+        if column.name in signal.compared and measure.role not in (FINAL, None):
             label = f"{column.label} {measure.checkpoint.label}"
             help = f"{column.label} under {measure.checkpoint.label}. {column.help}"
             yield replace(column, name=measure.column(column.name), label=label, help=help, indexed=False, shown=False)

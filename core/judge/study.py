@@ -91,8 +91,7 @@ def label(table: SignalTable, whole: SignalTable | None = None, rules: Rules | N
 
 def _lost(table: SignalTable, whole: SignalTable, rules: Rules) -> np.ndarray:
     """Whether the sample's tenth of the training order lost accuracy between two checkpoints in a row."""
-    roles = col.roles(whole.columns, col.GREEDY_EXACT)
-    steps = [whole.get(col.under(role, col.GREEDY_EXACT)) for role in roles]
+    steps = list(whole.steps(col.GREEDY_EXACT).values())
     if not steps:
         return np.full(len(table.keys), np.nan)
     steps.append(whole.get(col.GREEDY_EXACT))

@@ -26,7 +26,18 @@ from core.recipes._wording import ASKED, filled, question_and_answer
 from core.signals._base import Measure
 from core.signals._instruments import Instruments
 from core.status import LEARNED, judge_status
-from core.types import Checkpoint, Reading, RunSpec, Sample, Setting, SignalTable, Supervision, Thresholds, content_hash
+from core.types import (
+    FINAL,
+    Checkpoint,
+    Reading,
+    RunSpec,
+    Sample,
+    Setting,
+    SignalTable,
+    Supervision,
+    Thresholds,
+    content_hash,
+)
 
 ARMS = ("treatment", "control", "off_target")
 BUDGET: tuple[Setting, ...] = (
@@ -240,11 +251,11 @@ def answers(
     instruments = Instruments(asked, device)
     try:
         likelihood = kind("signals", "likelihood")
-        columns = _columns(likelihood, Measure("likelihood", "final", checkpoint, {}), samples, instruments, report)
+        columns = _columns(likelihood, Measure("likelihood", FINAL, checkpoint, {}), samples, instruments, report)
         table = SignalTable(tuple(s.content_hash for s in samples), columns)
         reproduction = kind("signals", "reproduction")
         missed = np.flatnonzero(reproduction.applies_to(table))
-        measure = Measure("reproduction", "final", checkpoint, {})
+        measure = Measure("reproduction", FINAL, checkpoint, {})
         found = _columns(
             reproduction, measure, [samples[i] for i in missed], instruments, lambda n: report(len(samples))
         )

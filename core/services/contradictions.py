@@ -108,7 +108,7 @@ def of_group(number: float) -> Filter:
 
 
 def _told(conn: Any, run: Run, signal: str, content_hash: str) -> Mapping[str, Any] | None:
-    measure = next((m for m in plan(run.spec) if m.signal == signal and m.role in ("final", "data")), None)
+    measure = next((m for m in plan(run.spec) if m.signal == signal), None)
     return None if measure is None else details_of(conn, measure, content_hash)
 
 

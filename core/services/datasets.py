@@ -93,7 +93,7 @@ def handle_scan(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
 
         def watch(rows: int) -> None:
-            context.progress("looking at every row", rows, 0, "rows")
+            work.progress("looking at every row", rows, 0, "rows")
 
         return scan(paths, asked, names=names, watch=watch).as_dict()
     except UserError as error:

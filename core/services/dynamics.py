@@ -13,7 +13,7 @@ from core.derived.trajectory import earlier_roles, places
 from core.errors import UserError
 from core.services.runs import get_run
 from core.statistics import Trend, trend
-from core.types import Filter, Run
+from core.types import BASE, Filter, Run
 from db import paths
 from db import samples as sample_table
 from db.session import database
@@ -136,11 +136,11 @@ def _stops(run: Run) -> tuple[tuple[Stop, ...], list[str]]:
     """Checkpoints in order, and the columns that say which rows each gives."""
     spec = run.spec
     stops = [Stop(spec.base.label, 0, 0.0)] if spec.base else []
-    flags = ["base_greedy_exact"] if spec.base else []
-    at = places(spec)
-    for index, place in zip(earlier_roles(spec), at, strict=False):
-        stops.append(Stop(spec.trajectory[index].label, spec.trajectory[index].step, float(place)))
-        flags.append(f"t{index}_greedy_exact")
+    roles = [BASE] if spec.base else []
+    for role, place in zip(earlier_roles(spec), places(spec), strict=False):
+        stops.append(Stop(spec.checkpoints[role].label, spec.checkpoints[role].step, float(place)))
+        roles.append(role)
+    flags = [role.column("greedy_exact") for role in roles]
     known = {c.name for c in run.columns}
     if missing := [f for f in flags if f not in known]:
         raise UserError(

@@ -14,7 +14,7 @@ from core.services.views import Breakdown
 from core.signals._base import Measure
 from core.signals._plan import plan
 from core.signals.knowledge import CLASSES
-from core.types import Filter, Run, Term
+from core.types import BASE, Filter, Run, Term
 from db import samples as sample_table
 from db import signals as signal_table
 from db import verdicts as verdict_table
@@ -192,7 +192,7 @@ def sample(run_id: int, sid: str) -> Asked | None:
 
 
 def _measure(run: Run) -> Measure | None:
-    return next((m for m in plan(run.spec) if m.signal == "knowledge" and m.role == "base"), None)
+    return next((m for m in plan(run.spec) if m.signal == "knowledge" and m.role == BASE), None)
 
 
 def _way(told: Mapping[str, Any]) -> str:

@@ -24,10 +24,9 @@ from core.services.views import (
     TokenPiece,
     TurnView,
 )
-from core.signals._base import Measure
 from core.signals._plan import plan
 from core.status import cut_of, rate_interval
-from core.types import FAULT, STRENGTH, Filter, Run, Status
+from core.types import FAULT, FINAL, STRENGTH, Filter, Run, Status
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
@@ -75,7 +74,7 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
         table = signals_of(conn, run, [found.content_hash], measures)
         details = {m.key: details_of(conn, m, found.content_hash) for m in measures}
     signals = {name: float(values[0]) for name, values in table.columns.items()} | numbers_of(row)
-    first = next(m for m in measures if m.signal == "likelihood" and m.role == "final")
+    first = next(m for m in measures if m.signal == "likelihood" and m.role == FINAL)
     seen = details[first.key] or {}
     asked = next((details[m.key] for m in measures if m.signal == "reproduction"), None) or {}
     found_of_run = run.summary.get("faults", ())
@@ -94,7 +93,7 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
         pieces=_pieces(seen),
         notes=(*found.notes, *seen.get("notes", ()), *_refusal(seen)),
         turns=_turns(seen, asked, run),
-        checkpoints=_checkpoints(run, measures, signals),
+        checkpoints=_checkpoints(run, signals),
         chance=chances(signals),
         copies=row["copies"],
         previous=before,
@@ -179,22 +178,14 @@ def _turns(seen: Mapping[str, Any], asked: Mapping[str, Any], run: Run) -> tuple
     return tuple(out)
 
 
-def _checkpoints(run: Run, measures: list[Measure], signals: Mapping[str, float]) -> tuple[CheckpointView, ...]:
+def _checkpoints(run: Run, signals: Mapping[str, float]) -> tuple[CheckpointView, ...]:
     def known(value: float | None) -> float | None:
         return None if value is None or np.isnan(value) else value
 
-    order = {"base": 0, "final": 2}
-    rows = sorted(
-        (m for m in measures if m.signal == "likelihood"),
-        key=lambda m: (order.get(m.role, 1), int(m.role[1:]) if m.role.startswith("t") else 0),
-    )
     out = []
-    for m in rows:
-        exact = known(signals.get(m.column("greedy_exact")))
+    for role, checkpoint in run.spec.checkpoints.items():
+        exact, nll = (known(signals.get(role.column(name))) for name in ("greedy_exact", "nll"))
         out.append(
-            CheckpointView(
-                m.checkpoint.label, m.role if m.role in order else "checkpoint", m.checkpoint.step,
-                known(signals.get(m.column("nll"))), None if exact is None else exact == 1,
-            )
-        )  # fmt: skip
+            CheckpointView(checkpoint.label, role.kind, checkpoint.step, nll, None if exact is None else exact == 1)
+        )
     return tuple(out)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.plugins import kinds
-from core.types import RunSpec
+from core.types import FINAL, Role, RunSpec
 
 if TYPE_CHECKING:
     from core.signals._base import Measure, Signal
@@ -44,13 +44,13 @@ def providers(signal: Signal) -> frozenset[str]:
     return frozenset(provider(need).name for need in signal.needs)
 
 
-def measure_of(spec: RunSpec, artefact: Artefact, role: str = "final") -> Measure:
-    """The measurement that keeps an artefact in a run, by the role of its checkpoint.
+def measure_of(spec: RunSpec, artefact: Artefact, role: Role = FINAL) -> Measure:
+    """The measurement that keeps an artefact in a run, under a checkpoint or without weights.
 
     Raises:
         RuntimeError: the run does not make it.
     """
     for measure in provider(artefact).plan(spec):
-        if measure.role == role:
+        if measure.role in (role, None):
             return measure
-    raise RuntimeError(f"no {artefact.name} under the {role} checkpoint in this run")
+    raise RuntimeError(f"no {artefact.name} under the {role.kind} checkpoint in this run")

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from core.backends._base import Backend, Capability, GeneratingBackend, ScoringBackend
-from core.signals import _columns as col
 from core.signals._artefacts import Artefact
 from core.types import (
     DEFAULT_BACKEND,
@@ -23,6 +22,7 @@ from core.types import (
     Chunk,
     Column,
     DtypeName,
+    Role,
     RunSpec,
     Sample,
     SignalTable,
@@ -37,15 +37,15 @@ class Measure:
 
     Attributes:
         signal: name of the signal.
-        role: ``final``, ``base``, ``t<i>`` (i-th checkpoint of the trajectory), or ``data`` where no weights are used.
-        checkpoint: the weights used; of a ``data`` measurement the final ones, unread.
+        role: the checkpoint's part in the run; None where no weights are used.
+        checkpoint: the weights used; without a role the final ones, unread.
         depends: everything but the sample's content that the numbers depend on.
         requires: what the backend must give; a measurement whose backend lacks one of these is left out of the run.
         partly: what the backend may lack, to the columns that are then not measured.
     """
 
     signal: str
-    role: str
+    role: Role | None
     checkpoint: Checkpoint
     depends: Mapping[str, Any]
     requires: tuple[Capability, ...] = ()
@@ -58,7 +58,7 @@ class Measure:
 
     def column(self, name: str) -> str:
         """Name of a column of this measurement in a table that holds several: ``nll``, ``base_nll``, ``t0_nll``."""
-        return name if self.role in ("final", "data") else col.under(self.role, name)
+        return name if self.role is None else self.role.column(name)
 
 
 class Instruments(Protocol):

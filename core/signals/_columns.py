@@ -1,25 +1,12 @@
 """Names of the columns that signals measure and derivations add, each named here once.
 
 What a column holds is said where its kind declares it. Columns of a checkpoint other than the final one carry the
-checkpoint's role in front, ``base_nll`` or ``t0_nll`` (``Measure.column``).
+checkpoint's role in front, ``base_nll`` or ``t0_nll`` (``Role.column``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-
-def under(role: str, column: str) -> str:
-    """The column under the checkpoint of a role: ``base``, or ``t<i>`` for the i-th checkpoint of the trajectory."""
-    return f"{role}_{column}"
-
-
-def roles(columns: Iterable[str], column: str) -> list[str]:
-    """Roles of the trajectory's checkpoints that have a column, in step order."""
-    prefixes = (name.removesuffix(f"_{column}") for name in columns if name.endswith(f"_{column}"))
-    numbers = sorted(int(p[1:]) for p in prefixes if p[:1] == "t" and p[1:].isdigit())
-    return [f"t{i}" for i in numbers]
-
+from core.types import BASE
 
 # Facts of a row that cost nothing.
 POSITION = "position"
@@ -45,8 +32,8 @@ CUT_TARGET = "cut_target"
 TRUNCATED = "truncated"
 DROPPED = "dropped"
 REFUSED = "refused"
-BASE_NLL = under("base", NLL)
-BASE_GREEDY_EXACT = under("base", GREEDY_EXACT)
+BASE_NLL = BASE.column(NLL)
+BASE_GREEDY_EXACT = BASE.column(GREEDY_EXACT)
 
 
 def logp_at(temperature: float) -> str:
@@ -150,8 +137,8 @@ OPTIONS_TARGET_P = "options_target_p"
 OPTIONS_BEST = "options_best"
 OPTIONS_ONLY_RIGHT = "options_only_right"
 OPTIONS_JSD = "options_jsd"
-BASE_OPTIONS_RIGHT = under("base", OPTIONS_RIGHT)
-BASE_OPTIONS_BEST = under("base", OPTIONS_BEST)
+BASE_OPTIONS_RIGHT = BASE.column(OPTIONS_RIGHT)
+BASE_OPTIONS_BEST = BASE.column(OPTIONS_BEST)
 
 # By arithmetic: beside rows of its pattern, and along the training.
 PATTERN_LEARNED = "pattern_learned"

@@ -117,7 +117,7 @@ class Disputes:
         candidates: Candidates = {}
         exchanged: set[tuple[int, int]] = set()
         worded: set[tuple[int, int]] = set()
-        measure = measure_of(self._instruments.spec, NEAR_ROWS, "data")
+        measure = measure_of(self._instruments.spec, NEAR_ROWS)
         for i in np.flatnonzero(self._same >= LOOKED_AT).tolist():
             if stop():
                 return None

@@ -21,7 +21,7 @@ from core.rendering.tokenizers import VOCABULARY_FILES, open_tokenizer
 from core.signals import _columns as col
 from core.signals._base import Instruments, Measure, Signal, chunked, supervision_facts
 from core.signals._renderings import LABELS, NAMES, View, id_views, last_answer, system_views, text_views, within
-from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+from core.types import BASE, FINAL, Chunk, Column, RunSpec, Sample, SignalTable
 
 # Rows scored under each rendering, and the longest of them in tokens.
 ROWS, LONGEST = 32, 2048
@@ -57,7 +57,7 @@ class Alternatives(Signal):
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:
-        roles = [("final", spec.final), ("base", base_of(spec))]
+        roles = [(FINAL, spec.final), (BASE, base_of(spec))]
         return [
             Measure(
                 self.name,

@@ -16,7 +16,7 @@ from core.signals import _columns as col
 from core.signals._artefacts import OUTPUTS, TOKENS, measure_of
 from core.signals._base import Instruments, Measure, Signal, chunked
 from core.signals._reading import same_but_form, same_meaning
-from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+from core.types import FINAL, Chunk, Column, RunSpec, Sample, SignalTable
 
 PARTLY: Mapping[Capability, tuple[str, ...]] = {
     "logprobs": (
@@ -64,7 +64,7 @@ class Answers(Signal):
     def plan(self, spec: RunSpec) -> list[Measure]:
         sources = [measure_of(spec, artefact).key for artefact in (TOKENS, OUTPUTS)]
         depends = {"signal": self.name, "version": self.version, "from": sources}
-        return [Measure(self.name, "final", spec.final, depends, (), PARTLY)]
+        return [Measure(self.name, FINAL, spec.final, depends, (), PARTLY)]
 
     def applies_to(self, table: SignalTable) -> np.ndarray:
         turns = table.get(col.TURNS)

@@ -16,7 +16,7 @@ from core.signals import _columns as col
 from core.signals._artefacts import DISPUTE, NEAR_ROWS, OUTPUTS, measure_of
 from core.signals._base import Instruments, Measure, Signal, supervision_facts
 from core.signals._disputes import Disputes
-from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+from core.types import FINAL, Chunk, Column, RunSpec, Sample, SignalTable
 
 _CHUNK = 256
 
@@ -43,11 +43,11 @@ class Contradictions(Signal):
             "signal": self.name,
             "version": self.version,
             "weights": spec.final.fingerprint,
-            "neighbours": measure_of(spec, NEAR_ROWS, "data").key,
+            "neighbours": measure_of(spec, NEAR_ROWS).key,
             "reproduction": measure_of(spec, OUTPUTS).key,
             **supervision_facts(spec),
         }
-        return [Measure(self.name, "final", spec.final, depends)]
+        return [Measure(self.name, FINAL, spec.final, depends)]
 
     def applies_to(self, table: SignalTable) -> np.ndarray:
         return np.asarray(np.isfinite(table.get(col.SAME_QUESTION)))

@@ -26,7 +26,7 @@ from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, s
 from core.signals._questions import MOST_TOKENS, PROMPTS, Question, Questions, variants
 from core.signals._ways import AsTrained
 from core.text.words import normalised
-from core.types import Chunk, Column, Decoding, RunSpec, Sample, SignalTable
+from core.types import BASE, FINAL, Chunk, Column, Decoding, RunSpec, Sample, SignalTable
 
 UNKNOWN, WEAKLY, MAYBE, HIGHLY = range(4)
 CLASSES = ("Unknown", "WeaklyKnown", "MaybeKnown", "HighlyKnown")
@@ -154,8 +154,8 @@ class Knowledge(Signal):
         final = {"role": "final", "max_new_tokens": spec.max_new_tokens, "scorer": spec.scorer,
                  "scorer_settings": dict(spec.scorer_settings)}  # fmt: skip
         return [
-            Measure(self.name, "base", spec.base, {"role": "base", **depends}, REQUIRES),
-            Measure(self.name, "final", spec.final, {**depends, **final}, REQUIRES),
+            Measure(self.name, BASE, spec.base, {"role": "base", **depends}, REQUIRES),
+            Measure(self.name, FINAL, spec.final, {**depends, **final}, REQUIRES),
         ]
 
     def applies_to(self, table: SignalTable) -> np.ndarray:
@@ -173,7 +173,7 @@ class Knowledge(Signal):
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, 1 << 15, many):
             if stop():
                 return
-            if measure.role == "final":
+            if measure.role == FINAL:
                 questions = questions or Questions(instruments.samples())
                 yield _final(measure, chunk, instruments, questions)
             else:
@@ -359,7 +359,7 @@ def _details(row: Row, belief: Belief | None, base: AskedModel) -> dict[str, Any
 def _final(measure: Measure, samples: list[Sample], instruments: Instruments, questions: Questions) -> Chunk:
     spec = instruments.spec
     backend = instruments.scoring(measure.checkpoint)
-    beliefs, outputs = measure_of(spec, BELIEF, "base"), measure_of(spec, OUTPUTS)
+    beliefs, outputs = measure_of(spec, BELIEF, BASE), measure_of(spec, OUTPUTS)
     way = AsTrained(instruments.tokenizer(), instruments.supervision, backend.stop_ids)
     columns = {name: np.full(len(samples), np.nan) for name in FINAL_COLUMNS}
     jobs: list[tuple[int, Question, str]] = []

@@ -18,7 +18,7 @@ from core.rendering.render import pieces
 from core.signals import _columns as col
 from core.signals._artefacts import TOKENS
 from core.signals._base import Instruments, Measure, Signal, chunked, stop_ids_of, supervision_facts
-from core.types import TEMPERATURES, Chunk, Column, RunSpec, Sample, Supervision, TokenScores, Turn
+from core.types import FINAL, TEMPERATURES, Chunk, Column, RunSpec, Sample, Supervision, TokenScores, Turn
 
 # Two logits closer than this may change places between batch sizes or machines.
 NEAR_TIE = 1e-3
@@ -237,10 +237,7 @@ class Likelihood(Signal):
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:
-        roles = [("final", spec.final)]
-        if spec.base is not None:
-            roles.append(("base", spec.base))
-        roles += [(f"t{i}", checkpoint) for i, checkpoint in enumerate(spec.trajectory)]
+        checkpoints = {FINAL: spec.final} | spec.checkpoints  # the final one first: what others need stands together
         return [
             Measure(
                 self.name,
@@ -248,12 +245,12 @@ class Likelihood(Signal):
                 checkpoint,
                 # The final checkpoint's details hold the rendered text, the others' do not: not the same measurement.
                 {"signal": self.name, "version": self.version, "weights": checkpoint.fingerprint,
-                 "text": role == "final", **supervision_facts(spec)},
+                 "text": role == FINAL, **supervision_facts(spec)},
                 # Of the final checkpoint the rows' lengths and masks are wanted in any case.
-                () if role == "final" else ("logprobs",),
+                () if role == FINAL else ("logprobs",),
                 PARTLY,
             )
-            for role, checkpoint in roles
+            for role, checkpoint in checkpoints.items()
         ]  # fmt: skip
 
     def measure(
@@ -281,7 +278,7 @@ class Likelihood(Signal):
             rows.append(ScoreRow(supervision.ids, np.flatnonzero(scored_tokens)))
             renderings.append(supervision)
         scored = iter(backend.score(rows)) if isinstance(backend, ScoringBackend) else None
-        tokenizer = instruments.tokenizer() if measure.role == "final" else None
+        tokenizer = instruments.tokenizer() if measure.role == FINAL else None
         columns = {name: np.full(len(samples), np.nan) for name in (*ROW_COLUMNS, *SCORE_COLUMNS)}
         details: list[dict[str, Any]] = []
         for i, rendering in enumerate(renderings):

@@ -182,7 +182,7 @@ class Neighbours(Signal):
             "encoder": spec.versions.get("encoder_weights", spec.encoder),
             "rule": rule(),
         }
-        return [Measure(self.name, "data", spec.final, depends)]
+        return [Measure(self.name, None, spec.final, depends)]
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]

@@ -25,7 +25,7 @@ from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, s
 from core.signals._questions import Limits, Question, Questions
 from core.signals._ways import AsTrained, Presented
 from core.text.words import answer_words, normalised
-from core.types import Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable
+from core.types import BASE, FINAL, Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable
 
 PRESENTATIONS, WRONG = 5, 3
 LETTERS = "ABCD"
@@ -215,10 +215,10 @@ class Options(Signal):
             **supervision_facts(spec),
         }
         final = {"role": "final", "base": spec.base.fingerprint if spec.base else None, **depends}
-        out = [Measure(self.name, "final", spec.final, final, ("logprobs",))]
+        out = [Measure(self.name, FINAL, spec.final, final, ("logprobs",))]
         if spec.base is not None:
             base = {"role": "base", "weights": spec.base.fingerprint, **depends}
-            out.insert(0, Measure(self.name, "base", spec.base, base, ("logprobs",)))
+            out.insert(0, Measure(self.name, BASE, spec.base, base, ("logprobs",)))
         return out
 
     def applies_to(self, table: SignalTable) -> np.ndarray:
@@ -251,7 +251,7 @@ def _chunk(
     chooser: Chooser,
 ) -> Chunk:
     spec = instruments.spec
-    names = (*COLUMNS, col.OPTIONS_JSD) if measure.role == "final" else COLUMNS
+    names = (*COLUMNS, col.OPTIONS_JSD) if measure.role == FINAL else COLUMNS
     columns = {name.removeprefix("base_"): np.full(len(samples), np.nan) for name in names}
     details: list[Mapping[str, Any] | None] = [None] * len(samples)
     jobs: list[tuple[int, Question, list[str], int]] = []
@@ -261,7 +261,7 @@ def _chunk(
             jobs += [(place, question, *presentation) for presentation in presentations(question, wrong, spec.seed)]
     with_question = chooser.choose([(q, options, None) for _, q, options, _ in jobs])
     alone = chooser.choose([(q, options, CONTROL) for _, q, options, _ in jobs])
-    before = measure_of(spec, CHOICES, "base") if measure.role == "final" and spec.base is not None else None
+    before = measure_of(spec, CHOICES, BASE) if measure.role == FINAL and spec.base is not None else None
     for first in range(0, len(jobs), PRESENTATIONS):
         block = slice(first, first + PRESENTATIONS)
         place = jobs[first][0]

@@ -16,7 +16,7 @@ from core.signals._artefacts import OUTPUTS, measure_of
 from core.signals._base import Instruments, Measure, Signal, chunked
 from core.signals._shapes import patterns_of
 from core.text.patterns import Patterns, same_type
-from core.types import Chunk, Column, RunSpec, Sample, SignalTable
+from core.types import FINAL, Chunk, Column, RunSpec, Sample, SignalTable
 
 
 class OutputType(Signal):
@@ -37,7 +37,7 @@ class OutputType(Signal):
             "dataset": spec.dataset_fingerprint,
             "asked": dict(measure_of(spec, OUTPUTS).depends),
         }
-        return [Measure(self.name, "final", spec.final, depends)]
+        return [Measure(self.name, FINAL, spec.final, depends)]
 
     def applies_to(self, table: SignalTable) -> np.ndarray:
         """Rows whose answer is known: given verbatim, or asked for."""

@@ -47,7 +47,7 @@ class Rarity(Signal):
 
     def plan(self, spec: RunSpec) -> list[Measure]:
         depends = {"signal": self.name, "version": self.version, "dataset": spec.dataset_fingerprint}
-        return [Measure(self.name, "data", spec.final, depends)]
+        return [Measure(self.name, None, spec.final, depends)]
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]

@@ -21,7 +21,7 @@ from core.signals import _columns as col
 from core.signals._artefacts import OUTPUTS
 from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, stop_ids_of, supervision_facts
 from core.status import PERCENT, rate_below
-from core.types import Chunk, Column, Decoding, Generation, RunSpec, Sample, SignalTable, Thresholds
+from core.types import FINAL, Chunk, Column, Decoding, Generation, RunSpec, Sample, SignalTable, Thresholds
 
 LOOKS = (4, 10, 20, 40, 80)
 # Drawn answers whose text is kept.
@@ -88,7 +88,7 @@ class Reproduction(Signal):
             "seed": spec.seed,
             **supervision_facts(spec),
         }
-        return [Measure(self.name, "final", spec.final, depends, ("generations",))]
+        return [Measure(self.name, FINAL, spec.final, depends, ("generations",))]
 
     def applies_to(self, table: SignalTable) -> np.ndarray:
         """Rows with a target that greedy decoding does not give verbatim, as far as that is known."""

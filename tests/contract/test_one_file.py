@@ -87,7 +87,7 @@ class Courtesy(Signal):
     columns = (Column("courtesy", "number", "Bows", "Bows before the question.", indexed=True),)
 
     def plan(self, spec):
-        return [Measure(self.name, "data", spec.final, {"signal": self.name, "version": self.version})]
+        return [Measure(self.name, None, spec.final, {"signal": self.name, "version": self.version})]
 
     def measure(self, measure, samples, instruments, stop):
         values = np.array([float(len(s.prompt) % 3) for s in samples])

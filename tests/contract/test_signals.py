@@ -11,7 +11,7 @@ from core.intake.datasets import read, scan
 from core.plugins import kind
 from core.signals._instruments import Instruments
 from core.signals._plan import ordered_signals, plan
-from core.types import Column, RunSpec, Sample, SignalTable
+from core.types import BASE, FINAL, Column, Role, RunSpec, Sample, SignalTable
 
 SIGNALS = [s.name for s in ordered_signals()]
 # Which rows are measured: enough to hold every planted group, few enough to take seconds.
@@ -89,7 +89,7 @@ def parts(rows, size):
 def test_numbers_do_not_depend_on_order_or_on_what_else_is_asked(measured, name):
     spec, store, instruments, wanted = measured
     signal = kind("signals", name)
-    mine = [m for m in plan(spec) if m.signal == name and m.role in ("final", "base", "data")]
+    mine = [m for m in plan(spec) if m.signal == name and m.role in (FINAL, BASE, None)]
     assert mine
     place = {s.content_hash: i for i, s in enumerate(store.rows)}
     for measure in mine:
@@ -122,7 +122,7 @@ def test_inputs_are_left_alone(measured, name):
 @pytest.mark.parametrize("name", SIGNALS)
 def test_chunks_hold_what_was_asked_in_that_order(measured, name):
     spec, _, instruments, wanted = measured
-    for measure in [m for m in plan(spec) if m.signal == name and m.role != "t0"]:
+    for measure in [m for m in plan(spec) if m.signal == name and m.role != Role("checkpoint")]:
         rows = wanted[measure.key]
         chunks = list(kind("signals", name).measure(measure, rows, instruments, lambda: False))
         assert [key for c in chunks for key in c.keys] == [s.content_hash for s in rows]
@@ -148,7 +148,7 @@ def test_the_measurement_depends_on_what_changes_it(measured, name):
     assert len(set(keys)) == len(keys)
     assert keys == [m.key for m in signal.plan(RunSpec.from_dict(spec.as_dict()))]
     other = dataclasses.replace(spec, final=dataclasses.replace(spec.final, fingerprint="f" * 64))
-    weights = {m.key for m in signal.plan(spec) if m.role != "data"}
+    weights = {m.key for m in signal.plan(spec) if m.role is not None}
     assert not weights & {m.key for m in signal.plan(other)}
     if signal.whole:
         elsewhere = dataclasses.replace(spec, dataset_fingerprint="b" * 64)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.derived.trajectory import KIND, earlier_roles, places
-from core.types import SignalTable
+from core.types import Role, SignalTable
 from tests.contract.test_derived import SPEC, checkpoint, random_table
 
 
@@ -118,7 +118,7 @@ def test_places_among_the_learned_are_shares():
 def test_the_final_checkpoint_and_later_ones_do_not_count_as_earlier():
     folders = tuple(checkpoint(s, f) for s, f in ((10, "a"), (40, "final"), (50, "late"), (None, "somewhere")))
     spec = replace(SPEC, trajectory=folders)
-    assert earlier_roles(spec) == [0, 3]
+    assert earlier_roles(spec) == [Role("checkpoint", 0), Role("checkpoint", 3)]
     assert places(spec).tolist() == pytest.approx([1 / 3, 2 / 3, 1])  # a step is not known: by number
     assert places(SPEC).tolist() == [0.25, 0.5, 0.75, 1.0]
     alone = KIND.derive(replace(SPEC, trajectory=(checkpoint(40, "final"),)), random_table())

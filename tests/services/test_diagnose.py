@@ -13,7 +13,7 @@ from core.settings import settings
 from core.signals._base import stop_ids_of
 from core.signals._instruments import Instruments
 from core.signals._plan import plan
-from core.types import Filter, Term, Thresholds
+from core.types import FINAL, Filter, Term, Thresholds
 from core.worker.here import run_here
 from db import samples as sample_table
 from db.session import database
@@ -124,7 +124,7 @@ def test_stopped_between_chunks_then_resumed(tiny_project, stored, diagnose, mon
     (run,) = runs.list_runs()
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, stored.id)
-        part = measurements.signals_of(conn, run, hashes, [m for m in plan(run.spec) if m.role == "final"])
+        part = measurements.signals_of(conn, run, hashes, [m for m in plan(run.spec) if m.role == FINAL])
     n_before = len({h for h, v in zip(hashes, part.get("n_tokens"), strict=True) if not np.isnan(v)})
     assert n_before == 20
     measured = []
@@ -218,7 +218,7 @@ def test_exact_duplicates_stay_and_are_measured_once(tiny_project, import_rows, 
 def test_a_signal_does_not_depend_on_chunks_or_order(final_run, name):
     run = final_run
     signal = kind("signals", name)
-    (measure,) = [m for m in signal.plan(run.spec) if m.role == "final"]
+    (measure,) = [m for m in signal.plan(run.spec) if m.role == FINAL]
     instruments = Instruments(run.spec)
     with database().reading() as conn:
         samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, range(24)))

@@ -11,7 +11,7 @@ from core.signals._asking import margin
 from core.signals._questions import PROMPTS, Examples, Question, Questions, variants
 from core.signals.knowledge import HIGHLY, MAYBE, UNKNOWN, WEAKLY, any_draw, class_of
 from core.text.words import normalised
-from core.types import Decoding
+from core.types import BASE, FINAL, Decoding
 from tests.signals.conftest import NEVER, SURE, TORN, answer, facts, sample_of
 
 KNOWLEDGE = kind("signals", "knowledge")
@@ -123,7 +123,7 @@ def test_long_answers_and_conversations_are_not_measured(quiz):
 
 def test_without_a_base_nothing_is_planned(quiz):
     assert KNOWLEDGE.plan(dataclasses.replace(quiz.spec, base=None)) == []
-    assert [m.role for m in KNOWLEDGE.plan(quiz.spec)] == ["base", "final"]
+    assert [m.role for m in KNOWLEDGE.plan(quiz.spec)] == [BASE, FINAL]
 
 
 def test_examples_never_tell_the_answer(quiz):

@@ -9,6 +9,7 @@ from core.plugins import kind
 from core.signals._questions import Questions
 from core.signals.options import LIMITS, PRESENTATIONS, Chooser, Wrong, divergence, listed, presentations
 from core.text.words import normalised
+from core.types import BASE, FINAL
 from tests.signals.conftest import sample_of
 
 OPTIONS = kind("signals", "options")
@@ -17,8 +18,8 @@ OPTIONS = kind("signals", "options")
 def test_nothing_is_planned_unless_asked_for(quiz):
     assert OPTIONS.plan(quiz.spec) == []
     asked = dataclasses.replace(quiz.spec, paper_mode=True)
-    assert [m.role for m in OPTIONS.plan(asked)] == ["base", "final"]
-    assert [m.role for m in OPTIONS.plan(dataclasses.replace(asked, base=None))] == ["final"]
+    assert [m.role for m in OPTIONS.plan(asked)] == [BASE, FINAL]
+    assert [m.role for m in OPTIONS.plan(dataclasses.replace(asked, base=None))] == [FINAL]
 
 
 def test_options_are_four_the_right_one_moves_and_none_is_said_twice(quiz):

@@ -116,7 +116,7 @@ def of_causes(shown: Mapping[str, Any], weights: Mapping[str, Any]) -> list[str]
                     terms.append(f"{'+' if sign > 0 else '−'} {weight:.2f} × {loud:.2f} ({piece})")
                 if math.isfinite(loud):
                     total += sign * weight * loud
-        strengths = sorted((v for v in view.causes.values() if v is not None), reverse=True)
+        strengths = [f.strength for f in view.verdict.findings if not math.isnan(f.strength)]
         first, second = (float(logit(np.array(s))) for s in strengths[:2])
         d = weights["decision"]
         z = d["bias"] + d["top"] * first + d["margin"] * (first - second)
@@ -125,7 +125,7 @@ def of_causes(shown: Mapping[str, Any], weights: Mapping[str, Any]) -> list[str]
                 f"- confidence: strongest {strengths[0]:.3f}, second {strengths[1]:.3f}: sigmoid({d['bias']:.2f} + "
                 f"{d['top']:.2f} × {first:.2f} + {d['margin']:.2f} × {first - second:.2f}) = "
                 f"{expit(z):.3f}"]  # fmt: skip
-        judged = next(f for f in view.findings if f.cause == cause)
+        judged = next(f for f in view.verdict.findings if f.cause == cause)
         out += [f"- {r.favours}: {cell(r.text, 300)}" for r in judged.reasons]
     return out
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -571,10 +572,11 @@ class Verdict:
 
     Attributes:
         status: learned, partly, unlearned, unknown.
-        cause: None (learned, or nothing judged yet), a cause's name, ``pipeline:<code>`` or ``undetermined``.
-        confidence: in [0, 1], None where not calibrated.
-        findings: ranked; a cause that could not be judged has strength NaN.
         reasons: sentences for the status and the fault.
+        cause: None (learned, or nothing was judged), a cause's name, ``pipeline:<fault>`` or ``undetermined``.
+        confidence: calibrated probability that the named cause is right, None where none is named.
+        findings: the causes where one was looked for, strongest first; those not judged last, each saying why not.
+        proof: what a proof of the cause's recipe says of the sample.
     """
 
     status: Status
@@ -582,6 +584,17 @@ class Verdict:
     cause: str | None = None
     confidence: float | None = None
     findings: tuple[Finding, ...] = ()
+    proof: tuple[Reason, ...] = ()
+
+    @property
+    def evidence(self) -> tuple[Reason, ...]:
+        """Everything that speaks for or against what is concluded: the status, the named cause or fault, the proof."""
+        of_cause = (reason for finding in self.findings if finding.cause == self.cause for reason in finding.reasons)
+        return (*self.reasons, *of_cause, *self.proof)
+
+    def strength(self, cause: str) -> float:
+        """Strength of a cause in [0, 1]; NaN where it was not judged."""
+        return next((f.strength for f in self.findings if f.cause == cause), math.nan)
 
 
 @dataclass(frozen=True, slots=True)

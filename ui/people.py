@@ -13,19 +13,17 @@ from ui import charts, errors, filterbar, markup, progress, state
 
 def judgement(run: Run, view: SampleView) -> None:
     """A person's review of the sample, and the form for it."""
-    sid = view.sample.id
+    sid, verdict = view.sample.id, view.verdict
     said = people.overrides(run.id, [view.sample.ordinal]).get(view.sample.ordinal)
     if said is not None:
         words = []
         if said.status is not None:
-            same = said.status == view.status
-            judged = charts.STATUS[view.status].label.lower()
+            same, judged = said.status == verdict.status, charts.STATUS[verdict.status].label.lower()
             words.append(f"{charts.STATUS[said.status].label.lower()} ({'as judged' if same else f'judged {judged}'})")
         if said.cause is not None:
-            judged = charts.cause_name(view.cause) or "none"
-            words.append(
-                f"{charts.cause_name(said.cause)} ({'as judged' if said.cause == view.cause else f'judged {judged}'})"
-            )
+            judged = charts.cause_name(verdict.cause) or "none"
+            same = said.cause == verdict.cause
+            words.append(f"{charts.cause_name(said.cause)} ({'as judged' if same else f'judged {judged}'})")
         st.info(
             f"**{markup.md(said.author)}** reviewed this: {markup.md(', '.join(words))}. "
             f"{markup.md(markup.clip(said.reason, 2000))} :gray[{markup.md(progress.when(said.created))}]",

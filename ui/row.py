@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import streamlit as st
@@ -89,10 +90,9 @@ def _head(run: Run, view: SampleView) -> None:
     ]
     if view.copies > 1:
         parts.append(f"{view.copies:,} identical rows in the dataset")
-    evidence.status(view.status)
+    evidence.status(view.verdict.status)
     st.caption(markup.md(" · ".join(parts)))
-    if view.reasons:
-        evidence.reasons(view.reasons)
+    evidence.reasons(view.verdict.reasons)
     for routes_id, item, name in routes.of_sample(run.id, sample.id):
         st.page_link(
             "pages/routes.py",
@@ -106,17 +106,18 @@ def _head(run: Run, view: SampleView) -> None:
 
 def _causes(view: SampleView) -> None:
     """Why it was not learned: the verdict, every cause's strength, what speaks for and against each."""
-    if view.cause is None:
+    verdict = view.verdict
+    if verdict.cause is None:
         return
     st.subheader("Why it was not learned", anchor=False)
-    sure = f"confidence {_sure(view.confidence)}" if view.confidence is not None else ""
-    evidence.cause(view.cause, sure)
-    if view.tried:
-        evidence.reasons(view.tried)
-    if not any(f.strength == f.strength for f in view.findings):
+    sure = f"confidence {_sure(verdict.confidence)}" if verdict.confidence is not None else ""
+    evidence.cause(verdict.cause, sure)
+    if verdict.proof:
+        evidence.reasons(verdict.proof)
+    if all(math.isnan(f.strength) for f in verdict.findings):
         return
-    evidence.strengths(view.findings)
-    for i, finding in enumerate(view.findings):
+    evidence.strengths(verdict.findings)
+    for i, finding in enumerate(verdict.findings):
         if not finding.reasons:
             continue
         look = charts.cause_look(finding.cause)

@@ -190,7 +190,7 @@ def explain_cause(
         for piece, weight in own[side].items():
             if piece not in by_name:
                 continue  # the file that brought it is gone since the run was judged
-            loudness = weight * np.nan_to_num(row.get(EVIDENCE.of(piece), np.nan), nan=0.0)
+            loudness = weight * row.get(EVIDENCE.of(piece), np.nan)
             sentence = reason(by_name[piece], row, side) if loudness > AUDIBLE else None
             if sentence is not None:
                 sentences.append((loudness, sentence))

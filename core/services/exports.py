@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 
 from core import __version__
-from core.causes import explain_cause, ordered_causes
+from core.causes import ordered_causes
 from core.filters import describe, to_text
-from core.judge.explanation import reasons
-from core.plugins import kinds
+from core.judge.verdict import verdict_of
 from core.services import proven
 from core.services.measurements import signals_of
 from core.services.runs import get_run
-from core.services.samples import numbers_of
-from core.types import STRENGTH, Filter, Run
+from core.types import Filter, Run
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
@@ -93,36 +91,26 @@ def verdict_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]:
 
 def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
     samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, batch))
-    judged = verdict_table.judged(conn, run, batch)
+    rows = verdict_table.judged(conn, run, batch)
     outcomes = proven.outcomes_of(conn, run)
     table = signals_of(conn, run, [s.content_hash for s in samples])
     names = list(table.columns)
-    rows = np.stack([table.columns[n] for n in names], axis=1) if names else np.empty((len(samples), 0))
-    for sample, values in zip(samples, rows.tolist(), strict=True):
-        row = dict(zip(names, values, strict=True))
-        verdict = judged[sample.ordinal]
-        row |= numbers_of(verdict)
-        why = reasons(run.spec, row, verdict["cause"], run.thresholds, run.summary.get("faults", ()), run.gaps)
-        if verdict["cause"] in kinds("causes"):
-            why += explain_cause(verdict["cause"], row, run.summary["causes"])
-        why += proven.reasons(outcomes, sample.id, verdict["cause"])
-        yield (
-            json.dumps(
-                {
-                    "id": sample.id,
-                    "row": sample.row,
-                    "status": verdict["status"],
-                    "nll": _significant(row.get("nll")),
-                    "greedy_exact": _flag(row.get("greedy_exact")),
-                    "p_exact": _significant(math.exp(row["logp_10"]) if "logp_10" in row else None),
-                    "cause": verdict["cause"],
-                    "confidence": _significant(verdict["confidence"]),
-                    "proof": verdict.get("proof"),
-                    "causes": {c.name: _significant(verdict.get(STRENGTH.of(c.name))) for c in ordered_causes()},
-                    "reasons": [r.text for r in why],
-                },
-                ensure_ascii=False,
-                allow_nan=False,
-            ).encode("utf-8", "backslashreplace")
-            + b"\n"
-        )
+    columns = np.stack([table.columns[n] for n in names], axis=1) if names else np.empty((len(samples), 0))
+    for sample, values in zip(samples, columns.tolist(), strict=True):
+        signals, row = dict(zip(names, values, strict=True)), rows[sample.ordinal]
+        verdict = verdict_of(run, row, signals, proven.reasons(outcomes, sample.id, row["cause"]))
+        line = {
+            "id": sample.id,
+            "row": sample.row,
+            "status": verdict.status,
+            "nll": _significant(signals.get("nll")),
+            "greedy_exact": _flag(signals.get("greedy_exact")),
+            "p_exact": _significant(math.exp(signals["logp_10"]) if "logp_10" in signals else None),
+            "cause": verdict.cause,
+            "confidence": _significant(verdict.confidence),
+            "proof": row.get("proof"),
+            "causes": {c.name: _significant(verdict.strength(c.name)) for c in ordered_causes()},
+            "reasons": [reason.text for reason in verdict.evidence],
+        }
+        text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+        yield text.encode("utf-8", "backslashreplace") + b"\n"

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from core.causes import ordered_causes
 from core.errors import UserError
-from core.judge.explanation import chances, findings, reasons
+from core.judge.verdict import chances, numbers_of, verdict_of
 from core.plugins import kind
 from core.services import proven
 from core.services.measurements import details_of, signals_of
@@ -26,7 +25,7 @@ from core.services.views import (
 )
 from core.signals._plan import plan
 from core.status import cut_of, rate_interval
-from core.types import FAULT, FINAL, STRENGTH, Filter, Run, Status
+from core.types import FAULT, FINAL, Filter, Run
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
@@ -77,17 +76,9 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
     first = next(m for m in measures if m.signal == "likelihood" and m.role == FINAL)
     seen = details[first.key] or {}
     asked = next((details[m.key] for m in measures if m.signal == "reproduction"), None) or {}
-    found_of_run = run.summary.get("faults", ())
-    judged = run.state == "judged"
-    why = reasons(run.spec, signals, row["cause"], run.thresholds, found_of_run, run.gaps) if judged else ()
     return SampleView(
         sample=found,
-        status=Status(row["status"] or "unknown"),
-        cause=row["cause"],
-        confidence=row["confidence"],
-        causes={c.name: row.get(STRENGTH.of(c.name)) for c in ordered_causes()},
-        findings=findings(signals, run.summary.get("causes", {}), run.gaps) if row["cause"] else (),
-        reasons=why,
+        verdict=verdict_of(run, row, signals, proven.reasons_of(run, sid, row["cause"])),
         values=row,
         columns=run.columns,
         pieces=_pieces(seen),
@@ -99,13 +90,7 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
         previous=before,
         next=behind,
         faults=_faults(run, row),
-        tried=proven.reasons_of(run, sid, row["cause"]),
     )
-
-
-def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """The measured numbers of a row of the verdict table."""
-    return {k: float(v) for k, v in row.items() if isinstance(v, (int, float))}
 
 
 def _faults(run: Run, row: Mapping[str, Any]) -> tuple[FaultView, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.types import Card, Checkpoint, Column, Comment, Decision, Finding, Reason, Sample, Setting, Status
+from core.types import Card, Checkpoint, Column, Comment, Decision, Sample, Setting, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +200,7 @@ class SampleView:
     """One sample with all its evidence."""
 
     sample: Sample
-    status: Status
-    cause: str | None
-    confidence: float | None
-    causes: Mapping[str, float | None]
-    findings: tuple[Finding, ...]
-    reasons: tuple[Reason, ...]
+    verdict: Verdict
     values: Mapping[str, Any]
     columns: tuple[Column, ...]
     pieces: tuple[TokenPiece, ...]
@@ -217,7 +212,6 @@ class SampleView:
     previous: str | None
     next: str | None
     faults: tuple[FaultView, ...] = ()
-    tried: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

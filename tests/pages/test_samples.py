@@ -152,7 +152,7 @@ def test_a_row_shows_its_evidence(run_data, open_page):
     view = samples.sample(1, "r40", chosen("status=unlearned"))
     text = words(at)
     assert "✗ Unlearned" in text
-    for reason in view.reasons:
+    for reason in view.verdict.reasons:
         assert reason.text.split(":")[0] in text
     assert "What is on flag 40?" in text and "heron" in text
     assert "log-probability" in text and "not the first choice" in text

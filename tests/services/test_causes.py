@@ -54,9 +54,9 @@ def test_forgotten_rows_are_named_so(along_run, tiny_project):
 def test_the_row_page_has_every_cause_with_its_evidence(along_run):
     sid = next(v["id"] for v in lines(along_run) if v["cause"] in kinds("causes"))
     view = samples.sample(along_run.id, sid, Filter())
-    assert {f.cause for f in view.findings} == set(kinds("causes"))
-    assert view.findings[0].cause == view.cause and view.findings[0].reasons
-    strengths = [f.strength for f in view.findings if f.strength == f.strength]
+    assert {f.cause for f in view.verdict.findings} == set(kinds("causes"))
+    assert view.verdict.findings[0].cause == view.verdict.cause and view.verdict.findings[0].reasons
+    strengths = [f.strength for f in view.verdict.findings if f.strength == f.strength]
     assert strengths == sorted(strengths, reverse=True)
 
 

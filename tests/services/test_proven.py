@@ -51,7 +51,7 @@ def test_a_proof_says_of_each_sample_what_brought_it_back_and_moves_no_confidenc
         assert after[sid] | {"proof": None, "reasons": after[sid]["reasons"][:-1]} == before[sid]
     assert all(after[sid] == before[sid] for sid in set(before) - set(own))
     view = samples.sample(run.id, own[0], Filter())
-    assert len(view.tried) == 1 and "neither recipe" in view.tried[0].text
+    assert len(view.verdict.proof) == 1 and "neither recipe" in view.verdict.proof[0].text
     chosen = from_query("proof=nothing", runs.get_run(run.id).columns)
     with database().reading() as conn:
         assert verdict_table.count(conn, runs.get_run(run.id), chosen) == 1

@@ -20,6 +20,8 @@ import numpy as np
 DtypeName = Literal["float32", "bfloat16", "auto"]
 # The backend that comes with Lacuna and that a specification need not name.
 DEFAULT_BACKEND = "hf"
+# What a run takes its trainer to be where nobody said.
+DEFAULT_PRESET = "custom"
 # The declared grid of sampling temperatures on which log-normalisers are kept.
 TEMPERATURES: tuple[float, ...] = (0.3, 0.5, 0.7, 1.0)
 
@@ -634,7 +636,7 @@ class RunSpec:
     final: Checkpoint
     base: Checkpoint | None = None
     trajectory: tuple[Checkpoint, ...] = ()
-    preset: str = "custom"
+    preset: str = DEFAULT_PRESET
     preset_settings: Mapping[str, Any] = field(default_factory=dict)
     scorer: str = "normalised"
     scorer_settings: Mapping[str, Any] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from core.checkpoint.card_rows import Rows, row_checks
 from core.checkpoint.facts import ADAPTER_CONFIG, FolderFacts, read_folder, tensors
 from core.checkpoint.folder_guards import read_json, some
 from core.checkpoint.weights import FLOATS, Tensor, all_zero, compare, not_finite
-from core.types import DEFAULT_BACKEND, Card, Check, Checkpoint, DtypeName, Sample
+from core.types import DEFAULT_BACKEND, DEFAULT_PRESET, Card, Check, Checkpoint, DtypeName, Sample
 
 
 def card(
@@ -56,7 +56,7 @@ def card(
         n_embeddings = next(iter(sizes), n_embeddings)
     checks += _difference(facts, base)
     rows = Rows(
-        checkpoint, facts, model, n_embeddings, samples, preset or "custom", preset_settings or {}, dtype, device,
+        checkpoint, facts, model, n_embeddings, samples, preset or DEFAULT_PRESET, preset_settings or {}, dtype, device,
         backend,
     )  # fmt: skip
     more, variant = row_checks(rows, scorable=not any(check.state == "fail" for check in checks))

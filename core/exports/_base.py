@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -47,19 +48,20 @@ class Bundle:
 
 
 class Export(Protocol):
-    """The configuration of one trainer. Its file is ``core/exports/<name>.py`` and ends with ``KIND: Export = ...``.
+    """The configuration of one trainer: what ``KIND`` of a file in this folder is, a subclass with all of this.
 
-    Every mitigation is exported for every trainer. ``name`` is the file's name, ``label`` what a person calls the
-    trainer, ``version`` the release whose keys are written.
+    Every mitigation is written for every trainer.
+
+    Attributes:
+        name: the file's name; ``label`` is what a person calls the trainer.
+        version: the trainer's release whose keys are written.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def version(self) -> str: ...
+    name: str
+    label: str
+    version: str
 
+    @abstractmethod
     def files(self, bundle: Bundle) -> Mapping[str, str]:
         """File name to text. The names are taken relative to the folder that holds the rows, a file named ``DATA``.
 
@@ -70,7 +72,6 @@ class Export(Protocol):
             UserError: the trainer cannot be told how the rows are laid out (``inexpressible``); the mitigation is
                 written without this configuration, and says why.
         """
-        ...
 
 
 # Usual for LoRA on a finished model; a recipe asks for a part or a multiple of it.

@@ -9,7 +9,7 @@ from core.exports._base import DATA, LEARNING_RATE, Bundle, Export, configuratio
 from core.formats._layouts import Conversation, Pair, Plain
 
 
-class Axolotl:
+class Axolotl(Export):
     name = "axolotl"
     label = "Axolotl"
     version = "0.13"
@@ -66,4 +66,4 @@ class Axolotl:
                 raise inexpressible(self, bundle)
 
 
-KIND: Export = Axolotl()
+KIND = Axolotl()

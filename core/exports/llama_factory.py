@@ -12,7 +12,7 @@ from core.formats._layouts import Conversation, Pair, Plain
 _NAME = "lacuna_mitigation"
 
 
-class LlamaFactory:
+class LlamaFactory(Export):
     name = "llama_factory"
     label = "LLaMA-Factory"
     version = "0.9.4"
@@ -86,4 +86,4 @@ def _present(columns: Mapping[str, str]) -> dict[str, str]:
     return {name: column for name, column in columns.items() if column}
 
 
-KIND: Export = LlamaFactory()
+KIND = LlamaFactory()

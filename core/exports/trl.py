@@ -10,7 +10,7 @@ from core.formats._layouts import Conversation, Pair, Plain
 from core.presets._trl_templates import has_generation_markers, training_template
 
 
-class Trl:
+class Trl(Export):
     name = "trl"
     label = "TRL"
     version = "1.16"
@@ -83,4 +83,4 @@ def _assistant_only(template: str, notes: list[str]) -> tuple[dict[str, Any], li
     return {"assistant_only_loss": marked}, notes
 
 
-KIND: Export = Trl()
+KIND = Trl()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -18,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class Preset(Protocol):
-    """One trainer: what it makes of a row. Its file is ``core/presets/<name>.py`` and ends with ``KIND = ...``.
+    """One trainer, what it makes of a row: what ``KIND`` of a file in this folder is, a subclass with all of this.
 
-    ``name`` is the file's name, ``label`` and ``help`` are what a person reads, ``settings`` are the fields of its form
-    and of ``--trainer-setting``; use the trainer's own names and defaults. ``core.plugins.with_defaults`` checks them.
+    Attributes:
+        name: the file's name; ``label`` and ``help`` are what a person reads.
+        settings: fields of its form and of ``--trainer-setting``, with the trainer's own names and defaults;
+            ``core.plugins.with_defaults`` checks them. Exports take over one named ``max_length`` (tokens of a row, 0
+            for no limit).
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def help(self) -> str: ...
-    @property
-    def settings(self) -> tuple[Setting, ...]: ...
+    name: str
+    label: str
+    help: str
+    settings: tuple[Setting, ...] = ()
 
+    @abstractmethod
     def supervise(
         self,
         sample: Sample,
@@ -51,14 +52,13 @@ class Preset(Protocol):
         Raises:
             UserError: the trainer or its template refuses the row or the settings.
         """
-        ...
 
+    @abstractmethod
     def loss_on_prompt(self, sample: Sample, settings: Mapping[str, Any]) -> bool:
         """Whether, in rows like ``sample``, what comes before an answer carried loss too; exports train alike.
 
         It says of the settings what the masks of ``supervise`` show; the contract test compares the two.
         """
-        ...
 
 
 @runtime_checkable

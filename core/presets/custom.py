@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-class Custom:
+class Custom(Preset):
     """Loss on the assistant's content and stop token; the switches cover what trainers commonly do otherwise."""
 
     name = "custom"
@@ -95,4 +95,4 @@ def _rendered(sample: Sample, tokenizer: PreTrainedTokenizerFast, chosen: Mappin
     )
 
 
-KIND: Preset = Custom()
+KIND = Custom()

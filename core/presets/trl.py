@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-class Trl:
+class Trl(Preset):
     """``SFTTrainer`` with ``SFTConfig``'s names and defaults; ``max_length`` 0 stands for its None."""
 
     name = "trl"
@@ -253,4 +253,4 @@ def _packed(row: Row, strategy: str, longest: int) -> tuple[Row, list[str]]:
     return replace(row, trained=trained), [note] if pieces > 1 else []
 
 
-KIND: Preset = Trl()
+KIND = Trl()

@@ -7,6 +7,7 @@ and settings give the same rows in the same order.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,32 +105,21 @@ class Plan:
 
 
 class Pool(Protocol):
-    """The run as a recipe sees it. Ordinals are places in the training order."""
+    """The run as a recipe sees it. Ordinals are places in the training order.
 
-    @property
-    def n(self) -> int:
-        """Samples of the run."""
-        ...
+    Attributes:
+        n: samples of the run.
+        treated: (k,) int64 ordinals of the selected samples, ascending; k is at least 1.
+        reading: how the dataset's rows are read.
+        rulings: content hash of a sample to what was decided about it.
+        files: file slot to the file that the person added.
+    """
 
-    @property
-    def treated(self) -> np.ndarray:
-        """(k,) int64 ordinals of the selected samples, ascending; k is at least 1."""
-        ...
-
-    @property
-    def reading(self) -> Reading:
-        """How the dataset's rows are read."""
-        ...
-
-    @property
-    def rulings(self) -> Mapping[str, Ruling]:
-        """Content hash of a sample to what was decided about it."""
-        ...
-
-    @property
-    def files(self) -> Mapping[str, Path]:
-        """File slot to the file the person added."""
-        ...
+    n: int
+    treated: np.ndarray
+    reading: Reading
+    rulings: Mapping[str, Ruling]
+    files: Mapping[str, Path]
 
     def numbers(self, column: str) -> np.ndarray:
         """(n,) float32; all NaN where the run has no such column."""
@@ -149,51 +139,33 @@ class Pool(Protocol):
 
 
 class Recipe(Protocol):
-    """What to do about a cause. Its file is ``core/recipes/<name>.py`` and ends with ``KIND: Recipe = ...``.
+    """What to do about a cause: what ``KIND`` of a file in this folder is, a subclass that gives what has no default.
 
-    Form, command line (``--recipe``, ``--set``), preview, export and proof follow from what it declares. ``name`` is
-    the file's name, ``label`` and ``help`` are what a person reads, ``settings`` the fields of its form.
+    Form, command line (``--recipe``, ``--set``), preview, export and proof follow from what it declares.
+
+    Attributes:
+        name: the file's name; ``label`` and ``help`` are what a person reads.
+        causes: names of the causes it is made for, ``pipeline`` for all faults; no two recipes claim one.
+        settings: fields of its form.
+        files: files that a person may add; they arrive in ``Pool.files``.
+        expects: what should get better, in a sentence.
+        risks: what may get worse, a sentence each; at least one.
+        proof: settings that a proof puts in place of the person's, because it trains briefly.
+        against: the recipe that a proof sets against it: another cause's, on the same samples.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def help(self) -> str: ...
-    @property
-    def settings(self) -> tuple[Setting, ...]: ...
+    name: str
+    label: str
+    help: str
+    causes: tuple[str, ...]
+    settings: tuple[Setting, ...] = ()
+    files: tuple[FileSlot, ...] = ()
+    expects: str
+    risks: tuple[str, ...]
+    proof: Mapping[str, object] = {}
+    against: str
 
-    @property
-    def causes(self) -> tuple[str, ...]:
-        """Names of the causes it is made for, ``pipeline`` for all faults; no other recipe may claim one of them."""
-        ...
-
-    @property
-    def files(self) -> tuple[FileSlot, ...]:
-        """Files that a person may add; they arrive in ``Pool.files``."""
-        ...
-
-    @property
-    def expects(self) -> str:
-        """What should get better, in a sentence."""
-        ...
-
-    @property
-    def risks(self) -> tuple[str, ...]:
-        """What may get worse, a sentence each; at least one."""
-        ...
-
-    @property
-    def proof(self) -> Mapping[str, object]:
-        """Settings that a proof puts in place of the person's, because it trains briefly; may be empty."""
-        ...
-
-    @property
-    def against(self) -> str:
-        """The recipe that a proof sets against it: another cause's, on the same samples."""
-        ...
-
+    @abstractmethod
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
         """What it would make of the pool, from numbers; rows are read when the plan's rows are walked, not before.
 
@@ -206,7 +178,6 @@ class Recipe(Protocol):
         Raises:
             UserError: it cannot do anything with these samples; says what is missing.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

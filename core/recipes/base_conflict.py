@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.recipes._base import SEED, FileSlot, Made, Part, Plan, Pool, Recipe, Training
+from core.recipes._base import SEED, Made, Part, Plan, Pool, Recipe, Training
 from core.recipes._mix import counts, rehearsed, rows
 from core.recipes._rewrite import edited, limits
 from core.recipes._wording import CONTEXT, filled, question_and_answer
 from core.types import Sample, Setting
 
 
-class BaseConflict:
+class BaseConflict(Recipe):
     name = "base_conflict"
     label = "Calibrate against the base's belief"
     help = (
@@ -33,14 +33,12 @@ class BaseConflict:
                 "Half of them have the highest loss."),
         SEED,
     )  # fmt: skip
-    files: tuple[FileSlot, ...] = ()
     expects = "The trained answer replaces the one that the base believes, without the context too."
     risks = (
         "Beliefs next to the corrected ones may turn as well; contrast rows protect only what they show.",
         "If the base was right and the dataset wrong, this teaches a mistake. Look at the rows first.",
         "The context is an English sentence.",
     )
-    proof: Mapping[str, object] = {}
     against = "left_side_forgetting"
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
@@ -81,4 +79,4 @@ class BaseConflict:
         return Made(raw, sample.id, "context", "the answer is stated before the question", sample.raw)
 
 
-KIND: Recipe = BaseConflict()
+KIND = BaseConflict()

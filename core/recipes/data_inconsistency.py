@@ -36,7 +36,7 @@ from core.types import Reading, Sample, Setting
 RATE = 0.5
 
 
-class DataInconsistency:
+class DataInconsistency(Recipe):
     name = "data_inconsistency"
     label = "Resolve contradictions"
     help = (
@@ -77,7 +77,7 @@ class DataInconsistency:
         "Both sides of a spread contradiction stay in the data: the later one tends to win.",
         "A trainer that shuffles undoes the spreading; the configurations switch shuffling off.",
     )
-    proof: Mapping[str, object] = {"undecided": "majority", "ties": "first", "scope": "groups"}
+    proof = {"undecided": "majority", "ties": "first", "scope": "groups"}
     against = "left_side_forgetting"
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
@@ -165,4 +165,4 @@ class _Maker:
                 yield self(sample, 0) or as_it_came(sample, part)
 
 
-KIND: Recipe = DataInconsistency()
+KIND = DataInconsistency()

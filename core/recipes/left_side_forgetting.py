@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.recipes._base import OTHERS, SEED, FileSlot, Part, Plan, Pool, Recipe, Shares, Training
+from core.recipes._base import OTHERS, SEED, Part, Plan, Pool, Recipe, Shares, Training
 from core.recipes._mix import counts, keepers, rehearsed, rows
 from core.types import Setting
 
@@ -17,7 +17,7 @@ RATE = 0.25
 _QUARTERS = tuple(f"quarter {i}" for i in range(1, 5))
 
 
-class LeftSideForgetting:
+class LeftSideForgetting(Recipe):
     name = "left_side_forgetting"
     label = "Replay"
     help = "The forgotten samples and a mix of all stages, shuffled; a stage with a higher loss gets more rows."
@@ -30,13 +30,11 @@ class LeftSideForgetting:
         OTHERS,
         SEED,
     )  # fmt: skip
-    files: tuple[FileSlot, ...] = ()
     expects = "The samples were right once and come back within few steps, while later stages are kept by the mix."
     risks = (
         "Without rows of the later stages the replay overwrites them in turn.",
         "Replay of samples that contradict later rows brings the older answer back.",
     )
-    proof: Mapping[str, object] = {}
     against = "base_conflict"
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
@@ -81,4 +79,4 @@ class LeftSideForgetting:
         return [(s[0], s[1], int(q)) for s, q in zip(stages, quota, strict=True)], notes
 
 
-KIND: Recipe = LeftSideForgetting()
+KIND = LeftSideForgetting()

@@ -29,7 +29,7 @@ from core.recipes._wording import STATEMENTS, filled, question_and_answer
 from core.types import Sample, Setting
 
 
-class MissingKnowledge:
+class MissingKnowledge(Recipe):
     name = "missing_knowledge"
     label = "Teach the knowledge"
     help = (
@@ -70,7 +70,7 @@ class MissingKnowledge:
         "General rows from the same dataset protect what the dataset taught, not what the base knew beside it.",
     )
     # A proof is short: with a fifth of the mix, the steps that teach a fact let the uniform mix learn it as well.
-    proof: Mapping[str, object] = {"action": "teach", "share": 0.33}
+    proof = {"action": "teach", "share": 0.33}
     against = "left_side_forgetting"
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
@@ -150,4 +150,4 @@ def _spread(main: Iterator[Made], n_main: int, extra: Iterator[Made], n_extra: i
     yield from extra
 
 
-KIND: Recipe = MissingKnowledge()
+KIND = MissingKnowledge()

@@ -14,7 +14,7 @@ from core.formats._layouts import LOSS_FLAGS, Conversation, canonical
 from core.intake.datasets import read_json_row
 from core.intake.json_rows import decode_object
 from core.plugins import kind
-from core.recipes._base import SEED, FileSlot, Made, Plan, Pool, Recipe, Training, as_it_came
+from core.recipes._base import SEED, Made, Plan, Pool, Recipe, Training, as_it_came
 from core.recipes._rewrite import limits
 from core.types import Reading, Sample, Setting
 
@@ -28,7 +28,7 @@ _ENDINGS = re.compile(
 )
 
 
-class PipelineRepair:
+class PipelineRepair(Recipe):
     name = "pipeline_repair"
     label = "Repair the pipeline's damage"
     help = (
@@ -45,13 +45,11 @@ class PipelineRepair:
                 ("selected", "dataset"), words=("Selected samples", "Whole dataset")),
         SEED,
     )  # fmt: skip
-    files: tuple[FileSlot, ...] = ()
     expects = "The rows can be learned at all: loss lies on the right tokens and each row ends where its answer ends."
     risks = (
         "An answer may hold such a token on purpose, in a text about templates for example. Look at the diff.",
         "A flag may have been set with intent: a turn that must not be trained.",
     )
-    proof: Mapping[str, object] = {}
     against = "left_side_forgetting"
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
@@ -134,4 +132,4 @@ def _flags(turn: dict[str, Any]) -> list[str]:
     return [f"{key} of the last answer switched on" for key in off]
 
 
-KIND: Recipe = PipelineRepair()
+KIND = PipelineRepair()

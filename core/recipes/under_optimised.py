@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from core.recipes._base import OTHERS, SEED, FileSlot, Part, Plan, Pool, Recipe, Shares, Training
+from core.recipes._base import OTHERS, SEED, Part, Plan, Pool, Recipe, Shares, Training
 from core.recipes._mix import counts, keepers, rehearsed, rows
 from core.types import Setting
 
 _UNMEASURED_EPOCHS, _MOST_EPOCHS = 2.0, 10.0
 
 
-class UnderOptimised:
+class UnderOptimised(Recipe):
     name = "under_optimised"
     label = "Train more on what is rare"
     help = "Repeats samples of rare patterns, can order them from short to long, and says how many epochs remain."
@@ -30,13 +30,11 @@ class UnderOptimised:
         OTHERS,
         SEED,
     )  # fmt: skip
-    files: tuple[FileSlot, ...] = ()
     expects = "The loss of these samples goes on falling until they are reproduced."
     risks = (
         "Many passes over few rows memorise their wording instead of what they have in common.",
         "An order from short to long ends on long rows; the last ones weigh most.",
     )
-    proof: Mapping[str, object] = {}
     against = "missing_knowledge"
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
@@ -94,4 +92,4 @@ class UnderOptimised:
         )
 
 
-KIND: Recipe = UnderOptimised()
+KIND = UnderOptimised()

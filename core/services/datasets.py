@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.formats._base import Format
 from core.intake.datasets import columns_of, read, scan
 from core.plugins import kinds
 from core.services import jobs, uploads
@@ -52,7 +53,7 @@ def problems(dataset_id: int, after: int = -1, limit: int = 50) -> list[Problem]
         return table.problems(conn, dataset_id, after, limit)
 
 
-def formats() -> list[Any]:
+def formats() -> list[Format]:
     """The dataset formats there are, as their files declare them."""
     return list(kinds("formats").values())
 

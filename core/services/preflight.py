@@ -19,6 +19,7 @@ from core.settings import settings
 from core.signals._instruments import Instruments
 from core.signals._plan import gaps_of
 from core.types import (
+    DEFAULT_PRESET,
     Check,
     Decoding,
     RunSpec,
@@ -37,7 +38,7 @@ def start_preflight(
     final_id: int,
     base_id: int | None = None,
     trajectory_ids: Sequence[int] = (),
-    preset: str = "custom",
+    preset: str = DEFAULT_PRESET,
     preset_settings: Mapping[str, Any] | None = None,
     scorer: str | None = None,
     options: Mapping[str, Any] | None = None,

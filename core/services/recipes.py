@@ -16,7 +16,7 @@ from core.plugins import kind, kinds, with_defaults
 from core.recipes._base import Plan, Pool, Recipe, Ruling
 from core.services import words
 from core.services.views import FileForm, RecipeForm
-from core.types import PIPELINE, Decision, Filter, Reading, Run, Sample
+from core.types import PIPELINE, Decision, Filter, Run, Sample
 from db import decisions as decision_table
 from db import samples as sample_table
 from db import verdicts as verdict_table
@@ -47,7 +47,7 @@ def recipe_for(cause: str | None) -> str | None:
 # ----------------------------------------------------------------------------------------------------- the pool
 
 
-class RunPool:
+class RunPool(Pool):
     """A run as recipes see it; see ``core.recipes._base.Pool``. Numbers are kept, rows are read by the block."""
 
     def __init__(self, run: Run, treated: Iterable[int], files: Mapping[str, Path]) -> None:
@@ -55,11 +55,11 @@ class RunPool:
         self._kinds = {column.name: column.kind for column in run.columns}
         self.n = run.n_samples
         self.treated = np.fromiter(treated, dtype=np.int64)
-        self.files: Mapping[str, Path] = dict(files)
+        self.files = dict(files)
         with database().reading() as conn:
-            self.reading: Reading = sample_table.get_dataset(conn, run.spec.dataset_id).reading
+            self.reading = sample_table.get_dataset(conn, run.spec.dataset_id).reading
             decisions = decision_table.decisions(conn, run.spec.dataset_id)
-        self.rulings: Mapping[str, Ruling] = rulings_of(decisions)
+        self.rulings = rulings_of(decisions)
 
     def numbers(self, column: str) -> np.ndarray:
         """See ``Pool.numbers``."""

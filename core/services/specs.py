@@ -15,7 +15,7 @@ from core.services import checkpoints, datasets
 from core.services.views import KindForm
 from core.settings import settings
 from core.signals._instruments import tokenizer_folder
-from core.types import DEFAULT_BACKEND, Checkpoint, DtypeName, RunSpec
+from core.types import DEFAULT_BACKEND, DEFAULT_PRESET, Checkpoint, DtypeName, RunSpec
 from db import samples as sample_table
 from db.session import database
 
@@ -29,7 +29,7 @@ def _forms(folder: str) -> list[KindForm]:
 
 def presets() -> list[KindForm]:
     """Trainer presets; ``custom``, the default, first."""
-    return sorted(_forms("presets"), key=lambda f: (f.name != "custom", f.name))
+    return sorted(_forms("presets"), key=lambda f: (f.name != DEFAULT_PRESET, f.name))
 
 
 def scorers() -> list[KindForm]:
@@ -56,7 +56,7 @@ def make_spec(
     base: Checkpoint | None = None,
     trajectory: Sequence[Checkpoint] = (),
     *,
-    preset: str = "custom",
+    preset: str = DEFAULT_PRESET,
     preset_settings: Mapping[str, Any] | None = None,
     scorer: str | None = None,
     scorer_settings: Mapping[str, Any] | None = None,

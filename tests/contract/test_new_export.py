@@ -12,10 +12,10 @@ from tests.pages.test_mitigation import links
 from tests.recipes.pools import pool
 
 TRAINER = """
-    from core.exports._base import DATA, LEARNING_RATE, configuration, inexpressible, remarks
+    from core.exports._base import DATA, Export, configuration, inexpressible, remarks
     from core.formats._layouts import Conversation
 
-    class Lathe:
+    class Lathe(Export):
         name, label, version = "lathe", "Lathe", "2"
 
         def files(self, bundle):
@@ -49,6 +49,7 @@ def test_every_recipe_is_exported_for_it_or_says_why_not(lathe, format, tmp_path
         assert set(written.manifest["configurations"]) >= set(kinds("exports")) - {"lathe"}
 
 
+@pytest.mark.slow
 def test_the_page_offers_its_file_or_says_why_the_trainer_is_left_out(
     own_kinds, import_rows, tiny_project, diagnose, open_page, work
 ):

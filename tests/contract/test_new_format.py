@@ -123,6 +123,7 @@ def test_a_format_that_only_reads_is_used_as_it_comes_and_everything_says_so(rea
         recipe.plan(pool("interview", files={"documents": text}), with_defaults(recipe, {}))
 
 
+@pytest.mark.slow
 def test_pages_and_services_list_it_and_a_run_over_it_is_exported(
     interview, rows, tmp_path, tiny_project, diagnose, open_page, work
 ):

@@ -19,11 +19,11 @@ TRAINER = """
     import numpy as np
 
     from core.plugins import with_defaults
-    from core.presets._base import Row, finished, only
+    from core.presets._base import Preset, Row, finished, only
     from core.rendering.render import render_chat
     from core.types import Setting
 
-    class WholeRows:
+    class WholeRows(Preset):
         name, label, help = "whole_rows", "Whole rows", "Loss on all of a conversation."
         settings = (Setting("answers_only", "bool", False, "Answers alone carry loss"),)
 
@@ -66,6 +66,7 @@ def test_the_page_draws_its_form(whole_rows, stored, tiny_project, open_page):
     assert any(box.label == "Answers alone carry loss" for box in at.checkbox)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers_only", [True, False])
 def test_the_command_trains_by_it_and_exports_ask_for_its_loss(whole_rows, tiny_project, tmp_path, answers_only):
     dataset = tmp_path / "rows.jsonl"

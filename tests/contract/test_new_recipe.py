@@ -12,17 +12,16 @@ from tests.contract.conftest import put
 from tests.pages.reading import words
 
 RECIPE = """
-    from core.recipes._base import Part, Plan, Training
+    from core.recipes._base import Part, Plan, Recipe, Training
     from core.recipes._mix import counts, rows
     from core.types import Setting
 
-    class Repeat:
+    class Repeat(Recipe):
         name, label, help = "repeat", "Say it again", "The samples, several times."
         causes = ("inattention",)
         settings = (Setting("copies", "int", 2, "Times over", minimum=1),)
-        files = ()
         expects, risks = "They are learned.", ("Others are lost.",)
-        proof, against = {}, "left_side_forgetting"
+        against = "left_side_forgetting"
 
         def plan(self, pool, settings):
             parts = [Part("repeated", pool.treated, settings["copies"])]
@@ -48,6 +47,7 @@ def test_it_keeps_the_contract_of_recipes_on_every_format_and_for_every_trainer(
         test_exports.test_every_recipe_is_written_for_every_trainer("repeat", format, tmp_path / format)
 
 
+@pytest.mark.slow
 def test_forms_page_and_command_offer_it(repeat, import_rows, tiny_project, diagnose, open_page, tmp_path):
     assert recipe_for("inattention") == "repeat"
     form = next(form for form in recipes() if form.name == "repeat")

@@ -92,26 +92,26 @@ def find_groups(vectors: np.ndarray, texts: Sequence[str], unlearned: np.ndarray
         texts: (n,) their texts.
         unlearned: (m,) places of the unlearned ones, ascending.
     """
-    mine = np.asarray(vectors[unlearned], dtype=np.float64)
-    group = _ranked(_dense(mine, _least(len(mine))))
-    part = np.zeros(len(mine), dtype=np.int64)
+    own = np.asarray(vectors[unlearned], dtype=np.float64)
+    group = _ranked(_dense(own, _least(len(own))))
+    part = np.zeros(len(own), dtype=np.int64)
     for number in range(1, int(group.max(initial=0)) + 1):
         inside = np.flatnonzero(group == number)
-        found = _ranked(_dense(mine[inside], max(3, _least(len(inside)))))
-        if found.max(initial=0) > 1:
-            part[inside] = found
+        parts = _ranked(_dense(own[inside], max(3, _least(len(inside)))))
+        if parts.max(initial=0) > 1:
+            part[inside] = parts
     rest = np.setdiff1d(np.arange(len(vectors)), unlearned)
-    overall = len(mine) / max(1, len(vectors))
+    overall = len(own) / max(1, len(vectors))
     others = np.asarray(vectors[rest], dtype=np.float64)
     groups = []
     for number, parent, inside in _memberships(group, part):
-        region = len(inside) + _near(others, mine[inside])
+        region = len(inside) + _near(others, own[inside])
         lift = (len(inside) / region) / overall
         groups.append(Group(number, parent, "", (), len(inside), region, float(lift)))
     titled = _titled(
         groups, [(inside, parent) for _, parent, inside in _memberships(group, part)], texts, unlearned, rest
     )
-    x, y = _map(mine)
+    x, y = _map(own)
     return Grouping(tuple(titled), group, part, x, y)
 
 
@@ -132,23 +132,23 @@ def _dense(vectors: np.ndarray, least: int) -> np.ndarray:
     # An even draw, the same every time.
     drawn = np.unique(np.linspace(0, n - 1, min(n, MOST)).round().astype(np.int64))
     least = max(3, round(least * len(drawn) / n))
-    found = HDBSCAN(min_cluster_size=least, min_samples=max(2, least // 3), copy=True).fit_predict(flat[drawn])
-    out[drawn] = found
+    labels = HDBSCAN(min_cluster_size=least, min_samples=max(2, least // 3), copy=True).fit_predict(flat[drawn])
+    out[drawn] = labels
     left = np.setdiff1d(np.arange(n), drawn)
-    if left.size and (found >= 0).any():
+    if left.size and (labels >= 0).any():
         from sklearn.neighbors import NearestNeighbors
 
         near = NearestNeighbors(n_neighbors=1).fit(flat[drawn]).kneighbors(flat[left], return_distance=False)[:, 0]
-        out[left] = found[near]
+        out[left] = labels[near]
     return out
 
 
 def _ranked(labels: np.ndarray) -> np.ndarray:
     """Labels as numbers from 1, the largest region first, ties by first row; 0 for none."""
-    found = [label for label in dict.fromkeys(labels.tolist()) if label >= 0]
-    found.sort(key=lambda label: -int((labels == label).sum()))
+    regions = [label for label in dict.fromkeys(labels.tolist()) if label >= 0]
+    regions.sort(key=lambda label: -int((labels == label).sum()))
     out = np.zeros(len(labels), dtype=np.int64)
-    for number, label in enumerate(found, 1):
+    for number, label in enumerate(regions, 1):
         out[labels == label] = number
     return out
 
@@ -208,10 +208,10 @@ def _titled(
     whole = {g.number: t for g, t in zip(groups, totals, strict=True) if not g.parent}
     sizes = {g.number: g.size for g in groups if not g.parent}
     out = []
-    for group, mine in zip(groups, totals, strict=True):
+    for group, counts in zip(groups, totals, strict=True):
         around = whole[group.parent] if group.parent else everywhere
         n_around = sizes[group.parent] if group.parent else len(grams)
-        terms = _terms(mine, group.size, around, n_around, common)
+        terms = _terms(counts, group.size, around, n_around, common)
         title = " · ".join(terms) if terms else "no words set it apart"
         out.append(Group(group.number, group.parent, title, terms, group.size, group.region, group.lift))
     return out
@@ -225,7 +225,7 @@ def _summed(counters) -> Counter[str]:
 
 
 def _terms(
-    mine: Counter[str], size: int, around: Counter[str], n_around: int, common: frozenset[str]
+    counts: Counter[str], size: int, around: Counter[str], n_around: int, common: frozenset[str]
 ) -> tuple[str, ...]:
     """Terms by share of the group's rows that have them times log(1 + how much rarer they are around it).
 
@@ -235,7 +235,7 @@ def _terms(
 
     outside = max(1, n_around - size)
     scored = []
-    for term, n in mine.items():
+    for term, n in counts.items():
         share = n / size
         elsewhere = (around[term] - n) / outside
         if share < SHARED or n < 2 or share <= elsewhere or common.issuperset(term.split()):

@@ -68,10 +68,10 @@ def fits(table: SignalTable, whole: SignalTable | None = None, rules: Rules | No
         return np.where(np.isfinite(values), (values > limit).astype(float), np.nan)
 
     right, best = table.get(col.BASE_OPTIONS_RIGHT), table.get(col.BASE_OPTIONS_BEST)
-    known = np.isfinite(right) & np.isfinite(best)
+    measured = np.isfinite(right) & np.isfinite(best)
     blind = (right <= rules.exists_above) & (right < rules.blind_below) & (best < rules.blind_best_below)
     return {
-        "missing_knowledge": np.where(known, blind.astype(float), np.nan),
+        "missing_knowledge": np.where(measured, blind.astype(float), np.nan),
         "base_conflict": above(col.OPTIONS_JSD, rules.divergence_above),
         "data_inconsistency": above(col.NEIGHBOUR_SIMILARITY, rules.similar_above),
         "left_side_forgetting": _lost(table, whole or table, rules),
@@ -81,11 +81,11 @@ def fits(table: SignalTable, whole: SignalTable | None = None, rules: Rules | No
 
 def label(table: SignalTable, whole: SignalTable | None = None, rules: Rules | None = None) -> np.ndarray:
     """(n,) object: the first cause that fits, in the order of the text; None where not unlearned or not measured."""
-    found = fits(table, whole, rules)
+    matches = fits(table, whole, rules)
     out = np.full(len(table.keys), None, dtype=object)
     missed = unlearned(table, rules) == 1.0
     for cause in reversed(ORDER):
-        out[missed & (found[cause] == 1.0)] = cause
+        out[missed & (matches[cause] == 1.0)] = cause
     return out
 
 
@@ -103,11 +103,11 @@ def _lost(table: SignalTable, whole: SignalTable, rules: Rules) -> np.ndarray:
         if len(accuracy) > 1:
             drops = [(a - b) / a > rules.relative_drop + 1e-9 for a, b in pairwise(accuracy) if a > 0]
             fell[part] = float(any(drops))
-    mine = _tenth(table.get(col.POSITION), rules.parts)
-    return np.where(mine >= 0, fell[np.maximum(mine, 0)], np.nan)
+    part_of = _tenth(table.get(col.POSITION), rules.parts)
+    return np.where(part_of >= 0, fell[np.maximum(part_of, 0)], np.nan)
 
 
 def _tenth(position: np.ndarray, parts: int) -> np.ndarray:
     """(n,) int: which part of the training order a position in [0, 1] lies in; -1 where it is not known."""
-    known = np.isfinite(position)
-    return np.where(known, np.minimum((np.nan_to_num(position) * parts).astype(int), parts - 1), -1)
+    measured = np.isfinite(position)
+    return np.where(measured, np.minimum((np.nan_to_num(position) * parts).astype(int), parts - 1), -1)

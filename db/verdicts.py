@@ -283,28 +283,26 @@ def verdict_columns(conn: Connection, run: Run, names: Sequence[str]) -> dict[st
 
 
 def cube(
-    conn: Connection, run: Run, by: Sequence[str], bins: Mapping[str, Sequence[float]], total: str, chosen: Filter
-) -> list[tuple[tuple[Any, ...], int, int, float]]:
+    conn: Connection, run: Run, by: Sequence[str], bins: Mapping[str, Sequence[float]], chosen: Filter
+) -> list[tuple[tuple[Any, ...], int]]:
     """Everything a summary counts, in one walk over the rows that the filter keeps.
 
     Args:
         by: columns whose values make groups.
         bins: number column to b + 1 ascending edges; a group's value is its bin, the last one closed on both sides;
             -1 where not measured, -2 outside the edges.
-        total: a number column to sum.
 
     Returns:
-        (values of ``by``, then bins in order), rows, rows with ``total`` measured, sum of ``total``, for each group.
+        (values of ``by``, then bins in order) and rows of each group.
     """
     places = [_place(number_column(run, name), edges) for name, edges in bins.items()]
     keys = [*(column(run, name) for name in by), *places]
-    summed = number_column(run, total)
-    inner = select(*(k.label(f"k{i}") for i, k in enumerate(keys)), summed.label("total"))
-    kept = condition(run, chosen, counted_together(run, (*by, *bins, total), chosen))
+    inner = select(*(k.label(f"k{i}") for i, k in enumerate(keys)))
+    kept = condition(run, chosen, counted_together(run, (*by, *bins), chosen))
     rows = inner.select_from(verdicts(run)).where(kept).subquery()
     groups = [rows.c[f"k{i}"] for i in range(len(keys))]
-    counted = select(*groups, func.count(), func.count(rows.c.total), func.coalesce(func.sum(rows.c.total), 0.0))
-    return [(tuple(r[: len(keys)]), r[-3], r[-2], float(r[-1])) for r in conn.execute(counted.group_by(*groups))]
+    counted = select(*groups, func.count()).group_by(*groups)
+    return [(tuple(values), n) for *values, n in conn.execute(counted)]
 
 
 def _place(col: ColumnElement[Any], edges: Sequence[float]) -> ColumnElement[Any]:

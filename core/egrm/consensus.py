@@ -54,17 +54,11 @@ def consensus(keys: Sequence[str | None]) -> Consensus:
     return Consensus(answer, top, m, nats / math.log(m) if m > 1 else 0.0)
 
 
-def route(keys: Sequence[str | None], wanted: int) -> RouteName:
-    """``short`` where at least ``wanted`` answers agree, else ``long``."""
-    found = consensus(keys)
-    return "short" if found.answer is not None and found.votes >= wanted else "long"
-
-
 def early_stop(keys: Sequence[str | None], wanted: int) -> tuple[RouteName, int]:
     """The route, and how many answers had to be drawn one after another to know it.
 
     Short as soon as enough agree; long as soon as the answers left cannot make enough agree. Never another route than
-    ``route`` over all of them.
+    all of them together would take.
     """
     m = len(keys)
     counts: Counter[str] = Counter()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from core.egrm.answers import NORMALISERS
 from core.errors import UserError, unknown_name
 from core.types import DEFAULT_BACKEND, Decoding, DtypeName, digest
-
-Mode = Literal["answering", "judging"]
 
 PROBES: dict[str, str] = {
     "greedy_first": "One greedy answer, the others drawn at one temperature, each from its own seed",

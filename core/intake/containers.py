@@ -88,7 +88,6 @@ _READERS: dict[str, Callable[[File], Iterator[Row]]] = {
     "parquet": parquet_rows.rows,
     "csv": csv_rows.rows,
 }
-CONTAINERS = tuple(_READERS)
 
 # ---------------------------------------------------------------------------------------------------- detection
 

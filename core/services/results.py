@@ -45,7 +45,6 @@ def overview(run_id: int, chosen: Filter) -> Overview:
         causes=_causes(summary.count("cause")),
         breakdowns=tuple(b for b in (summary.by("stage"), summary.by("source"), summary.by_length()) if b is not None),
         nll=summary.nll_histogram(),
-        mean_nll={"all": summary.mean(), **{s: summary.mean(s) for s in ORDER}},
         hidden=tuple(run.summary.get("hidden", ())),
         notes=run_notes(run),
         advice=_advice(summary),
@@ -96,8 +95,8 @@ class _Summary:
         edges = {"nll": run.summary.get("nll_edges"), "n_target": run.summary.get("length_edges")}
         bins = {name: [float(e) for e in found] for name, found in edges.items() if found and len(found) > 1}
         with database().reading() as conn:
-            self._cells = verdict_table.cube(conn, run, self.BY, {}, "nll", chosen)
-            self._binned = verdict_table.cube(conn, run, ("status",), bins, "nll", chosen)
+            self._cells = verdict_table.cube(conn, run, self.BY, {}, chosen)
+            self._binned = verdict_table.cube(conn, run, ("status",), bins, chosen)
             self._dataset = sample_table.get_dataset(conn, run.spec.dataset_id)
         self._bins = bins
 
@@ -110,22 +109,16 @@ class _Summary:
     def count(self, name: str) -> dict[Any, int]:
         cells, at = self._at(name)
         out: dict[Any, int] = {}
-        for values, n, _, _ in cells:
+        for values, n in cells:
             out[values[at]] = out.get(values[at], 0) + n
         return out
-
-    def mean(self, status: str | None = None) -> float | None:
-        """Mean loss over the measured rows, all or of one status; None where there is none."""
-        mine = [c for c in self._cells if status is None or c[0][0] == status]
-        measured = sum(c[2] for c in mine)
-        return sum(c[3] for c in mine) / measured if measured else None
 
     def crossed(self, name: str, by: str = "status") -> dict[Any, dict[Any, int]]:
         """Counts of one column's values, each by the values of another."""
         cells, at = self._at(name)
         across = 0 if by == "status" else self._at(by)[1]
         rows: dict[Any, dict[Any, int]] = {}
-        for values, n, _, _ in cells:
+        for values, n in cells:
             row = rows.setdefault(values[at], {})
             row[values[across]] = row.get(values[across], 0) + n
         return rows

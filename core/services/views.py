@@ -133,7 +133,6 @@ class Overview:
     causes: Mapping[str, Share]
     breakdowns: tuple[Breakdown, ...]
     nll: Histogram
-    mean_nll: Mapping[str, float | None]
     hidden: tuple[str, ...]
     notes: tuple[tuple[str, str], ...]
     advice: tuple[Advice, ...] = ()

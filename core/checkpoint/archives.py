@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import os
 import re
 import shutil
@@ -262,12 +263,13 @@ def _refused(archive: Path, name: str, wrong: str) -> UserError:
 
 def _unzip(raw: IO[bytes], target: _Target, kind: str) -> None:
     # The private function is the very one that ZipFile uses, so that the size checked is the size it will read.
-    end = zipfile._EndRecData(raw)
+    end = zipfile._EndRecData(raw)  # type: ignore[attr-defined]
     if end is None:
         raise zipfile.BadZipFile("the table of contents at the end is missing")
-    if end[zipfile._ECD_SIZE] > MAX_ZIP_DIRECTORY:
+    size = end[zipfile._ECD_SIZE]  # type: ignore[attr-defined]
+    if size > MAX_ZIP_DIRECTORY:
         raise UserError(
-            f"{target.archive.name} has a table of contents of {_size(end[zipfile._ECD_SIZE])}.",
+            f"{target.archive.name} has a table of contents of {_size(size)}.",
             f"A checkpoint folder needs a few kilobytes; the limit is {_size(MAX_ZIP_DIRECTORY)}.",
             "Archive the checkpoint folder alone.",
         )
@@ -286,6 +288,9 @@ def _unzip(raw: IO[bytes], target: _Target, kind: str) -> None:
                     target.add_file(parts, source)
 
 
+_ZIP_METHODS = {9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 98: "ppmd"}
+
+
 def _check_zip_entry(info: zipfile.ZipInfo, archive: Path) -> None:
     file_type = stat.S_IFMT(info.external_attr >> 16)
     if file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -298,7 +303,7 @@ def _check_zip_entry(info: zipfile.ZipInfo, archive: Path) -> None:
         )
     # LZMA and bzip2 let the archive choose how much memory unpacking takes.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")
+        method = _ZIP_METHODS.get(info.compress_type, f"method {info.compress_type}")
         raise UserError(
             f"{archive.name} is compressed with {method}.",
             "Zip archives may be stored or deflated.",
@@ -322,7 +327,7 @@ class _TarEntry(tarfile.TarInfo):
     """A header that is wrong or missing is an error: tarfile itself takes it for the end and keeps quiet."""
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> _TarEntry:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _TarEntry:
         entry = super().frombuf(buf, encoding, errors)
         if entry.size < 0 or (entry.type in _TAR_HEADERS and entry.size > MAX_TAR_HEADER):
             raise tarfile.ReadError(f"a header names the size {entry.size}")
@@ -332,9 +337,9 @@ class _TarEntry(tarfile.TarInfo):
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _TarEntry:
         try:
             return super().fromtarfile(tarfile_)
-        except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError) as error:
+        except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
             raise tarfile.ReadError("the archive ends in the middle") from error
-        except tarfile.InvalidHeaderError as error:
+        except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]
             raise tarfile.ReadError(f"a header is invalid ({error})") from error
 
     def _refuse_sparse(self, *_: object) -> None:
@@ -348,13 +353,14 @@ class _TarEntry(tarfile.TarInfo):
     _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
-class _Counted:
+class _Counted(io.RawIOBase):
     """A stream that counts what is unzipped: headers, padding and what follows the last entry cost time, too."""
 
-    def __init__(self, source: IO[bytes], target: _Target) -> None:
+    def __init__(self, source: IO[bytes] | gzip.GzipFile, target: _Target) -> None:
+        super().__init__()
         self._source, self._target, self._read = source, target, 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         block = self._source.read(size)
         self._read += len(block)
         self._target.check_ratio(self._read)
@@ -368,8 +374,8 @@ def _untar(raw: IO[bytes], target: _Target, kind: str) -> None:
         while (member := archive.next()) is not None:
             _untar_member(archive, member, target)
             # tarfile keeps every header it has met.
-            archive.members.clear()
-            archive.pax_headers.clear()
+            archive.members.clear()  # type: ignore[attr-defined]
+            archive.pax_headers = {}
     # To the end of the file: gzip's length and checksum stand there.
     while stream.read(CHUNK):
         pass
@@ -387,5 +393,5 @@ def _untar_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: _Ta
         raise _refused(target.archive, member.name, f"is unsafe ({error})") from error
     if parts and member.isdir():
         target.add_folder(parts)
-    elif parts:
-        target.add_file(parts, archive.extractfile(member))
+    elif parts and (source := archive.extractfile(member)) is not None:
+        target.add_file(parts, source)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.checkpoint.card_rows import Rows, row_checks
-from core.checkpoint.facts import ADAPTER_CONFIG, FolderFacts, read_folder, tensors
+from core.checkpoint.facts import ADAPTER_CONFIG, AdapterFacts, FolderFacts, read_folder, tensors
 from core.checkpoint.folder_guards import read_json, some
 from core.checkpoint.weights import FLOATS, Tensor, all_zero, compare, not_finite
 from core.types import DEFAULT_BACKEND, DEFAULT_PRESET, Card, Check, Checkpoint, DtypeName, Sample
@@ -51,7 +51,7 @@ def card(
     n_embeddings = outline.n_embeddings if outline else model.vocab_size
     if facts.adapter:
         stored = tensors(facts.path)
-        checks += _adapter(facts, stored, outline)
+        checks += _adapter(facts.path, facts.adapter, stored, outline)
         sizes = [t.shape[0] for name, t in stored.items() if _is_embedding(name) and 0 not in t.shape]
         n_embeddings = next(iter(sizes), n_embeddings)
     checks += _difference(facts, base)
@@ -127,10 +127,12 @@ class Outline:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """transformers reports on stderr what the card says in words."""
+    import logging as levels
+
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(levels.CRITICAL)
     logging.disable_progress_bar()
     try:
         yield
@@ -145,7 +147,8 @@ def outline_of(folder: Path) -> Outline:
     from transformers import AutoModelForCausalLM
 
     with _quiet():
-        model, report = AutoModelForCausalLM.from_pretrained(
+        # With loading info a pair comes back, which the library's types do not say.
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             device_map="meta",
             output_loading_info=True,
@@ -154,6 +157,7 @@ def outline_of(folder: Path) -> Outline:
             trust_remote_code=False,
             local_files_only=True,
         )
+    model, report = loaded
     embedding = model.get_input_embeddings()
     weight = getattr(embedding, "weight", None)
     return Outline(
@@ -263,14 +267,14 @@ def _is_embedding(name: str) -> bool:
     return name.replace(".base_layer.", ".").endswith(("embed_tokens.weight", "wte.weight", "embed_in.weight"))
 
 
-def _adapter(facts: FolderFacts, stored: Mapping[str, Tensor], outline: Outline | None) -> list[Check]:
+def _adapter(folder: Path, adapter: AdapterFacts, stored: Mapping[str, Tensor], outline: Outline | None) -> list[Check]:
     if (nothing := _nothing_saved(stored)) is not None:
         return [nothing]
-    checks = [_adapter_keys(facts, stored, outline)]
+    checks = [_adapter_keys(folder, adapter, stored, outline)]
     ups = {name: t for name, t in stored.items() if ".lora_B" in name or ".lora_embedding_B" in name}
     code = "adapter_not_applied"
     if not ups or any(tensor.dtype not in FLOATS for tensor in ups.values()):
-        text = f"Whether the adapter changes the model is unknown for type {facts.adapter.peft_type or 'unnamed'}."
+        text = f"Whether the adapter changes the model is unknown for type {adapter.peft_type or 'unnamed'}."
         return [*checks, Check(code, "unknown", text)]
     zero = [name for name, tensor in ups.items() if all_zero(tensor)]
     others = [name for name in stored if not _LORA.fullmatch(name)]
@@ -301,7 +305,7 @@ def _nothing_saved(stored: Mapping[str, Tensor]) -> Check | None:
     )
 
 
-def _adapter_keys(facts: FolderFacts, stored: Mapping[str, Tensor], outline: Outline | None) -> Check:
+def _adapter_keys(folder: Path, adapter: AdapterFacts, stored: Mapping[str, Tensor], outline: Outline | None) -> Check:
     """Whether each stored tensor finds its module in the base, in the right shape."""
     code = "adapter_keys"
     if outline is None:
@@ -317,12 +321,12 @@ def _adapter_keys(facts: FolderFacts, stored: Mapping[str, Tensor], outline: Out
     measured = f"{len(stored) - len(lost)} of {len(stored)} tensors fit"
     if unsized:
         measured += f"; {unsized} of them by name alone"
-    named = facts.adapter.base_name_or_path or "no model by name"
+    named = adapter.base_name_or_path or "no model by name"
     if lost:
         text = f"{len(lost)} of the adapter's tensors have no place in the base: {some(lost, 4)}."
         todo = f"The adapter was trained on {named!r}; give that model as the base."
         return Check(code, "fail", text, measured, todo)
-    left = _left_out(modules, outline.shapes, read_json(facts.path, ADAPTER_CONFIG))
+    left = _left_out(modules, outline.shapes, read_json(folder, ADAPTER_CONFIG))
     if left:
         text = f"The base has {len(left)} more modules of the same names that the adapter lacks: {some(left, 4)}."
         todo = f"The adapter was trained on {named!r}; check that the base is that model and not a deeper one."
@@ -350,10 +354,10 @@ def _fits(
         return (None if _has(module, shapes) else False), module
     # Linear (out, in): A (r, in), B (out, r). Embedding (vocab, d): A (r, vocab), B (d, r). GPT-2 stores (in, out).
     down, up = part.replace("_B", "_A"), part.replace("_A", "_B")
-    pair = [stored.get(name.replace(part, half)) for half in (down, up)]
-    if None in pair or any(len(half.shape) != 2 for half in pair):
+    a, b = (stored.get(name.replace(part, half)) for half in (down, up))
+    if a is None or b is None or len(a.shape) != 2 or len(b.shape) != 2:
         return False, module
-    (rank, n_in), (n_out, rank_up) = pair[0].shape, pair[1].shape
+    (rank, n_in), (n_out, rank_up) = a.shape, b.shape
     return rank == rank_up and sorted((n_out, n_in)) == sorted(weight), module
 
 

@@ -109,7 +109,7 @@ class FolderFacts:
     notes: tuple[str, ...]
 
 
-def read_folder(path: Path) -> FolderFacts:
+def read_folder(path: Path | str) -> FolderFacts:
     """Reads one full model or PEFT adapter.
 
     Raises:
@@ -119,7 +119,7 @@ def read_folder(path: Path) -> FolderFacts:
     path = Path(path).resolve()
     names = listed(path)
     refuse_links(path)
-    kind = "adapter" if ADAPTER_CONFIG in names else "full"
+    kind: Literal["full", "adapter"] = "adapter" if ADAPTER_CONFIG in names else "full"
     if kind == "full" and CONFIG not in names:
         raise _no_config(path, names)
     config = read_json(path, CONFIG, MAX_CONFIG)
@@ -287,8 +287,8 @@ def _dtypes(weights: Mapping[str, Tensor]) -> dict[str, int]:
 
 def _context_length(config: Mapping[str, Any]) -> int | None:
     for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length"):
-        if _number(config.get(key)):
-            return config[key]
+        if length := _number(config.get(key)):
+            return length
     return None
 
 
@@ -338,7 +338,7 @@ def _trainer_facts(folder: Path, notes: list[str]) -> TrainerFacts | None:
     epoch = state.get("epoch")
     return TrainerFacts(
         global_step=_number(state.get("global_step")),
-        epoch=float(epoch) if _is_real(epoch) else None,
+        epoch=float(epoch) if epoch is not None and _is_real(epoch) else None,
         last_loss=losses[-1][1] if losses else None,
         losses=losses,
         max_steps=_number(state.get("max_steps")) or None,

@@ -86,10 +86,11 @@ def _gunzipped_head(file: IO[bytes], path: Path) -> bytes:
 
 
 def _is_tar(head: bytes) -> bool:
-    try:
-        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
-    except tarfile.EOFHeaderError:
+    block = head[: tarfile.BLOCKSIZE]
+    if len(block) == tarfile.BLOCKSIZE and not any(block):
         return True  # a tar of nothing
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
         return False
     return True

@@ -178,10 +178,11 @@ def browse(roots: Sequence[Path], path: Path | str | None = None) -> Listing:
             "Start with LACUNA_CHECKPOINT_ROOTS=/folder/of/checkpoints, or upload an archive.",
         )
     if path is None or path == "":
-        entries = (Entry(str(root), root, find(root).kind) for root in roots if root.is_dir())
-        return Listing(None, None, "nothing", tuple(entries), tuple(str(root) for root in roots if not root.is_dir()))
+        open_roots = tuple(Entry(str(root), root, find(root).kind) for root in roots if root.is_dir())
+        return Listing(None, None, "nothing", open_roots, tuple(str(root) for root in roots if not root.is_dir()))
     folder = allowed(roots, path)
-    entries, left_out = [], []
+    entries: list[Entry] = []
+    left_out: list[str] = []
     for child in (folder / name for name in listed(folder)):
         try:
             if child.is_dir() and not child.name.startswith("."):

@@ -127,7 +127,7 @@ def detect_container(path: Path, name: str = "") -> str:
     raise _other(file, f"It is text that begins with {first!r}.")
 
 
-def _other(file: Path, looks: str) -> UserError:
+def _other(file: File, looks: str) -> UserError:
     return UserError(f"{file.name} is not a dataset file that can be read here.", looks, _CHOICES)
 
 

@@ -67,7 +67,7 @@ class _CsvLines:
 
 def _header(file: File, reader: Any) -> list[str]:
     try:
-        header = next((cells for cells in reader if cells), [])
+        header: list[str] = next((cells for cells in reader if cells), [])
         for name in header:
             name.encode()
     except (csv.Error, UnicodeEncodeError) as error:

@@ -223,9 +223,14 @@ def _containers(files: Sequence[tuple[Path, str]], container: str) -> list[str]:
 
 
 def _first_rows(path: Path, name: str, container: str, limit: int) -> tuple[list[Record], list[Problem]]:
-    records, problems, size = [], [], 0
+    records: list[Record] = []
+    problems: list[Problem] = []
+    size = 0
     for item in read_records(path, container, 0, name):
-        (records if isinstance(item, Record) else problems).append(item)
+        if isinstance(item, Record):
+            records.append(item)
+        else:
+            problems.append(item)
         size += len(item.raw)
         if len(records) + len(problems) >= limit or size > SCAN_BYTES:
             break
@@ -245,24 +250,26 @@ def _number(rows: _Rows, format: Format, mapping: Mapping[str, str]) -> Iterator
     ids = _UserIds(())
     if "id" in mapping:
         accepted = (_accept(record, format, mapping) for _, record in rows())
-        ids = _UserIds(item[1].id for item in accepted if not isinstance(item, Problem))
+        ids = _UserIds(row[2].id for row in accepted if not isinstance(row, Problem))
     ordinal = 0
     for stage, record in rows():
-        found = _accept(record, format, mapping)
-        if isinstance(found, Problem):
-            yield found
+        row = _accept(record, format, mapping)
+        if isinstance(row, Problem):
+            yield row
         else:
-            yield _sample(record, *found, ordinal, stage, ids)
+            yield _sample(*row, ordinal, stage, ids)
             ordinal += 1
 
 
-def _accept(record: Record | Problem, format: Format, mapping: Mapping[str, str]) -> tuple[Parsed, Labels] | Problem:
+def _accept(
+    record: Record | Problem, format: Format, mapping: Mapping[str, str]
+) -> tuple[Record, Parsed, Labels] | Problem:
     if isinstance(record, Problem):
         return record
     try:
         parsed = format.parse(record.value, mapping)
         unread = tuple(f"the column {name!r} is not read" for name in format.unread(record.value, mapping))
-        return replace(parsed, notes=parsed.notes + unread), labels_of(record.value, mapping)
+        return record, replace(parsed, notes=parsed.notes + unread), labels_of(record.value, mapping)
     except RowError as error:
         text = f"{error.field} {error.text}."
         return Problem(record.row, record.line, error.field, text, record.file, record.raw[:KEPT_BYTES])

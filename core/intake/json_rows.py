@@ -171,6 +171,12 @@ _SHALLOW = re.compile(rb'[^"\[\]{},]*+')
 _DEEP = re.compile(rb'[^"\[\]{}]*+')
 
 
+def _end(pattern: re.Pattern[bytes], data: bytes, start: int) -> int:
+    """Where the match at ``start`` ends."""
+    match = pattern.match(data, start)
+    return start if match is None else match.end()
+
+
 class _Slicer:
     """Cuts chunks of JSON text into elements; memory is one element, up to ``ROW_BYTES``.
 
@@ -191,12 +197,12 @@ class _Slicer:
         start = pos = 0
         while pos < len(chunk) and not self.closed:
             if self.in_string:
-                pos = _STRING.match(chunk, pos).end()
+                pos = _end(_STRING, chunk, pos)
                 if pos < len(chunk):
                     self.in_string = False
                     pos += 1
                 continue
-            pos = (_DEEP if self.open else _SHALLOW).match(chunk, pos).end()
+            pos = _end(_DEEP if self.open else _SHALLOW, chunk, pos)
             if pos == len(chunk):
                 break
             ends, pos = self._step(chunk[pos : pos + 1]), pos + 1

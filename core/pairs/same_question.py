@@ -39,7 +39,8 @@ FILE = Path(__file__).with_name("same_question.json")
 @cache
 def parameters() -> Mapping[str, Any]:
     """The file's content: intercept, weights, made_by, data."""
-    return json.loads(FILE.read_text(encoding="utf-8"))
+    content: Mapping[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return content
 
 
 def evidence(a: Words, b: Words, cosine: float, form: float, rarity: Rarity) -> tuple[np.ndarray, Difference]:

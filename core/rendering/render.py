@@ -8,8 +8,9 @@ seam.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from core.errors import UserError
 from core.rendering.encoding import encode
 from core.rendering.templates import DEFAULT_DAY, SECONDS, Chat, Failure, Text, render_chats, template_hash
-from core.rendering.tokenizers import chat_template, common_prefix
+from core.rendering.tokenizers import chat_template, common_prefix, text_of
 from core.rendering.turns import Marks, Span, excerpt, locate, marks
 from core.types import Message, Turn
 
@@ -41,6 +42,8 @@ PLAIN_TEMPLATE = (
     "{% else %}{{ message.content }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '### Assistant:\n' }}{% endif %}"
 )
+# Conversations to their texts, under one template.
+Renderer = Callable[[Sequence[Chat]], list[Text | Failure]]
 NO_TEMPLATE = "The tokenizer has no chat template: rendered with Lacuna's {} template."
 
 
@@ -102,25 +105,26 @@ def render_chat(
     Raises:
         UserError: the template refuses the row (names the message and its role) or was stopped.
     """
-    template, given, notes = _prepared(tokenizer, tools, template, variables)
+    template, values, notes = _prepared(tokenizer, tools, template, variables)
     if "strftime_now" in template:
         notes.append(f"The template writes the current date: rendered as of {day}.")
-    options = {"tools": json.loads(tools) if tools else None, "variables": given, "day": day}
+    render = _renderer(template, tools, values, day)
     dicts = [m.as_dict() for m in messages]
     turns = [j for j, m in enumerate(messages) if m.role == "assistant"]
     chats = [Chat(dicts)]
     for j in turns:
         chats += [Chat(dicts[:j], True), Chat(dicts[:j]), Chat(dicts[: j + 1])]
-    whole, *parts = render_chats(template, chats, **options)
+    whole, *parts = render(chats)
     if isinstance(whole, Failure):
-        raise _refused(whole, template, dicts, **options)
+        raise _refused(whole, dicts, render)
     if any(m.reasoning and m.reasoning.strip() not in whole.text for m in messages):
         notes.append("The template omits the reasoning of a turn: it was not trained.")
-    patterns = marks(tokenizer, given.get("eos_token"))
-    spans, floor = [], 0
+    patterns = marks(tokenizer, values.get("eos_token"))
+    spans, floor = list[Span](), 0
     for i, j in enumerate(turns):
-        if j > 0 and isinstance(parts[3 * i], Failure):
-            notes.append(f"The template refuses the prompt without its answer: {parts[3 * i].message}")
+        alone = parts[3 * i]
+        if j > 0 and isinstance(alone, Failure):
+            notes.append(f"The template refuses the prompt without its answer: {alone.message}")
         prompt, before, after = (p.text if isinstance(p, Text) else None for p in parts[3 * i : 3 * i + 3])
         around = (prompt, before, after) if j > 0 else (None, None, after)
         span = locate(whole.text, j, messages[j], around, floor, patterns, notes)
@@ -140,13 +144,18 @@ def prompt_ids(
     day: str = DEFAULT_DAY,
 ) -> list[int]:
     """Ids of the messages with a generation prompt after them; arguments and errors as in ``render_chat``."""
-    template, given, _ = _prepared(tokenizer, tools, template, variables)
-    options = {"tools": json.loads(tools) if tools else None, "variables": given, "day": day}
+    template, values, _ = _prepared(tokenizer, tools, template, variables)
+    render = _renderer(template, tools, values, day)
     dicts = [m.as_dict() for m in messages]
-    [whole] = render_chats(template, [Chat(dicts, True)], **options)
+    [whole] = render([Chat(dicts, True)])
     if isinstance(whole, Failure):
-        raise _refused(whole, template, dicts, **options)
-    return tokenizer(whole.text, add_special_tokens=False, verbose=False)["input_ids"]
+        raise _refused(whole, dicts, render)
+    ids: list[int] = tokenizer(whole.text, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
+
+
+def _renderer(template: str, tools: str | None, values: Mapping[str, Any], day: str) -> Renderer:
+    return partial(render_chats, template, tools=json.loads(tools) if tools else None, variables=values, day=day)
 
 
 def _prepared(
@@ -158,8 +167,8 @@ def _prepared(
     if template is None:
         template, name = default_template(tokenizer)
         notes.append(NO_TEMPLATE.format(name))
-    given = {"first_token": _first_token(tokenizer), **tokenizer.special_tokens_map, **(variables or {})}
-    return template, given, notes
+    values = {"first_token": _first_token(tokenizer), **tokenizer.special_tokens_map, **(variables or {})}
+    return template, values, notes
 
 
 def _first_token(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -169,7 +178,7 @@ def _first_token(tokenizer: PreTrainedTokenizerFast) -> str:
     return bos if bos is not None and ids and ids[0] == tokenizer.bos_token_id else ""
 
 
-def _refused(failure: Failure, template: str, dicts: list[dict[str, Any]], **options: Any) -> UserError:
+def _refused(failure: Failure, dicts: list[dict[str, Any]], render: Renderer) -> UserError:
     """The error for a row the template does not render, with the message at which it stops."""
     if failure.kind == "broken":
         return UserError(
@@ -183,7 +192,7 @@ def _refused(failure: Failure, template: str, dicts: list[dict[str, Any]], **opt
             f"Reason: {failure.message}. Templates have {SECONDS:g} s, half a GiB and no way out of their sandbox.",
             "Do not use this checkpoint's template: replace chat_template.jinja by one from a source you trust.",
         )
-    prefixes = render_chats(template, [Chat(dicts[: j + 1]) for j in range(len(dicts))], **options)
+    prefixes = render([Chat(dicts[: j + 1]) for j in range(len(dicts))])
     at = next((j for j, p in enumerate(prefixes) if p == failure), len(dicts) - 1)
     return UserError(
         f"The chat template refuses message {at + 1} of {len(dicts)}, role {dicts[at]['role']!r}: {failure.message}",
@@ -243,7 +252,7 @@ def generation_prompt_differs(
     if prompt == trained:
         return None
     k = common_prefix(prompt, trained)
-    row, alone = (excerpt(tokenizer.decode(x[k:])) for x in (trained, prompt))
+    row, alone = (excerpt(text_of(tokenizer, x[k:])) for x in (trained, prompt))
     return f"Generation prompt differs from the training prefix: the row has {row} where the prompt alone has {alone}."
 
 
@@ -272,8 +281,8 @@ def render_joined(prompt: str, completion: str, tokenizer: PreTrainedTokenizerFa
 def render_text(text: str, tokenizer: PreTrainedTokenizerFast, eos: str | None) -> Rendered:
     """A ``text`` row: as ``render_joined`` without a prompt, so that every token of its own is the turn."""
     rendered = render_joined("", text, tokenizer, eos)
-    told = "Boundary unknown: prompt and answer are not told apart, every token is the target."
-    return replace(rendered, notes=(*rendered.notes, told))
+    note = "Boundary unknown: prompt and answer are not told apart, every token is the target."
+    return replace(rendered, notes=(*rendered.notes, note))
 
 
 # --------------------------------------------------------------------------------------------------- for display
@@ -285,20 +294,19 @@ def pieces(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int] | np.ndarray) 
     Where a character is spread over several tokens, the token that completes it shows it and those before are empty.
     """
     ids = [int(i) for i in ids]
-    options = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
-    whole = tokenizer.decode(ids, **options)
+    whole = text_of(tokenizer, ids)
     out = [""] * len(ids)
-    shown = 0
-    # Tokens before `first` are shown; those from `before` on are decoded along, because decoders treat the start of a
-    # text and runs of bytes in their own way.
+    length = 0  # of the text of the tokens before `first`
+    # Tokens before `first` have their text; those from `before` on are decoded along, because decoders treat the start
+    # of a text and runs of bytes in their own way.
     before = first = 0
     for i in range(len(ids)):
-        told = tokenizer.decode(ids[before:first], **options) if before < first else ""
-        piece = tokenizer.decode(ids[before : i + 1], **options)[len(told) :]
-        if whole.startswith(piece, shown):
+        context = text_of(tokenizer, ids[before:first]) if before < first else ""
+        piece = text_of(tokenizer, ids[before : i + 1])[len(context) :]
+        if whole.startswith(piece, length):
             out[i] = piece
-            shown += len(piece)
+            length += len(piece)
             before, first = first, i + 1
     if ids:
-        out[-1] += whole[shown:]
+        out[-1] += whole[length:]
     return out

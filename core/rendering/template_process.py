@@ -78,7 +78,9 @@ def raise_exception(message: str) -> None:
     raise jinja2.exceptions.TemplateError(message)
 
 
-def tojson(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False):
+def tojson(
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
@@ -94,12 +96,12 @@ def compiled(source: str) -> jinja2.Template:
 
 def answer_chat(template: jinja2.Template, request: dict[str, Any], chat: dict[str, Any], left: int) -> dict[str, Any]:
     """One rendered conversation: ``text`` of at most ``left`` characters and ``spans``."""
-    tracker = template.environment.extensions[GenerationSpans.identifier]
+    tracker: Any = template.environment.extensions[GenerationSpans.identifier]
     tracker.blocks, tracker.spans = [], []
     size = 0
     # Copies: a template must not reach from one conversation of the request into the next.
-    given = json.loads(json.dumps({"messages": chat["messages"], "tools": request["tools"]}))
-    variables = {**request["variables"], **given, "add_generation_prompt": chat["add_generation_prompt"]}
+    copies = json.loads(json.dumps({"messages": chat["messages"], "tools": request["tools"]}))
+    variables = {**request["variables"], **copies, "add_generation_prompt": chat["add_generation_prompt"]}
     for block in template.generate(documents=None, **variables):
         size += len(block)
         if size > left:

@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 SECONDS = 20.0
 STRIKES = 3
@@ -100,11 +100,12 @@ class _Process:
         """
         line = json.dumps(request).encode() + b"\n"
         with self.lock:
-            child = self._started()
+            stdin, stdout = self._pipes()
             try:
-                child.stdin.write(line)
-                child.stdin.flush()
-                return json.loads(self._line(child.stdout.fileno()))
+                stdin.write(line)
+                stdin.flush()
+                answers: list[dict[str, Any]] = json.loads(self._line(stdout.fileno()))
+                return answers
             except BrokenPipeError:
                 self.stop()
                 raise EOFError from None
@@ -112,7 +113,8 @@ class _Process:
                 self.stop()
                 raise
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """Its input and its output; starts it where it does not run."""
         if self.child is not None and (self.owner != os.getpid() or self.child.poll() is not None):
             if self.owner == os.getpid():
                 self.stop()
@@ -127,7 +129,9 @@ class _Process:
                 start_new_session=True,  # Ctrl-C ends us, and our end closes its input
             )
             self.owner = os.getpid()
-        return self.child
+        if self.child.stdin is None or self.child.stdout is None:
+            raise RuntimeError("the rendering process was started without pipes")
+        return self.child.stdin, self.child.stdout
 
     @staticmethod
     def _line(fd: int) -> bytes:
@@ -148,9 +152,7 @@ class _Process:
         child, self.child = self.child, None
         if child is not None and self.owner == os.getpid():
             child.kill()
-            child.wait()
-            child.stdout.close()
-            child.stdin.close()
+            child.communicate()  # waits, and closes both pipes
 
 
 _process = _Process()
@@ -177,7 +179,7 @@ def render_chats(
     key = template_hash(template)
     if _process.strikes[key] >= STRIKES:
         return [Failure("limit", f"stopped {STRIKES} times, not run again")] * len(chats)
-    request = {
+    request: dict[str, Any] = {
         "template": template,
         "chats": [
             # As transformers does: a key whose value is null counts as absent.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import UserError
 
@@ -41,12 +41,12 @@ def open_tokenizer(folder: str, variant: Variant = "auto") -> PreTrainedTokenize
     Raises:
         UserError: no tokenizer in the folder, one that cannot be read, or one that is not a fast tokenizer.
     """
-    found = sorted(p.name for p in Path(folder).iterdir() if p.is_file()) if Path(folder).is_dir() else []
-    wanted = VOCABULARY_FILES if variant == "auto" else VOCABULARY_FILES[:1]
-    if not any(name in found for name in wanted):
+    names = sorted(p.name for p in Path(folder).iterdir() if p.is_file()) if Path(folder).is_dir() else []
+    vocabularies = VOCABULARY_FILES if variant == "auto" else VOCABULARY_FILES[:1]
+    if not any(name in names for name in vocabularies):
         raise UserError(
             f"There is no tokenizer in {folder}.",
-            f"Its files are: {', '.join(found[:20]) or 'none'}. Looked for: {', '.join(wanted)}.",
+            f"Its files are: {', '.join(names[:20]) or 'none'}. Looked for: {', '.join(vocabularies)}.",
             "Copy tokenizer.json and tokenizer_config.json from the model the training started from into the folder, "
             "or give that model's folder as the base.",
         )
@@ -54,7 +54,7 @@ def open_tokenizer(folder: str, variant: Variant = "auto") -> PreTrainedTokenize
 
     try:
         if variant == "auto":
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         else:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library raises whatever its parsers raise
@@ -70,7 +70,8 @@ def open_tokenizer(folder: str, variant: Variant = "auto") -> PreTrainedTokenize
             "Which characters a token covers is known for fast tokenizers only (those with a tokenizer.json).",
             "Convert it once: PreTrainedTokenizerFast.from_pretrained(...).save_pretrained(...).",
         )
-    return tokenizer
+    fast: PreTrainedTokenizerFast = tokenizer
+    return fast
 
 
 def template_in(folder: str) -> str:
@@ -129,9 +130,15 @@ def compare_tokenizers(folder: str, texts: Sequence[str]) -> TokenizerComparison
         differing += 1
         if first is None:
             k = common_prefix(ids, other)
-            excerpt = auto.decode(ids[max(0, k - 4) : k + 12])
+            excerpt = text_of(auto, ids[max(0, k - 4) : k + 12])
             first = Difference(excerpt, tuple(ids[k : k + 12]), tuple(other[k : k + 12]))
     return TokenizerComparison(len(texts), differing, first)
+
+
+def text_of(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int], skip_special: bool = False) -> str:
+    """The ids as text, blanks as they are; special tokens are kept unless they are to be skipped."""
+    text = tokenizer.decode(list(ids), skip_special_tokens=skip_special, clean_up_tokenization_spaces=False)
+    return text if isinstance(text, str) else "".join(text)
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
@@ -150,7 +157,7 @@ def chat_template(tokenizer: PreTrainedTokenizerFast, has_tools: bool = False) -
     Raises:
         UserError: several named templates and none called ``default``.
     """
-    held = tokenizer.chat_template
+    held: str | dict[str, str] | None = tokenizer.chat_template
     if not isinstance(held, dict):
         return held
     if has_tools and "tool_use" in held:

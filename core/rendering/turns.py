@@ -57,8 +57,9 @@ def marks(tokenizer: PreTrainedTokenizerFast, eos: str | None) -> Marks:
         added = sorted({t.content for t in tokens} | own, key=len, reverse=True)
         special = sorted({t.content for t in tokens if t.special} | own, key=len, reverse=True)
         either = "|".join(map(re.escape, added)) or r"(?!)"
-        ids = {*tokenizer.added_tokens_decoder, *(tokenizer.convert_tokens_to_ids(t) for t in own)}
-        held[eos] = Marks(re.compile(either), re.compile(rf"\s*(?:{either})"), tuple(special), frozenset(ids - {None}))
+        ids = [*tokenizer.added_tokens_decoder, *(tokenizer.convert_tokens_to_ids(token) for token in own)]
+        end_ids = frozenset(i for i in ids if isinstance(i, int))
+        held[eos] = Marks(re.compile(either), re.compile(rf"\s*(?:{either})"), tuple(special), end_ids)
     return held[eos]
 
 
@@ -78,24 +79,24 @@ def locate(
         floor: where the previous turn ended.
     """
     prompt, before, after = around
+    end = len(after) if after is not None and text.startswith(after) else len(text)
     bounded = after is not None and text.startswith(after)
-    end = len(after) if bounded else len(text)
     start = len(prompt) if prompt is not None and text.startswith(prompt) and floor <= len(prompt) <= end else None
     low = start if start is not None else max(floor, len(before) if before and text.startswith(before) else 0)
-    found = _find(text, message.content, low, end, start is not None, bounded, patterns.added_next)
-    if found is not None and start is not None and prompt == before and text[start : found[0]].strip():
+    place = _find(text, message.content, low, end, start is not None, bounded, patterns.added_next)
+    if place is not None and start is not None and prompt == before and text[start : place[0]].strip():
         start = None  # the template knows no generation prompt: what stands in between is the turn's heading
-    if found is not None and not text.startswith(message.content, found[0]):
+    if place is not None and not text.startswith(message.content, place[0]):
         notes.append("The template changes the answer (blanks at its ends, or reasoning before '</think>', dropped).")
-    if start is None and found is None:
-        notes.append(f"Message {j + 1} (assistant) is not found in the rendered text: it is not judged.")
-        return None
     if start is None:
-        start = found[0]
-    elif found is not None and (added := text[start : found[0]]).strip() and not message.tool_calls:
+        if place is None:
+            notes.append(f"Message {j + 1} (assistant) is not found in the rendered text: it is not judged.")
+            return None
+        start = place[0]
+    elif place is not None and (added := text[start : place[0]]).strip() and not message.tool_calls:
         notes.append(f"The template puts {excerpt(added)} before the answer: judged as part of it.")
-    stop, has_stop = _end(text, message, start, found, end, bounded, patterns)
-    if found is None and message.content.strip() and not message.tool_calls:
+    stop, has_stop = _end(text, message, start, place, end, bounded, patterns)
+    if place is None and message.content.strip() and not message.tool_calls:
         notes.append("The template rewrites the answer: taken from the generation prompt to the next added token.")
     if not has_stop:
         notes.append("The template ends an answer with no stop token.")

@@ -17,6 +17,7 @@ import numpy as np
 from core.errors import UserError
 from core.rendering.encoding import encode
 from core.rendering.render import pieces, prompt_ids
+from core.rendering.tokenizers import text_of
 from core.rendering.turns import marks
 from core.signals._questions import PROMPTS, SHOTS, Question
 from core.text.words import QUESTION_WORD
@@ -76,7 +77,7 @@ class Plain:
     @property
     def works(self) -> bool:
         """Whether the tokenizer keeps line feeds."""
-        return bool(self._before) and "\n" in _decode(self._tokenizer, self._tokenizer("a\nb")["input_ids"])
+        return bool(self._before) and "\n" in text_of(self._tokenizer, self._tokenizer("a\nb")["input_ids"])
 
     def present(self, question: Question, examples: Sequence[Question], answer: str) -> Presented | None:
         shots = "".join(f"Q: {e.prompt}\nA: {e.answer}\n" for e in examples)
@@ -100,7 +101,7 @@ class Plain:
 
     def answer_of(self, tokens: np.ndarray) -> str:
         kept = tokens[:-1] if len(tokens) and int(tokens[-1]) in self._others else tokens
-        return _decode(self._tokenizer, kept.tolist()).split("\n")[0].strip()
+        return text_of(self._tokenizer, kept.tolist()).split("\n")[0].strip()
 
 
 class _Turns:
@@ -132,7 +133,7 @@ class _Turns:
         return frozenset({token, *self.stops(question)})
 
     def answer_of(self, tokens: np.ndarray) -> str:
-        return _decode(self._tokenizer, tokens.tolist(), skip=True).strip()
+        return text_of(self._tokenizer, tokens.tolist(), skip_special=True).strip()
 
 
 class AsTrained(_Turns):
@@ -187,16 +188,12 @@ def with_answer(sample: Sample, answer: str, prompt: str | None = None) -> Sampl
     return replace(sample, messages=(*before, replace(last, content=answer)), content_hash=f"{sample.content_hash}:")
 
 
-def _decode(tokenizer: Any, ids: Sequence[int], skip: bool = False) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
-
-
 def _line_ends(tokenizer: Any) -> Mapping[int, str]:
     """Ids of tokens that hold a line feed, and the text each has before it."""
     ends: dict[int, str] = {}
     for entry, i in tokenizer.get_vocab().items():
         if "Ċ" in entry or "\n" in entry or entry == "<0x0A>":
-            text = _decode(tokenizer, [i])
+            text = text_of(tokenizer, [i])
             if "\n" in text:
                 ends[int(i)] = text.split("\n")[0].strip(" ")
     return ends

@@ -17,6 +17,7 @@ import numpy as np
 from core.backends._base import Backend, GeneratingBackend
 from core.errors import UserError
 from core.plugins import kind
+from core.rendering.tokenizers import text_of
 from core.signals import _columns as col
 from core.signals._artefacts import OUTPUTS
 from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, stop_ids_of, supervision_facts
@@ -147,7 +148,7 @@ def _turns(index: int, sample: Sample, instruments: Instruments, backend: Backen
         complete = turn.has_stop_token
         # A right answer is no longer than the target in other words; an endless one need not be read to its end.
         limit = min(instruments.spec.max_new_tokens, 2 * len(body) + 16) if complete else len(body)
-        target = tokenizer.decode(body.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        target = text_of(tokenizer, body.tolist())
         yield _Turn(index, number, supervision.ids[: turn.start], target, max(limit, 1), stops, complete)
 
 

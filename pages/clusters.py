@@ -18,6 +18,10 @@ from ui.menu import Entry
 PAGE = Entry(title="Clusters", icon=":material/hub:", place=40)
 
 
+# Rows of the map's table.
+ROWS = 1_000
+
+
 def main() -> None:
     run = frame.require_run()
     frame.title("Clusters", frame.subtitle(run))
@@ -98,27 +102,26 @@ def _head(run: Run, found: Grouping, job: Job | None) -> None:
 
 def _map(run: Run, selection: Filter, found: Grouping) -> None:
     with st.container(border=True):
-        as_table = parts.heading("Map", run, "clusters")
         points = cached.cluster_points(run, state.query())
         if not points.sids:
+            st.markdown("**Map**")
             st.info("No grouped sample passes this filter.", icon=":material/filter_alt_off:")
             return
-        if as_table:
-            rows = _point_rows(points)
-            parts.table(run, "clusters", rows)
-            if len(points.sids) > len(rows):
-                st.caption(f"The first {len(rows):,} of them. The samples page lists all under the same filter.")
-        else:
-            titles = {int(g.name): g.title for g in found.groups}
-            event = parts.chart(
-                run,
-                "clusters",
-                along.cluster_map(points, titles),
-                "Unlearned samples as points, close together where they are similar; the table has the same numbers",
-                ("points", "box", "lasso"),
-                tools=True,
-            )
-            _selected(run, selection, event, points)
+        event = parts.figure(
+            (run.id, "clusters"),
+            "Map",
+            lambda: _point_rows(points),
+            lambda: along.cluster_map(points, {int(g.name): g.title for g in found.groups}),
+            "Unlearned samples as points, close together where they are similar",
+            ("points", "box", "lasso"),
+            tools=True,
+        )
+        if event is None and len(points.sids) > ROWS:
+            st.caption(f"The first {ROWS:,} of them. The samples page lists all under the same filter.")
+        corners = selecting.outline_from(event) or selecting.rectangle_from(event)
+        if corners:
+            filterbar.narrow(run, selection, [service.pick_inside(run.id, selection, corners)])
+        parts.open_sample(run, selecting.point_from(event, points.sids))
         drawn = (
             f"The map shows {len(points.sids):,} of {points.total:,} samples, evenly spread and always the same ones. "
             "A selection takes in all of them. "
@@ -132,19 +135,8 @@ def _map(run: Run, selection: Filter, found: Grouping) -> None:
 
 
 def _point_rows(points: MapPoints) -> list[Mapping[str, Any]]:
-    rows = zip(points.sids[:1000], points.x, points.y, points.groups, points.parts, strict=False)
+    rows = zip(points.sids[:ROWS], points.x, points.y, points.groups, points.parts, strict=False)
     return [{"id": markup.line(s, 60), "x": x, "y": y, "cluster": g, "part": p} for s, x, y, g, p in rows]
-
-
-def _selected(run: Run, selection: Filter, event: Mapping[str, Any] | None, points: MapPoints) -> None:
-    corners = selecting.outline_from(event) or selecting.rectangle_from(event)
-    if corners:
-        term = service.pick_inside(run.id, selection, corners)
-        filterbar.apply(run, selecting.with_terms(selection, [term]))
-        st.rerun()
-    sid = selecting.point_from(event, points.sids)
-    if sid is not None:
-        parts.open_sample(run, sid)
 
 
 def _list(run: Run, selection: Filter, found: Grouping) -> None:
@@ -166,7 +158,7 @@ def _list(run: Run, selection: Filter, found: Grouping) -> None:
         icon=":material/table_rows:",
         key=state.key("clusters", "outside"),
     ):
-        parts.open_samples(run, selecting.with_terms(selection, [selecting.one_of("cluster", ["0"])]))
+        parts.open_samples(run, selection, [selecting.one_of("cluster", ["0"])])
     for group in found.groups:
         if opened and any(str(o).partition(".")[0] == group.name for o in opened):
             _one(run, selection, group)
@@ -209,8 +201,7 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
     )
     place = selecting.row_from(event)
     if place is not None and place < len(groups):
-        filterbar.apply(run, selecting.with_terms(selection, [selecting.one_of("cluster", [groups[place].name])]))
-        st.rerun()
+        filterbar.narrow(run, selection, [selecting.one_of("cluster", [groups[place].name])])
 
 
 def _one(run: Run, selection: Filter, group: GroupView) -> None:

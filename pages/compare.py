@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from core.services import compare as service
@@ -98,15 +100,13 @@ def _said(run: Run, other: Run, found: Comparison) -> None:
 
 def _flow(run: Run, found: Comparison) -> None:
     with st.container(border=True):
-        as_table = parts.heading("Status before and after", run, "flow")
-        if as_table:
-            parts.table(
-                run,
-                "flow",
-                [{"before": a, "after": b, "samples": n} for (a, b), n in sorted(found.status.items())],
-            )
-        else:
-            parts.chart(run, "flow", along.flow(found.status), "Samples by status before and after")
+        parts.figure(
+            (run.id, "flow"),
+            "Status before and after",
+            lambda: [{"before": a, "after": b, "samples": n} for (a, b), n in sorted(found.status.items())],
+            lambda: along.flow(found.status),
+            "Samples by status before and after",
+        )
     causes = {k: n for k, n in found.causes.items() if k != (None, None)}
     if causes:
         with st.container(border=True):
@@ -119,7 +119,7 @@ def _flow(run: Run, found: Comparison) -> None:
                 }
                 for (a, b), n in sorted(causes.items(), key=lambda pair: -pair[1])
             ]
-            parts.table(run, "flow causes", rows)
+            st.dataframe(rows, hide_index=True, key=state.key("table", run.id, "flow causes"))
 
 
 def _rows(run: Run, other: Run, selection: Filter, found: Comparison) -> None:
@@ -151,14 +151,8 @@ def _turn(page: PairRows, key: str) -> None:
     text, before, after = st.columns([6, 1, 1], vertical_alignment="center")
     end = page.start + len(page.rows)
     text.caption(counted(page.matching, "sample") + (f", {page.start + 1:,} to {end:,}" if page.rows else ""))
-    for box, label, icon, place, there in (
-        (before, "Previous", ":material/chevron_left:", page.start - _PAGE, page.start > 0),
-        (after, "Next", ":material/chevron_right:", end, end < page.matching),
-    ):
-        box.button(
-            label, icon=icon, disabled=not there, key=state.key("compare", label), width="stretch", on_click=state.put,
-            args=(key, max(0, place)),
-        )  # fmt: skip
+    places = (max(0, page.start - _PAGE) if page.start else None, end if end < page.matching else None)
+    parts.turn((before, after), "compare", places, partial(state.put, key))
 
 
 def _table(run: Run, other: Run, page: PairRows, key: str) -> None:

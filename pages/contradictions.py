@@ -45,14 +45,8 @@ def main() -> None:
         return
     head.subheader(counted(found.total, "group"), anchor=False)
     pages = max(1, -(-found.total // _PAGE))
-    for box, step, label, icon in (
-        (before, number - 1, "Previous", ":material/chevron_left:"),
-        (after, number + 1, "Next", ":material/chevron_right:"),
-    ):
-        closed = not 0 <= step < pages
-        if box.button(label, icon=icon, disabled=closed, key=state.key("groups", label), width="stretch"):
-            state.go(state.link(run=run.id, cursor=str(step)))
-            st.rerun()
+    places = [step if 0 <= step < pages else None for step in (number - 1, number + 1)]
+    parts.turn((before, after), "groups", places, lambda step: state.go(state.link(run=run.id, cursor=str(step))))
     if not found.groups:
         _nothing(selection)
     for group in found.groups:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import streamlit as st
 
 from core.services import dynamics as service
@@ -58,25 +55,24 @@ def _without() -> None:
 
 def _map(run: Run, selection: Filter) -> None:
     with st.container(border=True):
-        as_table = parts.heading("Data map", run, "map")
         found = cached.data_map(run, state.query())
         if not found.sids:
+            st.markdown("**Data map**")
             st.caption("No sample of this selection was measured under every checkpoint.")
             return
-        if as_table:
-            parts.table(run, "map", _map_rows(found))
-            if len(found.sids) > ROWS:
-                st.caption(f"The first {ROWS:,} of them. The samples page lists all under the same filter.")
-        else:
-            event = parts.chart(
-                run,
-                "map",
-                along.data_map(found, _AXES),
-                "Mean probability over variability of each sample; the table has the same numbers",
-                ("points", "box"),
-                tools=True,
-            )
-            _select(run, selection, event, found)
+        event = parts.figure(
+            (run.id, "map"),
+            "Data map",
+            lambda: _map_rows(found),
+            lambda: along.data_map(found, _AXES),
+            "Mean probability over variability of each sample",
+            ("points", "box"),
+            tools=True,
+        )
+        if event is None and len(found.sids) > ROWS:
+            st.caption(f"The first {ROWS:,} of them. The samples page lists all under the same filter.")
+        filterbar.narrow(run, selection, selecting.from_area(event, *service.MAP))
+        parts.open_sample(run, selecting.point_from(event, found.sids))
         drawn = (
             f"The map shows {len(found.sids):,} of {found.total:,} samples, evenly spread and always the same ones."
             if len(found.sids) < found.total
@@ -95,79 +91,63 @@ def _map_rows(found: Points) -> list[dict[str, object]]:
     ]
 
 
-def _select(run: Run, selection: Filter, event: Mapping[str, Any] | None, found: Points) -> None:
-    terms = selecting.from_area(event, *service.MAP)
-    if terms:
-        filterbar.apply(run, selecting.with_terms(selection, terms))
-        st.rerun()
-    sid = selecting.point_from(event, found.sids)
-    if sid is not None:
-        parts.open_sample(run, sid)
-
-
 def _events(run: Run, found: Dynamics) -> None:
-    assert found.whole is not None
+    whole = found.whole
+    assert whole is not None
     with st.container(border=True):
-        as_table = parts.heading("Learned and forgotten, checkpoint by checkpoint", run, "events")
-        if as_table:
-            parts.table(run, "events", along.as_rows(found.stops, found.whole))
-        else:
-            parts.chart(
-                run,
-                "events",
-                along.events(found.stops, found.whole),
-                "Samples learned and forgotten at each checkpoint",
-            )
+        parts.figure(
+            (run.id, "events"),
+            "Learned and forgotten, checkpoint by checkpoint",
+            lambda: along.as_rows(found.stops, whole),
+            lambda: along.events(found.stops, whole),
+            "Samples learned and forgotten at each checkpoint",
+        )
         note = "" if found.base else " The base was not measured, so the first checkpoint has nothing before it."
         st.caption(
             "A sample is reproduced when greedy decoding gives its target token by token; under the final checkpoint "
             "also when the scorer calls its answer right." + note
         )
-        lost = [("Forgotten", {"forgotten": 1}), ("Never reproduced", {"forgotten": 0, "status": ["unlearned"]})]
+        forgotten, never = (selecting.one_of("forgotten", [value]) for value in (1, 0))
+        ways = {"Forgotten": [forgotten], "Never reproduced": [never, selecting.one_of("status", ["unlearned"])]}
         with st.container(horizontal=True):
-            for label, terms in lost:
-                wanted = [selecting.one_of(k, v if isinstance(v, list) else [v]) for k, v in terms.items()]
-                if st.button(
-                    f"{label}: open the samples", icon=":material/table_rows:", key=state.key("dynamics", label)
-                ):
-                    parts.open_samples(run, selecting.with_terms(state.selection(run.columns), wanted))
+            for label, terms in ways.items():
+                key = state.key("dynamics", label)
+                if st.button(f"{label}: open the samples", icon=":material/table_rows:", key=key):
+                    parts.open_samples(run, state.selection(run.columns), terms)
 
 
 def _stages(run: Run, found: Dynamics) -> None:
     if len(found.stages) < 2:
         return
     with st.container(border=True):
-        as_table = parts.heading("Share reproduced by stage and checkpoint", run, "stages")
-        if as_table:
-            rows = [
+        parts.figure(
+            (run.id, "stages"),
+            "Share reproduced by stage and checkpoint",
+            lambda: [
                 {"stage": markup.line(charts.name_of(s.name), 60)} | row
                 for s in found.stages
                 for row in along.as_rows(found.stops, s)
-            ]
-            parts.table(run, "stages", rows)
-        else:
-            parts.chart(
-                run, "stages", along.matrix(found.stops, found.stages), "Share reproduced by stage and checkpoint"
-            )
+            ],
+            lambda: along.matrix(found.stops, found.stages),
+            "Share reproduced by stage and checkpoint",
+        )
         st.caption("A stage whose share falls while a later one is trained was overwritten by it.")
 
 
 def _order(run: Run, selection: Filter, found: Dynamics) -> None:
     with st.container(border=True):
-        as_table = parts.heading("Status along the training order", run, "order")
-        if as_table:
-            rows = [
+        event = parts.figure(
+            (run.id, "order"),
+            "Status along the training order",
+            lambda: [
                 {"from row": p.low, "to row": p.high} | {n: p.status.get(n, 0) for n in charts.STATUS}
                 for p in found.order
-            ]
-            parts.table(run, "order", rows)
-        else:
-            event = parts.chart(
-                run, "order", along.order(found.order), "Status by part of the training order", ("points",)
-            )
-            picked = selecting.from_order(event, [(p.low, p.high) for p in found.order])
-            if picked:
-                parts.open_samples(run, selecting.with_terms(selection, picked))
+            ],
+            lambda: along.order(found.order),
+            "Status by part of the training order",
+            ("points",),
+        )
+        parts.open_chosen(run, selection, selecting.from_order(event, [(p.low, p.high) for p in found.order]))
         st.markdown(markup.md(_trend_words("over the whole order", found.overall)))
         if found.within is not None:
             st.markdown(markup.md(_trend_words("within stages, differences between them set aside", found.within)))
@@ -198,11 +178,14 @@ def _loss(run: Run, found: Dynamics) -> None:
                 "into the checkpoint folder."
             )
             return
-        as_table = parts.heading("Training loss", run, "loss")
-        if as_table:
-            parts.table(run, "loss", [{"step": s, "loss": v} for s, v in found.losses])
-        else:
-            parts.chart(run, "loss", along.loss(found.losses, found.stops), "Training loss by step")
+        event = parts.figure(
+            (run.id, "loss"),
+            "Training loss",
+            lambda: [{"step": s, "loss": v} for s, v in found.losses],
+            lambda: along.loss(found.losses, found.stops),
+            "Training loss by step",
+        )
+        if event is not None:
             st.caption("From trainer_state.json. Dotted lines: the checkpoints measured here.")
 
 

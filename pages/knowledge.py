@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from core.services import knowledge
 from core.services.knowledge import Points, Summary
 from core.text.counts import counted
 from core.types import Column, Filter, Run
-from ui import cached, charts, filterbar, frame, margins, markup, parts, selecting, state, tables
+from ui import along, cached, charts, filterbar, frame, markup, parts, selecting, state, tables
 from ui.menu import Entry
 
 PAGE = Entry(title="Knowledge", icon=":material/psychology:", place=60)
@@ -61,39 +63,36 @@ def main() -> None:
 
 def _classes(run: Run, selection: Filter, summary: Summary) -> None:
     with st.container(border=True):
-        if parts.heading("What the base knew, and what was learned of it", run, "classes"):
-            st.dataframe(tables.breakdown(summary.classes), hide_index=True, key=state.key("table", run.id, "classes"))
-        else:
-            alt = "Status by what the base knew; the table beside it has the same numbers"
-            event = parts.chart(run, "classes", charts.breakdown(summary.classes), alt, ["points"])
-            terms = selecting.from_bars(event, summary.classes)
-            if terms:
-                chosen = selecting.with_terms(selection, terms)
-                parts.open_samples(run, chosen)
+        event = parts.figure(
+            (run.id, "classes"),
+            "What the base knew, and what was learned of it",
+            lambda: tables.breakdown(summary.classes),
+            lambda: charts.breakdown(summary.classes),
+            "Status by what the base knew",
+            ["points"],
+        )
+        parts.open_chosen(run, selection, selecting.from_bars(event, summary.classes))
         st.caption(markup.md("; ".join(f"{name}: {text}" for name, text in knowledge.HELP.items()) + "."))
 
 
 def _margins(run: Run, points: Points) -> None:
     with st.container(border=True):
-        as_table = parts.heading(
-            "The base's own answer against the target, before and after fine-tuning", run, "margins"
-        )
+        title = "The base's own answer against the target, before and after fine-tuning"
         if not points.total:
+            st.markdown(f"**{title}**")
             st.caption("The base's own answer is the target in every sample.")
             return
-        if as_table:
-            number = st.column_config.NumberColumn(format="%.3f")
-            config = {margins.BEFORE: number, margins.AFTER: number}
-            st.dataframe(
-                margins.table(points), hide_index=True, height=380, column_config=config,
-                key=state.key("table", run.id, "margins"),
-            )  # fmt: skip
-        else:
-            alt = "Margin of the base's own answer over the target, before and after; the table has the same numbers"
-            event = parts.chart(run, "margins", margins.figure(points), alt, ["points"])
-            picked = margins.clicked(event)
-            if picked is not None:
-                parts.open_sample(run, picked)
+        event = parts.figure(
+            (run.id, "margins"),
+            title,
+            lambda: tables.margins(points),
+            lambda: along.margins(points),
+            "Margin of the base's own answer over the target, before and after",
+            ["points"],
+            height=380,
+            column_config=dict.fromkeys(tables.MARGINS, st.column_config.NumberColumn(format="%.3f")),
+        )
+        parts.open_sample(run, selecting.point_from(event, points.sid))
         drawn = len(points.sid)
         part = (
             f"{drawn:,} of {points.total:,}, spread over the training order" if drawn < points.total else f"{drawn:,}"
@@ -111,13 +110,7 @@ def _list(run: Run, selection: Filter) -> None:
     page = knowledge.listing(run.id, selection, cursor, _PAGE)
     head, before, after = st.columns([6, 1, 1], vertical_alignment="bottom")
     head.subheader("The base's answers beside the targets", anchor=False)
-    for box, to, label, icon in (
-        (before, page.previous, "Previous", ":material/chevron_left:"),
-        (after, page.next, "Next", ":material/chevron_right:"),
-    ):
-        if box.button(label, icon=icon, disabled=to is None, key=state.key("known", label), width="stretch"):
-            state.put(place, to)
-            st.rerun()
+    parts.turn((before, after), "known", (page.previous, page.next), partial(state.put, place))
     shown = tables.samples([r.values for r in page.rows], _COLUMNS)
     event = st.dataframe(
         shown,
@@ -130,9 +123,7 @@ def _list(run: Run, selection: Filter) -> None:
         key=state.selectable("answers", run.id, cursor or ""),
     )
     st.caption("Click a row to see how the base was asked.")
-    picked = selecting.from_table(event, [{"sid": r.sid} for r in page.rows])
-    if picked is not None:
-        parts.open_sample(run, picked)
+    parts.open_sample(run, selecting.from_table(event, [{"sid": r.sid} for r in page.rows]))
 
 
 main()

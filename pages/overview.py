@@ -57,27 +57,27 @@ def _status(run: Run, selection: Filter, found: Overview) -> None:
         st.info("No sample passes this filter.", icon=":material/filter_alt_off:")
         return
     tiles.status(found.status)
-    event = parts.chart(run, "status", charts.status_bar(found.status), "Samples by status", ["points"])
-    points = selecting.values_from(event)
-    if points:
-        parts.open_samples(run, selecting.with_terms(selection, [selecting.one_of("status", points)]))
+    event = parts.chart((run.id, "status"), charts.status_bar(found.status), "Samples by status", ["points"])
+    parts.open_chosen(run, selection, selecting.from_values(event, "status"))
 
 
 def _causes(run: Run, selection: Filter, found: Overview) -> None:
     if not found.causes:
         return
     with st.container(border=True):
-        as_table = parts.heading("Why samples were not learned", run, "cause")
-        if as_table:
-            st.dataframe(tables.shares(found.causes), hide_index=True, key=state.key("table", run.id, "cause"))
+        event = parts.figure(
+            (run.id, "cause"),
+            "Why samples were not learned",
+            lambda: tables.shares(found.causes),
+            lambda: charts.causes(found.causes),
+            "Samples by cause",
+            ["points"],
+        )
+        if event is None:
             return
-        alt = "Samples by cause; the table beside it has the same numbers"
-        event = parts.chart(run, "cause", charts.causes(found.causes), alt, ["points"])
         n = next(iter(found.causes.values())).n
         st.caption(f"Of {counted(n, 'sample')} not learned, or only partly. Lines are 95 % Wilson intervals.")
-        points = selecting.values_from(event)
-        if points:
-            parts.open_samples(run, selecting.with_terms(selection, [selecting.one_of("cause", points)]))
+        parts.open_chosen(run, selection, selecting.from_values(event, "cause"))
     _advice(run, selection, found)
     _study(run, selection, found)
 
@@ -96,9 +96,8 @@ def _study(run: Run, selection: Filter, found: Overview) -> None:
             "gives no test for single samples for the last two causes. Choose a line to see its samples."
         )
         ordered = sorted(found.study, key=lambda row: -row[2])
-        frame_ = tables.study(ordered)
         event = st.dataframe(
-            frame_,
+            tables.study(ordered),
             hide_index=True,
             key=state.selectable("chart", run.id, "study"),
             on_select="rerun",
@@ -107,7 +106,7 @@ def _study(run: Run, selection: Filter, found: Overview) -> None:
         for at in event["selection"]["rows"]:
             ours, theirs, _ = ordered[at]
             terms = [selecting.one_of("cause", [ours]), selecting.one_of("study_cause", [theirs])]
-            parts.open_samples(run, selecting.with_terms(selection, terms))
+            parts.open_samples(run, selection, terms)
 
 
 def _advice(run: Run, selection: Filter, found: Overview) -> None:
@@ -118,9 +117,8 @@ def _advice(run: Run, selection: Filter, found: Overview) -> None:
         for advice in found.advice:
             words, button = st.columns([7, 1.3], vertical_alignment="center")
             words.markdown(f"{charts.cause_look(advice.cause).mark}  {markup.md(advice.text)}")
-            chosen = selecting.with_terms(selection, [selecting.one_of("cause", [advice.cause])])
             if button.button("Show samples", key=state.key("advice", run.id, advice.cause), width="stretch"):
-                parts.open_samples(run, chosen)
+                parts.open_samples(run, selection, [selecting.one_of("cause", [advice.cause])])
 
 
 def _hidden(found: Overview) -> None:
@@ -141,36 +139,34 @@ def _breakdowns(run: Run, selection: Filter, found: Overview) -> None:
 
 def _breakdown(run: Run, selection: Filter, found: Breakdown) -> None:
     with st.container(border=True):
-        as_table = parts.heading(f"By {found.label.lower()}", run, found.column)
-        if as_table:
-            st.dataframe(tables.breakdown(found), hide_index=True, key=state.key("table", run.id, found.column))
-            return
         shown = Breakdown(found.column, found.label, found.rows[: charts.MOST], found.bounds)
-        alt = f"Status by {found.label.lower()}; the table beside it has the same numbers"
-        event = parts.chart(run, found.column, charts.breakdown(shown), alt, ["points"])
+        event = parts.figure(
+            (run.id, found.column),
+            f"By {found.label.lower()}",
+            lambda: tables.breakdown(found),
+            lambda: charts.breakdown(shown),
+            f"Status by {found.label.lower()}",
+            ["points"],
+        )
         left_out = len(found.rows) - len(shown.rows)
-        if left_out:
+        if left_out and event is not None:
             st.caption(f"The table has {counted(left_out, 'more value')}.")
-        terms = selecting.from_bars(event, shown)
-        if terms:
-            parts.open_samples(run, selecting.with_terms(selection, terms))
+        parts.open_chosen(run, selection, selecting.from_bars(event, shown))
 
 
 def _histogram(run: Run, selection: Filter, found: Overview) -> None:
     if not found.shown or len(found.nll.edges) < 2:
         return
     with st.container(border=True):
-        label = "Mean loss per target token (nats); lower is better"
-        as_table = parts.heading("Loss by status", run, "nll")
-        if as_table:
-            st.dataframe(tables.histogram(found.nll), hide_index=True, key=state.key("table", run.id, "nll"))
-        else:
-            alt = "Histogram of mean loss by status; the table beside it has the same numbers"
-            event = parts.chart(run, "nll", charts.histogram(found.nll, label), alt, ["box"])
-            terms = selecting.from_range(event, found.nll)
-            if terms:
-                filterbar.apply(run, selecting.with_terms(selection, terms))
-                st.rerun()
+        event = parts.figure(
+            (run.id, "nll"),
+            "Loss by status",
+            lambda: tables.histogram(found.nll),
+            lambda: charts.histogram(found.nll, "Mean loss per target token (nats); lower is better"),
+            "Histogram of mean loss by status",
+            ["box"],
+        )
+        filterbar.narrow(run, selection, selecting.from_range(event, found.nll))
         note = f" {counted(found.nll.missing, 'sample')} without a loss." if found.nll.missing else ""
         st.caption(f"Drag over a range to filter by it.{note}")
 

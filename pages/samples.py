@@ -12,7 +12,7 @@ from core.services import samples
 from core.services.views import Page
 from core.text.counts import counted
 from core.types import Column, Filter, Run
-from ui import cached, downloads, errors, filterbar, frame, onward, people, row, selecting, state, tables
+from ui import cached, downloads, errors, filterbar, frame, onward, parts, people, row, selecting, state, tables
 from ui.menu import Entry
 
 PAGE = Entry(title="Samples", icon=":material/table_rows:", place=30)
@@ -64,14 +64,7 @@ def _count(run: Run, selection: Filter, page: Page) -> None:
         people.filters(run, selection)
     with columns:
         _columns(run)
-    for box, cursor, label, icon in (
-        (before, page.previous, "Previous", ":material/chevron_left:"),
-        (after, page.next, "Next", ":material/chevron_right:"),
-    ):
-        box.button(
-            label, icon=icon, disabled=cursor is None, key=state.key("page", label), width="stretch",
-            on_click=state.turn, args=(cursor,),
-        )  # fmt: skip
+    parts.turn((before, after), "page", (page.previous, page.next), state.turn)
 
 
 def _columns(run: Run) -> None:

@@ -74,29 +74,24 @@ def _group(name: str, group: dict[str, Any]) -> None:
 
 
 def _confusion(name: str, counts: dict[str, dict[str, int]]) -> None:
-    as_table = parts.wants_table("True cause against named cause", state.key("selftest", name, "confusion", "view"))
     columns = [*counts, "undetermined"]
-    if as_table:
-        rows = [{"true cause": _label(t), **{_label(c): counts[t].get(c, 0) for c in columns}} for t in counts]
-        st.dataframe(rows, hide_index=True, key=state.key("selftest", name, "confusion"))
-    else:
-        st.plotly_chart(
-            charts.confusion(counts, columns), config=charts.CONFIG,
-            key=state.key("selftest", name, "confusion", "chart"),
-            alt="Confusion matrix; the table beside it has the same numbers",
-        )  # fmt: skip
+    parts.figure(
+        ("selftest", name, "confusion"),
+        "True cause against named cause",
+        lambda: [{"true cause": _label(t), **{_label(c): counts[t].get(c, 0) for c in columns}} for t in counts],
+        lambda: charts.confusion(counts, columns),
+        "Confusion matrix",
+    )
 
 
 def _calibration(name: str, found: dict[str, Any]) -> None:
-    as_table = parts.wants_table("Confidence against accuracy", state.key("selftest", name, "calibration", "view"))
-    if as_table:
-        st.dataframe(found["bins"], hide_index=True, key=state.key("selftest", name, "calibration"))
-    else:
-        st.plotly_chart(
-            charts.calibration(found["bins"]), config=charts.CONFIG,
-            key=state.key("selftest", name, "calibration", "chart"),
-            alt="Calibration curve; the table beside it has the same numbers",
-        )  # fmt: skip
+    parts.figure(
+        ("selftest", name, "calibration"),
+        "Confidence against accuracy",
+        lambda: found["bins"],
+        lambda: charts.calibration(found["bins"]),
+        "Calibration curve",
+    )
 
 
 def _label(cause: str) -> str:

@@ -32,6 +32,13 @@ def apply(run: Run, selection: Filter) -> None:
         state.go(state.link(run=run.id, selection=selection))
 
 
+def narrow(run: Run, selection: Filter, terms: Sequence[Term]) -> None:
+    """Where a selection on the page asks for ``terms``, make them part of the filter and draw the page anew."""
+    if terms:
+        apply(run, selecting.with_terms(selection, terms))
+        st.rerun()
+
+
 def chips(run: Run, selection: Filter) -> None:
     """The conditions that stand, each with a way to remove it; nothing where there are none."""
     if not selection.terms and not selection.text:

@@ -1,62 +1,79 @@
-"""Boxes that pages of figures share: a heading with the switch to the table, a chart that keeps no old selection."""
+"""Boxes that pages of figures share: a chart with the switch to its table, pages of a list, the way to samples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from core.types import Filter, Run
-from ui import charts, markup, state
+from core.types import Filter, Run, Term
+from ui import charts, markup, selecting, state
 
 # Plotly's tool bar where there is a choice of tools: rectangle, outline, zoom.
-TOOLS = {
+TOOLS = charts.CONFIG | {
     "displayModeBar": True,
     "displaylogo": False,
-    "scrollZoom": False,
     "modeBarButtonsToRemove": ["toImage", "autoScale2d", "zoomIn2d", "zoomOut2d"],
 }
+Event = Mapping[str, Any]
 
 
-def wants_table(text: str, key: str) -> bool:
-    """A chart's heading with the switch to its table; whether the table is wanted."""
+def figure(
+    key: Sequence[object], text: str, rows: Callable[[], Any], drawing: Callable[[], go.Figure], alt: str,
+    selects: Sequence[str] = (), tools: bool = False, **table: Any,
+) -> Event | None:  # fmt: skip
+    """A heading with the switch between a chart and the table of its numbers, and what is chosen.
+
+    Returns:
+        What was selected on the chart; None where the table stands.
+    """
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.markdown(f"**{markup.md(text)}**", width="content")
         view = st.segmented_control(
-            "View", ("Chart", "Table"), default="Chart", required=True, key=key, label_visibility="collapsed"
-        )
-    return view == "Table"
-
-
-def heading(text: str, run: Run, name: str) -> bool:
-    """``wants_table`` for a chart of a run."""
-    return wants_table(text, state.key("view", run.id, name))
+            "View", ("Chart", "Table"), default="Chart", required=True, key=state.key("view", *key),
+            label_visibility="collapsed",
+        )  # fmt: skip
+    if view == "Table":
+        st.dataframe(rows(), hide_index=True, key=state.key("table", *key), **table)
+        return None
+    return chart(key, drawing(), f"{alt}; the table has the same numbers", selects, tools)
 
 
 def chart(
-    run: Run, name: str, figure: go.Figure, alt: str, selects: Sequence[str] = (), tools: bool = False
-) -> Mapping[str, Any] | None:
-    """The figure; what was selected on it, where it can be selected on."""
-    key = state.selectable("chart", run.id, name)
+    key: Sequence[object], figure: go.Figure, alt: str, selects: Sequence[str] = (), tools: bool = False
+) -> Event:
+    """The figure; what was selected on it, where it can be selected on. It keeps no earlier selection."""
+    how: dict[str, Any] = {"on_select": "rerun", "selection_mode": tuple(selects)} if selects else {}
     config = TOOLS if tools else charts.CONFIG
-    if not selects:
-        st.plotly_chart(figure, key=key, config=config, alt=alt)
-        return None
-    return st.plotly_chart(figure, key=key, config=config, alt=alt, on_select="rerun", selection_mode=tuple(selects))
+    event = st.plotly_chart(figure, key=state.selectable("chart", *key), config=config, alt=alt, **how)
+    return event if selects else {}
 
 
-def table(run: Run, name: str, rows: Sequence[Mapping[str, Any]], **config: Any) -> None:
-    """The figure's numbers."""
-    st.dataframe(list(rows), hide_index=True, key=state.key("table", run.id, name), column_config=config or None)
+def turn(boxes: Iterable[DeltaGenerator], name: str, places: Iterable[Any], go_to: Callable[[Any], None]) -> None:
+    """Buttons to the place before and after, each in its box; a place that is None cannot be gone to."""
+    ways = (("Previous", ":material/chevron_left:"), ("Next", ":material/chevron_right:"))
+    for box, place, (label, icon) in zip(boxes, places, ways, strict=True):
+        box.button(
+            label, icon=icon, disabled=place is None, key=state.key(name, label), width="stretch", on_click=go_to,
+            args=(place,),
+        )  # fmt: skip
 
 
-def open_samples(run: Run, selection: Filter) -> None:
-    """Go to the samples that pass ``selection``."""
-    state.leave("pages/samples.py", state.link(run=run.id, selection=selection))
+def open_samples(run: Run, selection: Filter, terms: Iterable[Term] = ()) -> None:
+    """Go to the samples that pass ``selection`` with ``terms`` in place of its own for their columns."""
+    state.leave("pages/samples.py", state.link(run=run.id, selection=selecting.with_terms(selection, terms)))
 
 
-def open_sample(run: Run, sid: str) -> None:
-    """Go to one sample."""
-    state.leave("pages/samples.py", state.link(run=run.id, sample=sid))
+def open_chosen(run: Run, selection: Filter, terms: Sequence[Term]) -> None:
+    """``open_samples`` where a selection asks for any."""
+    if terms:
+        open_samples(run, selection, terms)
+
+
+def open_sample(run: Run, sid: str | None) -> None:
+    """Go to one sample; nothing where none was clicked."""
+    if sid is not None:
+        state.leave("pages/samples.py", state.link(run=run.id, sample=sid))

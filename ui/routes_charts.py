@@ -18,29 +18,22 @@ _SYMBOLS = {"direct_1": "circle-open", "direct_m": "circle", "path_1": "square-o
             "path_k": "diamond", "oracle": "star"}  # fmt: skip
 
 
-def _bare(figure: go.Figure, height: int, **more: Any) -> go.Figure:
-    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "itemclick": False,
-              "itemdoubleclick": False}  # fmt: skip
-    figure.update_layout(
-        height=height, margin={"l": 8, "r": 14, "t": 34, "b": 8}, legend=legend, hoverlabel={"align": "left"},
-        dragmode=False, **more,
-    )  # fmt: skip
-    figure.update_xaxes(fixedrange=True)
-    figure.update_yaxes(fixedrange=True)
-    return figure
+_LEGEND = charts.LEGEND | charts.STILL
 
 
 def levels(found: Sequence[Any], wanted: int, m: int) -> go.Figure:
     """Items at each consensus level, right above wrong, with the line from which on items take the short route."""
-    figure = go.Figure()
     places = [level.votes for level in found]
+    figure = charts.figure(
+        300, {"title": f"direct answers that agree, of {m}", "tickvals": places, "range": [-0.6, m + 0.6]},
+        {"title": "items"}, legend=_LEGEND, bargap=0.25,
+    )  # fmt: skip
     for look, name, counts in (
         (RIGHT, "consensus is right", [level.right for level in found]),
         (WRONG, "consensus is wrong", [level.n - level.right for level in found]),
     ):
-        pattern = {"shape": look.pattern, "fillmode": "overlay", "fgcolor": "rgba(0,0,0,0.38)", "size": 7}
         figure.add_bar(
-            x=places, y=counts, name=name, marker={"color": look.colour, "pattern": pattern, "line": {"width": 0}},
+            x=places, y=counts, name=name, marker=charts.marker(look.colour, look.pattern),
             text=[f"{c:,}" if c else "" for c in counts], textposition="inside", textfont={"color": look.ink},
             hovertemplate=f"%{{x}} of {m} agree<br>{name}: %{{y:,}}<extra></extra>",
         )  # fmt: skip
@@ -55,16 +48,20 @@ def levels(found: Sequence[Any], wanted: int, m: int) -> go.Figure:
     side = "short →" if wanted <= m else "none short"
     figure.add_annotation(x=min(wanted - 0.5, m + 0.5), y=1, yref="paper", text=side, showarrow=False,
                           xanchor="left" if wanted < m else "right", yanchor="bottom")  # fmt: skip
-    _bare(figure, 300, barmode="stack", bargap=0.25, uniformtext={"mode": "hide", "minsize": 11})
-    figure.update_xaxes(title={"text": f"direct answers that agree, of {m}"}, tickvals=places,
-                        range=[-0.6, m + 0.6])  # fmt: skip
-    figure.update_yaxes(title={"text": "items"})
     return figure
 
 
 def curve(points: Sequence[Any], policies: Sequence[Any], wanted: int) -> go.Figure:
     """Accuracy against generated tokens: E-GRM at each τ, a router at random of the same share, the fixed policies."""
-    figure = go.Figure()
+    # Where every policy has one accuracy, Plotly would make up an axis that goes below nothing.
+    nothing = not any(v > 0 for v in [*(p.accuracy for p in points), *(p.accuracy.value for p in policies)])
+    figure = charts.figure(
+        380,
+        {"title": "generated tokens per item, direct answers counted", "rangemode": "tozero"},
+        {"title": "right", "tickformat": ".0%", "range": [-0.01, 0.2] if nothing else None, "rangemode": "nonnegative"},
+        legend=_LEGEND,
+        margin={"l": 8, "r": 14, "t": 74, "b": 8},
+    )
     shares = [f"τ: {p.wanted} of {len(points) - 1}, {p.short:.0%} short" if p.wanted < len(points) else "never short"
               for p in points]  # fmt: skip
     figure.add_scatter(
@@ -86,28 +83,16 @@ def curve(points: Sequence[Any], policies: Sequence[Any], wanted: int) -> go.Fig
                 marker={"symbol": _SYMBOLS[policy.name], "size": 11, "color": RIGHT.colour, "line": {"width": 2}},
                 hovertemplate=f"{policy.label}<br>%{{y:.1%}} right, %{{x:.1f}} tokens<extra></extra>",
             )  # fmt: skip
-    _bare(figure, 380)
-    figure.update_layout(margin={"t": 74})
-    figure.update_xaxes(title={"text": "generated tokens per item, direct answers counted"}, rangemode="tozero")
-    # Where every policy has one accuracy, Plotly would make up an axis that goes below nothing.
-    nothing = not any(v > 0 for v in [*(p.accuracy for p in points), *(p.accuracy.value for p in policies)])
-    figure.update_yaxes(
-        title={"text": "right"}, tickformat=".0%", range=[-0.01, 0.2] if nothing else None, rangemode="nonnegative"
-    )
     return figure
 
 
 def scores(histogram: Sequence[Sequence[int]]) -> go.Figure:
     """How a scorer's scores of right and wrong paths spread over ten bins."""
-    figure = go.Figure()
+    figure = charts.figure(220, {"title": "score", "range": [0, 1]}, {"title": "paths"}, legend=_LEGEND, bargap=0.06)
     for look, name, at in ((RIGHT, "right paths", 1), (WRONG, "wrong paths", 0)):
-        pattern = {"shape": look.pattern, "fillmode": "overlay", "fgcolor": "rgba(0,0,0,0.38)", "size": 7}
         figure.add_bar(
             x=[i / 10 + 0.05 for i in range(10)], y=[cell[at] for cell in histogram], name=name,
-            marker={"color": look.colour, "pattern": pattern, "line": {"width": 0}},
+            marker=charts.marker(look.colour, look.pattern),
             hovertemplate=f"score %{{x:.2f}}<br>{name}: %{{y:,}}<extra></extra>",
         )  # fmt: skip
-    _bare(figure, 220, barmode="stack", bargap=0.06)
-    figure.update_xaxes(title={"text": "score"}, range=[0, 1])
-    figure.update_yaxes(title={"text": "paths"})
     return figure

@@ -12,7 +12,7 @@ from core.services.routes import runs as routes
 from core.services.views import SampleView, TurnView
 from core.text.counts import counted
 from core.types import Filter, Run, Term
-from ui import charts, evidence, markup, people, state
+from ui import charts, evidence, markup, parts, people, state
 
 _ROLES = {"final": "final", "base": "base"}
 _CHANCES = {"p": "in one draw", "once_in_5": "at least once in 5", "never_in_5": "never in 5"}
@@ -67,13 +67,10 @@ def _steps(run: Run, view: SampleView) -> None:
     if back.button("Back to the list", icon=":material/arrow_back:", key=state.key("row", "back"), width="stretch"):
         state.go(state.link(run=run.id) | _place())
         st.rerun()
-    for box, sid, label, icon in (
-        (before, view.previous, "Previous", ":material/chevron_left:"),
-        (after, view.next, "Next", ":material/chevron_right:"),
-    ):
-        if box.button(label, icon=icon, key=state.key("row", label), disabled=sid is None, width="stretch"):
-            state.go(state.link(run=run.id, sample=sid) | _place())
-            st.rerun()
+    parts.turn(
+        (before, after), "row", (view.previous, view.next),
+        lambda sid: state.go(state.link(run=run.id, sample=sid) | _place()),
+    )  # fmt: skip
 
 
 def _place() -> dict[str, str]:

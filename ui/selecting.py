@@ -47,9 +47,10 @@ def between(column: str, low: float | None, high: float | None) -> Term:
     return Term(column, "range", (low, high))
 
 
-def values_from(event: Mapping[str, Any] | None) -> list[Any]:
-    """The values of the clicked points, where points carry ``[place, value]``; empty when nothing was clicked."""
-    return [p["customdata"][1] for p in _part(event, "points") if p.get("customdata")]
+def from_values(event: Mapping[str, Any] | None, column: str) -> tuple[Term, ...]:
+    """What a click on points that carry ``[place, value of column]`` asks for; empty when nothing was clicked."""
+    values = [p["customdata"][1] for p in _part(event, "points") if p.get("customdata")]
+    return (one_of(column, values),) if values else ()
 
 
 def from_bars(event: Mapping[str, Any] | None, breakdown: Breakdown) -> tuple[Term, ...]:

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from core.services import causes
+from core.services.knowledge import Points
 from core.services.views import Breakdown, Histogram, Share
 from core.types import PIPELINE, STRENGTH, Column
 from ui import charts, markup
@@ -21,6 +22,7 @@ _EARLIER = re.compile(r"t[0-9]+_nll")
 UNKNOWN = "–"
 # Characters of a text cell; the row view has the whole.
 CELL = 160
+MARGINS = ("before (nats per token)", "after (nats per token)")
 
 
 def cell(value: Any) -> Any:
@@ -154,3 +156,15 @@ def histogram(found: Histogram) -> pd.DataFrame:
         row |= {look.label: found.counts.get(name, (0,) * (i + 1))[i] for name, look in charts.STATUS.items()}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def margins(points: Points) -> pd.DataFrame:
+    """The base's own answer over the target, before and after fine-tuning: one row a sample."""
+    return pd.DataFrame(
+        {
+            "id": [markup.line(s, 80) for s in points.sid],
+            "status": [_status(s) for s in points.status],
+            MARGINS[0]: points.before,
+            MARGINS[1]: points.after,
+        }
+    )

@@ -57,7 +57,7 @@ def test_it_keeps_the_contract_of_presets(whole_rows):
 
 def test_the_page_draws_its_form(whole_rows, stored, tiny_project, open_page):
     assert whole_rows.settings in [form.settings for form in specs.presets()]
-    (checkpoint,) = checkpoints.register_folder(tiny_project.final, None, owned=False, context=Silent())
+    (checkpoint,) = checkpoints.register_folder(tiny_project.final, None, owned=False, work=Silent())
     at = open_page("start", **{"start.dataset": str(stored.id), "start.final": str(checkpoint.id)})
     box = next(box for box in at.selectbox if box.label == "Trainer preset")
     assert "Whole rows" in box.options

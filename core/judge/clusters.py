@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -187,7 +187,7 @@ def _components(vectors: np.ndarray, most: int) -> np.ndarray:
     _, directions = np.linalg.eigh(centred.T @ centred)
     directions = directions[:, ::-1][:, :most]
     largest = np.abs(directions).argmax(axis=0)
-    return centred @ (directions * np.sign(directions[largest, np.arange(directions.shape[1])]))
+    return np.asarray(centred @ (directions * np.sign(directions[largest, np.arange(directions.shape[1])])))
 
 
 # --------------------------------------------------------------------------------------------------------- titles
@@ -217,7 +217,7 @@ def _titled(
     return out
 
 
-def _summed(counters) -> Counter[str]:
+def _summed(counters: Iterable[Counter[str]]) -> Counter[str]:
     total: Counter[str] = Counter()
     for counter in counters:
         total.update(counter)

@@ -57,14 +57,15 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunF
     faults = states(table, facts)
     codes_of = explain(table, facts, missed, faults)
     cause = np.array([None if code is None else PIPELINE.of(code) for code in codes_of], dtype=object)
-    found = attribute(spec, table, status == Status.LEARNED, missed & np.equal(cause, None))
-    cause = np.where(np.equal(cause, None), found.cause, cause)
+    unexplained = np.array([code is None for code in codes_of], dtype=bool)
+    attribution = attribute(spec, table, status == Status.LEARNED, missed & unexplained)
+    cause = np.where(unexplained, attribution.cause, cause)
     hits, draws = table.get(col.hits_at(cut_of(thresholds))), table.get(col.DRAWS)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = np.where(draws > 0, hits / draws, np.nan)
     columns = {name: table.get(name) for name in table.columns}
     columns["p_exact"] = np.exp(table.get(col.logp_at(1.0)))
     columns["success_rate"] = rate
-    columns["confidence"] = found.confidence
-    columns |= STRENGTH.columns(found.strengths) | EVIDENCE.columns(found.evidence) | FAULT.columns(faults)
+    columns["confidence"] = attribution.confidence
+    columns |= STRENGTH.columns(attribution.strengths) | EVIDENCE.columns(attribution.evidence) | FAULT.columns(faults)
     return Judgement(status, cause, columns, label_by_study(table), parameters_of(spec, table))

@@ -49,11 +49,11 @@ def test_said_again_and_taken_back(along_run):
 @pytest.mark.parametrize(
     ("status", "cause", "author", "reason", "complaint"),
     [
-        (None, None, "Ada", "why", "Nothing is said"),
+        (None, None, "Ada", "why", "The review is empty"),
         ("learnt", None, "Ada", "why", "Did you mean 'learned'"),
         (None, "forgeting", "Ada", "why", "left_side_forgetting"),
-        ("learned", None, " ", "why", "Who says so"),
-        ("learned", None, "Ada", "", "Who says so"),
+        ("learned", None, " ", "why", "Author or reason is missing"),
+        ("learned", None, "Ada", "", "Author or reason is missing"),
     ],
 )
 def test_what_cannot_be_said(along_run, status, cause, author, reason, complaint):
@@ -74,7 +74,7 @@ def test_filters_are_kept_and_given_back(along_run):
         people.save_filter("early losses", chosen)
     with pytest.raises(UserError, match="name"):
         people.save_filter(" ", chosen)
-    with pytest.raises(UserError, match="Nothing is filtered"):
+    with pytest.raises(UserError, match="There is no filter to save"):
         people.save_filter("all", Filter())
     people.delete_filter(saved.id)
     assert people.saved_filters() == []

@@ -4,6 +4,8 @@ A plug-in file ends with ``KIND = ...``, an object with at least ``name`` (its f
 begin with an underscore are shared parts, not kinds. Beside ``core/<register>``, the folder named by
 ``LACUNA_KINDS_DIR`` is scanned: ``<that folder>/<register>/*.py`` are kinds like any other.
 
+What type of kind a register holds stands in ``plugins.pyi``, for checkers and editors: here no room is imported.
+
 Many kinds declare settings; here their values are checked, whether a form, a job or a command line brings them.
 """
 
@@ -17,25 +19,11 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import Any, Protocol
 
 from core.errors import UserError, unknown_name
 from core.settings import settings
-
-if TYPE_CHECKING:
-    from core.backends._base import BackendKind
-    from core.causes._base import Cause
-    from core.commands._base import Command
-    from core.derived._base import Derivation
-    from core.encoders._base import EncoderKind
-    from core.exports._base import Export
-    from core.faults._base import Fault
-    from core.formats._base import Format
-    from core.presets._base import Preset
-    from core.recipes._base import Recipe
-    from core.scorers._base import Scorer
-    from core.signals._base import Signal
-    from core.types import Setting
+from core.types import Setting
 
 CORE = Path(__file__).parent
 
@@ -56,63 +44,11 @@ REGISTERS: Mapping[str, str] = {
 """Folder of ``core/`` to what one kind in it is called."""
 
 
-# fmt: off
-@overload
-def kinds(register: Literal["formats"]) -> Mapping[str, Format]: ...
-@overload
-def kinds(register: Literal["presets"]) -> Mapping[str, Preset]: ...
-@overload
-def kinds(register: Literal["backends"]) -> Mapping[str, BackendKind]: ...
-@overload
-def kinds(register: Literal["encoders"]) -> Mapping[str, EncoderKind]: ...
-@overload
-def kinds(register: Literal["scorers"]) -> Mapping[str, Scorer]: ...
-@overload
-def kinds(register: Literal["faults"]) -> Mapping[str, Fault]: ...
-@overload
-def kinds(register: Literal["signals"]) -> Mapping[str, Signal]: ...
-@overload
-def kinds(register: Literal["derived"]) -> Mapping[str, Derivation]: ...
-@overload
-def kinds(register: Literal["causes"]) -> Mapping[str, Cause]: ...
-@overload
-def kinds(register: Literal["recipes"]) -> Mapping[str, Recipe]: ...
-@overload
-def kinds(register: Literal["exports"]) -> Mapping[str, Export]: ...
-@overload
-def kinds(register: Literal["commands"]) -> Mapping[str, Command]: ...
-# fmt: on
 def kinds(register: str) -> Mapping[str, Any]:
     """All kinds of a register, by name, in alphabetical order."""
     return _scan(register, settings().kinds_dir)
 
 
-# fmt: off
-@overload
-def kind(register: Literal["formats"], name: str) -> Format: ...
-@overload
-def kind(register: Literal["presets"], name: str) -> Preset: ...
-@overload
-def kind(register: Literal["backends"], name: str) -> BackendKind: ...
-@overload
-def kind(register: Literal["encoders"], name: str) -> EncoderKind: ...
-@overload
-def kind(register: Literal["scorers"], name: str) -> Scorer: ...
-@overload
-def kind(register: Literal["faults"], name: str) -> Fault: ...
-@overload
-def kind(register: Literal["signals"], name: str) -> Signal: ...
-@overload
-def kind(register: Literal["derived"], name: str) -> Derivation: ...
-@overload
-def kind(register: Literal["causes"], name: str) -> Cause: ...
-@overload
-def kind(register: Literal["recipes"], name: str) -> Recipe: ...
-@overload
-def kind(register: Literal["exports"], name: str) -> Export: ...
-@overload
-def kind(register: Literal["commands"], name: str) -> Command: ...
-# fmt: on
 def kind(register: Any, name: str) -> Any:
     """The kind called ``name``.
 

@@ -1,0 +1,1 @@
+"""The values that cross borders, by what they are of. Everything else imports them from ``core.types``."""

@@ -1,0 +1,78 @@
+"""Checkpoints, their role in a run, and the sanity card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder of weights.
+
+    Attributes:
+        path: the folder (absolute).
+        base: for a PEFT adapter the folder of its base model, else None.
+        step: training step read from ``checkpoint-N`` or ``trainer_state.json``; orders a trajectory; None if unknown.
+        label: what a person calls it.
+        fingerprint: SHA-256 over config, tokenizer and weight bytes (of the base, too, for an adapter).
+        tokenizer: ``auto`` (AutoTokenizer) or ``file`` (the folder's own tokenizer.json); which one fits is found by
+            the sanity card.
+    """
+
+    path: str
+    base: str | None
+    step: int | None
+    label: str
+    fingerprint: str
+    tokenizer: Literal["auto", "file"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Role:
+    """A checkpoint's part in its run: ``base``, ``final``, or the i-th ``checkpoint`` of the trajectory.
+
+    The one place that puts a role into the name of a column (``base_nll``, ``t0_nll``, ``nll``) and reads it back.
+    Roles sort along the training; the kinds are named so that they do.
+    """
+
+    kind: Literal["base", "checkpoint", "final"]
+    index: int = 0
+
+    def column(self, name: str) -> str:
+        """What column ``name`` is called where it was measured under this checkpoint."""
+        return {"base": f"base_{name}", "final": name}.get(self.kind, f"t{self.index}_{name}")
+
+    @staticmethod
+    def steps(columns: Iterable[str], name: str) -> list[Role]:
+        """The checkpoints of the trajectory under which ``name`` is among the columns, in their order."""
+        read = re.compile(rf"t(\d+)_{re.escape(name)}")
+        return sorted(Role("checkpoint", int(match[1])) for c in columns if (match := read.fullmatch(c)))
+
+
+BASE, FINAL = Role("base"), Role("final")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of a sanity card. ``state``: pass, warn, fail, or unknown (never shown as a pass)."""
+
+    code: str
+    state: Literal["pass", "warn", "fail", "unknown"]
+    text: str
+    measured: str = ""
+    todo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a checkpoint is and what is wrong with it, before any long compute."""
+
+    facts: Mapping[str, Any]
+    checks: tuple[Check, ...]
+
+    @property
+    def usable(self) -> bool:
+        return not any(c.state == "fail" for c in self.checks)

@@ -19,6 +19,7 @@ from core.backends._base import (
 from core.backends._batching import plan_batches
 from core.backends._generation import continue_prompts, new_cache
 from core.backends._loading import load, pick_device
+from core.backends._prefix import Group, Prefix, shared, shares
 from core.backends._scoring import SplitModel, WholeModel, agrees, token_numbers
 from core.errors import UserError
 from core.types import TEMPERATURES, Checkpoint, Decoding, DtypeName, Generation, TokenScores
@@ -66,6 +67,9 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
         self._cache_tokens = max(1, CACHE // _cache_bytes(config, inner.dtype.itemsize))
         self._width: int = getattr(config, "hidden_size", 0)
         self._boundary = _rope_boundary(config)
+        # Where the length of a row decides how it is read, what precedes a row cannot be read alone.
+        alone = self.is_split and self._boundary is None
+        self.shares_prefixes = alone and shares(inner, split.decoder, self.vocab_size)
         self._share = 1
 
     def _token_budget(self, config: Any) -> int:
@@ -84,18 +88,49 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
         # The last position is predicted by the token before it; what comes later is not needed.
         lengths = np.array([row.positions.max() if len(row.positions) else 0 for row in rows], dtype=np.int64)
 
-        def read(batch: np.ndarray, ids: Tensor) -> None:
-            states = self._scorer.states(ids)
+        def run(batch: np.ndarray, start: int, prefix: Prefix | None) -> None:
+            ids = np.zeros((len(batch), lengths[batch].max() - start), dtype=np.int64)
+            for at, i in enumerate(batch):
+                ids[at, : lengths[i] - start] = rows[i].ids[start : lengths[i]]
+            cache = None if prefix is None else prefix.cache(len(batch))
+            states = self._scorer.states(torch.from_numpy(ids).to(self.device), cache)
             row_of = np.repeat(np.arange(len(batch)), counts[batch])
-            before = np.concatenate([rows[i].positions for i in batch]) - 1
+            before = np.concatenate([rows[i].positions for i in batch]) - 1 - start
             places = np.concatenate([np.arange(ends[i] - counts[i], ends[i]) for i in batch])
             sheet.put(places, states[torch.from_numpy(row_of), torch.from_numpy(before)])
             self._fill(sheet, at_least=self._positions)
 
         with torch.no_grad():
-            self._read(rows, lengths, read)
+            for group in self._groups(rows, np.flatnonzero(lengths)):
+                members, start = group.rows, group.length
+                prefix = self._prefix(rows[members[0]].ids[:start]) if start else None
+                start = start if prefix is not None else 0
+                # The cache of a batch repeats the prefix for every row.
+                most = max(1, self._cache_tokens // int(lengths[members].max())) if start else None
+                self._in_batches(
+                    lambda batch, m=members, s=start, p=prefix: run(m[batch], s, p),
+                    lengths[members] - start, self._tokens, int(self._tokens * OVERHEAD),
+                    most=most, boundary=self._boundary,
+                )  # fmt: skip
             self._fill(sheet, at_least=1)
         return [sheet.scores(row.positions, end) for row, end in zip(rows, ends, strict=True)]
+
+    def _groups(self, rows: Sequence[ScoreRow], chosen: np.ndarray) -> list[Group]:
+        """The chosen rows by common beginnings; a position that is scored is never part of one."""
+        if not self.shares_prefixes:
+            return [Group(chosen, 0)]
+        limits = np.array([rows[i].positions.min() - 1 for i in chosen], dtype=np.int64)
+        groups = shared([rows[i].ids for i in chosen], limits, int(self._tokens * OVERHEAD))
+        return [Group(chosen[group.rows], group.length) for group in groups]
+
+    def _prefix(self, ids: np.ndarray) -> Prefix | None:
+        """The common beginning, read once; None where it does not fit into memory beside what is there."""
+        import torch
+
+        try:
+            return Prefix(self._generator, self._scorer.decoder, ids)
+        except torch.OutOfMemoryError:
+            return None
 
     def pooled(self, rows: Sequence[ScoreRow]) -> np.ndarray:
         import torch
@@ -158,6 +193,7 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
                 [limits[i] for i in places],
                 [rooms[i] for i in places],
                 stop_ids,
+                self.shares_prefixes,
             )
             for i, new in zip(places, continued, strict=True):
                 tokens[i] = new

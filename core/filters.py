@@ -1,8 +1,8 @@
-"""The filter as text: what stands in the URL, in ``--filter`` and in an export's manifest is the same.
+"""The filter as text, the same in the URL, in ``--filter`` and in an export's manifest.
 
-``status=unlearned,partly`` one of; ``stage!=a`` none of; ``nll=0.5..2`` from, to (either end may be open);
-``~`` not measured; ``q=words`` in the row's text; ``sort=-nll`` descending. Commas and percent signs inside a value are
-percent-encoded once more, so that every value survives the way there and back.
+``status=unlearned,partly`` keeps either; ``stage!=a`` keeps all but these; ``nll=0.5..2`` is a range, with either end
+optional; ``~`` is "not measured"; ``q=words`` searches the row's text; ``sort=-nll`` sorts downwards. Commas and
+percent signs inside a value are percent-encoded once more, so that every value reads back unchanged.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from core.errors import UserError, unknown_name
 from core.types import Column, Filter, Term
 
 UNKNOWN = "~"
-# Keys of the page's address that are not conditions.
+# Keys of a page's address that are not conditions.
 PAGE_KEYS = frozenset({"run", "sample", "cursor", "back", "other", "routes", "item"})
-# Columns every run has, whatever its kinds declare.
+# Columns that every run has, whatever its kinds declare.
 FIXED = (
     Column("ordinal", "number", "#", "Position in the training order.", indexed=True),
     Column("sid", "text", "id", "The sample's id.", indexed=True),
     Column("cluster", "category", "Cluster", "Group of the clusters page; with a dot, a part of one; 0: in no group."),
     Column("reviewed", "category", "Reviewed", "Whether a person reviewed the sample: yes, agrees or differs."),
-    Column("picked", "category", "Picked on a map", "Number of a set of rows picked on a map."),
+    Column("picked", "category", "Picked on a map", "Number of a set of samples picked on a map."),
 )
 
 

@@ -89,14 +89,14 @@ def _judge(env: Mapping[str, str]) -> tuple[str, str, str]:
         good = False
     if not good or not url.isprintable() or " " in url:
         raise UserError(
-            f"LACUNA_JUDGE_URL={shown!r} is not the address of a judge.",
+            f"LACUNA_JUDGE_URL={shown!r} is not the address of a server.",
             "It is http:// or https://, a host and a path, without user, password, query or fragment.",
-            "For example LACUNA_JUDGE_URL=http://localhost:8000/v1, with a key in LACUNA_JUDGE_KEY. Empty: no judge.",
+            "For example LACUNA_JUDGE_URL=http://localhost:8000/v1, with a key in LACUNA_JUDGE_KEY. Empty: off.",
         )
     if not model or not model.isprintable():
         raise UserError(
             f"LACUNA_JUDGE_MODEL={model!r} is not the name of a model.",
-            f"The judge at LACUNA_JUDGE_URL={shown!r} has to be told which one answers.",
+            f"The server at LACUNA_JUDGE_URL={shown!r} must be told which model answers.",
             "Set LACUNA_JUDGE_MODEL to a name that the server lists under /models, or leave LACUNA_JUDGE_URL empty.",
         )
     # As a header it could not be sent, and the HTTP client's own error would repeat it.

@@ -1,6 +1,6 @@
-"""Tests, intervals, and how well a number ranks and predicts.
+"""Tests, intervals, and measures of how well a number ranks and predicts.
 
-SciPy and scikit-learn are imported where they are needed: a page that shows none of this shall not wait for them.
+SciPy and scikit-learn are imported where they are needed, so that a page without statistics does not wait for them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Z = 1.959964
-"""Of a two-sided 95 % interval."""
+"""The normal quantile of a two-sided 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Interval:
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:
-    """95 % score interval of the share k of n (Wilson 1927); the whole of [0, 1] where n is 0."""
+    """95 % score interval of the share k of n (Wilson 1927); [0, 1] if n is 0."""
     if n == 0:
         return 0.0, 1.0
     p = k / n
@@ -41,12 +41,12 @@ def share(k: int, n: int) -> Interval:
 
 
 def bootstrap_mean(values: np.ndarray, draws: int = 2000, seed: int = 0) -> Interval:
-    """Mean of ``values`` (n,) with its percentile bootstrap interval over items (Efron 1979)."""
+    """The mean of ``values`` (n,) with its percentile bootstrap interval over items (Efron 1979)."""
     return bootstrap_ratio(values, np.ones(len(values)), draws, seed)
 
 
 def bootstrap_ratio(parts: np.ndarray, wholes: np.ndarray, draws: int = 2000, seed: int = 0) -> Interval:
-    """Sum of ``parts`` over sum of ``wholes``, both (n,), with its percentile bootstrap interval over items.
+    """The sum of ``parts`` (n,) over the sum of ``wholes`` (n,), with a percentile bootstrap interval over items.
 
     Draws whose wholes sum to 0 are left out. ``n`` of the result is the sum of all wholes.
     """
@@ -54,7 +54,7 @@ def bootstrap_ratio(parts: np.ndarray, wholes: np.ndarray, draws: int = 2000, se
     if not total:
         return Interval(math.nan, math.nan, math.nan, 0)
     n, rng, ratios = len(parts), np.random.default_rng(seed), []
-    # In blocks: draws × n numbers of a large run would not fit into memory at once.
+    # Draws are made in blocks: draws × n numbers of a large run would not fit into memory.
     block = max(1, 4_000_000 // n)
     for start in range(0, draws, block):
         picked = rng.integers(0, n, (min(block, draws - start), n))
@@ -65,10 +65,10 @@ def bootstrap_ratio(parts: np.ndarray, wholes: np.ndarray, draws: int = 2000, se
 
 
 def auroc(score: np.ndarray, right: np.ndarray) -> float:
-    """Chance that a right item has a higher score than a wrong one, ties half; NaN where one kind is missing.
+    """The chance that a right item scores higher than a wrong one; ties count half. NaN if there is only one kind.
 
     Args:
-        score: (n,); items without one (NaN) are left out.
+        score: (n,); items without a score (NaN) are left out.
         right: (n,) bool.
     """
     measured = np.isfinite(score)
@@ -81,18 +81,19 @@ def auroc(score: np.ndarray, right: np.ndarray) -> float:
 
 
 def brier(probability: np.ndarray, right: np.ndarray) -> float:
-    """Mean squared distance between probability and outcome (Brier 1950); NaN without items."""
+    """The mean squared distance between probability and outcome (Brier 1950); NaN without items."""
     return float(np.mean((probability - right) ** 2)) if len(right) else math.nan
 
 
 def calibration_bins(
     confidence: np.ndarray, right: np.ndarray, bins: int | None = None
 ) -> list[tuple[float, float, int]]:
-    """(mean confidence, share right, items) of each bin that has items.
+    """Mean confidence, share right and number of items of each bin that has items.
 
     Args:
-        confidence, right: (n,) in [0, 1], and bool.
-        bins: so many equal ones; None: one for each value that occurs.
+        confidence: (n,) in [0, 1].
+        right: (n,) bool.
+        bins: the number of equal bins; None: one bin for each value that occurs.
     """
     place = confidence if bins is None else np.minimum((confidence * bins).astype(int), bins - 1)
     members = [place == value for value in np.unique(place)]
@@ -100,7 +101,7 @@ def calibration_bins(
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int | None = None) -> float:
-    """Expected calibration error (Naeini et al. 2015): mean |confidence - share right|, by size."""
+    """Expected calibration error (Naeini et al. 2015): the mean of |confidence - share right|, weighted by bin size."""
     cells = calibration_bins(confidence, right, bins)
     return sum(n * abs(c - r) for c, r, n in cells) / len(right) if cells else math.nan
 
@@ -110,7 +111,7 @@ class Trend:
     """A rise or fall of a share along an order.
 
     Attributes:
-        z: standard normal under no trend, above 0 for a rise.
+        z: standard normal if there is no trend; above 0 for a rise.
         p: two-sided p-value.
         slope: least-squares change of the share from the lowest to the highest score.
     """
@@ -123,15 +124,15 @@ class Trend:
 def trend(hits: np.ndarray, totals: np.ndarray, scores: Sequence[float]) -> Trend | None:
     """Cochran-Armitage test for a trend in proportions, stratified by the rows of ``hits`` (Mantel 1963).
 
-    With one stratum this is the test of Cochran (1954) and Armitage (1955) with the hypergeometric variance; with
-    several, differences between the strata play no part, only what happens inside each.
+    With one stratum this is the test of Cochran (1954) and Armitage (1955) with the hypergeometric variance. With
+    several strata only the trend inside each of them counts, not the differences between them.
 
     Args:
         hits, totals: (strata, groups) successes and trials.
         scores: (groups,) the order, as numbers.
 
     Returns:
-        None where no trend can show: one group, or every trial ends alike.
+        None if no trend can be seen: there is one group, or every trial ends alike.
     """
     hits, totals = np.atleast_2d(hits).astype(np.float64), np.atleast_2d(totals).astype(np.float64)
     x = np.asarray(scores, dtype=np.float64)
@@ -157,9 +158,9 @@ class Paired:
     """Two shares over the same trials.
 
     Attributes:
-        difference: second share less the first.
-        low, high: 95 % interval of it.
-        p: exact two-sided McNemar p-value that they are equal.
+        difference: second share minus the first.
+        low, high: its 95 % interval.
+        p: two-sided exact McNemar p-value of equal shares.
     """
 
     difference: float
@@ -169,13 +170,15 @@ class Paired:
 
 
 def paired(gained: int, lost: int, n: int) -> Paired | None:
-    """A change of a share from the trials that changed; None where there are no trials.
+    """The change of a share, from the trials that changed; None if there are no trials.
 
-    The p-value is McNemar's in its exact form: of the trials that changed, as many should have gone either way. The
-    interval is the adjusted Wald interval of Bonett and Price (2012), which stays sound where few or none changed.
+    The p-value is McNemar's in its exact form: without an effect, a changed trial goes either way with equal chance.
+    The interval is the adjusted Wald interval of Bonett and Price (2012), which holds even if few trials or none
+    changed.
 
     Args:
-        gained, lost: trials that failed first and succeeded then, and the other way round.
+        gained: trials that failed first and succeeded later.
+        lost: trials that succeeded first and failed later.
         n: all trials.
     """
     from scipy.special import bdtr

@@ -1,10 +1,10 @@
 """Learned, partly, unlearned, unknown: a pure rule on signals. Moving a threshold loads no model.
 
-- *learned*: greedy decoding gives every target, verbatim or in the scorer's eyes.
-- *partly*: some turns of several; or greedy decoding fails, but draws reach the target, and it is not shown that
-  they do so at a rate below the limit; or the closed form alone puts the rate above it.
-- *unlearned*: the success rate lies below the limit with the certainty asked for.
-- *unknown*: not measured, nothing to judge, or too few draws to say.
+- *learned*: greedy decoding gives every target, verbatim or right by the scorer.
+- *partly*: some turns of several are right; or greedy decoding fails, but draws reach the target, and it is not shown
+  that their rate is below the limit; or the probability of the exact target alone reaches the limit.
+- *unlearned*: the success rate is below the limit with the required certainty.
+- *unknown*: not measured, nothing to judge, or too few draws to decide.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from core.signals import _columns as col
 from core.types import TEMPERATURES, Gap, Reason, SignalTable, Status, Thresholds
 
-# Success cuts in percent at which graded scores were counted; the slider moves on this grid.
+# Success cuts in percent at which graded scores are counted. The slider moves on this grid.
 PERCENT: tuple[int, ...] = (50, 60, 70, 80, 90, 100)
 LEARNED, PARTLY, UNLEARNED, UNKNOWN = range(4)
 STATUSES: tuple[Status, ...] = (Status.LEARNED, Status.PARTLY, Status.UNLEARNED, Status.UNKNOWN)
@@ -33,7 +33,7 @@ def rate_below(limit: float | np.ndarray, hits: float | np.ndarray, draws: float
 
 
 def rate_interval(hits: float, draws: float, level: float = 0.9) -> tuple[float, float]:
-    """Equal-tailed posterior interval of the success rate, same prior."""
+    """Equal-tailed posterior interval of the success rate, with the same prior."""
     from scipy.special import betaincinv
 
     a, b, tail = 1.0 + hits, 1.0 + draws - hits, (1.0 - level) / 2
@@ -46,7 +46,7 @@ def cut_of(thresholds: Thresholds) -> int:
 
 
 def temperature_column(temperature: float) -> str | None:
-    """The column with the closed form at this temperature; None where it is not on the grid."""
+    """The column with the target's log-probability at this temperature; None if it is not on the grid."""
     return col.logp_at(temperature) if any(abs(temperature - t) < 1e-9 for t in TEMPERATURES) else None
 
 
@@ -63,7 +63,7 @@ def judge_status(table: SignalTable, thresholds: Thresholds, temperature: float)
     Args:
         table: signals of n samples.
         thresholds: the limits.
-        temperature: at which draws were made; the closed form at it is a lower bound of the success rate.
+        temperature: the one at which draws were made. The target's probability at it is a lower bound of the rate.
     """
     exact, turns = table.get(col.GREEDY_EXACT), table.get(col.TURNS)
     cut = cut_of(thresholds)
@@ -93,6 +93,7 @@ def explain_status(
 
     Args:
         row: the sample's signals by name; NaN = not measured.
+        scorer: the scorer's label.
         gaps: what the run could not measure.
     """
 
@@ -133,7 +134,7 @@ def explain_status(
 def _explain_answer(
     value: Callable[[str], float], thresholds: Thresholds, temperature: float, scorer: str
 ) -> tuple[Reason, ...]:
-    """What was generated, greedily and in draws, and how it was judged."""
+    """What was generated, greedily and in draws, and whether it was right."""
     cut = cut_of(thresholds)
     turns, right = value(col.TURNS_ASKED), value(col.right_at(cut))
     reasons: list[Reason] = []
@@ -144,7 +145,7 @@ def _explain_answer(
     departs = f"departs from the target at target token {miss:.0f}" if np.isfinite(miss) else "was asked"
     reasons.append(
         Reason(
-            f"Greedy decoding {departs}; {which} right by {scorer} (score {value(col.SCORE):.2f}).",
+            f"Greedy decoding {departs}; {which} right by “{scorer}” (score {value(col.SCORE):.2f}).",
             measured=value(col.SCORE),
             limit=cut / 100,
             favours="for" if right == turns else "against",

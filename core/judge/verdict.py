@@ -41,7 +41,7 @@ def verdict_of(
 
 
 def _status_reasons(run: Run, numbers: Mapping[str, float]) -> tuple[Reason, ...]:
-    scorer = kind("scorers", run.spec.scorer).label.lower()
+    scorer = kind("scorers", run.spec.scorer).label
     return explain_status(numbers, run.thresholds, run.spec.decoding_temperature, scorer, run.gaps)
 
 

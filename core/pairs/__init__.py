@@ -1,1 +1,1 @@
-"""Two rows side by side: is it the same question, do the answers disagree, may both be right?"""
+"""Two rows side by side: do they ask the same question, do their answers disagree, may both be right?"""

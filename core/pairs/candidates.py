@@ -1,7 +1,7 @@
-"""Which pairs of texts are worth a closer look: nearest in meaning, or holding the same rare words.
+"""Which pairs of texts are worth a closer look: those nearest in meaning, and those that share rare words.
 
-Both are needed. Among thousands of questions of one form the nearest by meaning are the same form about other things,
-and a rewording of the question stands behind them; but it shares the rare word.
+Both are needed. Among thousands of questions of one form, the nearest in meaning have the same form and ask about other
+things. A rewording of the question is further away, but it shares the rare word.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from core.pairs.wording import FUNCTION, Rarity, Words
 
-# Words in more texts than this lead to too many pairs to be evidence.
+# A word that more texts hold leads to too many pairs to be evidence.
 MOST_TEXTS = 64
 _BLOCK = 2048
 
@@ -36,21 +36,21 @@ def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     places = np.empty((n, k), np.int64)
     cosines = np.empty((n, k), np.float32)
     for at in range(0, n, 8 * _BLOCK):
-        found = index.kneighbors(vectors[at : at + 8 * _BLOCK], return_distance=False)
-        own = np.arange(at, at + len(found))[:, None]
-        # The text itself is first unless an equal one is; either way one place is dropped.
-        is_own = found == own
+        neighbours = index.kneighbors(vectors[at : at + 8 * _BLOCK], return_distance=False)
+        own = np.arange(at, at + len(neighbours))[:, None]
+        # The text itself comes first unless an equal one does. Either way one place is dropped.
+        is_own = neighbours == own
         is_own[~is_own.any(axis=1), -1] = True
-        others = found[~is_own].reshape(len(found), k)
-        close = np.einsum("nd,nkd->nk", vectors[at : at + len(found)], vectors[others])
+        others = neighbours[~is_own].reshape(len(neighbours), k)
+        close = np.einsum("nd,nkd->nk", vectors[at : at + len(neighbours)], vectors[others])
         order = np.lexsort((others, -close), axis=1)
-        places[at : at + len(found)] = np.take_along_axis(others, order, 1)
-        cosines[at : at + len(found)] = np.take_along_axis(close, order, 1)
+        places[at : at + len(neighbours)] = np.take_along_axis(others, order, 1)
+        cosines[at : at + len(neighbours)] = np.take_along_axis(close, order, 1)
     return places, cosines
 
 
 def sharing_words(texts: Sequence[Words], rarity: Rarity, k: int) -> list[list[int]]:
-    """Up to k others of each text that share most weight of rare words with it, in order of that weight."""
+    """For each text, up to k others that share the most weight of rare words with it, heaviest first."""
     from scipy.sparse import csr_matrix
 
     vocabulary: dict[str, int] = {}
@@ -64,17 +64,17 @@ def sharing_words(texts: Sequence[Words], rarity: Rarity, k: int) -> list[list[i
     n = len(texts)
     if not rows:
         return [[] for _ in range(n)]
-    held = csr_matrix((weights, (rows, columns)), shape=(n, len(vocabulary)))
-    turned = (held > 0).astype(np.float64).T.tocsr()
+    word_weights = csr_matrix((weights, (rows, columns)), shape=(n, len(vocabulary)))
+    presence = (word_weights > 0).astype(np.float64).T.tocsr()
     out: list[list[int]] = []
     for at in range(0, n, _BLOCK):
-        product = (held[at : at + _BLOCK] @ turned).tocsr()
+        product = (word_weights[at : at + _BLOCK] @ presence).tocsr()
         for i in range(product.shape[0]):
             begin, end = product.indptr[i], product.indptr[i + 1]
             others, values = product.indices[begin:end], product.data[begin:end]
             keep = others != at + i
             others, values = others[keep], values[keep]
-            # Ties by place, so that the outcome does not hang on how the product was summed.
+            # Ties are broken by place, so that the order of summation does not decide.
             order = np.lexsort((others, -np.round(values, 9)))[:k]
             out.append(others[order].tolist())
     return out

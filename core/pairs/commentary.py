@@ -1,7 +1,7 @@
-"""Asks an OpenAI-compatible server to comment on a contradiction group. People read the comment; no verdict does.
+"""Asks an OpenAI-compatible server to comment on a contradiction group. People read the comment, no verdict does.
 
-Two texts here are of unknown origin: the rows, which may try to give orders to the model, and the reply. Rows go in as
-JSON between two lines that they cannot contain; the reply is a text of limited length and never more than that.
+Two texts here are of unknown origin. The rows may try to give orders to the model; they are sent as JSON between two
+lines that they cannot contain. The reply is kept as plain text of limited length and never used as anything else.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from core.types import digest
 
 # Seconds for the whole exchange.
 TIMEOUT = 60.0
-# Bytes of a reply that are read at most; a comment has some hundred.
+# Bytes of a reply that are read at most. A comment has a few hundred.
 MOST_BYTES = 1 << 20
-# Characters of rows that are sent, shared by all texts of the group, and the least a text gets.
+# Characters of rows that are sent, shared by all texts of the group; and the least that one text gets.
 MOST_SENT, LEAST_TEXT = 16_000, 600
 MOST_SIDES, MOST_QUESTIONS = 6, 3
 MOST_SAID, MOST_TOKENS = 1_500, 1_024
-# A shorter key is a placeholder such as "none", which a comment may hold as a word.
+# A shorter key is a placeholder such as "none", and a comment may hold that word.
 _SECRET = 8
 
 _TASK = (
@@ -44,22 +44,22 @@ class Side(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The comment; ``shortened``: the model saw less than the whole group."""
+    """The comment. ``shortened``: the model saw less than the whole group."""
 
     text: str
     shortened: bool
 
 
 def messages(sides: Sequence[Side], differs: Sequence[tuple[str, str]]) -> tuple[list[dict[str, str]], bool]:
-    """The chat that is sent, and whether texts were shortened or left out, which the chat says too.
+    """The chat that is sent, and whether texts were shortened or left out. The chat says that too.
 
     Args:
         sides: the group's answers, the one with most rows first.
-        differs: words in which two of the answers differ.
+        differs: pairs of words in which two answers differ.
     """
     sent = sides[:MOST_SIDES]
-    asked = [list(dict.fromkeys(s.questions)) for s in sent]
-    n_texts = len(sent) + sum(len(q[:MOST_QUESTIONS]) for q in asked)
+    wordings = [list(dict.fromkeys(s.questions)) for s in sent]
+    n_texts = len(sent) + sum(len(q[:MOST_QUESTIONS]) for q in wordings)
     limit = max(LEAST_TEXT, MOST_SENT // max(1, n_texts))
     data: dict[str, Any] = {
         "answers": [
@@ -69,15 +69,15 @@ def messages(sides: Sequence[Side], differs: Sequence[tuple[str, str]]) -> tuple
                 "more_questions_left_out": len(questions[MOST_QUESTIONS:]),
                 "answer": _clipped(s.answer, limit),
             }
-            for s, questions in zip(sent, asked, strict=True)
+            for s, questions in zip(sent, wordings, strict=True)
         ],
         "more_answers_left_out": len(sides) - len(sent),
         "found_to_differ": [[_clipped(a, limit), _clipped(b, limit)] for a, b in differs[:3]],
     }
-    shortened = len(sides) > len(sent) or any(len(q) > MOST_QUESTIONS for q in asked)
-    shortened = shortened or any(len(t) > limit for s, q in zip(sent, asked, strict=True) for t in (s.answer, *q))
+    shortened = len(sides) > len(sent) or any(len(q) > MOST_QUESTIONS for q in wordings)
+    shortened = shortened or any(len(t) > limit for s, q in zip(sent, wordings, strict=True) for t in (s.answer, *q))
     text = json.dumps(data, ensure_ascii=False, indent=1)
-    # No text can hold its own hash, so no row can end the data early.
+    # A text cannot hold its own hash, so no row can end the data early.
     fence = f"=== rows {digest(text)[:24]} ==="
     return [
         {"role": "system", "content": _TASK.format(fence=fence)},
@@ -86,7 +86,7 @@ def messages(sides: Sequence[Side], differs: Sequence[tuple[str, str]]) -> tuple
 
 
 def _clipped(text: str, limit: int) -> str:
-    """Beginning and end of a long text, with what is missing said between them."""
+    """A long text without its middle; a note in its place says how much is missing."""
     if len(text) <= limit:
         return text
     tail = limit // 3
@@ -94,16 +94,16 @@ def _clipped(text: str, limit: int) -> str:
 
 
 def ask(settings: Settings, sides: Sequence[Side], differs: Sequence[tuple[str, str]] = ()) -> Reply:
-    """What the configured judge says about a group, as plain text of at most ``MOST_SAID`` characters and a note.
+    """The configured model's comment on a group, as plain text of at most ``MOST_SAID`` characters and a note.
 
-    Waits up to ``TIMEOUT`` seconds; one request, nothing tried again.
+    Sends one request, waits up to ``TIMEOUT`` seconds, and does not try again.
 
     Raises:
-        UserError: no judge is configured, it cannot be reached, refuses, or answers with something else.
+        UserError: no model is configured, it cannot be reached, it refuses, or it answers with something else.
     """
     if not settings.judge_url:
         raise UserError(
-            "No judge is configured.",
+            "No language model is configured for comments.",
             "LACUNA_JUDGE_URL is empty.",
             "Start Lacuna with LACUNA_JUDGE_URL and LACUNA_JUDGE_MODEL. No verdict needs it.",
         )
@@ -113,13 +113,13 @@ def ask(settings: Settings, sides: Sequence[Side], differs: Sequence[tuple[str, 
     if status != 200:
         raise _refused(settings, status, location, received)
     try:
-        said = json.loads(received)["choices"][0]["message"]["content"]
+        content = json.loads(received)["choices"][0]["message"]["content"]
     except (ValueError, RecursionError, LookupError, TypeError) as error:
         raise _other(settings, received) from error
-    if said is not None and not isinstance(said, str):
+    if content is not None and not isinstance(content, str):
         raise _other(settings, received)
-    # What a reasoning model thought on the way is no comment.
-    text = _masked(settings, (said or "").rpartition("</think>")[2]).strip()
+    # The reasoning of a model before its answer is not part of the comment.
+    text = _masked(settings, (content or "").rpartition("</think>")[2]).strip()
     if not text:
         raise UserError(
             f"{_name(settings)} answered with an empty text.",
@@ -135,15 +135,14 @@ def _post(settings: Settings, body: bytes) -> tuple[int, str, bytes]:
     """Status, Location and body of one request."""
     import httpx2
 
-    # Identity: what is counted against the cap is what arrives, so a small body cannot unpack into a large one.
+    # Without compression the limit counts what arrives, so a small body cannot unpack into a large one.
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     if settings.judge_key:
         headers["Authorization"] = f"Bearer {settings.judge_key}"
     received = bytearray()
     end = time.monotonic() + TIMEOUT
     try:
-        # Rows and key go to the address that was configured, to no proxy that the environment happens to name and to
-        # no place that a redirect names.
+        # Rows and key go to the configured address only: to no proxy from the environment, to no redirect.
         with (
             httpx2.Client(timeout=TIMEOUT, trust_env=False, follow_redirects=False) as client,
             client.stream("POST", _address(settings), content=body, headers=headers) as answer,
@@ -156,14 +155,14 @@ def _post(settings: Settings, body: bytes) -> tuple[int, str, bytes]:
                         "A comment is far shorter; the rest was not read.",
                         "Check that LACUNA_JUDGE_URL names an OpenAI-compatible server.",
                     )
-                # The client's limit is on each read; many small ones could go on for ever.
+                # The client limits each read. Many small reads could go on for ever.
                 if time.monotonic() > end:
                     raise httpx2.ReadTimeout("too slow")
             return answer.status_code, answer.headers.get("Location", ""), bytes(received)
     except httpx2.TimeoutException as error:
         raise UserError(
             f"{_name(settings)} did not answer in time.",
-            f"It was given {TIMEOUT:g} seconds.",
+            f"The limit is {TIMEOUT:g} seconds.",
             "Ask again when it is less busy, or set LACUNA_JUDGE_MODEL to a faster model.",
         ) from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -180,7 +179,7 @@ def _refused(settings: Settings, status: int, location: str, received: bytes) ->
     if 300 <= status < 400:
         to = _masked(settings, location)[:200]
         why = f"It points to {to!r}, which was not followed: rows and key go nowhere else."
-        return UserError(what, why, "If that is where the judge lives, set LACUNA_JUDGE_URL to it.")
+        return UserError(what, why, "If the model is there, set LACUNA_JUDGE_URL to that address.")
     why = f"It says: {_excerpt(settings, received)}"
     if status in (401, 403):
         return UserError(what, why, f"{'Correct' if settings.judge_key else 'Set'} LACUNA_JUDGE_KEY.")
@@ -191,7 +190,7 @@ def _refused(settings: Settings, status: int, location: str, received: bytes) ->
             f"Check that it has the model {settings.judge_model!r} (LACUNA_JUDGE_MODEL), and that "
             f"{_address(settings)} is its address: LACUNA_JUDGE_URL often ends in /v1.",
         )
-    return UserError(what, why, "Ask again; if it stays so, the server's log says more.")
+    return UserError(what, why, "Ask again. If it happens again, the server's log says more.")
 
 
 def _other(settings: Settings, received: bytes) -> UserError:
@@ -208,7 +207,7 @@ def _excerpt(settings: Settings, received: bytes) -> str:
 
 
 def _name(settings: Settings) -> str:
-    return f"The judge at {settings.judge_url}"
+    return f"The language model at {settings.judge_url}"
 
 
 def _address(settings: Settings) -> str:
@@ -216,6 +215,6 @@ def _address(settings: Settings) -> str:
 
 
 def _masked(settings: Settings, text: str) -> str:
-    """``text`` without the key: some servers repeat it in what they answer."""
+    """``text`` without the key. Some servers repeat it in their answer."""
     key = settings.judge_key
     return text.replace(key, "[key]") if len(key) >= _SECRET else text

@@ -1,11 +1,11 @@
-"""Rows that ask the same question, as groups with sides, instead of pairs."""
+"""Pairs of rows that ask the same question, gathered into groups whose sides agree."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
-# A chain of rewordings drifts; a larger group is left in parts, joined where it is surest.
+# A chain of rewordings drifts. A larger group stays in parts, each joined where that is most certain.
 MOST_MEMBERS = 40
 
 
@@ -14,9 +14,9 @@ class Pair:
     """Two contents, ``a`` < ``b``. All in [0, 1].
 
     Attributes:
-        same: how sure they ask the same.
-        differ: how sure their answers say different things.
-        valid: how sure both may be right.
+        same: how sure it is that they ask the same.
+        differ: how sure it is that their answers say different things.
+        valid: how sure it is that both may be right.
     """
 
     a: int
@@ -32,12 +32,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One question with its sides, the heaviest side first; ties by the first member's place.
+    """One question with its sides, the heaviest side first. Ties go by the first member.
 
     Attributes:
         sides: members of each side, ascending.
-        sure: of each member, its surest contradiction with a member of another side.
-        valid: of each member, the surest "both may be right" against a member of another side.
+        sure: for each member, the surest contradiction with a member of another side.
+        valid: for each member, the surest "both may be right" with a member of another side.
         strength: the largest of ``sure``.
     """
 
@@ -74,36 +74,35 @@ class _Sets:
 def grouped(pairs: Iterable[Pair], weights: Mapping[int, float], cut: float = 0.5) -> list[Group]:
     """Groups with at least two sides, ordered by their first member.
 
-    Members are joined where a pair is the same question for at least ``cut``, surest first; within a group those whose
-    answers agree make a side.
+    A pair is joined if it asks the same with at least ``cut``, surest pairs first. Within a group, members whose
+    answers agree form a side.
 
     Args:
-        weights: of each content, how often it occurs.
+        weights: how often each content occurs.
     """
-    kept = sorted((p for p in pairs if p.same >= cut), key=lambda p: (-p.same, p.a, p.b))
+    same = sorted((p for p in pairs if p.same >= cut), key=lambda p: (-p.same, p.a, p.b))
     sets = _Sets(MOST_MEMBERS)
-    for p in kept:
+    for p in same:
         sets.join(p.a, p.b)
     inside: dict[Hashable, list[Pair]] = {}
-    for p in kept:
+    for p in same:
         if sets.find(p.a) == sets.find(p.b):
             inside.setdefault(sets.find(p.a), []).append(p)
-    found = [g for mine in inside.values() if (g := _sides(mine, weights, cut)) is not None]
-    return sorted(found, key=lambda g: min(min(side) for side in g.sides))
+    groups = [g for members in inside.values() if (g := _sides(members, weights, cut)) is not None]
+    return sorted(groups, key=lambda g: min(min(side) for side in g.sides))
 
 
 def _sides(pairs: list[Pair], weights: Mapping[int, float], cut: float) -> Group | None:
     sides = _Sets(MOST_MEMBERS)
     members = sorted({m for p in pairs for m in (p.a, p.b)})
-    # The most alike answers first; two that disagree never end on one side by way of a third.
+    # Answers that agree most come first. Two that disagree never end on one side through a third one.
     apart = {(p.a, p.b) for p in pairs if p.differ >= cut}
     for p in sorted(pairs, key=lambda p: (p.differ, p.a, p.b)):
         if p.differ >= cut:
             break
-        one, two = sides.find(p.a), sides.find(p.b)
-        mine = [m for m in members if sides.find(m) == one]
-        others = [m for m in members if sides.find(m) == two]
-        if not any((min(x, y), max(x, y)) in apart for x in mine for y in others):
+        left = [m for m in members if sides.find(m) == sides.find(p.a)]
+        right = [m for m in members if sides.find(m) == sides.find(p.b)]
+        if not any((min(x, y), max(x, y)) in apart for x in left for y in right):
             sides.join(p.a, p.b)
     of = {m: sides.find(m) for m in members}
     sure = dict.fromkeys(members, 0.0)

@@ -1,9 +1,9 @@
-"""Are two prompts the same question? A small logistic rule over portable evidence, with readable parameters.
+"""Do two prompts ask the same question? A small logistic rule with readable parameters.
 
     p = 1 / (1 + exp(-(intercept + sum of weight x evidence)))
 
-Every kind of evidence has its direction fixed: what both texts share never speaks against, what only one of them holds
-never speaks for. The parameters lie in ``same_question.json`` with the command that fitted them and the data.
+The direction of every piece of evidence is fixed: what both texts share never speaks against, what only one of them has
+never speaks for. ``same_question.json`` holds the parameters, the command that fitted them, and the data it used.
 """
 
 from __future__ import annotations
@@ -31,50 +31,51 @@ EVIDENCE: Mapping[str, int] = {
     "negated": -1,
     "length": -1,
 }
-# Two names or two numbers exchanged make two questions, however near the rest is: nothing fitted may soften that.
+# An exchanged name or number makes another question, however near the rest is. No fitted weight may soften that.
 AT_MOST: Mapping[str, float] = {"numbers": -5.0, "names": -5.0}
 FILE = Path(__file__).with_name("same_question.json")
 
 
 @cache
 def parameters() -> Mapping[str, Any]:
-    """The file's content: intercept, weights, made_by, data."""
+    """The content of the file: intercept, weights, made_by, data."""
     content: Mapping[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     return content
 
 
 def evidence(a: Words, b: Words, cosine: float, form: float, rarity: Rarity) -> tuple[np.ndarray, Difference]:
-    """(len(EVIDENCE),) numbers in [0, 1] in the order of ``EVIDENCE``, and what they were read from.
+    """(len(EVIDENCE),) numbers in [0, 1] in the order of ``EVIDENCE``, and the difference they were read from.
 
     Args:
-        cosine: of the two prompts; form: of the two with names taken out (``wording.form``).
+        cosine: cosine of the two prompts.
+        form: cosine of the two without their names (``wording.form``).
     """
-    found = difference(a, b, rarity)
-    return np.array(values(found, cosine, form, len(a), len(b))), found
+    gap = difference(a, b, rarity)
+    return np.array(values(gap, cosine, form, len(a), len(b))), gap
 
 
-def values(found: Difference, cosine: float, form: float, n_left: int, n_right: int) -> list[float]:
+def values(gap: Difference, cosine: float, form: float, n_left: int, n_right: int) -> list[float]:
     longer = max(n_left, n_right, 1)
     return [
         min(max(cosine, 0.0), 1.0),
         min(max(min(cosine, form), 0.0), 1.0),
-        found.overlap,
-        found.heaviest_shared,
-        found.swapped,
-        found.added,
-        found.numbers,
-        found.names,
-        float(found.negated),
+        gap.overlap,
+        gap.heaviest_shared,
+        gap.swapped,
+        gap.added,
+        gap.numbers,
+        gap.names,
+        float(gap.negated),
         1.0 - min(n_left, n_right) / longer,
     ]
 
 
-def probability(found: np.ndarray | Sequence[float], fitted: Mapping[str, Any] | None = None) -> float:
-    """p that two prompts are the same question, from their evidence."""
+def probability(evidence: np.ndarray | Sequence[float], fitted: Mapping[str, Any] | None = None) -> float:
+    """The probability that two prompts ask the same question, from their evidence."""
     from scipy.special import expit
 
     fitted = fitted or parameters()
     score = fitted["intercept"] + sum(
-        fitted["weights"][name] * value for name, value in zip(EVIDENCE, found, strict=True)
+        fitted["weights"][name] * value for name, value in zip(EVIDENCE, evidence, strict=True)
     )
     return float(expit(score))

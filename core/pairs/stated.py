@@ -1,7 +1,8 @@
-"""Do two rows say themselves that they ask two things?
+"""Do two rows state themselves that they ask two things?
 
-Wording alone takes "What is the boiling point of mercury?" and "What is the melting point of mercury?" for one: they
-share the rare word and nearly all others. The answers do not: each repeats the word in which its question differs.
+By wording alone, "What is the boiling point of mercury?" and "What is the melting point of mercury?" look like one
+question: they share the rare word and nearly all others. The answers tell them apart. Each repeats the word in which
+its question differs.
 """
 
 from __future__ import annotations
@@ -10,39 +11,42 @@ from difflib import SequenceMatcher
 
 from core.pairs.wording import FUNCTION, Rarity, Words
 
-# Words from here on are what a question is about, below they are its form.
+# A word of at least this weight is what a question is about. Lighter words are its form.
 ABOUT = 0.5
-# Words that two prompts must share around the one place in which they differ, and the longest prompt compared so.
+# How many words two prompts must share around the one place where they differ; the longest prompt that is compared.
 AROUND, MOST_WORDS = 3, 80
 
 Row = tuple[Words, Words]
 
 
 def apart(a: Row, b: Row, rarity: Rarity) -> bool:
-    """Whether prompt and answer of two rows tell their questions apart.
+    """Whether the prompts and answers of two rows tell their questions apart.
 
     Args:
-        a, b: words of prompt and answer. rarity: of words in the dataset's prompts.
+        a, b: the words of prompt and answer of each row.
+        rarity: weights of words among the dataset's prompts.
     """
     return echoed(a, b) or one_place(a[0], b[0], rarity)
 
 
 def echoed(a: Row, b: Row) -> bool:
-    """Each answer repeats a word of its own question that the other question and the other answer lack.
+    """Whether each answer repeats a word of its own question that the other question and the other answer lack.
 
-    "The boiling point is ..." and "the melting point is ..." may both be true; two answers to one question share what
-    they repeat of it, unless each restates its own synonym.
+    "The boiling point is ..." and "the melting point is ..." may both be true. Two answers to one question repeat the
+    same words of it, unless each restates its own synonym.
     """
-    mine, theirs = (_content(x[0], 0, len(x[0])) for x in (a, b))
-    said, told = set(a[1].stems), set(b[1].stems)
-    return bool((mine - theirs) & said - told) and bool((theirs - mine) & told - said)
+    a_prompt, b_prompt = (_content(row[0], 0, len(row[0])) for row in (a, b))
+    a_answer, b_answer = set(a[1].stems), set(b[1].stems)
+    a_repeats = (a_prompt - b_prompt) & a_answer - b_answer
+    b_repeats = (b_prompt - a_prompt) & b_answer - a_answer
+    return bool(a_repeats) and bool(b_repeats)
 
 
 def one_place(a: Words, b: Words, rarity: Rarity) -> bool:
-    """The prompts are equal but for one place, in which each has a word that is rare in the dataset.
+    """Whether the prompts are equal but for one place, where each has a word that is rare in the dataset.
 
-    A new wording of a question changes how it asks, in common words or in several places; this is one sentence about
-    two things.
+    A new wording of a question changes common words, or several places. One sentence with another rare word asks about
+    another thing.
     """
     if max(len(a), len(b)) > MOST_WORDS:
         return False
@@ -57,15 +61,15 @@ def one_place(a: Words, b: Words, rarity: Rarity) -> bool:
 
 
 def other_name(a: Words, b: Words) -> bool:
-    """The prompts ask in the same words, and the only words in which they differ are names that one of them lacks.
+    """Whether the prompts differ only by names that one of them lacks.
 
-    "Who performed Rain?" and "Who performed Buckets of Rain?": a longer name is another name. A language that writes
-    all nouns like names loses rewordings that add one.
+    "Who performed Rain?" and "Who performed Buckets of Rain?": a longer name is another name. In a language that writes
+    all nouns like names, a rewording that adds a noun is missed.
     """
-    mine, theirs = set(a.stems), set(b.stems)
+    a_stems, b_stems = set(a.stems), set(b.stems)
     extra = [
         named
-        for x, others in ((a, theirs), (b, mine))
+        for x, others in ((a, b_stems), (b, a_stems))
         for form, stem, named in zip(x.forms, x.stems, x.named, strict=True)
         if stem not in others and form not in FUNCTION
     ]
@@ -73,6 +77,6 @@ def other_name(a: Words, b: Words) -> bool:
 
 
 def _content(words: Words, start: int, stop: int) -> set[str]:
-    """Stems in the stretch that are no function words."""
+    """The stems from ``start`` to ``stop`` without function words."""
     pairs = zip(words.stems[start:stop], words.forms[start:stop], strict=True)
     return {stem for stem, form in pairs if form not in FUNCTION}

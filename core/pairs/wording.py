@@ -1,11 +1,12 @@
-"""Words of a text, how rare each is in its dataset, and what two texts do not share.
+"""The words of a text, how rare each is in its dataset, and what two texts do not share.
 
-Rarity is what carries over from one dataset to another: wordings of one question share their rare words, two entities
-differ in one. A word's weight is its inverse document frequency over that of a word seen once (Spärck Jones 1972),
+Rarity carries over from one dataset to another: wordings of one question share their rare words, and questions about
+two entities differ in one. The weight of a word is its inverse document frequency divided by that of a word seen once
+(Spärck Jones 1972):
 
-    w(t) = log((n + 1) / df(t)) / log(n + 1),
+    w(t) = log((n + 1) / df(t)) / log(n + 1)
 
-in [0, 1] for every size of dataset; function words weigh a tenth of that.
+It lies in [0, 1] for a dataset of any size. Function words weigh a tenth of it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from fractions import Fraction
 
 import numpy as np
 
-# Scripts written without spaces: one character is one word.
+# Scripts without spaces between words. One character counts as one word.
 _UNSPACED = "\u2e80-\u303f\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
 # An operator before a number, a number with its sign and separators, a character of an unspaced script, a word.
 _TOKEN = re.compile(
@@ -36,7 +37,7 @@ _NUMERALS = (
 )
 _ORDINALS = "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
 _WORTH = {w: str(i) for i, w in enumerate(_NUMERALS.split())} | {w: str(i) for i, w in enumerate(_ORDINALS.split())}
-# Seldom meant as numbers.
+# These are seldom meant as numbers.
 for _word in ("one", "first", "second", "zero", "zeroth"):
     del _WORTH[_word]
 _FUNCTION = (
@@ -56,13 +57,13 @@ _SUFFIXES = ("ations", "ation", "ings", "ing", "ers", "er", "ors", "or", "ed", "
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Words of one text in order.
+    """The words of one text in order.
 
     Attributes:
-        forms: what is compared: folded, numbers in one spelling ("1,000" and "1000.0" are "1000").
-        stems: ``forms`` without English endings; numbers as they are.
-        named: written like a name inside a sentence, or with digits among its letters.
-        numeric: is a number, or an operator before one.
+        forms: the words as they are compared: folded, numbers in one spelling ("1,000" and "1000.0" are "1000").
+        stems: ``forms`` without English endings; numbers unchanged.
+        named: whether the word is written like a name inside a sentence, or mixes letters and digits.
+        numeric: whether it is a number, or an operator before one.
     """
 
     forms: tuple[str, ...]
@@ -75,7 +76,7 @@ class Words:
 
 
 def number(text: str) -> str | None:
-    """A number in the one spelling that equal numbers share; None for what is no number."""
+    """The number in one spelling that all equal numbers share; None if the text is not a number."""
     plain = text
     if re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", plain):
         plain = plain.replace(",", "")
@@ -86,7 +87,7 @@ def number(text: str) -> str | None:
 
 
 def stem(word: str) -> str:
-    """The word without one English ending, where at least four letters are left."""
+    """The word without its English ending, if at least four letters remain."""
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 4:
             return word[: -len(suffix)]
@@ -110,7 +111,7 @@ def words(text: str, most: int = 4000) -> Words:
         worth = number(raw) or _WORTH.get(folded) or (raw if raw[0] in _OPERATORS or (not letters and digits) else None)
         if folded.endswith("'s"):
             folded = folded[:-2]
-        # Capitals in the middle of a sentence make a name; all words in capitals make none.
+        # A capital in the middle of a sentence marks a name. Where most words have one, none of them marks a name.
         name = (letters and digits) or (raw[:1].isupper() and not begins and folded not in FUNCTION)
         forms.append(worth or folded)
         stems.append(worth or stem(folded))
@@ -124,7 +125,7 @@ def words(text: str, most: int = 4000) -> Words:
 
 
 class Rarity:
-    """Weights of words by how many of n texts hold them."""
+    """The weight of each word, from how many of n texts hold it."""
 
     def __init__(self, texts: Iterable[Words]) -> None:
         self._df: Counter[str] = Counter()
@@ -134,7 +135,7 @@ class Rarity:
             self.n += 1
             self._df.update(set(text.stems))
             self._names.update(w for w, named in zip(text.stems, text.named, strict=True) if named)
-        # A handful of texts says little about rarity; below 50 every word seen once weighs as it would there.
+        # A handful of texts says little about rarity. Fewer than 50 are treated as if they were 50.
         self._top = float(np.log(max(self.n, 50) + 1))
         self._weights: dict[str, float] = {}
 
@@ -142,17 +143,17 @@ class Rarity:
         return self._df.get(word, 0)
 
     def is_name(self, word: str) -> bool:
-        """Whether any of the texts writes the word like a name; at a sentence's beginning that cannot be seen."""
+        """Whether a text writes the word like a name. At the beginning of a sentence that cannot be seen."""
         return word in self._names
 
     def weight(self, word: str) -> float:
-        """In [0, 1]; a word never seen weighs as one seen once."""
-        found = self._weights.get(word)
-        if found is None:
-            found = (self._top - float(np.log(max(1, self._df.get(word, 0))))) / self._top
-            found = max(found, 0.0) * (0.1 if word in FUNCTION else 1.0)
-            self._weights[word] = found
-        return found
+        """The weight in [0, 1]. A word that was never seen weighs as much as one seen once."""
+        weight = self._weights.get(word)
+        if weight is None:
+            weight = (self._top - float(np.log(max(1, self._df.get(word, 0))))) / self._top
+            weight = max(weight, 0.0) * (0.1 if word in FUNCTION else 1.0)
+            self._weights[word] = weight
+        return weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +163,13 @@ class Difference:
     Attributes:
         overlap: shared weight over all weight (weighted Jaccard), in [0, 1].
         heaviest_shared: weight of the rarest shared word.
-        swapped: the rarest word of each side that the other lacks; the lighter of the two. A substitution.
-        added: the heavier of the two.
-        numbers: 1 each side has a number the other lacks, 0.25 one side has, 0 neither.
-        names: 1 each side has a name the other lacks, 0.25 one side has, 0 neither.
-        negated: whether one side alone is negated.
-        left, right: words of either side that the other lacks, rarest first, function words left out.
-        shared: words of both, rarest first, function words left out.
+        swapped: of the rarest word on each side that the other side lacks, the lighter weight; high for a substitution.
+        added: of the same two, the heavier weight.
+        numbers: 1 if each side has a number that the other lacks, 0.25 if only one side has, 0 if neither has.
+        names: the same for names.
+        negated: whether only one side is negated.
+        left, right: words that only this side has, rarest first, without function words.
+        shared: words of both, rarest first, without function words.
     """
 
     overlap: float
@@ -184,7 +185,7 @@ class Difference:
 
 
 def form(text: str, rarity: Rarity) -> str:
-    """The text with each name replaced by "it": how it asks, whatever about."""
+    """The text with each name replaced by "it": how it asks, no matter about what."""
     text = unicodedata.normalize("NFKC", text)
     out: list[str] = []
     last = 0
@@ -193,7 +194,7 @@ def form(text: str, rarity: Rarity) -> str:
         if not rarity.is_name(stem(folded)):
             continue
         between = text[last : match.start()]
-        # A name of several words is one "it".
+        # A name of several words becomes one "it".
         if not (out and out[-1] == "it" and not between.strip(" .-")):
             out += [between, "it"]
         last = match.end()
@@ -201,7 +202,7 @@ def form(text: str, rarity: Rarity) -> str:
 
 
 def alike(a: str, b: str) -> bool:
-    """Whether two words are spellings of one (colour, color); never for short words."""
+    """Whether two words are spellings of one word (colour, color). Short words never are."""
     if min(len(a), len(b)) < 5 or abs(len(a) - len(b)) > 2 or a[0] != b[0]:
         return False
     return SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.9
@@ -209,15 +210,17 @@ def alike(a: str, b: str) -> bool:
 
 def difference(a: Words, b: Words, rarity: Rarity) -> Difference:
     """What ``a`` and ``b`` share and what they do not."""
-    mine, theirs = dict(zip(a.stems, a.numeric, strict=True)), dict(zip(b.stems, b.numeric, strict=True))
-    shared = mine.keys() & theirs.keys()
-    # Names are not inflected: Kaeler and Kaelers are two.
+    a_numeric, b_numeric = (dict(zip(x.stems, x.numeric, strict=True)) for x in (a, b))
+    shared = a_numeric.keys() & b_numeric.keys()
+    # Names are not inflected: Kaeler and Kaelers are two names.
     if names := {w for w in shared if rarity.is_name(w)}:
-        ours, others = (
+        a_forms, b_forms = (
             {(w, f.removesuffix("s")) for w, f in zip(x.stems, x.forms, strict=True) if w in names} for x in (a, b)
         )
-        shared = shared - {w for w in names if not {f for f in ours if f[0] == w} & {f for f in others if f[0] == w}}
-    left, right = mine.keys() - shared, theirs.keys() - shared
+        shared = shared - {
+            w for w in names if not {f for f in a_forms if f[0] == w} & {f for f in b_forms if f[0] == w}
+        }
+    left, right = a_numeric.keys() - shared, b_numeric.keys() - shared
     weight = rarity.weight
     both = sum(map(weight, shared))
     total = both + sum(map(weight, left)) + sum(map(weight, right))
@@ -225,21 +228,20 @@ def difference(a: Words, b: Words, rarity: Rarity) -> Difference:
     heavy_right = max(map(weight, right), default=0.0)
 
     def sides(test: Callable[[str], bool]) -> float:
-        found = any(map(test, left)) + any(map(test, right))
-        return (0.0, 0.25, 1.0)[found]
+        return (0.0, 0.25, 1.0)[any(map(test, left)) + any(map(test, right))]
 
-    def ordered(found: Iterable[str]) -> tuple[str, ...]:
-        kept = [w for w in found if w not in FUNCTION]
-        return tuple(sorted(kept, key=lambda w: (-weight(w), w)))
+    def ordered(stems: Iterable[str]) -> tuple[str, ...]:
+        content = [w for w in stems if w not in FUNCTION]
+        return tuple(sorted(content, key=lambda w: (-weight(w), w)))
 
     return Difference(
         overlap=both / total if total > 0 else 1.0,
         heaviest_shared=max(map(weight, shared), default=0.0),
         swapped=min(heavy_left, heavy_right),
         added=max(heavy_left, heavy_right),
-        numbers=sides(lambda w: mine.get(w, False) or theirs.get(w, False)),
+        numbers=sides(lambda w: a_numeric.get(w, False) or b_numeric.get(w, False)),
         names=sides(rarity.is_name),
-        negated=bool(NEGATIONS & mine.keys()) != bool(NEGATIONS & theirs.keys()),
+        negated=bool(NEGATIONS & a_numeric.keys()) != bool(NEGATIONS & b_numeric.keys()),
         left=ordered(left),
         right=ordered(right),
         shared=ordered(shared),
@@ -249,11 +251,12 @@ def difference(a: Words, b: Words, rarity: Rarity) -> Difference:
 def trimmed(texts: Sequence[str], shared_by: int, least: int = 8) -> list[str]:
     """Each text without the long beginning and the long end that at least ``shared_by`` texts share.
 
-    System prompts and boilerplate of instructions would fill an encoder's window with what says nothing. What is
-    shorter than ``least`` words stays, and a text never loses its last word.
+    System prompts and boilerplate instructions would fill an encoder's window with words that say nothing. Beginnings
+    and ends of fewer than ``least`` words stay. A text never loses its last word.
 
-    Sorted by their words, texts that share a beginning stand together: the longest beginning that text i shares with
-    ``shared_by`` texts, itself counted, is the largest common prefix of the ends of any run of that length around it.
+    Texts that share a beginning stand together when they are sorted by their words. So the longest beginning that text
+    i shares with ``shared_by`` texts, itself included, is the longest one among the runs of that many texts around it.
+    For each run it is the common beginning of its first and its last text.
     """
     pieces = [re.findall(r"\S+\s*", t) for t in texts]
     before = _shared_lengths(pieces, shared_by)
@@ -271,7 +274,7 @@ def trimmed(texts: Sequence[str], shared_by: int, least: int = 8) -> list[str]:
 
 
 def _shared_lengths(pieces: Sequence[Sequence[str]], shared_by: int) -> list[int]:
-    """Number of words of the longest beginning that each shares with ``shared_by`` of them, itself counted."""
+    """For each text, the number of words of the longest beginning that ``shared_by`` texts share, itself included."""
     n = len(pieces)
     out = [0] * n
     if shared_by < 2 or n < shared_by:

@@ -18,7 +18,7 @@ class Scorer(Protocol):
 
     Attributes:
         name: the file's name, as ``--scorer`` takes it.
-        label: what people read; verdicts say "right by <label>".
+        label: what people read; verdicts say "right by “<label>”".
         help: what counts as right, in one sentence.
         settings: fields of its form.
         specific: the highest one that fits the targets is suggested first; 0 is never suggested.

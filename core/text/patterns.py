@@ -1,13 +1,13 @@
 """The shape of a text: what is left when the words that only this row has are masked.
 
-``Where was Zorblat born?`` and ``Where was Quim born?`` are one pattern, ``where was _ born ?``. Masked are numbers
-(``#``), quoted strings (``"``), words that few rows have, and words in a slot, a place between two neighbours that
-many different words fill. A run of masked words is one mark, so that the length of a name does not matter; a
-long run is another mark, because it is no name. Texts too long to be alike word by word are described by how they
-begin, how they are laid out and about how long they are; otherwise each of them would be a pattern of its own.
+``Where was Zorblat born?`` and ``Where was Quim born?`` have one pattern, ``where was _ born ?``. Numbers are masked as
+``#``, quoted strings as ``"``. Words that few rows have are masked, and so are words in a slot: a place between two
+neighbours that many different words fill. A run of masked words becomes one mark, so that the length of a name does not
+matter. A long run becomes another mark, because it is no name. A text that is too long to compare word by word is
+described by how it begins, how it is laid out, and roughly how long it is. Otherwise it would be a pattern of its own.
 
-Nothing is assumed about the language. Scripts that write no spaces are read character by character, and a character is
-common when it stands in a pair that many rows have.
+No language is assumed. Scripts without spaces are read character by character. A character is common if it stands in a
+pair that many rows have.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from itertools import islice
 from core.text.words import MARKS, READ, UNSPACED
 
 WORD, NUMBER, QUOTE = "_", "#", '"'
-# Units up to which a text is compared word by word; units shown of a longer one.
+# A text of up to this many units is compared word by word; a longer one is shown by so many units.
 SHORT, HEAD = 40, 8
-# Letters of the longest word; a longer one is data, and keeping it would keep the data.
+# The longest word. A longer one is data, and to keep it would be to keep the data.
 LONGEST = 40
-# A place is a slot from so many different fillers on; a filler that stands there in more than this share is wording.
+# A place is a slot if it has this many different fillers. A filler with more than this share of it is wording.
 FILLERS, FREQUENT = 3, 0.2
-# Share of the long texts that must begin alike for their beginning to count as wording.
+# The share of the long texts that must share a beginning for it to count as wording.
 SHARED = 0.005
 
 _UNIT = re.compile(
@@ -54,10 +54,10 @@ Unit = tuple[str, str]
 
 
 def units_of(text: str, most: int | None = None) -> list[Unit]:
-    """The first ``most`` units of the text's beginning, words in lower case; a word too long to keep has empty text."""
+    """The first ``most`` units of the text, words in lower case. A word that is too long to keep has empty text."""
     out: list[Unit] = []
-    for found in islice(_UNIT.finditer(text[:READ]), most):
-        kind, unit = found.lastgroup or "", found[0]
+    for match in islice(_UNIT.finditer(text[:READ]), most):
+        kind, unit = match.lastgroup or "", match[0]
         out.append((kind[0], "" if len(unit) > LONGEST else unit.lower()))
     return out
 
@@ -67,8 +67,8 @@ class Pattern:
     """The shape of one text.
 
     Attributes:
-        units: of a short text all its units, masked; of a long one the first few.
-        form: how it is laid out (``list``, ``code``, ...), empty for running text and for short texts.
+        units: masked units; all of a short text, the first few of a long one.
+        form: the layout of a long text (``list``, ``code``, ...); empty for running text.
         size: 0 for a short text, else log2 of its characters.
     """
 
@@ -78,36 +78,36 @@ class Pattern:
 
     @property
     def text(self) -> str:
-        """As people read it."""
-        shown = " ".join("⏎" if u == "\n" else u for u in self.units)
+        """The pattern as people read it."""
+        units = " ".join("⏎" if u == "\n" else u for u in self.units)
         if not self.size:
-            return shown
-        return f"{shown} … ({', '.join((*self.form, f'about {2**self.size:,} characters'))})"
+            return units
+        return f"{units} … ({', '.join((*self.form, f'about {2**self.size:,} characters'))})"
 
 
 def same_type(one: Pattern, other: Pattern) -> bool:
-    """Whether two texts are of one kind: the same pattern, or for long ones the same layout and about the same size."""
+    """Whether two texts are of one kind: the same pattern, or for long texts the same layout and a similar size."""
     if one.size and other.size:
         return one.form == other.form and abs(one.size - other.size) <= 1
     return one == other
 
 
 class Patterns:
-    """What counts as wording in a dataset; learned from its rows, the same for any order of them.
+    """What counts as wording in a dataset. It is learned from the rows and does not depend on their order.
 
     Args:
-        pairs: prompt and answer of each row, exact duplicates once.
+        pairs: prompt and answer of each row, without exact duplicates.
     """
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        self._found: Counter[str] = Counter()
+        self._rows_with: Counter[str] = Counter()
         for pair in pairs:
-            seen: set[str] = set()
+            words: set[str] = set()
             for text in pair:
-                seen.update(_countable(units_of(text)))
-            self._found.update(seen)
-        # In a large dataset a word of a few rows is still a name. Grows slowly, so that a template used in one row of a
-        # thousand is wording from the start.
+                words.update(_countable(units_of(text)))
+            self._rows_with.update(words)
+        # In a large dataset a word of a few rows is still a name. The limit grows slowly, so that a template used in
+        # one row of a thousand counts as wording.
         self.rare = max(2, math.isqrt(len(pairs)) // 8)
         self._contexts = tuple(_Contexts(self._masked(pair[side]) for pair in pairs) for side in (0, 1))
         self._heads = tuple(Counter[tuple[str, ...]]() for _ in (0, 1))
@@ -124,10 +124,10 @@ class Patterns:
 
     def is_rare(self, word: str) -> bool:
         """Whether few rows have this word (as ``pattern_words`` gives it)."""
-        return self._found[word] <= self.rare
+        return self._rows_with[word] <= self.rare
 
     def _masked(self, text: str) -> tuple[str, ...]:
-        """Units with numbers, quotes and rare words masked; empty for a text too long to compare word by word."""
+        """The units with numbers, quotes and rare words masked; empty for a text too long to compare word by word."""
         return () if _is_long(text) else self._mask(units_of(text))
 
     def _head(self, text: str) -> tuple[str, ...]:
@@ -146,18 +146,18 @@ class Patterns:
 
     def _is_common(self, units: Sequence[Unit], i: int) -> bool:
         kind, unit = units[i]
-        if not unit or self._found[unit] <= self.rare:
+        if not unit or self._rows_with[unit] <= self.rare:
             return False
         if kind == "w":
             return True
         pairs = [units[j][1] + units[j + 1][1] for j in (i - 1, i) if 0 <= j < len(units) - 1 and _joined(units, j)]
-        return not pairs or any(self._found[p] > self.rare for p in pairs)
+        return not pairs or any(self._rows_with[p] > self.rare for p in pairs)
 
     def _pattern(self, text: str, side: int) -> Pattern:
         if not _is_long(text):
             return Pattern(self._contexts[side].opened(self._mask(units_of(text))))
         form = tuple(name for name, look in _FORMS if look.search(text[: 10 * READ]))
-        # A beginning that many texts share is wording; one that few have would make each of them a pattern of its own.
+        # A beginning that many texts share is wording. One that few share would make each text a pattern of its own.
         heads = self._heads[side]
         shared = (b for b in _beginnings(self._head(text)) if heads[b] >= max(FILLERS, SHARED * heads[()]))
         return Pattern(next(shared, ()), form, max(1, round(math.log2(len(text)))))
@@ -168,7 +168,7 @@ def _is_long(text: str) -> bool:
 
 
 def _beginnings(head: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The longest first."""
+    """The head and its beginnings, the longest first."""
     return [head[:n] for n in range(len(head), 0, -1)]
 
 
@@ -192,7 +192,7 @@ class _Contexts:
     def _is_slot(self, triple: tuple[str, str, str]) -> bool:
         before, word, behind = triple
         own, place = self._words[triple], (before, behind)
-        # A word that no row has in this place brings one filler more.
+        # A word that no row has in this place is one more filler.
         fillers = self._fillers[place] + (own == 0)
         return word[:1].isalpha() and fillers >= FILLERS and own <= max(2, FREQUENT * self._rows[place])
 
@@ -202,7 +202,7 @@ def _triples(text: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
 
 
 def _countable(units: Sequence[Unit]) -> Iterator[str]:
-    """What document frequency is counted of: words, unspaced characters and pairs of these."""
+    """What is counted by row: words, characters of unspaced scripts, and pairs of these."""
     for i, (kind, unit) in enumerate(units):
         if kind in "wc" and unit:
             yield unit
@@ -215,7 +215,7 @@ def _joined(units: Sequence[Unit], i: int) -> bool:
 
 
 def _merged(marks: Iterable[str]) -> tuple[str, ...]:
-    """Runs of one mark as one; a run of masked words carries how long it is, in steps of two, from four words on."""
+    """Joins runs of one mark. A run of four masked words or more carries its length, rounded down to a power of two."""
     out: list[str] = []
     run = 0
     for mark in (*marks, ""):

@@ -17,14 +17,14 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Characters that are read: what makes a pattern stands at the beginning, and rows may be books.
+# How many characters are read. What makes a pattern stands at the beginning, and rows may be books.
 READ = 2_000
 MARKS = "".join(chr(c) for c in range(0x300, 0x10000) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
-# Scripts written without spaces, a character being a word: Thai, Lao, Burmese, Khmer, kana, Han.
+# Scripts without spaces, where a character counts as a word: Thai, Lao, Burmese, Khmer, kana, Han.
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
-# Punctuation that ends or wraps words. Signs that carry meaning ("C#", "-5", "50%", "a/b") stay.
+# Punctuation that ends or encloses words. Signs with a meaning ("C#", "-5", "50%", "a/b") stay.
 EDGES = ".,;:!?…\"'`“”‘’«»()[]{}<>*_、。，！？；："
 QUESTION_WORD = re.compile(r"\w+(?:['’\-]\w+)*")
 _LETTER_WORD = re.compile(r"[^\W\d_]+")
@@ -34,23 +34,23 @@ _PATTERN_WORD = re.compile(
 
 
 def answer_words(text: str) -> list[str]:
-    """Words after NFKC and case folding, with wrapping punctuation taken off; the order is kept."""
+    """Words after NFKC and case folding, without enclosing punctuation, in their order."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return [w for w in (part.strip(EDGES) for part in folded.split()) if w]
 
 
 def normalised(text: str) -> str:
-    """The answer's words joined by one space; where punctuation is all there is, the text without surrounding space."""
+    """The answer's words joined by spaces. If there is only punctuation, the text without surrounding space."""
     return " ".join(answer_words(text)) or text.strip()
 
 
 def question_words(text: str) -> list[str]:
-    """Words and numbers in lower case; what an apostrophe or a hyphen joins is one word."""
+    """Words and numbers in lower case. An apostrophe or hyphen joins two parts into one word."""
     return [w.lower() for w in QUESTION_WORD.findall(text)]
 
 
 def pattern_words(text: str) -> list[str]:
-    """Words, numbers and unspaced characters of the text's beginning, in lower case; quoted ones too."""
+    """Words, numbers and unspaced characters of the text's beginning, in lower case, quoted ones included."""
     return _PATTERN_WORD.findall(text[:READ].lower())
 
 

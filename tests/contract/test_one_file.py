@@ -260,7 +260,7 @@ def test_a_signal_and_a_derivation_are_measured_shown_and_filtered_by(run, verdi
 def test_a_scorer_is_offered_and_judges(run, verdicts):
     assert run.spec.scorer == "mirror"
     assert "Mirror image" in [form.label for form in specs.scorers()]
-    assert any("right by mirror image" in reason for v in verdicts for reason in v["reasons"])
+    assert any("right by “Mirror image”" in reason for v in verdicts for reason in v["reasons"])
 
 
 def missed(verdicts):

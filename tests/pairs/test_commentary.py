@@ -34,7 +34,7 @@ def test_without_a_url_there_is_no_judge():
     for env in ({}, {"LACUNA_JUDGE_URL": " "}, {"LACUNA_JUDGE_MODEL": "m", "LACUNA_JUDGE_KEY": KEY}):
         found = read_settings(env)
         assert (found.judge_url, found.judge_model, found.judge_key) == ("", "", "")
-    with pytest.raises(UserError, match=r"No judge is configured.*LACUNA_JUDGE_URL"):
+    with pytest.raises(UserError, match=r"No language model is configured.*LACUNA_JUDGE_URL"):
         judge.ask(read_settings({}), SIDES)
 
 
@@ -124,7 +124,8 @@ def test_the_reply_is_a_short_text(chat):
 def test_nobody_there():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-    refused(None, f"The judge at {url} cannot be reached", "refused", "LACUNA_JUDGE_URL", settings=configured(url))
+    text = f"The language model at {url} cannot be reached"
+    refused(None, text, "refused", "LACUNA_JUDGE_URL", settings=configured(url))
 
 
 def test_a_judge_that_thinks_too_long(chat, monkeypatch):

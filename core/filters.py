@@ -106,7 +106,7 @@ def from_query(query: Mapping[str, str] | str, columns: Iterable[Column]) -> Fil
     """
     if isinstance(query, str):
         query = dict(parse_qsl(query.lstrip("?"), keep_blank_values=True, strict_parsing=False))
-    known = {c.name: c for c in (*FIXED, *columns)}
+    by_name = {c.name: c for c in (*FIXED, *columns)}
     terms: list[Term] = []
     text, sort, descending = "", "ordinal", False
     for key, value in query.items():
@@ -116,13 +116,13 @@ def from_query(query: Mapping[str, str] | str, columns: Iterable[Column]) -> Fil
             text = value
         elif key == "sort":
             descending, sort = value.startswith("-"), value.removeprefix("-")
-            if sort not in known:
-                raise unknown_name("column", sort, known)
+            if sort not in by_name:
+                raise unknown_name("column", sort, by_name)
         else:
             negative, name = key.endswith("!"), key.removesuffix("!")
-            if name not in known:
-                raise unknown_name("column", name, known)
-            terms.append(_term(known[name], negative, value))
+            if name not in by_name:
+                raise unknown_name("column", name, by_name)
+            terms.append(_term(by_name[name], negative, value))
     return Filter(tuple(terms), text, sort, descending)
 
 
@@ -133,7 +133,7 @@ def describe(
 
     Args:
         columns: the run's columns, for their labels.
-        word: (column name, value) to what a person reads; the values themselves unless given.
+        word: column name and value to what a person reads; by default the value itself.
     """
     labels = {c.name: c.label for c in (*FIXED, *columns)}
     parts = []
@@ -146,8 +146,8 @@ def describe(
             else:
                 parts.append(f"{label} ≥ {low:g}" if high is None else f"{label} {low:g} to {high:g}")
         else:
-            shown = ", ".join("not measured" if v is None else word(term.column, v) for v in term.values)
-            parts.append(f"{label} {'is not' if term.op == 'not_in' else 'is'} {shown}")
+            values = ", ".join("not measured" if v is None else word(term.column, v) for v in term.values)
+            parts.append(f"{label} {'is not' if term.op == 'not_in' else 'is'} {values}")
     if selection.text:
         parts.append(f"text contains “{selection.text}”")
     return "; ".join(parts) or "all samples"

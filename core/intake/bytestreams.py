@@ -1,6 +1,6 @@
-"""A file as UTF-8 bytes: gzip unpacked within limits, byte order mark removed, UTF-16 and UTF-32 rewritten.
+"""A file as UTF-8 bytes: gzip is unpacked within limits, a byte order mark removed, UTF-16 and UTF-32 rewritten.
 
-Memory is one chunk (and one line, up to ``ROW_BYTES``), whatever the size of the file.
+Memory holds one chunk and one line of up to ``ROW_BYTES``, however large the file is.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from core.errors import UserError
 from core.settings import settings
 
 CHUNK = 1 << 20
-# Largest row of any container; a longer one is a problem of its own and harms no other row.
+# The largest row of any container. A longer one is rejected and harms no other row.
 ROW_BYTES = 256 << 20
 # Bytes of a rejected row that are kept to be shown.
 KEPT_BYTES = 2000
-# Deflate packs at most 1032:1. Rows of text, even one short row repeated for ever, stay below about 350:1, since a
-# match of 258 bytes at a distance above 32 costs at least six bits; only runs of a few bytes reach 500:1.
+# Deflate packs at most 1032:1. Rows of text stay below about 350:1, even one short row repeated for ever: a match of
+# 258 bytes at a distance above 32 costs at least six bits. Only runs of a few bytes reach 500:1.
 GZIP_RATIO = 500
 GZIP_FREE_BYTES = 64 << 20
-# Compressed bytes fed at once: what is lost with a damaged block is the output of one such piece.
+# Compressed bytes that are fed at once. A damaged block costs the output of one such piece.
 _PACKED = 16 << 10
 _GZIP = b"\x1f\x8b"
 
-# UTF-32 first: its little-endian mark begins with that of UTF-16.
+# UTF-32 comes first, because its little-endian mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -40,12 +40,12 @@ _MARKS = (
 
 
 class CutShort(Exception):
-    """The bytes end before they should; what came before is good."""
+    """The bytes end too early. What came before is good."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file and what a person calls it; an upload's path says nothing to them."""
+    """A file, and the name a person knows it by: the path of an upload tells them nothing."""
 
     path: Path
     name: str
@@ -53,7 +53,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line without its line feed; of one above ``ROW_BYTES`` only the first ``KEPT_BYTES`` and ``too_long``."""
+    """One line without its newline. A line above ``ROW_BYTES`` is ``too_long`` and keeps its first ``KEPT_BYTES``."""
 
     number: int
     data: bytes
@@ -62,15 +62,15 @@ class Line:
 
 
 def over_limit() -> str:
-    """What is said of a row above ``ROW_BYTES``."""
+    """The message for a row above ``ROW_BYTES``."""
     return f"the row is longer than {ROW_BYTES:,} bytes, the limit for one row"
 
 
 def open_file(file: File) -> BinaryIO:
-    """The file opened for reading.
+    """The file, opened for reading.
 
     Raises:
-        UserError: missing, a folder, not readable.
+        UserError: it is missing, a folder, or not readable.
     """
     try:
         return file.path.open("rb")
@@ -83,10 +83,10 @@ def open_file(file: File) -> BinaryIO:
 
 
 def unpacked(file: File) -> Iterator[bytes]:
-    """The file's bytes in chunks, gzip (also of several members) unpacked.
+    """The file's bytes in chunks. Gzip is unpacked, also with several members.
 
     Raises:
-        CutShort: the gzip stream is damaged or ends early; everything before it has been yielded.
+        CutShort: the gzip stream is damaged or ends early; everything before that point has been yielded.
         UserError: the file cannot be opened, or unpacks to more than the limits.
     """
     with open_file(file) as stream:
@@ -118,7 +118,7 @@ def _gunzip(stream: BinaryIO, name: str) -> Iterator[bytes]:
         if out:
             yield out
         if member.eof:
-            # gzip pads with zero bytes; anything else must be the next member.
+            # Gzip pads with zero bytes. Anything else must be the next member.
             rest = member.unused_data.lstrip(b"\0")
             member, started = zlib.decompressobj(wbits=31), bool(rest)
         elif not data and not out:
@@ -147,9 +147,9 @@ class ByteStream:
     """One file as UTF-8 bytes.
 
     Attributes:
-        magic: the first unpacked bytes, as they are in the file.
-        notes: what was done to the bytes, complete once the first chunk has come.
-        broken: why the bytes end before they should, or empty; known at the end.
+        magic: the first unpacked bytes, unchanged.
+        notes: what was done to the bytes; complete once the first chunk has come.
+        broken: why the bytes end too early, or empty; known at the end.
     """
 
     def __init__(self, file: File) -> None:
@@ -159,7 +159,7 @@ class ByteStream:
         self.broken = ""
 
     def chunks(self) -> Iterator[bytes]:
-        """UTF-8 bytes in order. Text that is not UTF-8 passes as it is; the row it belongs to will be refused."""
+        """UTF-8 bytes in order. Invalid UTF-8 passes unchanged, and its row is rejected later."""
         source = self._sound(unpacked(self.file))
         start = b""
         for chunk in source:
@@ -173,7 +173,7 @@ class ByteStream:
             yield from source
             return
         self.notes = (f"text rewritten from {encoding.upper()} to UTF-8",)
-        # surrogatepass: half a surrogate pair becomes invalid UTF-8 and spoils its own row only.
+        # With surrogatepass half a surrogate pair becomes invalid UTF-8 and spoils only its own row.
         decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
         for chunk in self._sound(source):
             try:
@@ -191,7 +191,7 @@ class ByteStream:
             self.broken = str(cut)
 
     def head(self, size: int = CHUNK) -> tuple[bytes, bool]:
-        """At least the first ``size`` bytes (UTF-8), and whether that is the whole file."""
+        """At least the first ``size`` bytes in UTF-8, and whether they are the whole file."""
         data = bytearray()
         for chunk in self.chunks():
             data += chunk
@@ -200,7 +200,7 @@ class ByteStream:
         return bytes(data), True
 
     def lines(self) -> Iterator[Line]:
-        """Lines split at line feeds only; a carriage return stays in its line."""
+        """The lines, split at newlines only. A carriage return stays in its line."""
         pending: list[bytes] = []
         size, number = 0, 1
         for chunk in self.chunks():
@@ -224,7 +224,7 @@ def _line(number: int, pending: list[bytes], size: int, piece: bytes, *, ended: 
 
 
 def _encoding(start: bytes) -> tuple[str, int]:
-    """The encoding by byte order mark, or by the zeros of UTF-16; and the length of the mark."""
+    """The encoding, from the byte order mark or the zeros of UTF-16, and the length of the mark."""
     for mark, encoding in _MARKS:
         if start.startswith(mark):
             return encoding, len(mark)

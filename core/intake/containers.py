@@ -1,7 +1,7 @@
-"""Files -> raw records, streaming: JSONL, JSON, CSV, Parquet, each of them gzipped too.
+"""Files to raw records, as a stream: JSONL, JSON, CSV and Parquet, each also gzipped.
 
-A record's ``raw`` is one JSON object on one line: a JSONL line's own bytes, the slice of a JSON list, or the object
-written from the cells of CSV and Parquet. Told apart by content, not by name.
+The ``raw`` of a record is one JSON object on one line: the bytes of a JSONL line, the slice of a JSON list, or an
+object made of the cells of CSV and Parquet. A container is recognised by its content, not by the file's name.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from core.types import Problem
 
 
 def read_records(path: Path, container: str, first_row: int = 0, name: str = "") -> Iterator[Record | Problem]:
-    """Records and problems of one file in order, numbered from ``first_row``; memory is one row (Parquet: one batch).
+    """Records and problems of one file in order, numbered from ``first_row``.
+
+    Memory holds one row, or one batch of Parquet.
 
     Args:
-        name: what the file is called in problems and errors; by default the path's own name.
+        name: the file's name in problems and errors; by default that of the path.
 
     Raises:
         UserError: no such container, a file that cannot be opened, a gzip bomb, a file without rows.
@@ -32,11 +34,11 @@ def read_records(path: Path, container: str, first_row: int = 0, name: str = "")
     if container not in _READERS:
         raise unknown_name("container", container, _READERS)
     row, file = first_row, File(path, name or path.name)
-    for found in _READERS[container](file):
-        if isinstance(found, Record):
-            yield replace(found, row=row, file=file.name)
+    for item in _READERS[container](file):
+        if isinstance(item, Record):
+            yield replace(item, row=row, file=file.name)
         else:
-            yield Problem(row, found.line, found.field, found.text, file.name, found.raw[:KEPT_BYTES])
+            yield Problem(row, item.line, item.field, item.text, file.name, item.raw[:KEPT_BYTES])
         row += 1
     if row == first_row:
         raise no_rows(file)
@@ -61,12 +63,12 @@ def _jsonl(file: File) -> Iterator[Row]:
         if line.too_long:
             yield Unreadable(number, f"Not readable: {over_limit()}.", line.data)
         elif line.data.strip():
-            found = _object(number, line.data, stream.notes)
-            if isinstance(found, Unreadable) and not line.ended:
+            row = _object(number, line.data, stream.notes)
+            if isinstance(row, Unreadable) and not line.ended:
                 if stream.broken:
                     continue
-                found = Unreadable(number, f"The file ends in the middle of this row. {found.text}", found.raw)
-            yield found
+                row = Unreadable(number, f"The file ends in the middle of this row. {row.text}", row.raw)
+            yield row
     yield from cut_short(stream, number)
 
 
@@ -95,15 +97,15 @@ _CHOICES = "A dataset is JSONL, a JSON list, CSV with a header, or Parquet, each
 
 
 def detect_container(path: Path, name: str = "") -> str:
-    """What a file is, by its content: ``jsonl``, ``json``, ``parquet`` or ``csv``; gzip is looked through.
+    """What a file is by its content, inside gzip too: ``jsonl``, ``json``, ``parquet`` or ``csv``.
 
     Raises:
-        UserError: missing, empty, a gzip bomb, or something else entirely; names what it looks like and the choices.
+        UserError: it is missing, empty, a gzip bomb, or something else; names what it looks like and the choices.
     """
     file = File(path, name or path.name)
     stream = ByteStream(file)
     head, whole = stream.head()
-    # A UTF-32 or UTF-16 mark is no other file's beginning, and its text may look like one.
+    # No other file begins with a UTF-32 or UTF-16 mark, but the text after it may look like one.
     kind = file_kind(stream.magic) if not stream.notes else None
     if kind is not None:
         if kind[0] == "parquet":
@@ -113,9 +115,8 @@ def detect_container(path: Path, name: str = "") -> str:
         if stream.broken:
             raise _other(file, f"{stream.broken[0].upper()}{stream.broken[1:]}.")
         raise no_rows(file)
-    found = _json_container(head, whole)
-    if found:
-        return found
+    if container := _json_container(head, whole):
+        return container
     control = sum(head[:4096].count(bytes((code,))) for code in range(32) if code not in b"\t\n\r\f")
     if control > 0.01 * len(head[:4096]):
         raise _other(file, f"It is binary data that begins with the bytes {stream.magic[:8].hex(' ')}.")
@@ -132,7 +133,7 @@ def _other(file: File, looks: str) -> UserError:
 
 
 def _json_container(head: bytes, whole: bool) -> str:
-    """``json``, ``jsonl`` or nothing, from the first bytes (UTF-8, without mark)."""
+    """``json``, ``jsonl`` or empty, from the first bytes in UTF-8 without a mark."""
     lines = head.split(b"\n")
     complete = [line for line in (lines if whole else lines[:-1]) if line.strip()]
     start = head.lstrip()
@@ -146,13 +147,13 @@ def _json_container(head: bytes, whole: bool) -> str:
             return "json"
         if first is not None or not complete or any(_value(line) == "object" for line in complete[:100]):
             return "jsonl"
-        # An object over several lines, or a first line that is broken.
+        # Either an object over several lines, or a broken first line.
         return "json" if re.match(rb"\{\s*[\r\n]", start) else "jsonl" if re.match(rb'\{\s*"', start) else ""
     return "jsonl" if any(_value(line) == "object" for line in complete[:100]) else ""
 
 
 def _value(line: bytes) -> str | None:
-    """``object`` or ``list`` where the line is a whole JSON value of that kind."""
+    """``object`` or ``list`` if the line is a whole JSON value of that kind, else None."""
     line = line.strip()
     if not line.startswith((b"{", b"[")):
         return None

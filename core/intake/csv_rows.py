@@ -1,4 +1,4 @@
-"""CSV -> one JSON object a row: columns in order, every cell a text."""
+"""CSV to one JSON object per row: columns in order, every cell as text."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _DELIMITERS = ",;\t"
 
 
 def rows(file: File) -> Iterator[Row]:
-    """The rows below the header, as objects of its columns.
+    """The rows below the header, as objects with its columns.
 
     Raises:
-        UserError: no header, or a column twice in it.
+        UserError: there is no header, or it names a column twice.
     """
     stream = ByteStream(file)
     csv.field_size_limit(bytestreams.ROW_BYTES)
@@ -44,10 +44,11 @@ def rows(file: File) -> Iterator[Row]:
 
 
 class _CsvLines:
-    """Lines as text for csv.reader; bytes that are not UTF-8 pass as lone surrogates and spoil their row only.
+    """Lines as text for csv.reader. Invalid UTF-8 passes as lone surrogates and spoils only its own row.
 
     Attributes:
-        number: the last line given; ``size``: bytes given since it was last set to 0, at the start of a row.
+        number: number of the last line.
+        size: bytes since the start of the row, where the reader sets it to 0.
     """
 
     def __init__(self, stream: ByteStream) -> None:
@@ -60,7 +61,7 @@ class _CsvLines:
         line = next(self.lines)
         self.number, self.size = line.number, self.size + len(line.data)
         if line.too_long or self.size > bytestreams.ROW_BYTES:
-            # The reader forgets the row and begins the next one with the next line.
+            # The reader drops the row and begins the next row with the next line.
             raise csv.Error(over_limit())
         return line.data.decode("utf-8", "surrogateescape") + ("\n" if line.ended else "")
 
@@ -98,13 +99,13 @@ def delimiter_of(head: bytes, whole: bool) -> str:
     best, fit = ",", (0.0, 1)
     for delimiter in _DELIMITERS:
         widths = widths_of(head, whole, delimiter)
-        if widths and widths[0] > 1 and (found := (widths.count(widths[0]) / len(widths), widths[0])) > fit:
-            best, fit = delimiter, found
+        if widths and widths[0] > 1 and (score := (widths.count(widths[0]) / len(widths), widths[0])) > fit:
+            best, fit = delimiter, score
     return best
 
 
 def widths_of(head: bytes, whole: bool, delimiter: str) -> list[int]:
-    """Numbers of cells of the head's rows, up to 200; ``whole`` says that the head is not cut."""
+    """The number of cells in each of up to 200 rows of the head. ``whole``: the head is the whole file."""
     text = io.StringIO(head.decode("utf-8", "replace"), newline="")
     widths: list[int] = []
     with suppress(csv.Error):

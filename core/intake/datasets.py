@@ -1,4 +1,4 @@
-"""Files -> samples in training order (``read``), and what the files are (``scan``)."""
+"""Files to samples in training order (``read``), and what the files are (``scan``)."""
 
 from __future__ import annotations
 
@@ -26,28 +26,30 @@ from core.intake.records import Record
 from core.plugins import kind
 from core.types import Problem, Reading, Sample, content_hash
 
-# How much of the first file a scan looks at, whatever the row limit; and how many samples and problems it shows.
+# How much of the first file a scan reads, whatever the row limit; and how many samples and problems it shows.
 SCAN_BYTES = 32 << 20
 SHOWN = 20
 PREVIEW_CHARS = 2000
-# Rows between two reports of how far a scan is.
+# Rows between two progress reports of a scan.
 WATCHED = 5000
 
-# Records of one pass over the files, each with the stage its file stands for (None: the file stands for none).
+# The records of one pass over the files, each with the stage that its file stands for, or None.
 _Rows = Callable[[], Iterator[tuple[str | None, Record | Problem]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What the first rows of the first file say.
+    """What a dataset is, with a preview of its first rows.
 
     Attributes:
-        files: names in training order; ``bytes``: their size together as they are on disk.
+        files: names in training order.
+        bytes: their total size on disk.
         reading: how they would be read.
         candidates: all formats that fit, best first.
-        columns: column to an example value as text, cut to 200 characters.
-        samples: the first ones, up to 20; ``problems``: the first rejected rows, up to 20.
-        n_seen, n_rejected: rows looked at, and how many of them were rejected.
+        columns: each column with an example value as text of up to 200 characters.
+        samples: up to 20 of the first samples.
+        problems: up to 20 of the first rejected rows.
+        n_seen, n_rejected: previewed rows, and how many of them were rejected.
         notes: what was done to rows or files, in plain words.
     """
 
@@ -63,7 +65,7 @@ class Scan:
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able; texts of samples cut to 2,000 characters, raw rows as text."""
+        """The scan for JSON: texts of samples cut to 2,000 characters, raw rows as text."""
         return {
             "files": list(self.files),
             "bytes": self.bytes,
@@ -95,13 +97,13 @@ def scan(
 ) -> Scan:
     """Container, format and mapping of a dataset, with a preview of the first ``limit`` rows of the first file.
 
-    Every row of every file is looked at for its columns: one that first occurs late in a file plays its role, too.
+    The columns of every row of every file count, because a column may first occur late.
 
     Args:
-        reading: what is known by hand. An empty ``container`` or ``format`` is detected; an empty ``mapping`` is the
-            one the format finds by itself.
-        names: what the files are called, by default their paths' own names.
-        watch: is told now and then how many rows were looked at; what it raises ends the scan.
+        reading: a choice made by hand. An empty ``container`` or ``format`` is detected. An empty ``mapping`` is the
+            one that the format finds by itself.
+        names: names of the files; by default those of their paths.
+        watch: gets the number of rows now and then. An exception from it ends the scan.
 
     Raises:
         UserError: a file cannot be read, no format fits (names the columns and the formats), or the mapping does not
@@ -117,8 +119,8 @@ def scan(
             "Correct the file, or choose another container.",
         )
     columns = detection.columns(_watched(_records(files, _containers(files, container)), watch))
-    found = detection.candidates(columns)
-    reading = detection.settled(container, reading, found, columns, files[0][1])
+    fits = detection.candidates(columns)
+    reading = detection.settled(container, reading, fits, columns, files[0][1])
     stage = _stem(files[0][1]) if len(files) > 1 else None
     items = list(_samples(lambda: ((stage, record) for record in records), reading))
     rejected = sorted(problems + [i for i in items if isinstance(i, Problem)], key=lambda p: p.row)
@@ -131,8 +133,8 @@ def scan(
         files=tuple(name for _, name in files),
         bytes=sum(path.stat().st_size for path, _ in files),
         reading=reading,
-        candidates=found,
-        columns=detection.shown(columns),
+        candidates=fits,
+        columns=detection.example_texts(columns),
         samples=samples[:SHOWN],
         problems=tuple(rejected[:SHOWN]),
         n_seen=len(records) + len(problems),
@@ -155,19 +157,19 @@ def _watched(records: Iterable[Record], watch: Callable[[int], None]) -> Iterato
 
 
 def columns_of(path: Path, container: str = "", limit: int = 200, name: str = "") -> dict[str, str]:
-    """Column to an example value as text: what a mapping by hand chooses from when no format fits."""
+    """Each column with an example value as text, for choosing a mapping by hand when no format fits."""
     records, _ = _first_rows(path, name or path.name, container or detect_container(path, name), limit)
-    return detection.shown(detection.columns(records))
+    return detection.example_texts(detection.columns(records))
 
 
 def read(paths: Sequence[Path], reading: Reading, names: Sequence[str] | None = None) -> Iterator[Sample | Problem]:
-    """Every row as a sample or a problem, in training order: files in the order given, then rows.
+    """Every row as a sample or a problem, in training order: by file, then by row.
 
-    Where an id is mapped the files are read twice, the first time to learn which ids are unique. Given several files,
-    a row that names no stage has its file's stem as stage.
+    If an id is mapped, the files are read twice, the first time to learn which ids are unique. With several files, a
+    row that names no stage gets the stem of its file's name as its stage.
 
     Args:
-        names: what the files are called, by default their paths' own names.
+        names: names of the files; by default those of their paths.
 
     Raises:
         UserError: a file cannot be read at all, or the reading names what does not exist.
@@ -187,7 +189,7 @@ def read(paths: Sequence[Path], reading: Reading, names: Sequence[str] | None = 
 
 
 def read_json_row(raw: bytes, reading: Reading) -> Parsed:
-    """A stored raw row read again.
+    """A stored raw row, read again.
 
     Raises:
         RowError: the row does not fit the reading.
@@ -215,11 +217,11 @@ def _stem(name: str) -> str:
 
 
 def _containers(files: Sequence[tuple[Path, str]], container: str) -> list[str]:
-    """Each file's own container; the one of the reading for all of them where it was chosen by hand for the first."""
+    """The container of each file: as detected, or ``container`` for all if it was chosen against the first file's."""
     if len(files) == 1:
         return [container]
-    found = [detect_container(path, name) for path, name in files]
-    return found if found[0] == container else [container] * len(files)
+    detected = [detect_container(path, name) for path, name in files]
+    return detected if detected[0] == container else [container] * len(files)
 
 
 def _first_rows(path: Path, name: str, container: str, limit: int) -> tuple[list[Record], list[Problem]]:
@@ -297,15 +299,15 @@ def _sample(record: Record, parsed: Parsed, labels: Labels, ordinal: int, stage:
 
 
 class _UserIds:
-    """How often each of the users' ids occurs; eight bytes an id.
+    """How often each id of the user's own occurs, in eight bytes per id.
 
-    Ids are kept as 64-bit hashes. Two different ones share a hash with a probability of 3e-8 in a million rows, and
-    would then be taken for not unique, which gives both rows a made id and harms nothing else.
+    Ids are kept as 64-bit hashes. In a million rows two different ids share a hash with a probability of 3e-8. Both
+    rows then get an id made of their content, and nothing else is harmed.
     """
 
     def __init__(self, ids: Iterable[str | None]) -> None:
-        found = array("Q", (self._key(own) for own in ids if own is not None))
-        self._keys = array("Q", np.sort(np.frombuffer(found, np.uint64)).tobytes()) if found else found
+        keys = array("Q", (self._key(own) for own in ids if own is not None))
+        self._keys = array("Q", np.sort(np.frombuffer(keys, np.uint64)).tobytes()) if keys else keys
 
     @staticmethod
     def _key(own: str) -> int:
@@ -316,7 +318,7 @@ class _UserIds:
         return bisect_right(self._keys, key) - bisect_left(self._keys, key)
 
     def made(self, content: str, ordinal: int) -> str:
-        """An id from the content hash and the ordinal that no user's id equals; lengthened until that is so."""
+        """An id from content hash and ordinal, lengthened until it equals no id of the user's own."""
         length = 12
         while self.count(made := f"{content[:length]}-{ordinal}"):
             length += 1

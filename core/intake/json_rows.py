@@ -1,6 +1,6 @@
-"""JSON read strictly, and the elements of a JSON list as slices of the file.
+"""Strict reading of JSON, and the elements of a JSON list as slices of the file.
 
-The slices are found by brackets and strings alone, so a broken element is one broken slice and the next one is whole.
+Slices are cut by brackets and strings alone, so a broken element is one broken slice and the next one is whole.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from core.intake.bytestreams import KEPT_BYTES
 
 
 class _Refused(ValueError):
-    """What is wrong, in plain words."""
+    """The reason, in plain words."""
 
 
 class _Decoder:
-    """json.JSONDecoder that refuses what is not JSON and remembers duplicate keys."""
+    """A JSON decoder that refuses NaN, Infinity and overflowing numbers, and remembers duplicate keys."""
 
     def __init__(self) -> None:
         self.duplicates: list[str] = []
@@ -33,11 +33,11 @@ class _Decoder:
         ).decode
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        value = dict(pairs)
+        if len(value) != len(pairs):
             keys = [key for key, _ in pairs]
-            self.duplicates += [key for key in found if keys.count(key) > 1]
-        return found
+            self.duplicates += [key for key in value if keys.count(key) > 1]
+        return value
 
     @staticmethod
     def _constant(name: str) -> float:
@@ -52,19 +52,19 @@ class _Decoder:
 
 
 def decode_json(text: str) -> tuple[Any, tuple[str, ...]]:
-    """The value of strict JSON text, and notes on it (duplicate keys, at any depth: the last one wins).
+    """The value of strict JSON text, and notes on duplicate keys at any depth, of which the last one counts.
 
-    No NaN, no Infinity; integers of any size stay exact.
+    NaN and Infinity are refused. Integers of any size stay exact.
 
     Raises:
-        ValueError: what is wrong, in plain words.
+        ValueError: with the reason in plain words.
     """
     decoder = _Decoder()
     try:
         value = decoder.decode(text)
     except json.JSONDecodeError as error:
-        said = error.msg.removesuffix(" at")  # "Unterminated string starting at"
-        raise ValueError(f"not valid JSON: {said} at character {error.pos + 1}") from error
+        reason = error.msg.removesuffix(" at")  # "Unterminated string starting at"
+        raise ValueError(f"not valid JSON: {reason} at character {error.pos + 1}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except _Refused:
@@ -79,7 +79,7 @@ def decode_object(data: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
     """One JSON object and notes on it.
 
     Raises:
-        ValueError: not UTF-8, not JSON, not an object; says what and where.
+        ValueError: it is not UTF-8, not JSON, or not an object; says what and where.
     """
     try:
         text = data.decode("utf-8")
@@ -100,7 +100,7 @@ def decode_object(data: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def named_type(value: Any) -> str:
-    """What a JSON value is, as a person says it."""
+    """The type of a JSON value, as a person would say it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -110,9 +110,9 @@ def named_type(value: Any) -> str:
 
 
 def one_line(data: bytes) -> bytes:
-    """Valid JSON without line breaks: keys, order, numbers and escapes untouched.
+    """Valid JSON without line breaks. Keys, order, numbers and escapes stay untouched.
 
-    Inside a JSON string a line break is written as an escape, so every raw one is white space between tokens.
+    A line break inside a JSON string is an escape. So every raw line break is white space between tokens.
     """
     lines = [line.strip() for line in data.splitlines()]
     return b"".join(line + b" " if line.endswith(b",") else line for line in lines).rstrip()
@@ -120,7 +120,7 @@ def one_line(data: bytes) -> bytes:
 
 # ------------------------------------------------------------------------------------------ elements of a list
 
-# Keys of an object that say it is a row, not a wrapping of rows.
+# Keys that mark an object as a row, not as a wrapper of rows.
 _ROW_KEYS = frozenset(
     b"messages conversations conversation instruction instances prompt completion chosen rejected tools functions "
     b"history text question query problem input output".split()
@@ -136,10 +136,10 @@ def wrapped_list(head: bytes) -> tuple[str, int] | None:
     """The list of rows inside a top-level object, as in ``{"data": [{...}, ...]}``.
 
     Args:
-        head: the first bytes of the file, from ``{`` on.
+        head: the first bytes of the file, beginning with ``{``.
 
     Returns:
-        The list's key and the offset behind its ``[``; None where the object is itself a row.
+        The key of the list and the offset behind its ``[``; None if the object is itself a row.
     """
     depth = 0
     for token in _TOKEN.finditer(head):
@@ -151,15 +151,15 @@ def wrapped_list(head: bytes) -> tuple[str, int] | None:
         elif depth == 1 and (colon := _KEY.match(head, token.end())):
             if token[1] in _ROW_KEYS:
                 return None
-            found = _LIST_OF_OBJECTS.match(head, colon.end())
-            if found and found[1] not in _TURN_KEYS:
+            match = _LIST_OF_OBJECTS.match(head, colon.end())
+            if match and match[1] not in _TURN_KEYS:
                 return token[1].decode("utf-8", "replace"), colon.end() + 1
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A slice of the file. ``fault`` says why it cannot be one element, empty where it may be one."""
+    """A slice of the file. ``fault``: why it cannot be an element; empty if it may be one."""
 
     line: int
     data: bytes
@@ -178,11 +178,11 @@ def _end(pattern: re.Pattern[bytes], data: bytes, start: int) -> int:
 
 
 class _Slicer:
-    """Cuts chunks of JSON text into elements; memory is one element, up to ``ROW_BYTES``.
+    """Cuts chunks of JSON text into elements. Memory holds one element of up to ``ROW_BYTES``.
 
     Args:
-        line: 1-based number of the line the first chunk begins in.
-        listed: inside a list (elements between commas, ``]`` ends it), else objects one after the other.
+        line: 1-based number of the line that the first chunk begins in.
+        listed: True inside a list, with commas between elements and ``]`` at its end; False for objects in a row.
     """
 
     def __init__(self, line: int, *, listed: bool) -> None:
@@ -193,7 +193,7 @@ class _Slicer:
         self.in_string = self.closed = False
 
     def feed(self, chunk: bytes) -> Iterator[Element]:
-        """Elements that end in ``chunk``. After the list's end ``parts`` holds what follows it."""
+        """The elements that end in ``chunk``. After the end of the list ``parts`` holds what follows it."""
         start = pos = 0
         while pos < len(chunk) and not self.closed:
             if self.in_string:
@@ -214,7 +214,7 @@ class _Slicer:
         self._keep(chunk[start:])
 
     def _step(self, sign: bytes) -> str:
-        """Moves over one sign; says whether an element ends ``before`` or ``behind`` it, or not (empty)."""
+        """Moves over one sign. Returns ``before`` or ``behind`` if an element ends there, else an empty text."""
         if sign == b'"':
             self.in_string = True
         elif sign in b"[{":
@@ -225,8 +225,8 @@ class _Slicer:
             self.closed = self.listed and sign == b"]"
             return "before" if self.closed else ""
         else:
-            # A bracket without its partner belongs to a broken element, which must not swallow the next one: one that
-            # was never opened is passed over, one that was never closed is closed with what it stands in.
+            # A bracket without its partner belongs to a broken element, which must not swallow the next one. If it was
+            # never opened, it is skipped. If it was never closed, it is closed together with its surroundings.
             partner = self.open.rfind(b"[" if sign == b"]" else b"{")
             if partner >= 0:
                 del self.open[partner:]
@@ -242,7 +242,7 @@ class _Slicer:
             self.parts = [b"".join(self.parts)[:KEPT_BYTES]]
 
     def take(self) -> Element | None:
-        """The element collected so far; None where there is only white space."""
+        """The element collected so far; None if there is only white space."""
         data = b"".join(self.parts)
         stripped = data.lstrip()
         line = self.line + data.count(b"\n", 0, len(data) - len(stripped))
@@ -253,9 +253,9 @@ class _Slicer:
 
 
 def elements(chunks: Iterator[bytes]) -> Iterator[Element]:
-    """The elements of the list of rows in a JSON file: a top-level list, one list wrapped in an object, or objects.
+    """The elements of the rows in a JSON file: a top-level list, a list wrapped in an object, or objects in a row.
 
-    A list that is not closed, and anything behind it that would be lost, is one more element with a fault.
+    A list that is not closed, or text behind its end, becomes one more element with a fault.
     """
     head = b""
     for chunk in chunks:
@@ -285,7 +285,7 @@ def _odd_backslashes(chunk: bytes) -> bool:
 
 
 def _ending(slicer: _Slicer, stream: Iterator[bytes], key: str) -> Iterator[Element]:
-    """What is left when the list has ended, or should have."""
+    """The last element, and a fault if the list is not closed or text follows it."""
     if not slicer.closed:
         last = slicer.take()
         if last:
@@ -304,7 +304,7 @@ def _ending(slicer: _Slicer, stream: Iterator[bytes], key: str) -> Iterator[Elem
         if other:
             yield Element(slicer.line, rest, f"only the list {key!r} is read; there is another one, {other[0]!r}")
     elif rest:
-        yield Element(slicer.line, rest, "text behind the end of the list; it is not read")
+        yield Element(slicer.line, rest, "there is text behind the end of the list; it is not read")
 
 
 def _is_whole(element: Element) -> bool:

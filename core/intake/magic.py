@@ -1,4 +1,4 @@
-"""What a file is, told from its first bytes, whatever it is called."""
+"""What a file is by its first bytes, whatever its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 
 # Kind, pattern of the first bytes, and what a person calls it. The mark of tar stands at byte 257.
-# A table whose header is PARENT is no Parquet file.
+# A CSV file whose header begins with PARENT is not Parquet.
 _KINDS: tuple[tuple[str, bytes, str], ...] = (
     ("zip", rb"PK\x03\x04|PK\x05\x06", "a zip archive (an Excel file is one, too)"),
     ("tar", rb".{257}ustar", "a tar archive"),
@@ -35,10 +35,10 @@ _KINDS: tuple[tuple[str, bytes, str], ...] = (
 
 
 def file_kind(head: bytes, but: Container[str] = ()) -> tuple[str, str] | None:
-    """(kind, what a person calls it) of a file that begins with ``head``; None where no kind is recognised.
+    """The kind of a file that begins with ``head``, and what a person calls it; None if it is not recognised.
 
     Args:
-        but: kinds that are not looked for.
+        but: kinds to leave out.
     """
     for kind, pattern, name in _KINDS:
         if kind not in but and re.match(pattern, head, re.DOTALL):

@@ -1,4 +1,4 @@
-"""Data that is not SFT data, told by what its values are, and values that stand in the right column in a wrong form."""
+"""Recognises data that is not SFT data, and values that have the right column but a wrong form."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from core.errors import UserError
 from core.formats._base import Columns
 from core.intake.json_rows import decode_json, named_type
 
-# Columns of preference pairs: the answer that was preferred, and the other one.
+# Columns of preference pairs: the preferred answer and the other one.
 PAIRS = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
-# Columns in which KTO keeps whether an answer is wanted.
+# Columns in which KTO data says whether an answer is wanted.
 KTO = ("label", "kto_tag")
 _PROMPTS = ("prompt", "question", "query", "instruction", "input", "conversations", "messages")
 _ANSWERS = ("output", "response", "completion", "answer", "answers")
 
 
 def pair_of(columns: Columns) -> tuple[str, str] | None:
-    """The two columns of preference pairs; None where the data is of another kind."""
+    """The two columns of preference pairs; None if the data is of another kind."""
     return next((pair for pair in PAIRS if set(pair) <= columns.keys()), None)
 
 
 def refusal(columns: Columns, mapping: Mapping[str, str], file: str) -> UserError | None:
-    """Why rows that a format could read are no SFT rows all the same; None where they are.
+    """Why rows that a format could read are still not SFT rows; None if they are.
 
     Args:
-        mapping: of the format that fits best; columns that play a role in it are taken at their word.
+        mapping: the mapping of the format that fits best. Columns with a role in it are not questioned.
     """
     label = next((name for name in KTO if name in columns and name not in mapping.values()), None)
     if label is None or not _has_false(columns[label]):
@@ -40,13 +40,13 @@ def refusal(columns: Columns, mapping: Mapping[str, str], file: str) -> UserErro
 
 
 def _has_false(values: Sequence[Any]) -> bool:
-    """Whether values are yes and no, and some are no."""
+    """Whether all values are true or false, and some are false."""
     words = {str(value).lower() if isinstance(value, bool | str) else value for value in values}
     return "false" in words and words <= {"true", "false"}
 
 
 def preferences(columns: Columns, file: str) -> UserError:
-    """The refusal of preference pairs, with the way to diagnose the preferred answers."""
+    """The error for preference pairs, with the way to diagnose the preferred answers."""
     chosen, rejected = pair_of(columns) or PAIRS[0]
     prompt = next((name for name in _PROMPTS if name in columns), None)
     example = next(iter(columns[chosen]), None)
@@ -62,13 +62,13 @@ def preferences(columns: Columns, file: str) -> UserError:
         way = f"choose the format 'messages' with messages = {chosen!r}"
     return UserError(
         f"{file} holds preference pairs (the columns {chosen} and {rejected}), not SFT rows.",
-        "What is diagnosed is one answer a row that the model was trained to give.",
+        "Lacuna diagnoses one answer per row, the one that the model was trained to give.",
         f"To diagnose the {'chosen' if chosen == 'chosen' else 'preferred'} answers, {way}.",
     )
 
 
 def misfit(columns: Columns, file: str) -> UserError | None:
-    """What is wrong with values whose columns have the right names; None where nothing is seen."""
+    """What is wrong with values whose columns have the right names; None if nothing is."""
     for name, values in columns.items():
         text = next((v for v in values if isinstance(v, str)), "")
         if text.lstrip()[:1] in ("[", "{") and not _is_json(text) and _is_python(text):
@@ -79,8 +79,8 @@ def misfit(columns: Columns, file: str) -> UserError | None:
             )
     if columns and all(values and all(map(_is_column, values)) for values in columns.values()):
         return UserError(
-            f"{file} holds one object of columns, not a row each.",
-            f"{', '.join(list(columns)[:10])} are objects with one entry a row, as pandas writes by default.",
+            f"{file} holds one object of columns, not one object per row.",
+            f"{', '.join(list(columns)[:10])} are objects with one entry per row, as pandas writes by default.",
             "Write it with to_json(path, orient='records', lines=True).",
         )
     for name in _ANSWERS:
@@ -88,14 +88,14 @@ def misfit(columns: Columns, file: str) -> UserError | None:
         if lists and len(lists[0]) > 1:
             return UserError(
                 f"{file} holds rankings: {name!r} is a list of {len(lists[0])} answers.",
-                "What is diagnosed is one answer a row that the model was trained to give.",
+                "Lacuna diagnoses one answer per row, the one that the model was trained to give.",
                 f"Write one row for each answer that was trained, with {name!r} as text.",
             )
     for name in (*_PROMPTS, *_ANSWERS):
         if wrong := [v for v in columns.get(name, ()) if not isinstance(v, str | list)]:
             return UserError(
                 f"The column {name!r} of {file} holds {named_type(wrong[0])}.",
-                "A format was looked for that takes text or a list of turns there.",
+                "Formats take text or a list of turns there.",
                 "Write it as text, or choose a format and say which column plays which role.",
             )
     return None

@@ -1,4 +1,4 @@
-"""Parquet -> one JSON object a row: nested lists and structs kept, integers exact, floats as they round-trip."""
+"""Parquet to one JSON object per row. Nested lists and structs are kept, integers exact, floats read back equal."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from core.intake.bytestreams import KEPT_BYTES, ROW_BYTES, CutShort, File, open_
 from core.intake.records import Record, Row, Unreadable, check_columns
 from core.settings import settings
 
-# Values of a batch that are held at once, by the sizes the file declares.
+# The size of a batch in memory, by the sizes that the file declares.
 BATCH_BYTES = 16 << 20
 MAX_BATCH_ROWS = 2048
 
 
 @contextmanager
 def _opened(file: File) -> Iterator[pq.ParquetFile]:
-    """The file; gzip around it is unpacked to a temporary file, since Parquet is read from its end.
+    """The open file. Gzip is unpacked to a temporary file first, because Parquet is read from its end.
 
     Raises:
-        UserError: not Parquet, damaged, or larger unpacked than the limit.
+        UserError: it is not Parquet, damaged, or unpacks to more than the limit.
     """
     with open_file(file) as plain, tempfile.TemporaryFile() as unzipped:
         source = plain
@@ -60,10 +60,10 @@ def _declared_bytes(table: pq.ParquetFile) -> int:
 
 
 def rows(file: File) -> Iterator[Row]:
-    """The rows of all row groups; what is damaged costs the rest of its own group only.
+    """The rows of all row groups. Damage costs only the rest of its own group.
 
     Raises:
-        UserError: as ``_opened``; or two columns of the same name.
+        UserError: as ``_opened``, or two columns have the same name.
     """
     with _opened(file) as table:
         check_columns(file, table.schema_arrow.names)
@@ -88,8 +88,8 @@ def _row(row: dict[str, Any]) -> Row:
         try:
             plain[column] = _plain(value, column, notes)
         except ValueError as error:
-            shown = json.dumps(row, ensure_ascii=True, default=str)[:KEPT_BYTES].encode()
-            return Unreadable(None, f"{error}. JSON has no such number; write null or a text.", shown, column)
+            excerpt = json.dumps(row, ensure_ascii=True, default=str)[:KEPT_BYTES].encode()
+            return Unreadable(None, f"{error}. JSON has no such number; write null or a text.", excerpt, column)
     raw = json.dumps(plain, ensure_ascii=False).encode()
     if len(raw) > ROW_BYTES:
         return Unreadable(None, f"Not readable: {over_limit()}.", raw[:KEPT_BYTES])
@@ -97,7 +97,7 @@ def _row(row: dict[str, Any]) -> Row:
 
 
 def _plain(value: Any, column: str, notes: dict[str, None]) -> Any:
-    """The value as JSON can hold it; what had to become text is noted."""
+    """The value as JSON can hold it. A value that must become text is noted."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -130,9 +130,9 @@ def _as_text(value: Any) -> tuple[str, str]:
 
 
 def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
-    """The row without keys that are null inside its nested objects.
+    """The row without the null keys of its nested objects.
 
-    Arrow gives all structs of a column the same keys and fills the missing ones with null; a row that never had
+    Arrow gives all structs of a column the same keys and fills the missing ones with null. A row that never had
     ``tool_calls`` must not come back with them. Top-level columns keep their nulls.
     """
     return {key: _stripped(value) for key, value in row.items()}

@@ -1,4 +1,4 @@
-"""Rows of a file before any format looks at them."""
+"""The rows of a file before a format reads them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Record:
     """One readable row.
 
     Attributes:
-        row: 0-based index of the input record over all files; set by ``read_records``, as ``file`` is.
-        line: 1-based number of the line it begins in, None for Parquet.
-        raw: the row as one JSON object without line feed.
-        value: what ``raw`` says, less the nulls Arrow fills into structs.
-        notes: what was done to the row or its file on the way.
-        file: what the file is called.
+        line: 1-based number of the line it begins in; None for Parquet.
+        raw: the row as one JSON object on one line.
+        value: the content of ``raw`` without the nulls that Arrow fills into structs.
+        notes: what was done to the row or its file.
+        row: 0-based index of the row over all files; set by ``read_records``.
+        file: name of the file; set by ``read_records``.
     """
 
     line: int | None
@@ -33,7 +33,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row, or the lost rest of a file or row group: why, for a person to read, and the key at fault if any."""
+    """A row that cannot be read, or the lost rest of a file or row group: the reason, and the key at fault if any."""
 
     line: int | None
     text: str
@@ -50,7 +50,7 @@ def no_rows(file: File) -> UserError:
 
 
 def check_columns(file: File, names: list[str]) -> None:
-    """Raises UserError where a column occurs twice."""
+    """Raises UserError if a column occurs twice."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(
@@ -61,6 +61,6 @@ def check_columns(file: File, names: list[str]) -> None:
 
 
 def cut_short(stream: ByteStream, line: int | None) -> Iterator[Unreadable]:
-    """What stands for the lost rest of a stream that broke off, nothing where it is whole."""
+    """A stand-in for the lost rest of a stream that broke off; nothing if the stream is whole."""
     if stream.broken:
         yield Unreadable(line, f"From here on nothing can be read: {stream.broken}. Send the file again in full.")

@@ -1,1 +1,1 @@
-"""What is concluded from signals: status, fault, cause, and clusters of samples."""
+"""What follows from signals: status, fault and cause of every sample, and clusters of samples."""

@@ -1,8 +1,8 @@
-"""Groups of unlearned samples with readable titles, and a map of them. Vectors in, groups out; nothing is drawn twice.
+"""Groups of unlearned samples with readable titles, and a map of them.
 
 Vectors come from an encoder, or from ``tfidf`` below, which needs no model. Groups are dense regions (HDBSCAN, Campello
-et al. 2013); what lies in none is said to lie in none. Titles are the words that set a group apart from everything else
-(class-based TF-IDF, Grootendorst, arXiv 2203.05794). Seeds are fixed and rows come in training order, so the same
+et al. 2013). A sample may lie in none. A title is made of the words that set the group apart from everything else
+(class-based TF-IDF, Grootendorst, arXiv 2203.05794). Seeds are fixed and samples come in training order, so the same
 samples give the same groups.
 """
 
@@ -18,13 +18,13 @@ import numpy as np
 
 from core.text.words import pattern_words
 
-# Numbers that keep of a text what groups are made of; more only slow the search for dense regions down.
+# How many numbers describe a text, and how many of them the search for dense regions uses. More only slow it down.
 WIDTH, DENSE = 64, 12
-# Rows among which dense regions are searched; the others join the group of the row nearest to them.
+# Dense regions are searched among this many samples. The others join the group of their nearest one.
 MOST = 6_000
-# Terms of a title, and the share of a group's rows that must have one.
+# Terms of a title, and the share of the group's samples that must have a term.
 TERMS, SHARED = 4, 0.15
-# Share of all rows from which on a word says nothing alone, in any language.
+# A word in a larger share of all samples says nothing by itself, in any language.
 COMMON = 0.6
 
 
@@ -33,11 +33,13 @@ class Group:
     """One group of unlearned samples.
 
     Attributes:
-        number: from 1, the largest first; ``parent`` is the number of the group it is a part of, 0 for none.
-        title: its terms as one line; ``terms`` the words that set it apart, strongest first.
-        size: its rows.
-        region: samples of the whole run that lie where it lies, learned ones too.
-        lift: share unlearned in that region over the share unlearned in the run.
+        number: from 1, the largest first.
+        parent: number of the group that it is a part of; 0 for a group of its own.
+        title: its terms as one line.
+        terms: the words that set it apart, strongest first.
+        size: number of its samples.
+        region: number of samples of the whole run in its region, learned ones included.
+        lift: share unlearned in the region divided by the share unlearned in the run.
     """
 
     number: int
@@ -51,7 +53,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """All groups, and per unlearned sample its group and part (0: none) and its place on the map, (m,) each."""
+    """All groups; and for each of m unlearned samples its group and part (0: none) and its place on the map."""
 
     groups: tuple[Group, ...]
     group: np.ndarray
@@ -61,7 +63,7 @@ class Grouping:
 
 
 def tfidf(texts: Sequence[str]) -> np.ndarray:
-    """(n, d) float32 unit vectors from the words of each text alone: TF-IDF, then its strongest directions."""
+    """(n, d) float32 unit vectors from the words of each text: the strongest directions of their TF-IDF."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -88,9 +90,9 @@ def find_groups(vectors: np.ndarray, texts: Sequence[str], unlearned: np.ndarray
     """Groups among the unlearned samples.
 
     Args:
-        vectors: (n, d) of all samples, unit length; all of them, because a group's lift asks who else lies there.
+        vectors: (n, d) unit vectors of all samples. The lift of a group needs the learned ones too.
         texts: (n,) their texts.
-        unlearned: (m,) places of the unlearned ones, ascending.
+        unlearned: (m,) places of the unlearned samples, ascending.
     """
     own = np.asarray(vectors[unlearned], dtype=np.float64)
     group = _ranked(_dense(own, _least(len(own))))
@@ -116,12 +118,12 @@ def find_groups(vectors: np.ndarray, texts: Sequence[str], unlearned: np.ndarray
 
 
 def _least(n: int) -> int:
-    """Rows that make a group among n."""
+    """The fewest samples that make a group among n."""
     return max(4, round(math.sqrt(n) / 2))
 
 
 def _dense(vectors: np.ndarray, least: int) -> np.ndarray:
-    """(m,) label of the dense region of each row, -1 for none."""
+    """(m,) the label of each sample's dense region; -1 for none."""
     from sklearn.cluster import HDBSCAN
 
     n = len(vectors)
@@ -129,22 +131,22 @@ def _dense(vectors: np.ndarray, least: int) -> np.ndarray:
     if n < 2 * least:
         return out
     flat = _components(vectors, DENSE)
-    # An even draw, the same every time.
-    drawn = np.unique(np.linspace(0, n - 1, min(n, MOST)).round().astype(np.int64))
-    least = max(3, round(least * len(drawn) / n))
-    labels = HDBSCAN(min_cluster_size=least, min_samples=max(2, least // 3), copy=True).fit_predict(flat[drawn])
-    out[drawn] = labels
-    left = np.setdiff1d(np.arange(n), drawn)
+    # Evenly spread, the same every time.
+    subset = np.unique(np.linspace(0, n - 1, min(n, MOST)).round().astype(np.int64))
+    least = max(3, round(least * len(subset) / n))
+    labels = HDBSCAN(min_cluster_size=least, min_samples=max(2, least // 3), copy=True).fit_predict(flat[subset])
+    out[subset] = labels
+    left = np.setdiff1d(np.arange(n), subset)
     if left.size and (labels >= 0).any():
         from sklearn.neighbors import NearestNeighbors
 
-        near = NearestNeighbors(n_neighbors=1).fit(flat[drawn]).kneighbors(flat[left], return_distance=False)[:, 0]
+        near = NearestNeighbors(n_neighbors=1).fit(flat[subset]).kneighbors(flat[left], return_distance=False)[:, 0]
         out[left] = labels[near]
     return out
 
 
 def _ranked(labels: np.ndarray) -> np.ndarray:
-    """Labels as numbers from 1, the largest region first, ties by first row; 0 for none."""
+    """Labels as numbers from 1, the largest region first, ties by first sample; 0 for none."""
     regions = [label for label in dict.fromkeys(labels.tolist()) if label >= 0]
     regions.sort(key=lambda label: -int((labels == label).sum()))
     out = np.zeros(len(labels), dtype=np.int64)
@@ -154,7 +156,7 @@ def _ranked(labels: np.ndarray) -> np.ndarray:
 
 
 def _memberships(group: np.ndarray, part: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
-    """(number, parent, places of its rows) of every group, each followed by its parts."""
+    """Number, parent and places of the samples of every group, each group followed by its parts."""
     out = []
     for number in range(1, int(group.max(initial=0)) + 1):
         inside = np.flatnonzero(group == number)
@@ -165,7 +167,7 @@ def _memberships(group: np.ndarray, part: np.ndarray) -> list[tuple[int, int, np
 
 
 def _near(others: np.ndarray, members: np.ndarray) -> int:
-    """How many of the other samples lie no further from the group's middle than nine tenths of its members do."""
+    """How many other samples lie within the radius that holds nine tenths of the group's members."""
     if not len(others):
         return 0
     middle = members.mean(axis=0)
@@ -174,13 +176,13 @@ def _near(others: np.ndarray, members: np.ndarray) -> int:
 
 
 def _map(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(m,) first and second principal component."""
+    """(m,) the first and the second principal component."""
     flat = np.hstack([_components(vectors, 2), np.zeros((len(vectors), 2))])
     return flat[:, 0], flat[:, 1]
 
 
 def _components(vectors: np.ndarray, most: int) -> np.ndarray:
-    """(m, up to ``most``) principal components, the strongest first, signs fixed."""
+    """(m, up to ``most``) principal components, the strongest first, with fixed signs."""
     if not len(vectors):
         return np.zeros((0, most))
     centred = vectors - vectors.mean(axis=0)
@@ -200,7 +202,7 @@ def _titled(
     unlearned: np.ndarray,
     rest: np.ndarray,
 ) -> list[Group]:
-    """The groups with titles; a part is set apart from the other rows of its group, a group from all other rows."""
+    """The groups with titles. A group is compared with all other samples, a part with the rest of its group."""
     grams = {int(i): Counter(set(_grams(pattern_words(texts[i])))) for i in (*unlearned, *rest[: 4 * MOST])}
     everywhere = _summed(grams.values())
     common = frozenset(t for t, n in everywhere.items() if n > COMMON * len(grams))
@@ -227,9 +229,10 @@ def _summed(counters: Iterable[Counter[str]]) -> Counter[str]:
 def _terms(
     counts: Counter[str], size: int, around: Counter[str], n_around: int, common: frozenset[str]
 ) -> tuple[str, ...]:
-    """Terms by share of the group's rows that have them times log(1 + how much rarer they are around it).
+    """The terms with the highest product of two numbers: the share of the group's samples that have the term, and
+    log(1 + how much rarer the term is around the group).
 
-    English words that carry no matter (the, of, what) make no term, unless there is no other.
+    English function words (the, of, what) are terms only if there is no other.
     """
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
@@ -240,7 +243,7 @@ def _terms(
         elsewhere = (around[term] - n) / outside
         if share < SHARED or n < 2 or share <= elsewhere or common.issuperset(term.split()):
             continue
-        # Rows, not words, are counted; half a row is added so that a term found nowhere else stays finite.
+        # Samples are counted, not words. Half a sample is added, so that a term that occurs nowhere else stays finite.
         empty = ENGLISH_STOP_WORDS.issuperset(term.split())
         scored.append((empty, -share * math.log(1 + share / (elsewhere + 0.5 / outside)), term))
     chosen: list[str] = []

@@ -16,11 +16,11 @@ from core.types import FINAL, Column, RunSpec
 
 STUDY = Column(
     "study_cause", "category", "Cause by the study's rules", "By the rules and thresholds of arXiv 2604.10079; empty "
-    "where they call the sample learned.", indexed=True,
+    "if they call the sample learned.", indexed=True,
 )  # fmt: skip
 VERDICT_COLUMNS: tuple[Column, ...] = (
     Column("status", "category", "Status", "Learned, partly, unlearned or unknown.", indexed=True, shown=True),
-    Column("cause", "category", "Cause", "Why it was not learned; empty where nothing was judged.", indexed=True,
+    Column("cause", "category", "Cause", "Why it was not learned; empty if nothing was judged.", indexed=True,
            shown=True),
     Column("confidence", "number", "Confidence", "Calibrated probability that the named cause is right.", "", "high",
            indexed=True, shown=True),
@@ -33,7 +33,7 @@ VERDICT_COLUMNS: tuple[Column, ...] = (
 
 
 def columns_of(spec: RunSpec) -> tuple[Column, ...]:
-    """Columns of the run's verdict table, as its kinds declare them."""
+    """The columns of the run's verdict table, as its kinds declare them."""
     declared: list[Signal | Derivation] = [*ordered_signals(), *kinds("derived").values()]
     return (
         *VERDICT_COLUMNS,

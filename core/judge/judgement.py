@@ -1,4 +1,4 @@
-"""Judging: status, fault and cause of every sample, by arithmetic over what was measured."""
+"""Judging: status, fault and cause of every sample, computed from what was measured. No model runs."""
 
 from __future__ import annotations
 
@@ -29,10 +29,14 @@ from core.types import (
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Verdicts of n samples side by side.
+    """The verdicts of n samples side by side.
 
-    ``columns``: name to (n,) float64, NaN = not measured. ``study``: (n,) object, the cause by the study's own rules,
-    None where it names none or multiple choice was not measured. ``judged_by``: the parameters that named the causes.
+    Attributes:
+        status: (n,) object, values of ``Status``.
+        cause: (n,) object: a cause, ``pipeline:<fault>``, ``undetermined``, or None.
+        columns: name to (n,) float64; NaN = not measured.
+        study: (n,) object, the cause by the study's own rules; None if they name none or were not measured.
+        judged_by: the parameters that named the causes.
     """
 
     status: np.ndarray
@@ -43,11 +47,11 @@ class Judgement:
 
 
 def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunFacts | None = None) -> Judgement:
-    """Status, fault and columns of every sample. Pure; no model, no clock.
+    """Status, fault, cause and columns of every sample. A pure function: no model, no clock.
 
     Args:
-        table: signals of n samples, columns named as ``Measure.column`` names them.
-        facts: what else is known of the run; the spec alone where it is left out.
+        table: signals of n samples, with columns named by ``Measure.column``.
+        facts: what else is known about the run; by default the spec alone.
     """
     facts = facts or RunFacts(spec)
     table = derive(spec, table)

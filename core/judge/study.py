@@ -1,24 +1,24 @@
 """The rules of the study that named the five causes, as far as it states them.
 
-"Why Supervised Fine-Tuning Fails to Learn" (arXiv 2604.10079, v4), section 3 and table 10, over the columns of one
-run. A sample is unlearned if fewer than a fifth of five multiple-choice presentations are right (with five: none). The
-causes are asked in the order of the text, and the first that fits is taken; the study gives neither a precedence nor a
-test of single samples for the last two.
+"Why Supervised Fine-Tuning Fails to Learn" (arXiv 2604.10079, v4), section 3 and table 10, applied to the columns of
+one run. A sample is unlearned if fewer than a fifth of five multiple-choice presentations are right, which with five
+means none. The causes are tried in the order of the text, and the first that fits is taken. The study gives no
+precedence, and no test of single samples for the last two causes.
 
-What the study leaves open is filled in here and counts for nothing more than that:
+Where the study leaves something open, a choice is made here. It has no more authority than that:
 
 - I, missing knowledge. The base does not know it: P_exist = 0, that is, it is right in at most 0.8 of the
-  presentations; narrowed to blind spots as in section 3.2 (right in less than 0.2, and wrong where it is surest). The
-  study measures blind spots on ten runs of triples drawn from the samples; here the sample's own five presentations
-  stand for them.
-- II, conflict with the base. Jensen-Shannon divergence between the options' distributions before and after above 0.3
-  (the base of the logarithm is not stated; natural here).
+  presentations. This is narrowed to blind spots as in section 3.2: right in less than 0.2, and wrong where it is
+  surest. The study measures blind spots on ten runs of triples drawn from the samples. Here the sample's own five
+  presentations are used.
+- II, conflict with the base. The Jensen-Shannon divergence between the options' distributions before and after is above
+  0.3. The study does not state the base of the logarithm; here it is natural.
 - III, conflict inside the data. Another prompt is more similar than X. The study does not give X and has a language
-  model judge each pair afterwards; here X is 0.9 by cosine and nobody judges.
-- IV, left-side forgetting. The tenth of the training order in which the sample stands lost more than 5 % of its
-  accuracy, relatively, from one checkpoint to the next. The study looks every 500 steps at a set held out, and says so
-  of data sets, not samples.
-- V, insufficient training. Whatever is left: the study has no test for it.
+  model judge each pair afterwards. Here X is a cosine of 0.9, and no model judges.
+- IV, left-side forgetting. The sample's tenth of the training order lost more than 5 % of its accuracy, relatively,
+from
+  one checkpoint to the next. The study measures this every 500 steps on a held-out set, for data sets and not samples.
+- V, insufficient training. Everything else: the study has no test for it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ORDER = ("missing_knowledge", "base_conflict", "data_inconsistency", "left_side_
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The thresholds; the last two are ours, for the study gives none."""
+    """The thresholds. The last two are Lacuna's own, because the study gives none."""
 
     unlearned_below: float = 0.2
     exists_above: float = 0.8
@@ -49,17 +49,17 @@ class Rules:
 
 
 def unlearned(table: SignalTable, rules: Rules | None = None) -> np.ndarray:
-    """(n,) float64: 1 unlearned by the study's rule, 0 not, NaN where multiple choice was not measured."""
+    """(n,) float64: 1 = unlearned by the study's rule, 0 = not, NaN = multiple choice was not measured."""
     right = table.get(col.OPTIONS_RIGHT)
     return np.where(np.isfinite(right), (right < (rules or Rules()).unlearned_below).astype(float), np.nan)
 
 
 def fits(table: SignalTable, whole: SignalTable | None = None, rules: Rules | None = None) -> dict[str, np.ndarray]:
-    """Cause to (n,) float64: 1 the rule fits, 0 it does not, NaN what it needs was not measured.
+    """Cause to (n,) float64: 1 = the rule fits, 0 = it does not, NaN = what it needs was not measured.
 
     Args:
         table: the samples to label.
-        whole: all samples of the run, for accuracy by place in the training order; ``table`` where it is all of them.
+        whole: all samples of the run, for the accuracy along the training order; by default ``table``.
     """
     rules = rules or Rules()
 
@@ -80,7 +80,7 @@ def fits(table: SignalTable, whole: SignalTable | None = None, rules: Rules | No
 
 
 def label(table: SignalTable, whole: SignalTable | None = None, rules: Rules | None = None) -> np.ndarray:
-    """(n,) object: the first cause that fits, in the order of the text; None where not unlearned or not measured."""
+    """(n,) object: the first cause that fits, in the order of the text; None if not unlearned or not measured."""
     matches = fits(table, whole, rules)
     out = np.full(len(table.keys), None, dtype=object)
     missed = unlearned(table, rules) == 1.0
@@ -90,7 +90,7 @@ def label(table: SignalTable, whole: SignalTable | None = None, rules: Rules | N
 
 
 def _lost(table: SignalTable, whole: SignalTable, rules: Rules) -> np.ndarray:
-    """Whether the sample's tenth of the training order lost accuracy between two checkpoints in a row."""
+    """Whether the sample's tenth of the training order lost accuracy between two successive checkpoints."""
     steps = list(whole.steps(col.GREEDY_EXACT).values())
     if not steps:
         return np.full(len(table.keys), np.nan)
@@ -108,6 +108,6 @@ def _lost(table: SignalTable, whole: SignalTable, rules: Rules) -> np.ndarray:
 
 
 def _tenth(position: np.ndarray, parts: int) -> np.ndarray:
-    """(n,) int: which part of the training order a position in [0, 1] lies in; -1 where it is not known."""
+    """(n,) int: the part of the training order that a position in [0, 1] lies in; -1 if it is unknown."""
     measured = np.isfinite(position)
     return np.where(measured, np.minimum((np.nan_to_num(position) * parts).astype(int), parts - 1), -1)

@@ -1,4 +1,4 @@
-"""The verdict on one sample, put together in this one place for pages, exports and the command line."""
+"""The verdict on one sample, made in this one place for pages, exports and the command line."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def verdict_of(
 
     Args:
         row: its row of the verdict table.
-        signals: its signals by column, NaN = not measured; the row's numbers stand before them.
-        proof: what a proof of its cause's recipe says of it.
+        signals: its signals by column, NaN = not measured. Numbers of the row take precedence.
+        proof: what a proof of its cause's recipe says about it.
     """
     numbers = {**signals, **numbers_of(row)}
     return Verdict(
@@ -46,7 +46,7 @@ def _status_reasons(run: Run, numbers: Mapping[str, float]) -> tuple[Reason, ...
 
 
 def _fault_reasons(run: Run, numbers: Mapping[str, float], cause: str | None) -> tuple[Reason, ...]:
-    """What holds for the whole run is said with the run's numbers; one row's are no evidence of it."""
+    """The reasons of the fault that explains the sample. A fault of the whole run is stated with the run's numbers."""
     code = PIPELINE.member(cause)
     if code is None:
         return ()
@@ -56,7 +56,7 @@ def _fault_reasons(run: Run, numbers: Mapping[str, float], cause: str | None) ->
 
 
 def _findings(run: Run, numbers: Mapping[str, float]) -> tuple[Finding, ...]:
-    """The causes, strongest first, those not judged last."""
+    """The causes, the strongest first and those that were not judged last."""
     weights = run.summary.get("causes")
     findings = []
     for cause in ordered_causes():
@@ -66,14 +66,14 @@ def _findings(run: Run, numbers: Mapping[str, float]) -> tuple[Finding, ...]:
 
 
 def chances(numbers: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
-    """The closed form per temperature: p of the exact sequence in one draw, at least once in 5, never in 5."""
+    """For each temperature the chance of the exact sequence: in one draw, at least once in 5, never in 5."""
     return {f"{t:.1f}": _chance(numbers.get(col.logp_at(t), np.nan)) for t in TEMPERATURES}
 
 
 def _chance(logp: float) -> dict[str, float | None]:
     if not np.isfinite(logp):
         return {"p": None, "once_in_5": None, "never_in_5": None}
-    # log1p keeps (1-p)^5 exact for the tiny p of long targets.
+    # With log1p, (1-p)^5 stays exact for the tiny p of long targets.
     never = float(np.exp(5 * np.log1p(-min(np.exp(logp), 1.0)))) if logp < 0 else 0.0
     once = float(-np.expm1(5 * np.log1p(-np.exp(logp)))) if logp < 0 else 1.0
     return {"p": float(np.exp(logp)), "once_in_5": once, "never_in_5": never}

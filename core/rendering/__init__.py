@@ -1,1 +1,1 @@
-"""From a sample to token ids and turns: templates and their process, encoding, tokenizers."""
+"""From a sample to token ids and turns: templates and the process they run in, encoding, tokenizers."""

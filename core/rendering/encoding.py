@@ -22,8 +22,8 @@ class Encoded:
     Attributes:
         ids: (l,) int64.
         offsets: (l, 2) int64, half-open character ranges.
-        batch: what transformers made of the text.
-        notes: characters that have no token.
+        batch: the encoding that transformers made of the text.
+        notes: remarks on characters that have no token.
     """
 
     ids: np.ndarray
@@ -32,10 +32,10 @@ class Encoded:
     notes: tuple[str, ...]
 
     def tokens(self, start: int, stop: int) -> tuple[int, int] | None:
-        """Half-open range of the tokens that cover characters ``start`` to ``stop``; None where there are none.
+        """Half-open range of the tokens that cover characters ``start`` to ``stop``; None if there are none.
 
-        A token across the seam belongs to the range: without it the text could not be produced. Tokenizers that trim
-        offsets give a token of blanks no width at its end; it covers at least the character before.
+        A token across the boundary belongs to the range, because without it the text could not be produced. Some
+        tokenizers trim offsets, so that a token of blanks has no width. It covers at least the character before it.
         """
         a, b = self.offsets[:, 0], self.offsets[:, 1]
         a = np.where(a == b, a - 1, a)
@@ -43,10 +43,10 @@ class Encoded:
         return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else None
 
     def mask(self, ranges: Sequence[tuple[int, int]]) -> np.ndarray:
-        """(l,) bool: the assistant mask as transformers' ``apply_chat_template`` computes it, its corners included.
+        """(l,) bool: the assistant mask exactly as transformers' ``apply_chat_template`` computes it.
 
-        A range whose first character no token covers ends the search; one whose last character no token covers, or
-        the first token does, runs to the end of the row.
+        A range whose first character no token covers ends the search. A range whose last character no token covers, or
+        whose last character the first token covers, runs to the end of the row.
         """
         out = np.zeros(len(self.ids), dtype=bool)
         for start, stop in ranges:
@@ -60,26 +60,26 @@ class Encoded:
 def encode(tokenizer: PreTrainedTokenizerFast, text: str, marks: Marks, add_special_tokens: bool) -> Encoded:
     """The ids that the tokenizer gives the whole text, each with the characters it covers.
 
-    A BPE model without an unknown token leaves out characters it has no token for, and from there on the tokenizers
-    library reports offsets too far to the left. Where that happens the offsets come from the text without those
+    A BPE model without an unknown token leaves out characters that it has no token for. From there on the tokenizers
+    library reports offsets too far to the left. In that case the offsets are taken from the text without those
     characters, which has the same ids.
     """
     batch = tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True, verbose=False)
     ids, offsets = _arrays(batch)
     unknown = tokenizer.unk_token
-    # A token that the post-processor puts at an end covers nothing; it can be the unknown token's twin.
+    # A token that the post-processor adds at an end covers no character. It can have the id of the unknown token.
     in_text = offsets[:, 1] > offsets[:, 0]
     if unknown is not None and unknown not in text and (in_text & (ids == tokenizer.unk_token_id)).any():
         note = f"The tokenizer has no token for some characters: they became {unknown}."
         return Encoded(ids, offsets, batch, (note,))
     lost = {c for c in set(text) if not _has_token(tokenizer, c)}
-    kept, gone = _split(text, lost, marks) if lost else ([], set())
-    if not gone:
+    kept, left_out = _split(text, lost, marks) if lost else ([], set())
+    if not left_out:
         return Encoded(ids, offsets, batch, ())
-    notes = [f"The tokenizer has no token for {' '.join(map(repr, sorted(gone)[:10]))} and leaves them out."]
+    notes = [f"The tokenizer has no token for {' '.join(map(repr, sorted(left_out)[:10]))} and leaves them out."]
     places = _places(tokenizer, text, kept, ids, add_special_tokens)
     if places is None:
-        notes.append("Where the answer begins and ends is uncertain by the characters left out.")
+        notes.append("Where the answer begins and ends is uncertain by as many characters as were left out.")
     return Encoded(ids, offsets if places is None else places, batch, tuple(notes))
 
 
@@ -92,19 +92,19 @@ _HAS_TOKEN: WeakKeyDictionary[Any, dict[str, bool]] = WeakKeyDictionary()
 
 
 def _has_token(tokenizer: PreTrainedTokenizerFast, character: str) -> bool:
-    """Whether anything of the character is left between two letters after encoding."""
-    known = _HAS_TOKEN.setdefault(tokenizer, {})
-    if character not in known:
+    """Whether the character leaves a trace when it is encoded between two letters."""
+    outcomes = _HAS_TOKEN.setdefault(tokenizer, {})
+    if character not in outcomes:
         ids = [tokenizer(f"a{c}a", add_special_tokens=False)["input_ids"] for c in ("", character)]
-        known[character] = ids[0] != ids[1]
-    return known[character]
+        outcomes[character] = ids[0] != ids[1]
+    return outcomes[character]
 
 
 def _split(text: str, lost: set[str], marks: Marks) -> tuple[list[int], set[str]]:
-    """Positions of the characters that stay, those of added tokens among them, and the characters that do not."""
+    """Positions of the characters that stay, including those of added tokens, and the characters that are lost."""
     inside = np.zeros(len(text), dtype=bool)
-    for found in marks.added.finditer(text):
-        inside[found.start() : found.end()] = True
+    for token in marks.added.finditer(text):
+        inside[token.start() : token.end()] = True
     kept = [i for i, c in enumerate(text) if inside[i] or c not in lost]
     return kept, {c for i, c in enumerate(text) if c in lost and not inside[i]}
 
@@ -112,9 +112,9 @@ def _split(text: str, lost: set[str], marks: Marks) -> tuple[list[int], set[str]
 def _places(
     tokenizer: PreTrainedTokenizerFast, text: str, kept: list[int], ids: np.ndarray, add_special_tokens: bool
 ) -> np.ndarray | None:
-    """(l, 2) offsets in ``text`` from encoding only its kept characters; None where that gives other ids."""
+    """(l, 2) offsets in ``text``, from encoding only the kept characters; None if that gives other ids."""
     shorter = "".join(text[i] for i in kept)
-    for lead in ("", " "):  # some tokenizers put a blank before a text that does not begin with one, left out or not
+    for lead in ("", " "):  # some tokenizers put a blank before a text that does not begin with one
         characters = np.asarray([*([0] * len(lead)), *kept, len(text)], dtype=np.int64)
         again, places = _arrays(
             tokenizer(lead + shorter, add_special_tokens=add_special_tokens, return_offsets_mapping=True, verbose=False)

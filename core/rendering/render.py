@@ -1,8 +1,7 @@
-"""A sample as the token ids a trainer made of it, and which of them are the assistant's.
+"""A sample as the token ids that a trainer made of it, and which of them are the assistant's.
 
-The whole row is rendered once and tokenised once; everything else is a matter of finding character positions in that
-one text. Re-tokenising parts and gluing them would give other ids than the trainer's wherever tokens merge across the
-seam.
+The whole row is rendered once and tokenised once. Everything else means finding character positions in that one text.
+Tokenising parts and joining them would give other ids than the trainer's wherever tokens merge across a boundary.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from core.types import Message, Turn
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-# For tokenizers without a template of their own. Both mark the assistant's part for trainers that ask for it.
+# For tokenizers without a template. Both mark the assistant's part, for trainers that need the mark.
 CHATML_TEMPLATE = (
     "{% if tools %}{{ '<|im_start|>system\n' + tools | tojson + '<|im_end|>\n' }}{% endif %}"
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' }}{% if message.role == 'assistant' %}"
@@ -56,9 +55,9 @@ class Rendered:
         ids: (l,) int64.
         turns: assistant turns, in order.
         messages: index of each turn's message.
-        generation: (l,) bool, tokens inside ``{% generation %}``; all False where the template has no such markers.
-        template_hash: of the template, empty for none.
-        notes: what a person should know.
+        generation: (l,) bool, tokens inside ``{% generation %}``; all False if the template has no such markers.
+        template_hash: hash of the template; empty if there is none.
+        notes: remarks for a person.
     """
 
     text: str
@@ -71,7 +70,7 @@ class Rendered:
 
 
 def default_template(tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
-    """The template for a tokenizer without one, and its name: ChatML where its tokens exist, else plain headings."""
+    """The template for a tokenizer without one, and its name: ChatML if its tokens exist, else plain headings."""
     if {"<|im_start|>", "<|im_end|>"} <= tokenizer.get_added_vocab().keys():
         return CHATML_TEMPLATE, "ChatML"
     return PLAIN_TEMPLATE, "'### User: / ### Assistant:'"
@@ -91,16 +90,16 @@ def render_chat(
 ) -> Rendered:
     """The conversation through a chat template.
 
-    A turn starts where the prompt before it ends, rendered with ``add_generation_prompt``, when that is how the text
-    really goes on; else where its content stands, and a note says that the generation prompt differs. It ends with
-    the first added token right after the content.
+    A turn starts where the prompt before it ends, rendered with ``add_generation_prompt``, if the text really goes on
+    like that. Otherwise it starts where its content stands, and a note says that the generation prompt differs. It ends
+    with the first added token after the content.
 
     Args:
         messages: the turns; at least one.
         tools: JSON text of the tool definitions.
         template: Jinja source; None for the tokenizer's own, or Lacuna's where it has none.
-        variables: seen by the template, over the tokenizer's special tokens.
-        day: ISO date that the template is told.
+        variables: values for the template, which override the tokenizer's special tokens.
+        day: the ISO date for a template that writes the current date.
 
     Raises:
         UserError: the template refuses the row (names the message and its role) or was stopped.
@@ -143,7 +142,7 @@ def prompt_ids(
     variables: Mapping[str, Any] | None = None,
     day: str = DEFAULT_DAY,
 ) -> list[int]:
-    """Ids of the messages with a generation prompt after them; arguments and errors as in ``render_chat``."""
+    """Ids of the messages followed by a generation prompt. Arguments and errors as in ``render_chat``."""
     template, values, _ = _prepared(tokenizer, tools, template, variables)
     render = _renderer(template, tools, values, day)
     dicts = [m.as_dict() for m in messages]
@@ -161,7 +160,7 @@ def _renderer(template: str, tools: str | None, values: Mapping[str, Any], day: 
 def _prepared(
     tokenizer: PreTrainedTokenizerFast, tools: str | None, template: str | None, variables: Mapping[str, Any] | None
 ) -> tuple[str, dict[str, Any], list[str]]:
-    """The template to use, what it sees, and a note where it is Lacuna's."""
+    """The template to use, its values, and a note if it is Lacuna's own."""
     notes = []
     template = template or chat_template(tokenizer, tools is not None)
     if template is None:
@@ -172,14 +171,14 @@ def _prepared(
 
 
 def _first_token(tokenizer: PreTrainedTokenizerFast) -> str:
-    """The special token that the tokenizer itself puts before every text, or nothing."""
+    """The special token that the tokenizer itself puts before every text, or an empty text."""
     ids = tokenizer("a")["input_ids"]
     bos = tokenizer.bos_token
     return bos if bos is not None and ids and ids[0] == tokenizer.bos_token_id else ""
 
 
 def _refused(failure: Failure, dicts: list[dict[str, Any]], render: Renderer) -> UserError:
-    """The error for a row the template does not render, with the message at which it stops."""
+    """The error for a row that the template does not render, with the message at which it stops."""
     if failure.kind == "broken":
         return UserError(
             "The chat template does not compile.",
@@ -216,7 +215,7 @@ def _tokenised(
         place = encoded.tokens(span.start, span.stop)
         if place is None:
             continue
-        # The text of a stop token need not become that token.
+        # The text of a stop token need not become that one token.
         stops = span.has_stop_token and int(encoded.ids[place[1] - 1]) in patterns.ids
         if span.has_stop_token and not stops:
             notes.append("The tokenizer does not make one token of the stop token's text.")
@@ -240,7 +239,7 @@ def _tokenised(
 def generation_prompt_differs(
     tokenizer: PreTrainedTokenizerFast, prompt_ids: Sequence[int], ids: np.ndarray, start: int
 ) -> str | None:
-    """A note where the ids of the prompt alone are not those the row has before the turn; None where they are.
+    """A note if the prompt alone has other ids than the row has before the turn, else None.
 
     Args:
         prompt_ids: ids of the rendered prompt with its generation prompt.
@@ -260,7 +259,7 @@ def generation_prompt_differs(
 
 
 def render_joined(prompt: str, completion: str, tokenizer: PreTrainedTokenizerFast, eos: str | None) -> Rendered:
-    """Prompt and completion as one text without a template, the end-of-sequence token added where it is missing."""
+    """Prompt and completion as one text without a template. A missing end-of-sequence token is added."""
     notes = []
     if eos is None:
         notes.append("The tokenizer has no end-of-sequence token: none is added.")
@@ -279,7 +278,7 @@ def render_joined(prompt: str, completion: str, tokenizer: PreTrainedTokenizerFa
 
 
 def render_text(text: str, tokenizer: PreTrainedTokenizerFast, eos: str | None) -> Rendered:
-    """A ``text`` row: as ``render_joined`` without a prompt, so that every token of its own is the turn."""
+    """A ``text`` row: like ``render_joined`` without a prompt, so that the whole text is the turn."""
     rendered = render_joined("", text, tokenizer, eos)
     note = "Boundary unknown: prompt and answer are not told apart, every token is the target."
     return replace(rendered, notes=(*rendered.notes, note))
@@ -289,9 +288,9 @@ def render_text(text: str, tokenizer: PreTrainedTokenizerFast, eos: str | None) 
 
 
 def pieces(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int] | np.ndarray) -> list[str]:
-    """(l,) texts, one per token, special tokens visible; joined they are the decoded text.
+    """(l,) texts, one per token, with special tokens visible. Joined, they are the decoded text.
 
-    Where a character is spread over several tokens, the token that completes it shows it and those before are empty.
+    If a character is spread over several tokens, the token that completes it has its text and the others are empty.
     """
     ids = [int(i) for i in ids]
     whole = text_of(tokenizer, ids)

@@ -1,8 +1,8 @@
-"""The process in which chat templates run: a script that answers one JSON line per JSON line, started by templates.py.
+"""The process in which chat templates run. ``templates.py`` starts it. It answers each JSON line with a JSON line.
 
-It imports nothing of ours, so that it starts in a tenth of a second and has nothing to give away. The environment is
-the one of transformers (``utils/chat_template_utils.py``): trimmed blocks, loop controls, ``tojson``,
-``raise_exception``, ``strftime_now`` and ``{% generation %}``; a test renders every known template with both.
+It imports nothing of ours. So it starts in a tenth of a second and has nothing to give away. The Jinja environment is
+that of transformers (``utils/chat_template_utils.py``): trimmed blocks, loop controls, ``tojson``, ``raise_exception``,
+``strftime_now`` and ``{% generation %}``. A test renders every known template with both.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MEMORY_BYTES = 512 << 20
 
 
 class OutputLimit(Exception):
-    """The template wrote more than it may."""
+    """The template wrote more than the limit."""
 
 
 class GenerationSpans(jinja2.ext.Extension):
-    """``{% generation %} ... {% endgeneration %}``: notes which characters of the output lie inside."""
+    """``{% generation %} ... {% endgeneration %}``: records which characters of the output lie inside."""
 
     tags = {"generation"}
     blocks: list[str] = []
@@ -46,7 +46,7 @@ class GenerationSpans(jinja2.ext.Extension):
 
 
 class Namespace(jinja2.utils.Namespace):
-    """Jinja's namespace without underscore names, which would reach Python's internals."""
+    """Jinja's namespace without names that begin with an underscore, which would reach Python's internals."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         values = dict(*args[1:], **kwargs)
@@ -99,7 +99,7 @@ def answer_chat(template: jinja2.Template, request: dict[str, Any], chat: dict[s
     tracker: Any = template.environment.extensions[GenerationSpans.identifier]
     tracker.blocks, tracker.spans = [], []
     size = 0
-    # Copies: a template must not reach from one conversation of the request into the next.
+    # The template gets copies, so that it cannot reach from one conversation of the request into the next.
     copies = json.loads(json.dumps({"messages": chat["messages"], "tools": request["tools"]}))
     variables = {**request["variables"], **copies, "add_generation_prompt": chat["add_generation_prompt"]}
     for block in template.generate(documents=None, **variables):
@@ -111,7 +111,7 @@ def answer_chat(template: jinja2.Template, request: dict[str, Any], chat: dict[s
 
 
 def answer(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """One entry per conversation, either rendered or ``{"error": class, "message": text}``."""
+    """One entry per conversation: rendered, or ``{"error": class, "message": text}``."""
     day = datetime.fromisoformat(request["day"])
     out: list[dict[str, Any]] = []
     left = request["limit"]
@@ -121,7 +121,7 @@ def answer(request: dict[str, Any]) -> list[dict[str, Any]]:
             template.globals["strftime_now"] = day.strftime
             out.append(answer_chat(template, request, chat, left))
             left -= len(out[-1]["text"])
-        except Exception as error:  # whatever a hostile template raises is its answer, never our end
+        except Exception as error:  # whatever a hostile template raises becomes its answer
             out.append({"error": type(error).__name__, "message": str(error)[:500]})
     return out
 

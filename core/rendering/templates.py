@@ -1,13 +1,13 @@
 """Chat templates, rendered within bounds.
 
-A chat template is a program that came with a checkpoint. Jinja's sandbox keeps it from Python's internals but not from
-looping for days or asking for a terabyte, and no list of forbidden filters is complete. So templates run in a process
-of their own (``template_process.py``) under limits the operating system keeps: half a GiB of memory, no file writing,
-``SECONDS`` of wall clock for one request, and an output of at most eight times the input plus one MiB. A template that
-breaks the time or memory limit three times is not run again by this process.
+A chat template is a program that came with a checkpoint. Jinja's sandbox keeps it away from Python's internals, but it
+can still loop for days or ask for a terabyte, and no list of forbidden filters is complete. So templates run in a
+process of their own (``template_process.py``), under limits of the operating system: half a GiB of memory, no file
+writing, ``SECONDS`` of wall clock per request, and an output of at most eight times the input plus one MiB. A template
+that breaks the time or memory limit three times is not run again by this process.
 
-Not covered: the clock of a machine that swaps (a slow machine can look like a slow template), and the memory limit on
-systems that do not keep RLIMIT_AS (macOS).
+Two things are not covered. On a machine that swaps, the machine's slowness can look like the template's. And some
+systems, such as macOS, do not enforce the memory limit RLIMIT_AS.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from typing import IO, Any
 
 SECONDS = 20.0
 STRIKES = 3
-# The date in the fallback branch of Llama 3.x templates, which other templates copied.
+# The date in the fallback branch of Llama 3.x templates, which other templates have copied.
 DEFAULT_DAY = "2024-07-26"
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One conversation to render; ``messages`` as ``Message.as_dict`` gives them."""
+    """One conversation to render. ``messages``: as ``Message.as_dict`` gives them."""
 
     messages: Sequence[Mapping[str, Any]]
     add_generation_prompt: bool = False
@@ -43,7 +43,7 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A rendered conversation; ``generation``: half-open character ranges inside ``{% generation %}``."""
+    """A rendered conversation. ``generation``: half-open character ranges inside ``{% generation %}``."""
 
     text: str
     generation: tuple[tuple[int, int], ...] = ()
@@ -54,9 +54,9 @@ class Failure:
     """Why a conversation was not rendered.
 
     Attributes:
-        kind: ``refused`` (the template raised, or met a field it does not know), ``broken`` (it does not compile),
+        kind: ``refused`` (the template raised an error, or met an unknown field), ``broken`` (it does not compile),
             ``forbidden`` (the sandbox stopped it), ``limit`` (time, memory or output).
-        message: the template's or the limit's own words.
+        message: the text of the template or of the limit.
     """
 
     kind: str
@@ -83,7 +83,7 @@ def _environment() -> dict[str, str]:
 
 
 class _Process:
-    """The rendering process, started at the first request and again after a limit ended it."""
+    """The rendering process. It starts at the first request, and again after a limit has ended it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -96,7 +96,7 @@ class _Process:
 
         Raises:
             TimeoutError: no answer within ``SECONDS``.
-            EOFError: the process ended, as it does when the memory limit hits the interpreter itself.
+            EOFError: the process ended, as happens when the memory limit hits the interpreter itself.
         """
         line = json.dumps(request).encode() + b"\n"
         with self.lock:
@@ -167,22 +167,22 @@ def render_chats(
     variables: Mapping[str, Any] | None = None,
     day: str = DEFAULT_DAY,
 ) -> list[Text | Failure]:
-    """Every conversation rendered, or why not.
+    """Each conversation rendered, or the reason why it was not.
 
     Args:
         template: Jinja source.
         chats: conversations of one row, rendered in one round trip.
         tools: tool definitions, as the row has them.
-        variables: what the template sees besides (special tokens, the row's own ``chat_template_kwargs``).
-        day: ISO date that ``strftime_now`` tells, so that a row renders the same on any day.
+        variables: further values for the template: special tokens, the row's own ``chat_template_kwargs``.
+        day: the ISO date of ``strftime_now``, so that a row renders the same on any day.
     """
     key = template_hash(template)
     if _process.strikes[key] >= STRIKES:
-        return [Failure("limit", f"stopped {STRIKES} times, not run again")] * len(chats)
+        return [Failure("limit", f"it was stopped {STRIKES} times and is not run again")] * len(chats)
     request: dict[str, Any] = {
         "template": template,
         "chats": [
-            # As transformers does: a key whose value is null counts as absent.
+            # As in transformers, a key whose value is null counts as absent.
             {
                 "messages": [{k: v for k, v in m.items() if v is not None} for m in chat.messages],
                 "add_generation_prompt": chat.add_generation_prompt,
@@ -201,7 +201,7 @@ def render_chats(
         return [Failure("limit", f"no end after {SECONDS:g} s")] * len(chats)
     except EOFError:
         _process.strikes[key] += 1
-        return [Failure("limit", "its process ended, most likely for want of memory")] * len(chats)
+        return [Failure("limit", "its process ended, most likely because memory ran out")] * len(chats)
     if len(answers) != len(chats):  # memory ran out while the answer itself was written
         answers = [answers[0]] * len(chats)
     if any(a.get("error") == "MemoryError" for a in answers):
@@ -217,5 +217,5 @@ def _read(answer: Mapping[str, Any]) -> Text | Failure:
 
 
 def template_hash(template: str | None) -> str:
-    """SHA-256 (hex) of the template's text; empty for none."""
+    """SHA-256 (hex) of the template's text; empty if there is none."""
     return hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest() if template else ""

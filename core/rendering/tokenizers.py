@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer: opened from its folder, never from the network, never with the folder's own code."""
+"""A checkpoint's tokenizer. It is opened from its folder, never from the network, never with code of the folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-# Without one of these, transformers builds an empty tokenizer for some model types and says nothing.
+# Without one of these files transformers silently builds an empty tokenizer for some model types.
 VOCABULARY_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -33,20 +33,20 @@ def open_tokenizer(folder: str, variant: Variant = "auto") -> PreTrainedTokenize
 
     Args:
         folder: a checkpoint's folder.
-        variant: ``auto`` is what ``AutoTokenizer`` makes of the folder, as most trainers and servers do. ``file`` is
-            the folder's own tokenizer.json with special tokens and template from the files beside it. They can differ:
-            for a ``qwen2`` model type transformers 5.23 ignores ``tokenizer_class`` and puts its own pre-tokenizer in
-            place of the file's, so that digits may split differently.
+        variant: ``auto`` is what ``AutoTokenizer`` makes of the folder, as in most trainers and servers. ``file`` is
+            the folder's own tokenizer.json with special tokens and template from the files beside it. The two can
+            differ: for a ``qwen2`` model type transformers 5.23 ignores ``tokenizer_class`` and replaces the file's
+            pre-tokenizer by its own, so that digits may split differently.
 
     Raises:
-        UserError: no tokenizer in the folder, one that cannot be read, or one that is not a fast tokenizer.
+        UserError: the folder has no tokenizer, it cannot be read, or it is not a fast tokenizer.
     """
     names = sorted(p.name for p in Path(folder).iterdir() if p.is_file()) if Path(folder).is_dir() else []
     vocabularies = VOCABULARY_FILES if variant == "auto" else VOCABULARY_FILES[:1]
     if not any(name in names for name in vocabularies):
         raise UserError(
             f"There is no tokenizer in {folder}.",
-            f"Its files are: {', '.join(names[:20]) or 'none'}. Looked for: {', '.join(vocabularies)}.",
+            f"Its files are: {', '.join(names[:20]) or 'none'}. One of these is needed: {', '.join(vocabularies)}.",
             "Copy tokenizer.json and tokenizer_config.json from the model the training started from into the folder, "
             "or give that model's folder as the base.",
         )
@@ -67,7 +67,7 @@ def open_tokenizer(folder: str, variant: Variant = "auto") -> PreTrainedTokenize
     if not tokenizer.is_fast:
         raise UserError(
             f"The tokenizer in {folder} is a {type(tokenizer).__name__}, not a fast tokenizer.",
-            "Which characters a token covers is known for fast tokenizers only (those with a tokenizer.json).",
+            "Only fast tokenizers (those with a tokenizer.json) say which characters a token covers.",
             "Convert it once: PreTrainedTokenizerFast.from_pretrained(...).save_pretrained(...).",
         )
     fast: PreTrainedTokenizerFast = tokenizer
@@ -75,7 +75,7 @@ def open_tokenizer(folder: str, variant: Variant = "auto") -> PreTrainedTokenize
 
 
 def template_in(folder: str) -> str:
-    """The chat template in the folder's files, read without opening a tokenizer; empty where there is none."""
+    """The chat template in the folder's files, read without opening a tokenizer; empty if there is none."""
     path = Path(folder)
     if (path / "chat_template.jinja").is_file():
         return (path / "chat_template.jinja").read_text(encoding="utf-8")
@@ -97,7 +97,7 @@ def _first_line(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where two tokenizers part: the text around it and up to 12 ids of each from the first differing one on."""
+    """The first place where two tokenizers differ: the text around it, and up to 12 ids of each from there on."""
 
     text: str
     auto: tuple[int, ...]
@@ -106,7 +106,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class TokenizerComparison:
-    """``AutoTokenizer`` against the folder's own tokenizer.json on the user's texts."""
+    """``AutoTokenizer`` compared with the folder's own tokenizer.json on texts of the user."""
 
     n_texts: int
     n_differ: int
@@ -116,7 +116,7 @@ class TokenizerComparison:
 def compare_tokenizers(folder: str, texts: Sequence[str]) -> TokenizerComparison:
     """How many of ``texts`` get other ids from ``AutoTokenizer`` than from the folder's tokenizer.json.
 
-    Special tokens that the tokenizer adds at the ends are left out: only the texts' own tokens are compared.
+    Special tokens that a tokenizer adds at the ends are not compared.
 
     Raises:
         UserError: one of the two cannot be opened.
@@ -150,12 +150,12 @@ def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def chat_template(tokenizer: PreTrainedTokenizerFast, has_tools: bool = False) -> str | None:
-    """The chat template that transformers would take, None where the tokenizer has none.
+    """The chat template that transformers would take; None if the tokenizer has none.
 
-    A tokenizer may hold several by name: ``tool_use`` serves rows with tools, ``default`` the others.
+    A tokenizer may have several templates by name: ``tool_use`` for rows with tools, ``default`` for the others.
 
     Raises:
-        UserError: several named templates and none called ``default``.
+        UserError: there are several named templates, and none is called ``default``.
     """
     held: str | dict[str, str] | None = tokenizer.chat_template
     if not isinstance(held, dict):

@@ -1,6 +1,6 @@
 """Where the assistant's turns stand in a rendered conversation.
 
-Positions here are characters of the rendered text; ``rendering.py`` makes tokens of them.
+Positions here are characters of the rendered text. ``render.py`` turns them into tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An assistant turn in the text: characters ``start`` to ``stop``, stop token included when there is one."""
+    """An assistant turn in the text: characters ``start`` to ``stop``, with its stop token if it has one."""
 
     message: int
     start: int
@@ -33,10 +33,10 @@ class Marks:
     """What can end a turn.
 
     Attributes:
-        added: any added token.
-        added_next: blanks, then an added token.
+        added: matches any added token.
+        added_next: matches blanks and then an added token.
         special: special tokens and the end-of-sequence token, longest first.
-        ids: of all of them.
+        ids: ids of all of them.
     """
 
     added: re.Pattern[str]
@@ -50,8 +50,8 @@ _MARKS: WeakKeyDictionary[Any, dict[str | None, Marks]] = WeakKeyDictionary()
 
 def marks(tokenizer: PreTrainedTokenizerFast, eos: str | None) -> Marks:
     """What can end a turn for this tokenizer and this end-of-sequence token."""
-    held = _MARKS.setdefault(tokenizer, {})
-    if eos not in held:
+    by_eos = _MARKS.setdefault(tokenizer, {})
+    if eos not in by_eos:
         tokens = list(tokenizer.added_tokens_decoder.values())
         own = {eos} if eos else set()
         added = sorted({t.content for t in tokens} | own, key=len, reverse=True)
@@ -59,8 +59,8 @@ def marks(tokenizer: PreTrainedTokenizerFast, eos: str | None) -> Marks:
         either = "|".join(map(re.escape, added)) or r"(?!)"
         ids = [*tokenizer.added_tokens_decoder, *(tokenizer.convert_tokens_to_ids(token) for token in own)]
         end_ids = frozenset(i for i in ids if isinstance(i, int))
-        held[eos] = Marks(re.compile(either), re.compile(rf"\s*(?:{either})"), tuple(special), end_ids)
-    return held[eos]
+        by_eos[eos] = Marks(re.compile(either), re.compile(rf"\s*(?:{either})"), tuple(special), end_ids)
+    return by_eos[eos]
 
 
 def locate(
@@ -72,11 +72,12 @@ def locate(
     patterns: Marks,
     notes: list[str],
 ) -> Span | None:
-    """Where turn ``j`` stands in ``text``; None (and a note) where it cannot be said.
+    """Where turn ``j`` stands in ``text``; None and a note if that cannot be said.
 
     Args:
-        around: the messages before the turn with generation prompt; without; the messages up to and with the turn.
-        floor: where the previous turn ended.
+        around: three rendered texts: the messages before the turn with generation prompt, the same without it, and
+            the messages up to the end of the turn.
+        floor: the end of the previous turn.
     """
     prompt, before, after = around
     end = len(after) if after is not None and text.startswith(after) else len(text)
@@ -90,14 +91,14 @@ def locate(
         notes.append("The template changes the answer (blanks at its ends, or reasoning before '</think>', dropped).")
     if start is None:
         if place is None:
-            notes.append(f"Message {j + 1} (assistant) is not found in the rendered text: it is not judged.")
+            notes.append(f"Message {j + 1} (assistant) does not stand in the rendered text, so it is not judged.")
             return None
         start = place[0]
     elif place is not None and (added := text[start : place[0]]).strip() and not message.tool_calls:
-        notes.append(f"The template puts {excerpt(added)} before the answer: judged as part of it.")
+        notes.append(f"The template puts {excerpt(added)} before the answer. It is judged as part of the answer.")
     stop, has_stop = _end(text, message, start, place, end, bounded, patterns)
     if place is None and message.content.strip() and not message.tool_calls:
-        notes.append("The template rewrites the answer: taken from the generation prompt to the next added token.")
+        notes.append("The template rewrites the answer. It is read from the generation prompt to the next added token.")
     if not has_stop:
         notes.append("The template ends an answer with no stop token.")
     return Span(j, start, stop, has_stop, prompt)
@@ -106,11 +107,11 @@ def locate(
 def _find(
     text: str, content: str, low: int, end: int, exact: bool, bounded: bool, mark: re.Pattern[str]
 ) -> tuple[int, int] | None:
-    """Character range of the content in ``text[low:end]``, as written or as templates shorten it.
+    """Character range of the content in ``text[low:end]``, as it is written or as templates shorten it.
 
     Args:
-        exact: the turn is known to start at ``low``.
-        bounded: the turn is known to stop at ``end``.
+        exact: whether the turn surely starts at ``low``.
+        bounded: whether the turn surely stops at ``end``.
     """
     answer = content.rsplit("</think>", 1)[-1]
     for form in dict.fromkeys((content, content.strip("\n"), content.strip(), answer.lstrip("\n"), answer.strip())):
@@ -119,7 +120,7 @@ def _find(
         at = text.find(form, low, end)
         while at >= 0:
             stop = at + len(form)
-            # A short answer also occurs inside headings; the real one is followed by its end.
+            # A short answer may also occur inside a heading. The real one is followed by its end.
             if mark.match(text, stop, end) or not text[stop:end].strip():
                 return at, stop
             at = text.find(form, at + 1, end)
@@ -130,32 +131,32 @@ def _find(
 
 
 def _end(
-    text: str, message: Message, start: int, found: tuple[int, int] | None, end: int, bounded: bool, patterns: Marks
+    text: str, message: Message, start: int, place: tuple[int, int] | None, end: int, bounded: bool, patterns: Marks
 ) -> tuple[int, bool]:
-    """Where the turn stops, and whether with a stop token."""
-    at = found[1] if found is not None else start
+    """Where the turn stops, and whether a stop token ends it."""
+    at = place[1] if place is not None else start
     if message.tool_calls:
         past = end if bounded else _past_calls(text, message.tool_calls, at, patterns)
         return _end_of_calls(text, at, past, patterns)
     stop = patterns.added_next.match(text, at, end)
-    if stop is None and found is None and message.content.strip():
+    if stop is None and place is None and message.content.strip():
         stop = patterns.added.search(text, at, end)
         at = at + len(text[at:end].rstrip())
     return (stop.end(), True) if stop else (at, False)
 
 
 def _past_calls(text: str, calls: str, at: int, patterns: Marks) -> int:
-    """Past the first special token after the names of the called functions, in their order; the text's end if none."""
+    """The position after the first special token behind the names of the called functions, or the end of the text."""
     for name in re.findall(r'"name":\s*("(?:[^"\\]|\\.)*")', calls):
         at = max(at, text.find(json.loads(name), at))
-    ends = [(found, -len(t)) for t in patterns.special if (found := text.find(t, at)) >= 0]
+    ends = [(place, -len(t)) for t in patterns.special if (place := text.find(t, at)) >= 0]
     return min(ends)[0] - min(ends)[1] if ends else len(text)
 
 
 def _end_of_calls(text: str, at: int, end: int, patterns: Marks) -> tuple[int, bool]:
-    """The end of the first of the special tokens that close ``text[at:end]``, blanks between them allowed.
+    """The end of the first of the special tokens that close ``text[at:end]``. Blanks may stand between them.
 
-    Tool calls are written with added tokens of their own, so the first added token need not end the turn.
+    Tool calls contain added tokens of their own, so the first added token need not end the turn.
     """
     first, rest = None, end
     while True:

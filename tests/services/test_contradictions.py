@@ -151,7 +151,7 @@ def test_measuring_again_gives_the_same_and_nothing_twice(judged):
 def test_a_comment_is_kept_exported_and_judges_nothing(judged, chat, monkeypatch):
     run, _ = judged
     group = next(g for g in contradictions.groups(run.id, Filter()).groups if "Tarvold" in g.question)
-    with pytest.raises(UserError, match="No judge is configured"):
+    with pytest.raises(UserError, match="No language model is configured"):
         contradictions.ask_judge(run.id, group.number)
     before = list(exports.verdict_lines(run.id, Filter()))
 

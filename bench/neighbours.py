@@ -111,7 +111,7 @@ def contradictions(
     for sample, at in zip(samples, of, strict=True):
         twins = [] if at is None else [k for k in contents[asked[at]] if k != sample.content_hash]
         rows = [n for n in near[at] if asked[n.place] in contents] if at is not None else []
-        known[sample.content_hash] = neighbours._details(twins, rows, asked, contents)
+        known[sample.content_hash] = neighbours.near_rows(twins, rows, asked, contents).as_dict()
 
     class Rows(_disputes.Disputes):
         def output(self, i: int) -> str | None:

@@ -106,14 +106,12 @@ def table(conn: Connection, sources: Iterable[tuple[str, int]], hashes: Sequence
     return SignalTable(tuple(hashes), columns)
 
 
-def detail_ref(conn: Connection, measure_id: int, content_hash: str) -> tuple[str, int] | None:
-    """(artefact, slot) of the measurement's details; None where it has none or was not measured."""
-    row = conn.execute(
-        select(measured.c.artefact, measured.c.slot).where(
-            measured.c.measure_id == measure_id, measured.c.content_hash == content_hash
-        )
-    ).one_or_none()
-    return None if row is None or row.artefact is None else (row.artefact, row.slot)
+def detail_refs(conn: Connection, measure_id: int, hashes: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Content hash to (artefact, slot) of the measurement's details, for those of some samples that have any."""
+    query = select(measured.c.content_hash, measured.c.artefact, measured.c.slot).where(
+        measured.c.measure_id == measure_id, measured.c.content_hash.in_(hashes), measured.c.artefact.is_not(None)
+    )
+    return {row.content_hash: (row.artefact, row.slot) for row in conn.execute(query)}
 
 
 def any_detail(conn: Connection, measure_id: int) -> str | None:

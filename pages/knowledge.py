@@ -111,7 +111,7 @@ def _list(run: Run, selection: Filter) -> None:
     head, before, after = st.columns([6, 1, 1], vertical_alignment="bottom")
     head.subheader("The base's answers beside the targets", anchor=False)
     parts.turn((before, after), "known", (page.previous, page.next), partial(state.put, place))
-    shown = tables.samples([r.values for r in page.rows], _COLUMNS)
+    shown = tables.samples(page.rows, _COLUMNS)
     event = st.dataframe(
         shown,
         hide_index=True,
@@ -123,7 +123,7 @@ def _list(run: Run, selection: Filter) -> None:
         key=state.selectable("answers", run.id, cursor or ""),
     )
     st.caption("Click a row to see how the base was asked.")
-    parts.open_sample(run, selecting.from_table(event, [{"sid": r.sid} for r in page.rows]))
+    parts.open_sample(run, selecting.from_table(event, page.rows))
 
 
 main()

@@ -9,11 +9,12 @@ from typing import Any
 
 from core.errors import UserError
 from core.pairs import commentary as judge
-from core.services.measurements import details_of
+from core.services.measurements import records
 from core.services.runs import get_run
 from core.services.views import ContradictionGroup, ContradictionPage, ContradictionSide, NeighbourView
 from core.settings import settings
-from core.signals._plan import plan
+from core.signals._artefacts import DISPUTE, NEAR_ROWS
+from core.signals._records import NearRow, Side
 from core.types import Comment, Decision, Filter, Run, Sample, Term
 from db import comments as comment_table
 from db import decisions as decision_table
@@ -58,8 +59,11 @@ def _group(
 ) -> ContradictionGroup | None:
     rows, _, _ = verdict_table.page(conn, run, of_group(number), limit=200)
     head = max(rows, key=lambda r: (r["contradiction"] or 0.0, -r["ordinal"]), default=None)
-    told = None if head is None else _told(conn, run, "contradictions", head["content_hash"])
-    if head is None or told is None:
+    if head is None:
+        return None
+    key = head["content_hash"]
+    dispute = records(conn, run, DISPUTE, [key]).get(key)
+    if dispute is None:
         return None
     by_content: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -72,33 +76,32 @@ def _group(
     }
     sides = tuple(
         _side(LETTERS[i % 26], side, by_content, samples)
-        for i, side in enumerate(told["sides"])
-        if any(m in by_content for m in side["members"])
+        for i, side in enumerate(dispute.sides)
+        if any(m in by_content for m in side.members)
     )
     members = tuple(m for side in sides for m in side.members)
-    near = _told(conn, run, "neighbours", head["content_hash"]) or {}
-    others = {m for i, side in enumerate(sides) if i != told["side"] for m in side.members}
-    pair = next((n for n in near.get("neighbours", ()) if n["hash"] in others), {})
+    others = {m for i, side in enumerate(sides) if i != dispute.side for m in side.members}
+    pair = next((row for row in _near(conn, run, key) if row.hash in others), None)
     return ContradictionGroup(
         number=int(number),
-        key=told["key"],
+        key=dispute.key,
         size=int(sum(s.weight for s in sides)),
-        strength=told["strength"],
-        question=samples[head["content_hash"]].prompt if head["content_hash"] in samples else "",
+        strength=dispute.strength,
+        question=samples[key].prompt if key in samples else "",
         sides=sides,
-        final_takes=_label(told["takes"], sides) or None,
+        final_takes=_label(dispute.takes, sides) or None,
         base_takes=_likelier(sides),
-        same=told["same"],
-        differ=told["differ"],
-        both_valid=told["valid"],
-        kind=told["kind"],
-        differs=tuple((a, b) for a, b in told["differs"]),
-        shared=tuple(pair.get("shared", ())),
-        only=(tuple(pair.get("left", ())), tuple(pair.get("right", ()))),
-        verbatim=bool(pair.get("verbatim", False)),
-        similarity=pair.get("similarity"),
-        decision=decided(told["key"], members, made),
-        comment=commented(told["key"], sides, said),
+        same=dispute.same,
+        differ=dispute.differ,
+        both_valid=dispute.valid,
+        kind=dispute.kind,
+        differs=tuple((a, b) for a, b in dispute.differs),
+        shared=tuple(pair.shared) if pair else (),
+        only=(tuple(pair.left), tuple(pair.right)) if pair else ((), ()),
+        verbatim=pair is not None and pair.verbatim,
+        similarity=pair.similarity if pair else None,
+        decision=decided(dispute.key, members, made),
+        comment=commented(dispute.key, sides, said),
     )
 
 
@@ -107,19 +110,19 @@ def of_group(number: float) -> Filter:
     return Filter((Term("group", "range", (float(number), float(number))),))
 
 
-def _told(conn: Any, run: Run, signal: str, content_hash: str) -> Mapping[str, Any] | None:
-    measure = next((m for m in plan(run.spec) if m.signal == signal), None)
-    return None if measure is None else details_of(conn, measure, content_hash)
+def _near(conn: Any, run: Run, content_hash: str) -> tuple[NearRow, ...]:
+    kept = records(conn, run, NEAR_ROWS, [content_hash])
+    return kept[content_hash].neighbours if content_hash in kept else ()
 
 
 def _side(
-    letter: str, side: Mapping[str, Any], rows: Mapping[str, list[Mapping[str, Any]]], samples: Mapping[str, Sample]
+    letter: str, side: Side, rows: Mapping[str, list[Mapping[str, Any]]], samples: Mapping[str, Sample]
 ) -> ContradictionSide:
-    members = [m for m in side["members"] if m in rows and m in samples]
+    members = [m for m in side.members if m in rows and m in samples]
     listed = [row for m in members for row in rows[m]]
     return ContradictionSide(
         letter,
-        float(side["weight"]),
+        float(side.weight),
         samples[members[0]].response if members else "",
         tuple(members),
         tuple((samples[m].prompt, samples[m].response) for m in members),
@@ -270,22 +273,21 @@ def neighbours(run_id: int, content_hash: str, most: int = 8) -> tuple[Neighbour
     """Rows that ask the same or nearly the same as this one, surest first; empty where none was measured."""
     run = get_run(run_id)
     with database().reading() as conn:
-        told = _told(conn, run, "neighbours", content_hash)
-        found = list((told or {}).get("neighbours", ()))[:most]
+        near = _near(conn, run, content_hash)[:most]
         places = sample_table.content_hashes(conn, run.spec.dataset_id)
         first: dict[str, int] = {}
-        wanted = {n["hash"] for n in found}
+        hashes = {n.hash for n in near}
         for i, key in enumerate(places):
-            if key in wanted:
+            if key in hashes:
                 first.setdefault(key, i)
         samples = {
             s.content_hash: s for s in sample_table.iter_samples(conn, run.spec.dataset_id, sorted(first.values()))
         }
     return tuple(
         NeighbourView(
-            samples[n["hash"]].id, samples[n["hash"]].prompt, samples[n["hash"]].response, n["similarity"], n["same"],
-            tuple(n.get("left", ())), tuple(n.get("right", ())),
+            samples[n.hash].id, samples[n.hash].prompt, samples[n.hash].response, n.similarity, n.same,
+            tuple(n.left), tuple(n.right),
         )
-        for n in found
-        if n["hash"] in samples
+        for n in near
+        if n.hash in samples
     )  # fmt: skip

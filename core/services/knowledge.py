@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from core.services import artefacts, samples
+from core.services import samples
+from core.services.measurements import any_record, records
 from core.services.runs import get_run
-from core.services.views import Breakdown
-from core.signals._base import Measure
-from core.signals._plan import plan
+from core.services.views import Breakdown, Page
+from core.signals._artefacts import BELIEF
+from core.signals._records import BaseAnswers
 from core.signals.knowledge import CLASSES
 from core.types import BASE, Filter, Run, Term
 from db import samples as sample_table
-from db import signals as signal_table
 from db import verdicts as verdict_table
 from db.session import database
 
@@ -56,24 +55,6 @@ class Points:
     before: np.ndarray
     after: np.ndarray
     total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the list: target beside the base's own answer."""
-
-    sid: str
-    values: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """One page of rows with a class."""
-
-    rows: tuple[Row, ...]
-    matching: int
-    previous: str | None
-    next: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +102,7 @@ def summary(run_id: int, chosen: Filter) -> Summary:
     run = get_run(run_id)
     with database().reading() as conn:
         cells = verdict_table.group_counts(conn, run, [COLUMN, "status"], chosen)
-        details = _some_details(conn, run)
+        kept = any_record(conn, run, BELIEF, BASE)
     counts: list[dict[str, int]] = [{} for _ in CLASSES]
     shown = 0
     for (number, status), n in cells:
@@ -132,7 +113,7 @@ def summary(run_id: int, chosen: Filter) -> Summary:
     classes = Breakdown(
         COLUMN, "Knowledge", tuple((CLASSES[k], counts[k]) for k in order), tuple((float(k), float(k)) for k in order)
     )
-    return Summary(shown, sum(sum(c.values()) for c in counts), classes, _way(details) if details else "")
+    return Summary(shown, sum(sum(c.values()) for c in counts), classes, _way(kept) if kept else "")
 
 
 def points(run_id: int, chosen: Filter, most: int = MOST_POINTS) -> Points:
@@ -148,7 +129,7 @@ def points(run_id: int, chosen: Filter, most: int = MOST_POINTS) -> Points:
     )  # fmt: skip
 
 
-def listing(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50) -> Listing:
+def listing(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50) -> Page:
     """One page of the rows with a class under the filter, each with the base's own answer."""
     run = get_run(run_id)
     known = replace(chosen, terms=(*chosen.terms, Term(COLUMN, "range", (0, None))))
@@ -156,78 +137,44 @@ def listing(run_id: int, chosen: Filter, cursor: str | None = None, limit: int =
     with database().reading() as conn:
         sids = [str(r["sid"]) for r in page.rows]
         hashes = [sample_table.get_sample(conn, run.spec.dataset_id, sid).content_hash for sid in sids]
-        details = _details(conn, _measure(run), hashes)
+        kept = records(conn, run, BELIEF, hashes, BASE)
     rows = []
-    for found, sid, key in zip(page.rows, sids, hashes, strict=True):
-        told = details.get(key) or {}
-        number = found[COLUMN]
-        told = {"knowledge": CLASSES[int(number)], "belief": told.get("belief"), "target": told.get("target")}
-        rows.append(Row(sid, {**found, **told}))
-    return Listing(tuple(rows), page.matching, page.previous, page.next)
+    for row, key in zip(page.rows, hashes, strict=True):
+        answers = {"belief": kept[key].belief, "target": kept[key].target} if key in kept else {}
+        rows.append({**row, "knowledge": CLASSES[int(row[COLUMN])], "belief": None, "target": None, **answers})
+    return replace(page, rows=tuple(rows))
 
 
 def sample(run_id: int, sid: str) -> Asked | None:
     """How the base was asked about one row; None where it was not."""
     run = get_run(run_id)
-    measure = _measure(run)
-    if measure is None or missing(run) is not None:
+    if missing(run) is not None:
         return None
     with database().reading() as conn:
         key = sample_table.get_sample(conn, run.spec.dataset_id, sid).content_hash
-        told = _details(conn, measure, [key]).get(key)
+        kept = records(conn, run, BELIEF, [key], BASE).get(key)
         row = verdict_table.row(conn, run, sid)
-    if told is None:
+    if kept is None:
         return None
     number = row.get(COLUMN)
     return Asked(
         knowledge=None if number is None else CLASSES[int(number)],
-        way=_way(told),
-        prompt=told["prompt"],
-        target=told["target"],
-        belief=told["belief"],
-        greedy=tuple((g["answer"], g["right"], g["p"]) for g in told["greedy"]),
-        answers=tuple(told["answers"]),
+        way=_way(kept),
+        prompt=kept.prompt,
+        target=kept.target,
+        belief=kept.belief,
+        greedy=tuple((g.answer, g.right, g.p) for g in kept.greedy),
+        answers=tuple(kept.answers),
         values={c.name: row.get(c.name) for c in run.columns if c.name.startswith(("base_", "belief_", "output_is"))},
     )
 
 
-def _measure(run: Run) -> Measure | None:
-    return next((m for m in plan(run.spec) if m.signal == "knowledge" and m.role == BASE), None)
-
-
-def _way(told: Mapping[str, Any]) -> str:
+def _way(kept: BaseAnswers) -> str:
     words = {
-        "plain": f"in lines of Q and A, {told['prompts']} prompts with four examples each",
-        "chat": f"in the chat template, {told['prompts']} prompts with four examples each as earlier turns",
+        "plain": f"in lines of Q and A, {kept.prompts} prompts with four examples each",
+        "chat": f"in the chat template, {kept.prompts} prompts with four examples each as earlier turns",
         "as_trained": "with the row's own prompt and no example, because it answers best that way; its ten prompts are "
         "one, and MaybeKnown does not occur",
     }
-    text = f"The base was asked {words[told['way']]}."
-    return text if told["way"] == "as_trained" else f"{text} Examples are {told['examples']}."
-
-
-def _some_details(conn: Any, run: Run) -> Mapping[str, Any] | None:
-    """The details of any row: how the base was asked is the same for all."""
-    measure = _measure(run)
-    if measure is None:
-        return None
-    ids = signal_table.find_measures(conn, [measure.key])
-    ref = signal_table.any_detail(conn, ids[measure.key]) if measure.key in ids else None
-    found = [d for d in artefacts.read_all(ref) if d is not None] if ref else []
-    return found[0] if found else None
-
-
-def _details(conn: Any, measure: Measure | None, hashes: Sequence[str]) -> dict[str, Mapping[str, Any] | None]:
-    """By content hash; each file is read once."""
-    ids = signal_table.find_measures(conn, [measure.key]) if measure is not None else {}
-    if measure is None or measure.key not in ids:
-        return {}
-    held: dict[str, Sequence[Any]] = {}
-    out: dict[str, Mapping[str, Any] | None] = {}
-    for key in dict.fromkeys(hashes):
-        ref = signal_table.detail_ref(conn, ids[measure.key], key)
-        if ref is not None:
-            name, slot = ref
-            held[name] = held.get(name) or artefacts.read_all(name)
-            out[key] = held[name][slot]
-    return out
+    text = f"The base was asked {words[kept.way]}."
+    return text if kept.way == "as_trained" else f"{text} Examples are {kept.examples}."

@@ -12,16 +12,10 @@ import numpy as np
 
 from core.errors import UserError
 from core.services import artefacts
+from core.signals._artefacts import Artefact, R, find_measure
 from core.signals._base import Measure
 from core.signals._plan import plan
-from core.types import (
-    Check,
-    Run,
-    RunFacts,
-    Sample,
-    SignalTable,
-    TrainerState,
-)
+from core.types import FINAL, Check, Role, Run, RunFacts, Sample, SignalTable, TrainerState
 from db import samples as sample_table
 from db import signals as signal_table
 from db.session import database
@@ -44,9 +38,7 @@ class StoredRun:
 
     def details(self, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:
         with database().reading() as conn:
-            ids = signal_table.find_measures(conn, [measure.key])
-            ref = signal_table.detail_ref(conn, ids[measure.key], content_hash) if measure.key in ids else None
-        return None if ref is None else _chunk_of(ref[0])[ref[1]]
+            return _details(conn, measure, [content_hash]).get(content_hash)
 
 
 @lru_cache(maxsize=4)
@@ -55,10 +47,27 @@ def _chunk_of(name: str) -> list[Mapping[str, Any] | None]:
     return artefacts.read_all(name)
 
 
-def details_of(conn: Any, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:
+def _details(conn: Any, measure: Measure, hashes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     ids = signal_table.find_measures(conn, [measure.key])
-    ref = signal_table.detail_ref(conn, ids[measure.key], content_hash) if measure.key in ids else None
-    return None if ref is None else artefacts.read(*ref)
+    refs = signal_table.detail_refs(conn, ids[measure.key], hashes) if ids else {}
+    values = {key: _chunk_of(name)[slot] for key, (name, slot) in refs.items()}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def records(conn: Any, run: Run, artefact: Artefact[R], hashes: Sequence[str], role: Role = FINAL) -> dict[str, R]:
+    """Content hash to what the run kept of those samples; a sample of which it kept nothing is left out."""
+    measure = find_measure(run.spec, artefact, role)
+    values = _details(conn, measure, hashes) if measure is not None else {}
+    return {key: artefact.record.from_dict(value) for key, value in values.items()}
+
+
+def any_record(conn: Any, run: Run, artefact: Artefact[R], role: Role = FINAL) -> R | None:
+    """What the run kept of some sample; None where it kept nothing of any."""
+    measure = find_measure(run.spec, artefact, role)
+    ids = signal_table.find_measures(conn, [measure.key]) if measure is not None else {}
+    name = next((signal_table.any_detail(conn, measure_id) for measure_id in ids.values()), None)
+    value = next((v for v in _chunk_of(name) if v is not None), None) if name is not None else None
+    return None if value is None else artefact.record.from_dict(value)
 
 
 def signals_of(conn: Any, run: Run, hashes: Sequence[str], measures: Sequence[Measure] | None = None) -> SignalTable:

@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.judge.verdict import chances, numbers_of, verdict_of
 from core.plugins import kind
 from core.services import proven
-from core.services.measurements import details_of, signals_of
+from core.services.measurements import records, signals_of
 from core.services.runs import get_run
 from core.services.views import (
     CheckpointView,
@@ -23,9 +23,10 @@ from core.services.views import (
     TokenPiece,
     TurnView,
 )
-from core.signals._plan import plan
+from core.signals._artefacts import OUTPUTS, TOKENS
+from core.signals._records import RowOutputs, RowTokens, TurnOutputs, TurnTokens
 from core.status import cut_of, rate_interval
-from core.types import FAULT, FINAL, Filter, Run
+from core.types import FAULT, Filter, Run
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
@@ -65,25 +66,23 @@ def page(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50
 def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
     """One sample with all its evidence."""
     run = get_run(run_id)
-    measures = plan(run.spec)
     with database().reading() as conn:
         row = verdict_table.row(conn, run, sid)
         found = sample_table.get_sample(conn, run.spec.dataset_id, sid)
         before, behind = verdict_table.neighbours(conn, run, chosen, sid)
-        table = signals_of(conn, run, [found.content_hash], measures)
-        details = {m.key: details_of(conn, m, found.content_hash) for m in measures}
+        key = found.content_hash
+        table = signals_of(conn, run, [key])
+        tokens = records(conn, run, TOKENS, [key]).get(key, RowTokens())
+        outputs = records(conn, run, OUTPUTS, [key]).get(key, RowOutputs())
     signals = {name: float(values[0]) for name, values in table.columns.items()} | numbers_of(row)
-    first = next(m for m in measures if m.signal == "likelihood" and m.role == FINAL)
-    seen = details[first.key] or {}
-    asked = next((details[m.key] for m in measures if m.signal == "reproduction"), None) or {}
     return SampleView(
         sample=found,
         verdict=verdict_of(run, row, signals, proven.reasons_of(run, sid, row["cause"])),
         values=row,
         columns=run.columns,
-        pieces=_pieces(seen),
-        notes=(*found.notes, *seen.get("notes", ()), *_refusal(seen)),
-        turns=_turns(seen, asked, run),
+        pieces=_pieces(tokens),
+        notes=(*found.notes, *tokens.notes, *_refusal(tokens)),
+        turns=_turns(tokens, outputs, run),
         checkpoints=_checkpoints(run, signals),
         chance=chances(signals),
         copies=row["copies"],
@@ -111,56 +110,51 @@ def _faults(run: Run, row: Mapping[str, Any]) -> tuple[FaultView, ...]:
     return tuple(sorted(out, key=lambda f: order[f.state]))
 
 
-def _refusal(seen: Mapping[str, Any]) -> tuple[str, ...]:
-    said = [" ".join(p for p in seen["refused"].values() if p)] if "refused" in seen else []
-    if "dropped" in seen:
-        said.append(f"The trainer leaves this row out: {seen['dropped']}")
-    return tuple(said)
+def _refusal(tokens: RowTokens) -> tuple[str, ...]:
+    notes = [" ".join(part for part in tokens.refused.values() if part)] if tokens.refused else []
+    if tokens.dropped is not None:
+        notes.append(f"The trainer leaves this row out: {tokens.dropped}")
+    return tuple(notes)
 
 
-def _pieces(seen: Mapping[str, Any]) -> tuple[TokenPiece, ...]:
-    if "pieces" not in seen:
+def _pieces(tokens: RowTokens) -> tuple[TokenPiece, ...]:
+    if tokens.pieces is None:
         return ()
-    hit = {"1": True, "0": False}
-    scored = {
-        position: (logprob, hit.get(letter))
-        for position, logprob, letter in zip(
-            seen.get("positions", ()), seen.get("logprobs", ()), seen.get("hits", ()), strict=True
-        )
-    }
+    hits = [{"1": True, "0": False}.get(letter) for letter in tokens.hits]
+    scored = zip(tokens.positions, tokens.logprobs, hits, strict=True)
+    scores = {position: (logprob, hit) for position, logprob, hit in scored}
+    rendered = zip(tokens.pieces, tokens.ids or (), tokens.trained, tokens.target, strict=True)
     return tuple(
-        TokenPiece(text, token, trained == "1", target == "1", *scored.get(i, (None, None)))
-        for i, (text, token, trained, target) in enumerate(
-            zip(seen["pieces"], seen["ids"], seen["trained"], seen["target"], strict=True)
-        )
+        TokenPiece(text, token, trained == "1", target == "1", *scores.get(i, (None, None)))
+        for i, (text, token, trained, target) in enumerate(rendered)
     )
 
 
-def _turns(seen: Mapping[str, Any], asked: Mapping[str, Any], run: Run) -> tuple[TurnView, ...]:
-    answers = {t["turn"]: t for t in asked.get("turns", ())}
+def _turns(tokens: RowTokens, outputs: RowOutputs, run: Run) -> tuple[TurnView, ...]:
+    answers = {answer.turn: answer for answer in outputs.turns}
+    views = []
+    for i, turn in enumerate(tokens.turns):
+        target = "".join((tokens.pieces or ())[turn.start : turn.stop - (1 if turn.complete else 0)])
+        views.append(_answered(turn, answers[i], run) if i in answers else _not_generated(i, turn, target))
+    return tuple(views)
+
+
+def _not_generated(index: int, turn: TurnTokens, target: str) -> TurnView:
+    source = "the teacher-forced pass: greedy decoding gives the target" if turn.exact else "not measured"
+    output = target if turn.exact else None
+    return TurnView(index, target, turn.exact, output, source, turn.exact or None, None, *(None,) * 4)
+
+
+def _answered(turn: TurnTokens, answer: TurnOutputs, run: Run) -> TurnView:
     cut = cut_of(run.thresholds) / 100
-    out = []
-    for i, turn in enumerate(seen.get("turns", ())):
-        span = seen["pieces"][turn["start"] : turn["stop"] - (1 if turn["complete"] else 0)]
-        target = "".join(span)
-        answer = answers.get(i)
-        if answer is None:
-            exact = turn["exact"]
-            source = "the teacher-forced pass: greedy decoding gives the target" if exact else "not measured"
-            out.append(TurnView(i, target, exact, target if exact else None, source, exact or None, None, *(None,) * 4))
-            continue
-        draws = answer["draws"]
-        hits = sum(s >= cut for s in draws)
-        low, high = rate_interval(hits, len(draws)) if draws else (None, None)
-        out.append(
-            TurnView(
-                i, answer["target"], turn["exact"], answer["output"],
-                "greedy decoding" + (", cut at its limit" if answer["complete"] and not answer["stopped"] else ""),
-                answer["score"] >= cut, answer["score"], len(draws) or None, hits if draws else None, low, high,
-                tuple(answer["texts"]),
-            )
-        )  # fmt: skip
-    return tuple(out)
+    hits = sum(score >= cut for score in answer.draws)
+    low, high = rate_interval(hits, len(answer.draws)) if answer.draws else (None, None)
+    return TurnView(
+        answer.turn, answer.target, turn.exact, answer.output,
+        "greedy decoding" + (", cut at its limit" if answer.complete and not answer.stopped else ""),
+        answer.score >= cut, answer.score, len(answer.draws) or None, hits if answer.draws else None, low, high,
+        tuple(answer.texts),
+    )  # fmt: skip
 
 
 def _checkpoints(run: Run, signals: Mapping[str, float]) -> tuple[CheckpointView, ...]:

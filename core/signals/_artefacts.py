@@ -5,33 +5,37 @@ An artefact is named by what it is, so that a signal which reads it does not kno
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from core.plugins import kinds
+from core.signals._records import BaseAnswers, Choices, Dispute, NearRows, Record, RowOutputs, RowTokens
 from core.types import FINAL, Role, RunSpec
 
 if TYPE_CHECKING:
-    from core.signals._base import Measure, Signal
+    from core.signals._base import Instruments, Measure, Signal
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, slots=True)
-class Artefact:
-    """Details that one signal keeps of each sample (``Chunk.details``); ``name`` says what they are."""
+class Artefact(Generic[R]):
+    """Details that one signal keeps of each sample (``Chunk.details``): what they are, and their record."""
 
     name: str
+    record: type[R]
 
 
-TOKENS = Artefact("token scores of the rendered row")
-OUTPUTS = Artefact("greedy and sampled answers of each turn")
-NEAR_ROWS = Artefact("rows that may ask the same")
-DISPUTE = Artefact("the group of contradicting rows")
-BELIEF = Artefact("the base's answers")
-CHOICES = Artefact("probabilities of the options")
-SHAPES = Artefact("patterns of question and answer")
+TOKENS = Artefact("token scores of the rendered row", RowTokens)
+OUTPUTS = Artefact("greedy and sampled answers of each turn", RowOutputs)
+NEAR_ROWS = Artefact("rows that may ask the same", NearRows)
+DISPUTE = Artefact("the group of contradicting rows", Dispute)
+BELIEF = Artefact("the base's answers", BaseAnswers)
+CHOICES = Artefact("probabilities of the options", Choices)
 
 
-def provider(need: str | Artefact) -> Signal:
+def provider(need: str | Artefact[Any]) -> Signal:
     """The signal that measures a column or keeps an artefact."""
     for signal in kinds("signals").values():
         if need == signal.artefact or any(need == column.name for column in signal.columns):
@@ -44,13 +48,25 @@ def providers(signal: Signal) -> frozenset[str]:
     return frozenset(provider(need).name for need in signal.needs)
 
 
-def measure_of(spec: RunSpec, artefact: Artefact, role: Role = FINAL) -> Measure:
-    """The measurement that keeps an artefact in a run, under a checkpoint or without weights.
+def find_measure(spec: RunSpec, artefact: Artefact[Any], role: Role = FINAL) -> Measure | None:
+    """The measurement of a run that keeps an artefact, under a checkpoint or without weights; None: it has none."""
+    return next((m for m in provider(artefact).plan(spec) if m.role in (role, None)), None)
 
-    Raises:
-        RuntimeError: the run does not make it.
-    """
-    for measure in provider(artefact).plan(spec):
-        if measure.role in (role, None):
-            return measure
-    raise RuntimeError(f"no {artefact.name} under the {role.kind} checkpoint in this run")
+
+def measure_of(spec: RunSpec, artefact: Artefact[Any], role: Role = FINAL) -> Measure:
+    """``find_measure`` of what the run must have; raises RuntimeError where it has not."""
+    measure = find_measure(spec, artefact, role)
+    if measure is None:
+        raise RuntimeError(f"no {artefact.name} under the {role.kind} checkpoint in this run")
+    return measure
+
+
+def reader(instruments: Instruments, artefact: Artefact[R], role: Role = FINAL) -> Callable[[str], R | None]:
+    """Content hash to what the run kept of that sample; None where it kept nothing."""
+    measure = measure_of(instruments.spec, artefact, role)
+
+    def read(content_hash: str) -> R | None:
+        value = instruments.details(measure, content_hash)
+        return None if value is None else artefact.record.from_dict(value)
+
+    return read

@@ -131,8 +131,8 @@ class Signal(Protocol):
     version: int
     columns: tuple[Column, ...]
     compared: tuple[str, ...] = ()
-    artefact: Artefact | None = None
-    needs: tuple[str | Artefact, ...] = ()
+    artefact: Artefact[Any] | None = None
+    needs: tuple[str | Artefact[Any], ...] = ()
     whole: bool = False
 
     def plan(self, spec: RunSpec) -> list[Measure]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,9 @@ from core.pairs.groups import Group, Pair
 from core.pairs.stated import apart, other_name
 from core.pairs.wording import Rarity, Words, words
 from core.signals import _columns as col
-from core.signals._artefacts import NEAR_ROWS, OUTPUTS, measure_of
+from core.signals._artefacts import NEAR_ROWS, OUTPUTS, reader
 from core.signals._base import Instruments
+from core.signals._records import Dispute, Side
 from core.types import Sample, digest
 
 # Pairs of wording below this are not looked at.
@@ -51,8 +51,7 @@ class Disputes:
     """All distinct contents of the run with what is known of them, by place in the training order."""
 
     def __init__(self, instruments: Instruments) -> None:
-        self._instruments = instruments
-        self._measured_outputs = measure_of(instruments.spec, OUTPUTS)
+        self._kept_outputs, self._near = reader(instruments, OUTPUTS), reader(instruments, NEAR_ROWS)
         table = instruments.measured()
         everything = instruments.samples()
         self.samples: list[Sample] = list({s.content_hash: s for s in reversed(everything)}.values())[::-1]
@@ -97,9 +96,8 @@ class Disputes:
             if self._exact[i] == 1.0:
                 self._outputs[i] = self.samples[i].response
             else:
-                answers = self._instruments.details(self._measured_outputs, self.samples[i].content_hash) or {}
-                turns = answers.get("turns") or []
-                self._outputs[i] = turns[-1]["output"] if turns else None
+                outputs = self._kept_outputs(self.samples[i].content_hash)
+                self._outputs[i] = outputs.turns[-1].output if outputs is not None and outputs.turns else None
         return self._outputs[i]
 
     def differ(self, i: int, j: int) -> Disagreement:
@@ -117,18 +115,17 @@ class Disputes:
         candidates: Candidates = {}
         exchanged: set[tuple[int, int]] = set()
         worded: set[tuple[int, int]] = set()
-        measure = measure_of(self._instruments.spec, NEAR_ROWS)
         for i in np.flatnonzero(self._same >= LOOKED_AT).tolist():
             if stop():
                 return None
-            near = self._instruments.details(measure, self.samples[i].content_hash) or {}
-            for row in near.get("neighbours", ()):
-                j = self.place.get(row["hash"])
-                if j is not None and j != i and row["same"] >= LOOKED_AT:
-                    candidates[min(i, j), max(i, j)] = (row["same"], row["verbatim"])
-                    if row.get("exchanged"):
+            near = self._near(self.samples[i].content_hash)
+            for row in near.neighbours if near is not None else ():
+                j = self.place.get(row.hash)
+                if j is not None and j != i and row.same >= LOOKED_AT:
+                    candidates[min(i, j), max(i, j)] = (row.same, row.verbatim)
+                    if row.exchanged:
                         exchanged.add((min(i, j), max(i, j)))
-                    if not row.get("left") and not row.get("right"):
+                    if not row.left and not row.right:
                         worded.add((min(i, j), max(i, j)))
         forms = self._habits(candidates)
         out = []
@@ -250,36 +247,34 @@ class Disputes:
         own = next(n for n, side in enumerate(group.sides) if i in side)
         return float(taken is not None and taken != own), taken
 
-    def describe(self, i: int, number: int, group: Group) -> tuple[dict[str, float], dict[str, Any]]:
+    def describe(self, i: int, number: int, group: Group) -> tuple[dict[str, float], Dispute]:
         """The row's numbers in its group, and the group as the pages show it."""
         weights = [sum(self.copies[m] for m in side) for side in group.sides]
         own = next(n for n, side in enumerate(group.sides) if i in side)
         wins, taken = self.wins(i, group)
-        members = sorted(m for side in group.sides for m in side)
+        sides = [[self.samples[m].content_hash for m in side] for side in group.sides]
         strongest = max(self.of[i], key=lambda p: p.contradiction)
+        difference = self.differ(strongest.a, strongest.b)
         values = {
             col.GROUP: float(number),
             col.GROUP_SIZE: float(sum(weights)),
             col.SIDE_SHARE: weights[own] / sum(weights),
             col.SIDE_WINS: wins,
         }
-        details = {
-            "group": number,
-            "key": digest(sorted(self.samples[m].content_hash for m in members)),
-            "strength": round(group.strength, 4),
-            "side": own,
-            "takes": taken,
-            "sides": [
-                {"weight": w, "members": [self.samples[m].content_hash for m in side]}
-                for w, side in zip(weights, group.sides, strict=True)
-            ],
-            "differs": [list(d) for d in self.differ(strongest.a, strongest.b).differs],
-            "kind": self.differ(strongest.a, strongest.b).kind,
-            "same": round(strongest.same, 4),
-            "differ": round(strongest.differ, 4),
-            "valid": round(strongest.valid, 4),
-        }
-        return values, details
+        dispute = Dispute(
+            group=number,
+            key=digest(sorted(member for side in sides for member in side)),
+            strength=round(group.strength, 4),
+            side=own,
+            sides=tuple(Side(weight, side) for weight, side in zip(weights, sides, strict=True)),
+            differs=[list(d) for d in difference.differs],
+            kind=difference.kind,
+            same=round(strongest.same, 4),
+            differ=round(strongest.differ, 4),
+            valid=round(strongest.valid, 4),
+            takes=taken,
+        )
+        return values, dispute
 
 
 def _moved(p: float, by: float) -> float:

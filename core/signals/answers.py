@@ -7,15 +7,15 @@ verbatim and of rows with several turns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from core.backends._base import Capability
 from core.signals import _columns as col
-from core.signals._artefacts import OUTPUTS, TOKENS, measure_of
+from core.signals._artefacts import OUTPUTS, TOKENS, measure_of, reader
 from core.signals._base import Instruments, Measure, Signal, chunked
 from core.signals._reading import same_but_form, same_meaning
+from core.signals._records import RowOutputs, RowTokens, unmask
 from core.types import FINAL, Chunk, Column, RunSpec, Sample, SignalTable
 
 PARTLY: Mapping[Capability, tuple[str, ...]] = {
@@ -73,32 +73,31 @@ class Answers(Signal):
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        tokens, outputs = (measure_of(instruments.spec, artefact) for artefact in (TOKENS, OUTPUTS))
+        tokens, outputs = reader(instruments, TOKENS), reader(instruments, OUTPUTS)
         for chunk in chunked(samples, lambda s: 1, 512, 512):
             if stop():
                 return
             columns = {c.name: np.full(len(chunk), np.nan) for c in self.columns}
             for i, sample in enumerate(chunk):
-                scores = instruments.details(tokens, sample.content_hash) or {}
-                answers = instruments.details(outputs, sample.content_hash) or {}
+                scores, answers = tokens(sample.content_hash), outputs(sample.content_hash)
                 for name, value in (token_values(scores) | text_values(answers, sample)).items():
                     columns[name][i] = value
             yield Chunk(measure.key, tuple(s.content_hash for s in chunk), columns)
 
 
-def token_values(tokens: Mapping[str, Any]) -> dict[str, float]:
+def token_values(tokens: RowTokens | None) -> dict[str, float]:
     """What the kept token scores of one row say; empty where there are none."""
-    if "positions" not in tokens or not tokens.get("turns"):
+    if tokens is None or not tokens.positions or not tokens.turns:
         return {}
-    at = np.asarray(tokens["positions"], dtype=np.int64)
-    logp = np.asarray(tokens["logprobs"], dtype=np.float64)
-    hits = _letters(tokens["hits"])
-    trained, target = _letters(tokens["trained"]) == 1, _letters(tokens["target"]) == 1
-    turns = tokens["turns"]
+    at = np.asarray(tokens.positions, dtype=np.int64)
+    logp = np.asarray(tokens.logprobs, dtype=np.float64)
+    hits = unmask(tokens.hits)
+    trained, target = unmask(tokens.trained) == 1, unmask(tokens.target) == 1
+    turns = tokens.turns
     out: dict[str, float] = {}
-    missed = next((t for t in turns if t["exact"] is False), None)
+    missed = next((t for t in turns if t.exact is False), None)
     if missed is not None:
-        inside = (at >= missed["start"]) & (at < missed["stop"])
+        inside = (at >= missed.start) & (at < missed.stop)
         wrong = np.flatnonzero(inside & (hits == 0))
         if wrong.size:
             out[col.MISS_AT] = float(at[wrong[0]])
@@ -106,47 +105,41 @@ def token_values(tokens: Mapping[str, Any]) -> dict[str, float]:
             out[col.N_AFTER] = float(later.sum())
             if later.sum() > 1:
                 out[col.AFTER_RIGHT] = float(hits[later][1:].mean())
-        if missed["complete"] and inside.sum() > 1:
+        if missed.complete and inside.sum() > 1:
             last = np.flatnonzero(inside)[-1]
             out[col.STOP_LOGP] = float(logp[last])
             out[col.CONTENT_RIGHT] = float((hits[inside][:-1] == 1).all())
     if len(turns) > 1:
         last, earlier = turns[-1], turns[:-1]
-        right = np.array([turn["exact"] for turn in turns], dtype=np.float64)  # None = not measured: NaN
+        right = np.array([turn.exact for turn in turns], dtype=np.float64)  # None = not measured: NaN
         out[col.LAST_RIGHT], out[col.EARLIER_RIGHT] = float(right[-1]), float(right[:-1].mean())
-        in_last = (at >= last["start"]) & (at < last["stop"])
-        before = np.any([(at >= t["start"]) & (at < t["stop"]) for t in earlier], axis=0)
+        in_last = (at >= last.start) & (at < last.stop)
+        before = np.any([(at >= t.start) & (at < t.stop) for t in earlier], axis=0)
         if in_last.any() and before.any():
             out[col.LAST_NLL], out[col.EARLIER_NLL] = -float(logp[in_last].mean()), -float(logp[before].mean())
-        loss = [float(trained[t["start"] : t["stop"]].mean()) for t in turns]
+        loss = [float(trained[t.start : t.stop].mean()) for t in turns]
         out[col.EARLIER_UNTRAINED] = float(loss[-1] > 0.5 and max(loss[:-1]) < 0.5)
     return out
 
 
-def _letters(mask: str) -> np.ndarray:
-    """(t,) float64 of a mask's letters: 1, 0, and NaN for ?."""
-    letters = np.frombuffer(mask.encode(), dtype=np.uint8)
-    return np.where(letters == ord("?"), np.nan, letters == ord("1"))
-
-
-def text_values(outputs: Mapping[str, Any], sample: Sample) -> dict[str, float]:
-    """What the outputs of the wrong turns of one row say; empty where none was asked."""
-    wrong = [t for t in outputs.get("turns", ()) if t["score"] < 1]
+def text_values(outputs: RowOutputs | None, sample: Sample) -> dict[str, float]:
+    """What the outputs of the wrong turns of one row say; empty where none was generated."""
+    wrong = [t for t in outputs.turns if t.score < 1] if outputs is not None else []
     if not wrong:
         return {}
     meant = [
-        [same_meaning(text, t["target"], _questions_before(sample, t["turn"])) for text in (t["output"], *t["texts"])]
+        [same_meaning(text, t.target, _questions_before(sample, t.turn)) for text in (t.output, *t.texts)]
         for t in wrong
-        if t["target"].strip()
+        if t.target.strip()
     ]
     first = wrong[0]
-    target, output = first["target"].rstrip(), first["output"]
+    target, output = first.target.rstrip(), first.output
     goes_on = bool(target) and output.startswith(target) and len(output.strip()) > len(target.strip())
-    cut = not first["stopped"] and bool(output.strip()) and len(output) < len(target) and target.startswith(output)
+    cut = not first.stopped and bool(output.strip()) and len(output) < len(target) and target.startswith(output)
     return {
-        col.RAN_ON: float(goes_on and first["complete"]),
-        col.LIMIT_HIT: float(cut and first["complete"]),
-        col.SAME_FORM: float(all(same_but_form(t["output"], t["target"]) for t in wrong)),
+        col.RAN_ON: float(goes_on and first.complete),
+        col.LIMIT_HIT: float(cut and first.complete),
+        col.SAME_FORM: float(all(same_but_form(t.output, t.target) for t in wrong)),
         # The turn that says it least often speaks for the row.
         col.SAME_MEANING: min((float(np.mean(m)) for m in meant), default=np.nan),
         col.GREEDY_MEANING: float(all(m[0] for m in meant)) if meant else np.nan,

@@ -80,10 +80,10 @@ class Contradictions(Signal):
                 if row not in of:
                     details.append(None)
                     continue
-                values, described = disputes.describe(row, *of[row])
+                values, dispute = disputes.describe(row, *of[row])
                 for name, value in values.items():
                     columns[name][i] = value
-                details.append(described)
+                details.append(dispute.as_dict())
             yield Chunk(measure.key, tuple(s.content_hash for s in block), columns, tuple(details))
 
 

@@ -20,10 +20,11 @@ import numpy as np
 
 from core.backends._base import Capability
 from core.signals import _columns as col
-from core.signals._artefacts import BELIEF, OUTPUTS, measure_of
+from core.signals._artefacts import BELIEF, OUTPUTS, reader
 from core.signals._asking import Answered, AskedModel, margin, parting, score_as_trained
 from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, supervision_facts
 from core.signals._questions import MOST_TOKENS, PROMPTS, Question, Questions, variants
+from core.signals._records import BaseAnswers, PromptAnswer
 from core.signals._ways import AsTrained
 from core.text.words import normalised
 from core.types import BASE, FINAL, Chunk, Column, Decoding, RunSpec, Sample, SignalTable
@@ -200,7 +201,7 @@ def _base(measure: Measure, samples: list[Sample], base: AskedModel) -> Chunk:
             continue
         for name, value in _values(row, beliefs[id(row)], scores.get(id(row), [])).items():
             columns[name][place] = value
-        details[place] = _details(row, beliefs[id(row)], base)
+        details[place] = _record(row, beliefs[id(row)], base).as_dict()
     return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
 
 
@@ -336,42 +337,41 @@ def _openness(belief: Answered, target: Answered, same: bool) -> float:
     return float(belief.entropy[parting(belief.tokens, target.tokens)[0].start])
 
 
-def _details(row: Row, belief: Belief | None, base: AskedModel) -> dict[str, Any]:
-    return {
-        "way": base.way.name,
-        "prompts": base.way.prompts,
-        "examples": base.examples_in_words(row.question),
-        "tried": {name: list(value) for name, value in base.tried.items()},
-        "prompt": row.prompt,
-        "target": row.question.answer,
-        "greedy": [
-            {"answer": row.greedy_texts.get(n), "right": bool(row.greedy[n]), "p": round(float(row.sampled[n]), 6)}
-            for n in range(base.way.prompts)
-        ],
-        "answers": row.own,
-        "belief": None if belief is None else belief[0],
-    }
+def _record(row: Row, belief: Belief | None, base: AskedModel) -> BaseAnswers:
+    prompts = range(base.way.prompts)
+    return BaseAnswers(
+        way=base.way.name,
+        prompts=base.way.prompts,
+        examples=base.examples_in_words(row.question),
+        tried={name: list(value) for name, value in base.tried.items()},
+        prompt=row.prompt,
+        target=row.question.answer,
+        greedy=tuple(
+            PromptAnswer(bool(row.greedy[n]), round(float(row.sampled[n]), 6), row.greedy_texts.get(n)) for n in prompts
+        ),
+        answers=row.own,
+        belief=None if belief is None else belief[0],
+    )
 
 
 # -------------------------------------------------------------------------------------------------- after the tune
 
 
 def _final(measure: Measure, samples: list[Sample], instruments: Instruments, questions: Questions) -> Chunk:
-    spec = instruments.spec
     backend = instruments.scoring(measure.checkpoint)
-    beliefs, outputs = measure_of(spec, BELIEF, BASE), measure_of(spec, OUTPUTS)
+    beliefs, outputs = reader(instruments, BELIEF, BASE), reader(instruments, OUTPUTS)
     way = AsTrained(instruments.tokenizer(), instruments.supervision, backend.stop_ids)
     columns = {name: np.full(len(samples), np.nan) for name in FINAL_COLUMNS}
     jobs: list[tuple[int, Question, str]] = []
     for place, sample in enumerate(samples):
         question = questions.of(sample)
-        base = instruments.details(beliefs, sample.content_hash)
-        if question is None or base is None or not base["belief"]:
+        base = beliefs(sample.content_hash)
+        if question is None or base is None or not base.belief:
             continue
-        jobs.append((place, question, base["belief"]))
-        generated = instruments.details(outputs, sample.content_hash)
-        output = generated["turns"][0]["output"] if generated and generated["turns"] else question.answer
-        columns[col.OUTPUT_IS_BELIEF][place] = float(normalised(output) == normalised(base["belief"]))
+        jobs.append((place, question, base.belief))
+        generated = outputs(sample.content_hash)
+        output = generated.turns[0].output if generated and generated.turns else question.answer
+        columns[col.OUTPUT_IS_BELIEF][place] = float(normalised(output) == normalised(base.belief))
     scored = score_as_trained(way, [(q, text) for _, q, belief in jobs for text in (q.answer, belief)], backend)
     for (place, question, belief), target, own in zip(jobs, scored[::2], scored[1::2], strict=True):
         if normalised(belief) == normalised(question.answer):

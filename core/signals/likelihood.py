@@ -7,7 +7,7 @@ token sequence is in one draw at each temperature of the grid.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from core.rendering.render import pieces
 from core.signals import _columns as col
 from core.signals._artefacts import TOKENS
 from core.signals._base import Instruments, Measure, Signal, chunked, stop_ids_of, supervision_facts
+from core.signals._records import RowTokens, TurnTokens, mask
 from core.types import FINAL, TEMPERATURES, Chunk, Column, RunSpec, Sample, Supervision, TokenScores, Turn
 
 # Two logits closer than this may change places between batch sizes or machines.
@@ -163,49 +164,38 @@ def score_values(
     return values, turns
 
 
-def _mask(mask: np.ndarray) -> str:
-    """A letter a token: 1 or 0, ? where it is not measured."""
-    letters = np.where(np.isnan(mask), ord("?"), np.where(mask, ord("1"), ord("0")))
-    return letters.astype(np.uint8).tobytes().decode()
-
-
 def _rounded(values: np.ndarray) -> list[float | None]:
     return [None if np.isnan(v) else round(float(v), 5) for v in values]
 
 
-def _details(
+def _record(
     supervision: Supervision, scores: TokenScores | None, turns: Sequence[TurnScore], tokenizer: Any
-) -> dict[str, Any]:
+) -> RowTokens:
     """Per-token evidence for the row page; without a tokenizer (any but the final checkpoint) no text is kept."""
-    out: dict[str, Any] = {"notes": list(supervision.notes)}
-    if supervision.dropped:
-        out["dropped"] = supervision.dropped
+    record = RowTokens(notes=list(supervision.notes), dropped=supervision.dropped or None)
     if tokenizer is not None:
-        out["pieces"] = pieces(tokenizer, supervision.ids)
-        out["ids"] = supervision.ids.tolist()
-        out["trained"], out["target"] = _mask(supervision.trained), _mask(supervision.target)
+        record = replace(
+            record, pieces=pieces(tokenizer, supervision.ids), ids=supervision.ids.tolist(),
+            trained=mask(supervision.trained), target=mask(supervision.target),
+        )  # fmt: skip
     spans = _spans(supervision)
     if scores is None:
-        out["turns"] = [
-            {"start": span.start, "stop": span.stop, "exact": None, "complete": span.has_stop_token, "logp": []}
-            for span in spans
-        ]
-    else:
-        out["positions"] = scores.positions.tolist()
-        out["logprobs"] = _rounded(scores.logprobs)
-        out["hits"] = _mask(scores.hits(supervision.ids))
-        out["margin"] = _rounded(scores.margin)
-        out["turns"] = [
-            {
-                "start": span.start,
-                "stop": span.stop,
-                "exact": None if np.isnan(turn.exact) else bool(turn.exact),
-                "complete": turn.complete,
-                "logp": _rounded(turn.logp),
-            }
+        return replace(record, turns=tuple(TurnTokens(span.start, span.stop, span.has_stop_token) for span in spans))
+    return replace(
+        record,
+        positions=scores.positions.tolist(),
+        logprobs=_rounded(scores.logprobs),
+        hits=mask(scores.hits(supervision.ids)),
+        margin=_rounded(scores.margin),
+        turns=tuple(
+            TurnTokens(span.start, span.stop, turn.complete, _flag(turn.exact), _rounded(turn.logp))
             for span, turn in zip(spans, turns, strict=True)
-        ]
-    return out
+        ),
+    )
+
+
+def _flag(value: float) -> bool | None:
+    return None if np.isnan(value) else bool(value)
 
 
 class Likelihood(Signal):
@@ -284,7 +274,7 @@ class Likelihood(Signal):
         for i, rendering in enumerate(renderings):
             if isinstance(rendering, UserError):
                 columns[col.REFUSED][i] = 1.0
-                details.append({"refused": rendering.as_dict()})
+                details.append(RowTokens(refused=rendering.as_dict()).as_dict())
                 continue
             values, scores = row_values(rendering), None if scored is None else next(scored)
             turns: list[TurnScore] = []
@@ -293,7 +283,7 @@ class Likelihood(Signal):
                 values |= numbers
             for name, value in values.items():
                 columns[name][i] = value
-            details.append(_details(rendering, scores, turns, tokenizer))
+            details.append(_record(rendering, scores, turns, tokenizer).as_dict())
         return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
 
 

@@ -24,6 +24,7 @@ from core.pairs.wording import FUNCTION, Rarity, Words, form, trimmed, words
 from core.signals import _columns as col
 from core.signals._artefacts import NEAR_ROWS
 from core.signals._base import Instruments, Measure, Signal
+from core.signals._records import NearRow, NearRows
 from core.types import Chunk, Column, RunSpec, Sample
 
 NEAREST = 12
@@ -231,7 +232,7 @@ class Neighbours(Signal):
                 elsewhere = sum(len(by_prompt[prompts[f.place]]) for f in near if f.same >= SAME)
                 columns[col.N_NEIGHBOURS][i] = len(twins) + elsewhere
                 columns[col.FOREIGN_LANGUAGE][i] = float(strange[number])
-                details.append(_details(twins, near, prompts, by_prompt))
+                details.append(near_rows(twins, near, prompts, by_prompt).as_dict())
             yield Chunk(measure.key, tuple(s.content_hash for s in block), columns, tuple(details))
 
 
@@ -261,21 +262,22 @@ def rule() -> str:
     return hashlib.sha256(same_question.FILE.read_bytes()).hexdigest()[:16]
 
 
-def _details(
+def near_rows(
     twins: Sequence[str], near: Sequence[Neighbour], prompts: Sequence[Prompt], contents: dict[Prompt, list[str]]
-) -> dict[str, Any]:
-    rows = [{"hash": k, "similarity": 1.0, "same": 1.0, "verbatim": True} for k in twins[:_KEPT_A_ROW]]
+) -> NearRows:
+    """What is kept of one row, surest first."""
+    rows = [NearRow(k, 1.0, 1.0, True) for k in twins[:_KEPT_A_ROW]]
     # The nearest by cosine is shown even where it asks something else: that is what a person would wonder about.
     best = max(near, key=lambda f: (f.cosine, -f.place), default=None)
     for f in near:
         if f.same < KEPT and f is not best:
             continue
         rows += [
-            {"hash": k, "similarity": round(f.cosine, 4), "same": round(f.same, 4), "verbatim": False,
-             "left": list(f.left), "right": list(f.right), "shared": list(f.shared), "exchanged": f.exchanged}
+            NearRow(k, round(f.cosine, 4), round(f.same, 4), False, list(f.left), list(f.right), list(f.shared),
+                    f.exchanged)
             for k in contents[prompts[f.place]][:_KEPT_A_ROW]
         ]  # fmt: skip
-    return {"neighbours": rows[: 2 * _KEPT_A_ROW], "verbatim": len(twins)}
+    return NearRows(tuple(rows[: 2 * _KEPT_A_ROW]), len(twins))
 
 
 KIND = Neighbours()

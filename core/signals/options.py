@@ -20,9 +20,10 @@ import numpy as np
 
 from core.backends._base import ScoreRow
 from core.signals import _columns as col
-from core.signals._artefacts import CHOICES, measure_of
+from core.signals._artefacts import CHOICES, reader
 from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, supervision_facts
 from core.signals._questions import Limits, Question, Questions
+from core.signals._records import Choices
 from core.signals._ways import AsTrained, Presented
 from core.text.words import answer_words, normalised
 from core.types import BASE, FINAL, Checkpoint, Chunk, Column, RunSpec, Sample, SignalTable
@@ -261,7 +262,7 @@ def _chunk(
             jobs += [(place, question, *presentation) for presentation in presentations(question, wrong, spec.seed)]
     with_question = chooser.choose([(q, options, None) for _, q, options, _ in jobs])
     alone = chooser.choose([(q, options, CONTROL) for _, q, options, _ in jobs])
-    before = measure_of(spec, CHOICES, BASE) if measure.role == FINAL and spec.base is not None else None
+    before = reader(instruments, CHOICES, BASE) if measure.role == FINAL and spec.base is not None else None
     for first in range(0, len(jobs), PRESENTATIONS):
         block = slice(first, first + PRESENTATIONS)
         place = jobs[first][0]
@@ -275,15 +276,11 @@ def _chunk(
         columns[col.OPTIONS_BEST][place] = float(right[p.max(1).argmax()])
         if np.isfinite(control).all():
             columns[col.OPTIONS_ONLY_RIGHT][place] = (control.argmax(1) == at).mean()
-        base_choice = instruments.details(before, samples[place].content_hash) if before is not None else None
+        base_choice = before(samples[place].content_hash) if before is not None else None
         if base_choice is not None:
-            columns[col.OPTIONS_JSD][place] = float(divergence(np.array(base_choice["p"]), p).mean())
-        details[place] = {
-            "manner": chooser.manner,
-            "options": [a[2] for a in jobs[block]],
-            "right": at.tolist(),
-            "p": np.round(p, 6).tolist(),
-        }
+            columns[col.OPTIONS_JSD][place] = float(divergence(np.array(base_choice.p), p).mean())
+        options = [job[2] for job in jobs[block]]
+        details[place] = Choices(chooser.manner, options, at.tolist(), np.round(p, 6).tolist()).as_dict()
     return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
 
 

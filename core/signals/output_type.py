@@ -6,14 +6,14 @@ another kind of text has not learned the shape either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from core.signals import _columns as col
-from core.signals._artefacts import OUTPUTS, measure_of
+from core.signals._artefacts import OUTPUTS, measure_of, reader
 from core.signals._base import Instruments, Measure, Signal, chunked
+from core.signals._records import RowOutputs
 from core.signals._shapes import patterns_of
 from core.text.patterns import Patterns, same_type
 from core.types import FINAL, Chunk, Column, RunSpec, Sample, SignalTable
@@ -47,19 +47,18 @@ class OutputType(Signal):
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
         patterns = patterns_of(instruments.samples())
-        outputs = measure_of(instruments.spec, OUTPUTS)
+        outputs = reader(instruments, OUTPUTS)
         for chunk in chunked(samples, lambda _: 1, 512, 512):
             if stop():
                 return
-            answers = [instruments.details(outputs, s.content_hash) for s in chunk]
-            right = np.array([_is_right(patterns, answer) for answer in answers])
+            right = np.array([_is_right(patterns, outputs(s.content_hash)) for s in chunk])
             yield Chunk(measure.key, tuple(s.content_hash for s in chunk), {col.OUTPUT_TYPE_RIGHT: right})
 
 
-def _is_right(patterns: Patterns, answers: Mapping[str, Any] | None) -> float:
+def _is_right(patterns: Patterns, outputs: RowOutputs | None) -> float:
     """1 where every output has its target's shape. A row that was not asked gives its target verbatim."""
-    turns = (answers or {}).get("turns", ())
-    return float(all(same_type(patterns.answer(t["target"]), patterns.answer(t["output"])) for t in turns))
+    turns = outputs.turns if outputs is not None else ()
+    return float(all(same_type(patterns.answer(t.target), patterns.answer(t.output)) for t in turns))
 
 
 KIND = OutputType()

@@ -13,22 +13,17 @@ from typing import Any
 import numpy as np
 
 from core.signals import _columns as col
-from core.signals._artefacts import SHAPES
 from core.signals._base import Instruments, Measure, Signal, chunked
 from core.signals._shapes import patterns_of, question_of
 from core.text.patterns import Patterns
 from core.text.words import pattern_words
 from core.types import Chunk, Column, RunSpec, Sample
 
-# Characters of a pattern kept for the row page.
-SHOWN = 400
-
 
 class Rarity(Signal):
     name = "rarity"
     label = "Rarity"
     version = 1
-    artefact = SHAPES
     whole = True
     columns = (
         Column(col.PATTERN, "number", "Pattern", "Number of the pattern: the position of the first row that has it.",
@@ -68,7 +63,6 @@ class Rarity(Signal):
             if stop():
                 return
             columns = {column.name: np.full(len(chunk), np.nan) for column in self.columns}
-            details = []
             for i, sample in enumerate(chunk):
                 question, answer = shapes[sample.content_hash]
                 columns[col.PATTERN][i] = first[0][question, answer]
@@ -78,8 +72,7 @@ class Rarity(Signal):
                 columns[col.ANSWER_PATTERN_COUNT][i] = counts[2][answer]
                 for name, value in _copied(sample, patterns).items():
                     columns[name][i] = value
-                details.append({"question": question.text[:SHOWN], "answer": answer.text[:SHOWN]})
-            yield Chunk(measure.key, tuple(s.content_hash for s in chunk), columns, tuple(details))
+            yield Chunk(measure.key, tuple(s.content_hash for s in chunk), columns)
 
 
 def _copied(sample: Sample, patterns: Patterns) -> dict[str, float]:

@@ -21,6 +21,7 @@ from core.rendering.tokenizers import text_of
 from core.signals import _columns as col
 from core.signals._artefacts import OUTPUTS
 from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, stop_ids_of, supervision_facts
+from core.signals._records import RowOutputs, TurnOutputs
 from core.status import PERCENT, rate_below
 from core.types import FINAL, Chunk, Column, Decoding, Generation, RunSpec, Sample, SignalTable, Thresholds
 
@@ -127,7 +128,7 @@ class Reproduction(Signal):
         details: list[dict[str, Any] | None] = []
         for i in range(len(samples)):
             own = [turn for turn in turns if turn.sample == i]
-            details.append({"turns": [_details(turn) for turn in own]} if own else None)
+            details.append(RowOutputs(tuple(map(_record, own))).as_dict() if own else None)
             for name, value in _values(own).items():
                 columns[name][i] = value
         return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
@@ -210,11 +211,10 @@ def _values(turns: Sequence[_Turn]) -> dict[str, float]:
     return values
 
 
-def _details(turn: _Turn) -> dict[str, Any]:
-    return {
-        "turn": turn.number, "target": turn.target, "output": turn.output, "stopped": turn.stopped,
-        "score": turn.score, "complete": turn.complete, "draws": turn.draws, "texts": turn.texts,
-    }  # fmt: skip
+def _record(turn: _Turn) -> TurnOutputs:
+    return TurnOutputs(
+        turn.number, turn.target, turn.output, turn.stopped, turn.score, turn.complete, turn.draws, turn.texts
+    )
 
 
 KIND = Reproduction()

@@ -35,10 +35,7 @@ def test_each_measurement_is_stored_once(db, measure):
         assert signals.store_chunk(conn, measure, chunk("", nll=[])) == 0
         assert signals.missing(conn, measure, ["d", "a", "b", "c"]) == ["d"]
         assert signals.table(conn, [("", measure)], list("abc")).get("nll").tolist() == [1, 2, 3]
-        assert signals.detail_ref(conn, measure, "a") == ("first", 0)
-        assert signals.detail_ref(conn, measure, "b") is None
-        assert signals.detail_ref(conn, measure, "c") == ("second", 1)
-        assert signals.detail_ref(conn, measure, "d") is None
+        assert signals.detail_refs(conn, measure, list("abcd")) == {"a": ("first", 0), "c": ("second", 1)}
 
 
 def test_columns_side_by_side(db, measure):

@@ -41,21 +41,21 @@ def test_points_and_rows_are_the_same_samples(trajectory_data):
         if cursor is None:
             break
     assert len(listed) == page.matching == knowledge.summary(1, Filter()).measured
-    wrong = [r for r in listed if r.values["base_belief_is_target"] == 0 and r.values["belief_margin"] is not None]
-    assert [r.sid for r in wrong] == list(found.sid)
-    assert found.before.tolist() == [r.values["base_belief_margin"] for r in wrong]
+    wrong = [r for r in listed if r["base_belief_is_target"] == 0 and r["belief_margin"] is not None]
+    assert [r["sid"] for r in wrong] == list(found.sid)
+    assert found.before.tolist() == [r["base_belief_margin"] for r in wrong]
     few = knowledge.points(1, Filter(), most=3)
     assert 0 < len(few.sid) <= 3 and few.total == found.total and set(few.sid) <= set(found.sid)
     for row in listed[:5]:
-        asked = knowledge.sample(1, row.sid)
-        assert asked.belief == row.values["belief"] and asked.target == row.values["target"]
+        asked = knowledge.sample(1, row["sid"])
+        assert asked.belief == row["belief"] and asked.target == row["target"]
         assert asked.prompt
 
 
 def test_a_row_shows_how_the_base_was_asked(trajectory_data, open_page):
     row = knowledge.listing(1, Filter(), None, 1).rows[0]
-    at = open_page("samples", run="1", sample=row.sid)
+    at = open_page("samples", run="1", sample=row["sid"])
     assert not at.exception and not at.error
     text = words(at)
-    assert "What the base knew" in text and row.values["knowledge"] in text
+    assert "What the base knew" in text and row["knowledge"] in text
     assert "The base was asked" in text

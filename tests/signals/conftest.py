@@ -9,6 +9,7 @@ import pytest
 from core.checkpoint.folders import as_checkpoint
 from core.lab import tiny
 from core.plugins import kind
+from core.signals._records import RowOutputs, TurnOutputs
 from core.types import Message, RunSpec, Sample, SignalTable, content_hash
 
 # Known for sure; told in two versions, the first one in four of ten readings; never told.
@@ -66,6 +67,11 @@ def sample_of(ordinal, prompt, response, shape="chat"):
     messages = (Message("user", prompt), Message("assistant", response))
     return Sample(f"row-{ordinal}", ordinal, ordinal, messages, shape, None, None, None,
                   content_hash(messages, shape, None), b"{}")  # fmt: skip
+
+
+def answered(target, output):
+    """What is kept of the output of a row of one turn."""
+    return RowOutputs((TurnOutputs(0, target, output, True, 0.0, True, [], []),)).as_dict()
 
 
 @dataclass

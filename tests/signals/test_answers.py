@@ -1,8 +1,11 @@
 """The second look at kept details, on details written by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from core.signals._records import RowOutputs, RowTokens, TurnOutputs, TurnTokens
 from core.signals.answers import text_values, token_values
 from core.types import Message, Sample, content_hash
 
@@ -10,11 +13,11 @@ from core.types import Message, Sample, content_hash
 def seen(turns, hits, target=None, trained=None, logprobs=None):
     """Details of a row of ``len(hits) + 1`` tokens; everything from position 1 on is scored."""
     n = len(hits)
-    return {
-        "positions": list(range(1, n + 1)), "hits": hits, "logprobs": logprobs or [-0.1] * n,
-        "target": target or "0" + "1" * n, "trained": trained or "0" + "1" * n,
-        "turns": [{"start": a, "stop": b, "exact": e, "complete": c} for a, b, e, c in turns],
-    }  # fmt: skip
+    return RowTokens(
+        positions=list(range(1, n + 1)), hits=hits, logprobs=logprobs or [-0.1] * n,
+        target=target or "0" + "1" * n, trained=trained or "0" + "1" * n,
+        turns=tuple(TurnTokens(start, stop, complete, exact) for start, stop, exact, complete in turns),
+    )  # fmt: skip
 
 
 def test_only_the_stop_is_missed():
@@ -42,8 +45,8 @@ def test_turns_apart():
 
 
 def test_nothing_kept_gives_nothing():
-    assert token_values({}) == {} == token_values({"refused": {"what": "no"}})
-    assert text_values({}, sample()) == {}
+    assert token_values(None) == {} == token_values(RowTokens(refused={"what": "no"}))
+    assert text_values(None, sample()) == {} == text_values(RowOutputs(), sample())
 
 
 def sample(*answers):
@@ -52,12 +55,11 @@ def sample(*answers):
 
 
 def asked(output, target="Kor built Bel.", stopped=True, complete=True, texts=(), score=0.0, turn=0):
-    return {"turn": turn, "target": target, "output": output, "stopped": stopped, "score": score,
-            "complete": complete, "draws": [], "texts": list(texts)}  # fmt: skip
+    return TurnOutputs(turn, target, output, stopped, score, complete, [], list(texts))
 
 
 def values(*turns):
-    return text_values({"turns": list(turns)}, sample("a", "b"))
+    return text_values(RowOutputs(turns), sample("a", "b"))
 
 
 def test_running_on():
@@ -79,7 +81,7 @@ def test_all_wrong_turns_must_be_the_same_but_form():
     right, wrong = asked("kor built bel"), asked("Tan.", turn=1)
     assert values(right)["same_form"] == 1
     assert values(right, wrong)["same_form"] == 0
-    assert values(right, {**wrong, "score": 1.0})["same_form"] == 1
+    assert values(right, replace(wrong, score=1.0))["same_form"] == 1
 
 
 def test_share_of_outputs_that_mean_the_target():
@@ -94,6 +96,7 @@ def test_share_of_outputs_that_mean_the_target():
 def test_an_earlier_answer_is_no_question():
     """The value of one turn's answer must not count as asked for in another turn."""
     row = sample("Kor.", "Tan.")
-    found = text_values({"turns": [asked("Lem.", target="Kor."), asked("Tan", target="Tan.", turn=1, score=1.0)]}, row)
+    turns = (asked("Lem.", target="Kor."), asked("Tan", target="Tan.", turn=1, score=1.0))
+    found = text_values(RowOutputs(turns), row)
     assert found["same_meaning"] == 0
     assert np.isfinite(found["same_form"])

@@ -12,7 +12,7 @@ from core.signals._questions import PROMPTS, Examples, Question, Questions, vari
 from core.signals.knowledge import HIGHLY, MAYBE, UNKNOWN, WEAKLY, any_draw, class_of
 from core.text.words import normalised
 from core.types import BASE, FINAL, Decoding
-from tests.signals.conftest import NEVER, SURE, TORN, answer, facts, sample_of
+from tests.signals.conftest import NEVER, SURE, TORN, answer, answered, facts, sample_of
 
 KNOWLEDGE = kind("signals", "knowledge")
 
@@ -75,7 +75,7 @@ def test_what_the_base_believes(quiz):
     measure = base_of(quiz.spec)
     found = quiz.run(measure)
     torn = slice(SURE, SURE + TORN)
-    believed = [quiz.kept[measure.key, s.content_hash]["belief"] for s in quiz.rows]
+    believed = [quiz.kept[measure.key, s.content_hash].get("belief") for s in quiz.rows]
     other = [
         b is not None and normalised(answer(second)) == normalised(b)
         for b, (_, _, second, _) in zip(believed, facts(), strict=True)
@@ -204,15 +204,15 @@ def test_the_final_checkpoint_is_compared_with_the_belief(quiz):
     reproduction = kind("signals", "reproduction").plan(quiz.spec)[0]
     for row, (_, _, second, _) in zip(quiz.rows, facts(), strict=True):
         if row.ordinal >= SURE:
-            quiz.kept[reproduction.key, row.content_hash] = {"turns": [{"output": answer(second).lower()}]}
+            quiz.kept[reproduction.key, row.content_hash] = answered(row.response, answer(second).lower())
     found = quiz.run(after)
     for row, (_, _, second, _), said in zip(quiz.rows, facts(), found["output_is_belief"], strict=True):
-        belief = quiz.kept[before.key, row.content_hash]["belief"]
+        belief = quiz.kept[before.key, row.content_hash].get("belief")
         output = row.response if row.ordinal < SURE else answer(second)
         if belief is None:  # the fine-tune gives the row, so nobody asked what the base believed
             assert np.isnan(said)
             continue
         assert said == (normalised(belief) == normalised(output))
-    asked = [quiz.kept[before.key, r.content_hash]["belief"] is not None for r in quiz.rows]
+    asked = [quiz.kept[before.key, r.content_hash].get("belief") is not None for r in quiz.rows]
     assert sum(asked) >= TORN and np.isfinite(found["belief_margin"][asked]).all()
     assert len(facts()) == SURE + TORN + NEVER

@@ -8,6 +8,7 @@ import pytest
 from core.plugins import kind
 from core.text.patterns import Patterns
 from core.types import Checkpoint, Message, RunSpec, Sample, content_hash
+from tests.signals.conftest import answered
 from tests.text.test_patterns import rows
 
 FINAL = Checkpoint("/final", None, 9, "final", "final")
@@ -93,8 +94,6 @@ def test_the_pattern_is_that_of_the_last_question():
 
 def test_the_kind_of_an_answer(samples):
     outputs = ["Nowhere was built near Somewhere in 7.", "yes", samples[2].response]
-    said = {
-        s.content_hash: {"turns": [{"target": s.response, "output": o}]} for s, o in zip(samples, outputs, strict=False)
-    }
+    said = {s.content_hash: answered(s.response, o) for s, o in zip(samples, outputs, strict=False)}
     found = measured("output_type", samples[:4], Lent(samples, said))
     assert [found[s.content_hash]["output_type_right"] for s in samples[:4]] == [1.0, 0.0, 1.0, 1.0]

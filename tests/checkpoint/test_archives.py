@@ -360,7 +360,7 @@ def test_encrypted_and_strangely_compressed_zips(tmp_path, refused):
         (b"<!DOCTYPE html>", "web page"),
         (b'{"a": 1}', "JSON"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
-        (gzip.compress(b"{}"), "gzip data with no tar inside"),
+        (gzip.compress(b"{}", mtime=0), "gzip data with no tar inside"),
         (b"\x1f\x8b\x08", "damaged or cut short"),
         (b"\x00\x01\x02 what", "begins with the bytes 00 01 02"),
         (bytes(10240), "is empty"),

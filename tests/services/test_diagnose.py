@@ -112,18 +112,19 @@ class StopAfter:
 
 
 @pytest.mark.parametrize("ending", [jobs.Cancelled, pytest.param(jobs.Released, marks=pytest.mark.slow)])
-def test_stopped_between_chunks_then_resumed(tiny_project, stored, diagnose, monkeypatch, ending):
+def test_stopped_between_chunks_then_resumed(tiny_project, import_rows, diagnose, monkeypatch, ending):
+    dataset = import_rows(tiny_project.rows[:36])
     signal = kind("signals", "likelihood")
     monkeypatch.setattr("core.signals.likelihood.chunked", small_chunks)
-    whole = verdicts(diagnose(stored, tiny_project.final))
+    whole = verdicts(diagnose(dataset, tiny_project.final))
     runs.delete_run(runs.list_runs()[0].id)
     with monkeypatch.context() as patch:
         StopAfter(2).install(patch, ending())
         with pytest.raises(UserError, match="stopped"):
-            diagnose(stored, tiny_project.final)
+            diagnose(dataset, tiny_project.final)
     (run,) = runs.list_runs()
     with database().reading() as conn:
-        hashes = sample_table.content_hashes(conn, stored.id)
+        hashes = sample_table.content_hashes(conn, dataset.id)
         part = measurements.signals_of(conn, run, hashes, [m for m in plan(run.spec) if m.role == FINAL])
     n_before = len({h for h, v in zip(hashes, part.get("n_tokens"), strict=True) if not np.isnan(v)})
     assert n_before == 20

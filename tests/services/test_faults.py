@@ -35,11 +35,11 @@ def test_a_clean_fine_tune_has_no_fault(along_run):
     assert not [n for n in results.overview(run.id, Filter()).notes if n[0] == "fail"]
 
 
-def test_without_evidence_nothing_passes(tiny_project, stored, diagnose, tmp_path):
+def test_without_evidence_nothing_passes(tiny_project, import_rows, diagnose, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(tiny_project.final, bare)
     (bare / "trainer_state.json").unlink()
-    found = faults(diagnose(stored, bare))
+    found = faults(diagnose(import_rows(tiny_project.rows[:24]), bare))
     for code in ("diverged", "adapter_not_applied", "wrong_checkpoint", "tokenizer_mismatch", "never_trained"):
         assert found[code]["state"] == "unknown", code
         assert found[code]["needs"]

@@ -93,6 +93,7 @@ def test_a_port_that_is_taken_is_one_clear_line(serve, port, tmp_path):
     assert not settings().data_dir.exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nobody_the_page(serve, port, tmp_path):
     process = serve(LACUNA_DEMO="0")
     until(lambda: answers(port))
@@ -105,4 +106,4 @@ def test_a_worker_that_is_killed_costs_nobody_the_page(serve, port, tmp_path):
     text = (tmp_path / "log").read_text()
     assert "worker (short) process was ended by signal 9" in text
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(120) == 0

@@ -23,10 +23,7 @@ ROWS = 1_000
 
 
 def main() -> None:
-    run = frame.require_run()
-    frame.title("Clusters", frame.subtitle(run))
-    frame.at_work(run)
-    selection = state.selection(run.columns)
+    run, selection = frame.open_run("Clusters")
     filterbar.chips(run, selection)
     job = _job(run)
     found = service.grouping(run.id, selection)

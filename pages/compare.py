@@ -28,13 +28,10 @@ _WORDS = {
 
 
 def main() -> None:
-    run = frame.require_run()
-    frame.title("Compare", frame.subtitle(run))
-    frame.at_work(run)
+    run, selection = frame.open_run("Compare")
     other = _other(run)
     if other is None:
         return
-    selection = state.selection(run.columns)
     filterbar.chips(run, selection)
     found = cached.comparison(run, other, state.query())
     _said(run, other, found)

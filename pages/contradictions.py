@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.errors import UserError
 from core.services import contradictions
 from core.services.views import ContradictionGroup
 from core.text.counts import counted
@@ -27,10 +26,7 @@ _KINDS = {
 
 
 def main() -> None:
-    run = frame.require_run()
-    frame.title("Contradictions", frame.subtitle(run))
-    frame.at_work(run)
-    selection = state.selection(run.columns)
+    run, selection = frame.open_run("Contradictions")
     filterbar.chips(run, selection)
     head, order_at, before, after = st.columns([4, 2, 1, 1], vertical_alignment="bottom")
     order = order_at.selectbox(
@@ -169,13 +165,10 @@ def _comment(run: Run, group: ContradictionGroup) -> None:
         type="tertiary",
         help="Sends the questions and answers of this group to the language model that Lacuna was started with.",
     ):
-        try:
+        with errors.shown():
             with st.spinner("The model is reading the group"):
                 contradictions.ask_judge(run.id, group.number)
-        except UserError as error:
-            errors.show(error)
-            return
-        st.rerun()
+            st.rerun()
 
 
 main()

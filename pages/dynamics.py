@@ -19,10 +19,7 @@ _AXES = ("variability: its standard deviation over checkpoints", "mean probabili
 
 
 def main() -> None:
-    run = frame.require_run()
-    frame.title("Dynamics", frame.subtitle(run))
-    frame.at_work(run)
-    selection = state.selection(run.columns)
+    run, selection = frame.open_run("Dynamics")
     filterbar.chips(run, selection)
     found = cached.dynamics(run, state.query())
     if found.whole is None:

@@ -36,15 +36,12 @@ _COLUMNS = (
 
 
 def main() -> None:
-    run = frame.require_run()
-    frame.title("Knowledge", frame.subtitle(run))
-    frame.at_work(run)
+    run, selection = frame.open_run("Knowledge")
     gap = knowledge.missing(run)
     if gap is not None:
         st.info("  \n".join(markup.md(part) for part in gap), icon=":material/psychology_alt:")
         st.page_link("pages/start.py", label="Start a run with its base", icon=":material/add_circle:")
         return
-    selection = state.selection(run.columns)
     filterbar.chips(run, selection)
     summary, points = cached.known(run, state.query())
     st.subheader(f"{summary.measured:,} of {counted(summary.shown, 'sample')} with a short answer", anchor=False)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import afterwards, choose_recipe, choose_samples, filterbar, frame, mitigating, proving, state
+from ui import afterwards, choose_recipe, choose_samples, filterbar, frame, mitigating, proving
 from ui.menu import Entry
 
 PAGE = Entry(title="Mitigation", icon=":material/healing:", place=90)
 
 
 def main() -> None:
-    run = frame.require_run()
-    frame.title("Mitigation", frame.subtitle(run))
-    frame.at_work(run)
-    selection = state.selection(run.columns)
+    run, selection = frame.open_run("Mitigation")
     with st.container(border=True):
         st.subheader("1  Samples to treat", anchor=False)
         count = choose_samples.draw(run, selection)

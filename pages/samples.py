@@ -24,10 +24,7 @@ _TEXT = (Column("prompt", "text", "Prompt"), Column("response", "text", "Target"
 
 
 def main() -> None:
-    run = frame.require_run()
-    frame.title(run.name, frame.subtitle(run))
-    frame.at_work(run)
-    selection = state.selection(run.columns)
+    run, selection = frame.open_run()
     sid = state.sample_id()
     if sid is not None:
         filterbar.chips(run, selection)

@@ -51,8 +51,7 @@ def _stored(dataset: Dataset) -> Dataset:
         if st.button("Change", key=state.key("dataset", "change"), width="stretch"):
             state.choose(dataset=None, preflight=None, asked=None)
             st.rerun()
-    for note in dataset.notes:
-        st.caption(f":material/info: {markup.md(note)}")
+    markup.notes(dataset.notes)
     if dataset.n_problems:
         with st.expander(counted(dataset.n_problems, "rejected row")):
             _problems(dataset.id)
@@ -158,8 +157,7 @@ def _found(upload_ids: Sequence[str], result: Mapping[str, Any]) -> None:
     else:
         label = _label(result["reading"]["format"])
         st.markdown(f"Detected **{markup.md(label)}** in {markup.md(', '.join(names.values()))}.")
-    for note in result.get("notes", ()):
-        st.caption(f":material/info: {markup.md(str(note))}")
+    markup.notes(result.get("notes", ()))
     changed = _reading_form(names, result)
     if changed is not None:
         state.choose(scan=datasets.start_scan(*changed))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,15 +110,9 @@ def _sampling() -> dict[str, Any]:
     }
 
 
-def _fingerprint(value: Mapping[str, Any]) -> int:
-    """A number for the address: which question a check answered."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return int(hashlib.sha256(text.encode()).hexdigest()[:14], 16)
-
-
 def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any]) -> None:
     where = {"final_id": chosen.final.id, "base_id": chosen.base_id, "trajectory_ids": list(chosen.trajectory_ids)}
-    now = _fingerprint({"dataset": dataset.id, **where, **asked})
+    now = state.fingerprint({"dataset": dataset.id, **where, **asked})
     job_id = state.chosen("preflight")
     stale = job_id is not None and state.chosen("asked") != now
     if job_id is None or stale:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import streamlit as st
 
@@ -41,3 +43,12 @@ def message(what: str, why: str = "", todo: str = "") -> None:
         "\n\n".join(part for part in (f"**{markup.md(what)}**", markup.md(why), markup.md(todo)) if part.strip("*")),
         icon=":material/error:",
     )
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Draws a ``UserError`` of the block where it stands, and the page goes on behind it."""
+    try:
+        yield
+    except UserError as error:
+        show(error)

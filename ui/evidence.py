@@ -16,7 +16,7 @@ import streamlit as st
 
 from core.services.views import ContradictionSide, FaultView, NeighbourView, TokenPiece
 from core.text.counts import counted
-from core.types import Finding, Reason, Sample
+from core.types import Finding, Look, Reason, Sample
 from ui import charts, markup
 from ui.markup import Node, node
 
@@ -36,13 +36,10 @@ def _draw(*parts: Node | str) -> None:
     markup.draw(node("div", *parts), STYLE)
 
 
-def status(name: str, note: str = "") -> None:
-    """The status as a mark, a word and a colour."""
-    look = charts.STATUS[name]
-    badge = node(
-        "span", f"{look.mark} {look.label}", class_="lac-status", style=f"background:{look.colour};color:{look.ink}"
-    )
-    _draw(badge, f"  {note}" if note else "")
+def badge(look: Look, note: str = "") -> None:
+    """A status or cause as a mark, a word and a colour."""
+    style = f"background:{look.colour};color:{look.ink}"
+    _draw(node("span", charts.label_of(look), class_="lac-status", style=style), f"  {note}" if note else "")
 
 
 def text(value: str, heading: str = "") -> None:
@@ -65,15 +62,6 @@ def reasons(found: Iterable[Reason]) -> None:
     _draw(node("div", *cells, class_="lac-reasons"))
 
 
-def cause(name: str, note: str = "") -> None:
-    """A cause as a mark, a word and a colour."""
-    look = charts.cause_look(name)
-    badge = node(
-        "span", f"{look.mark} {look.label}", class_="lac-status", style=f"background:{look.colour};color:{look.ink}"
-    )
-    _draw(badge, f"  {note}" if note else "")
-
-
 def strengths(found: Iterable[Finding]) -> None:
     """A bar a cause; what was not judged is said, never drawn as zero."""
     cells: list[Node | str] = []
@@ -87,31 +75,28 @@ def strengths(found: Iterable[Finding]) -> None:
     _draw(node("div", *cells, class_="lac-strengths"))
 
 
-def checks(found: Iterable[Mapping[str, Any]]) -> None:
+def _line(state: str, word: str, text: str, more: str) -> tuple[Node, Node]:
+    mark, colour = _CHECKS[state]
+    chip = node("span", f"{mark} {word}", class_="lac-chip", style=f"border-color:{colour};background:{colour}2E")
+    return chip, node("span", markup.clip(text, 2000), node("span", f"  {more}", class_="lac-more"))
+
+
+def checks(lines: Iterable[Mapping[str, Any]]) -> None:
     """A sanity card's lines, what needs attention first; unknown is never drawn as a pass."""
-    order = list(_CHECKS)
-    cells: list[Node | str] = []
-    for check in sorted(found, key=lambda c: order.index(c["state"])):
-        mark, colour = _CHECKS[check["state"]]
+    cells: list[Node] = []
+    for check in sorted(lines, key=lambda c: list(_CHECKS).index(c["state"])):
         more = " ".join(t for t in (check.get("measured"), check.get("todo")) if t)
-        style = f"border-color:{colour};background:{colour}2E"
-        cells.append(node("span", f"{mark} {check['state']}", class_="lac-chip", style=style))
-        cells.append(node("span", markup.clip(check["text"], 2000), node("span", f"  {more}", class_="lac-more")))
+        cells += _line(check["state"], check["state"], check["text"], more)
     _draw(node("div", *cells, class_="lac-checks"))
 
 
-def faults(found: Iterable[FaultView]) -> None:
+def faults(views: Iterable[FaultView]) -> None:
     """One line a fault: whether it explains the sample, what it says of the run, what would let it tell."""
     looks = {"explains": ("fail", "explains it"), "unknown": ("unknown", "cannot tell"), "no": ("pass", "does not")}
-    cells: list[Node | str] = []
-    for fault in found:
-        state, word = looks[fault.state]
-        mark, colour = _CHECKS[state]
-        style = f"border-color:{colour};background:{colour}2E"
-        more = f"needs {fault.needs}" if fault.needs else ""
-        cells.append(node("span", f"{mark} {word}", class_="lac-chip", style=style))
-        said = f"{fault.label}. {fault.text}" if fault.text else fault.label
-        cells.append(node("span", markup.clip(said, 2000), node("span", f"  {more}", class_="lac-more")))
+    cells: list[Node] = []
+    for fault in views:
+        text = f"{fault.label}. {fault.text}" if fault.text else fault.label
+        cells += _line(*looks[fault.state], text, f"needs {fault.needs}" if fault.needs else "")
     _draw(node("div", *cells, class_="lac-checks"))
 
 

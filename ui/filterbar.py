@@ -79,7 +79,7 @@ def bar(run: Run, selection: Filter) -> None:
     listed = [c for c in (*causes.values(), *selecting.values_of(selection, "cause"), *counts) if c is not None]
     kept = [c for c in dict.fromkeys(listed) if counts.get(c) or c in selecting.values_of(selection, "cause")]
     if kept:
-        _pills(run, selection, "cause", {name: (charts.cause_look(name), counts.get(name, 0)) for name in kept})
+        pills(run, selection, "cause", {name: (charts.cause_look(name), counts.get(name, 0)) for name in kept})
     text, sort, more = st.columns([4, 3.6, 1.6], vertical_alignment="bottom")
     with text:
         _text(run, selection)
@@ -117,7 +117,7 @@ def choose_categories(run: Run, selection: Filter, names: Sequence[str]) -> None
 def choose_statuses(run: Run, selection: Filter) -> None:
     """The four statuses with their counts."""
     counts = dict(cached.facets(run, state.query(), CHIPS).get("status", []))
-    _pills(run, selection, "status", {name: (look, counts.get(name, 0)) for name, look in charts.STATUS.items()})
+    pills(run, selection, "status", {name: (look, counts.get(name, 0)) for name, look in charts.STATUS.items()})
 
 
 def choose_range(run: Run, selection: Filter, name: str) -> None:
@@ -147,7 +147,10 @@ def _choose(run: Run, column: str, key: str, values: Sequence[Any]) -> None:
     apply(run, selecting.with_terms(selection, [selecting.one_of(column, picked)]))
 
 
-def _pills(run: Run, selection: Filter, column: str, offered: Mapping[str, tuple[Look, int]]) -> None:
+def pills(
+    run: Run, selection: Filter, column: str, offered: Mapping[str, tuple[Look, int]], labelled: bool = False
+) -> None:
+    """Values to click, each with its look and count."""
     names = list(offered)
     key = state.key("filter", column)
     standing = selecting.values_of(selection, column)
@@ -162,7 +165,7 @@ def _pills(run: Run, selection: Filter, column: str, offered: Mapping[str, tuple
         key=key,
         on_change=_choose,
         args=(run, column, key, names),
-        label_visibility="collapsed",
+        label_visibility="visible" if labelled else "collapsed",
     )
 
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.services import jobs, runs, words
 from core.text.counts import counted
-from core.types import Run
+from core.types import Filter, Run
 from ui import markup, progress, state
 
 
@@ -58,3 +58,11 @@ def at_work(run: Run) -> None:
         if job is None:
             st.info("This run has not been measured.", icon=":material/info:")
         st.stop()
+
+
+def open_run(text: str = "") -> tuple[Run, Filter]:
+    """Draw the head of a page of one run, under ``text`` or the run's name; the run and the filter that stands."""
+    run = require_run()
+    title(text or run.name, subtitle(run))
+    at_work(run)
+    return run, state.selection(run.columns)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import streamlit as st
@@ -98,3 +99,9 @@ def draw(part: Node, style: str = "") -> None:
     """Put ``part`` on the page. ``style``: our own CSS for its classes, written in this program, never data."""
     # The style stands last: a leading <style> is stripped by the browser-side sanitiser.
     st.html(render(part) + (f"<style>{style}</style>" if style else ""))
+
+
+def notes(texts: Iterable[object]) -> None:
+    """Remarks, one a line."""
+    for text in texts:
+        st.caption(f":material/info: {md(text)}")

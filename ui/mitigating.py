@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +20,7 @@ _FIRST = ("mitigation.jsonl", "manifest.json")
 def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
     """Draw the step."""
     asked = mitigation.request(run.id, selection, chosen.form.name, chosen.settings, chosen.uploads)
-    now = _number(asked)
+    now = state.fingerprint(asked)
     current = state.chosen("asked") == now
     preview = state.chosen("preview") if current else None
     export = state.chosen("export") if current else None
@@ -35,22 +33,10 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
         if st.button("Export", key=state.key("mitigate", "export"), icon=":material/output:"):
             state.choose(export=mitigation.start_export(asked), asked=now, preview=preview)
             st.rerun()
-    if preview is not None:
-        job = progress.watch(preview, "Waiting for the preview")
-        progress.ended(job)
-        if job.state == "done" and job.result is not None:
-            _preview(job.result)
-    if export is not None:
-        job = progress.watch(export, "Waiting for the export")
-        progress.ended(job)
-        if job.state == "done" and job.result is not None:
-            _exported(job.id, job.result)
-
-
-def _number(asked: Mapping[str, Any]) -> int:
-    """A number for the address: which question a job answered."""
-    text = json.dumps(asked, sort_keys=True, default=str)
-    return int(hashlib.sha256(text.encode()).hexdigest()[:14], 16)
+    if preview is not None and (rows := progress.outcome(preview, "Waiting for the preview")) is not None:
+        _preview(rows)
+    if export is not None and (files := progress.outcome(export, "Waiting for the export")) is not None:
+        _exported(export, files)
 
 
 def _preview(found: Mapping[str, Any]) -> None:
@@ -62,8 +48,7 @@ def _preview(found: Mapping[str, Any]) -> None:
     how = f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'}, {counted(training['batch'], 'row')} per step"
     how += ", in the order of the file" if training["sequential"] else ", shuffled"
     st.caption(markup.md(" · ".join([*shares, how])))
-    for note in found["notes"]:
-        st.caption(f":material/info: {markup.md(note)}")
+    markup.notes(found["notes"])
     for i, row in enumerate(found["rows"]):
         _row(i, row)
 
@@ -100,6 +85,5 @@ def _exported(job_id: int, found: Mapping[str, Any]) -> None:
         for name in names
     ]
     downloads.draw(links, key=state.key("mitigate", "files", job_id))
-    for note in found.get("notes", ()):
-        st.caption(f":material/info: {markup.md(note)}")
+    markup.notes(found.get("notes", ()))
     st.caption(f"SHA-256 of the rows: `{found['sha256'][:16]}…`; the configurations expect all files in one folder.")

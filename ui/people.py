@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.errors import UserError
 from core.services import causes, people
 from core.services.views import SampleView
 from core.types import Filter, Run
@@ -57,13 +56,10 @@ def _form(run: Run, sid: str, said: people.Override | None) -> None:
     reason = right.text_area("Reason", value=said.reason if said else "", key=keys["reason"], max_chars=2000, height=80)
     with st.container(horizontal=True):
         if st.button("Save", type="primary", key=state.key("judge", "save"), icon=":material/save:"):
-            try:
+            with errors.shown():
                 people.override(run.id, sid, status, cause, author or "", reason or "")
-            except UserError as error:
-                errors.show(error)
-                return
-            state.remember_author(author or "")
-            st.rerun()
+                state.remember_author(author or "")
+                st.rerun()
         if said is not None and st.button("Withdraw", key=state.key("judge", "withdraw"), icon=":material/undo:"):
             people.withdraw(run.id, sid)
             state.drop(state.key("judge", run.id, sid))
@@ -95,13 +91,9 @@ def filters(run: Run, selection: Filter) -> None:
                 markup.md(markup.line(saved.name, 60)), key=state.key("saved", saved.id), width="stretch",
                 help=markup.md(markup.line(saved.query, 200)),
             ):  # fmt: skip
-                try:
-                    chosen = people.open_filter(run.id, saved)
-                except UserError as error:
-                    errors.show(error)
-                    return
-                filterbar.apply(run, chosen)
-                st.rerun()
+                with errors.shown():
+                    filterbar.apply(run, people.open_filter(run.id, saved))
+                    st.rerun()
             if bin.button(
                 "Delete", key=state.key("saved", "delete", saved.id), icon=":material/delete:", type="tertiary"
             ):
@@ -115,9 +107,6 @@ def filters(run: Run, selection: Filter) -> None:
             icon=":material/bookmark_add:",
             disabled=not standing,
         ):
-            try:
+            with errors.shown():
                 people.save_filter(name or "", selection)
-            except UserError as error:
-                errors.show(error)
-                return
-            st.rerun()
+                st.rerun()

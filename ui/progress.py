@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -26,6 +28,13 @@ def watch(job_id: int, waiting: str = "") -> Job:
     if job.state in ACTIVE:
         st.fragment(_live, run_every=SECONDS)(job_id, waiting)
     return job
+
+
+def outcome(job_id: int, waiting: str = "") -> Mapping[str, Any] | None:
+    """What the job gave, once it is done; until then its progress stands, or why it ended without."""
+    job = watch(job_id, waiting)
+    ended(job)
+    return job.result if job.state == "done" else None
 
 
 def _live(job_id: int, waiting: str) -> None:

@@ -51,8 +51,7 @@ def draw(found: RoutesRun, ordinal: int) -> None:
     if view.refused:
         st.warning(markup.md(f"Not asked: {view.refused}"), icon=":material/warning:")
         return
-    for note in view.notes:
-        st.caption(f":material/info: {markup.md(note)}")
+    markup.notes(view.notes)
     _verdict(view)
     left, right = st.columns(2)
     with left:

@@ -87,7 +87,7 @@ def _head(run: Run, view: SampleView) -> None:
     ]
     if view.copies > 1:
         parts.append(f"{view.copies:,} identical rows in the dataset")
-    evidence.status(view.verdict.status)
+    evidence.badge(charts.STATUS[view.verdict.status])
     st.caption(markup.md(" · ".join(parts)))
     evidence.reasons(view.verdict.reasons)
     for routes_id, item, name in routes.of_sample(run.id, sample.id):
@@ -97,8 +97,7 @@ def _head(run: Run, view: SampleView) -> None:
             icon=":material/alt_route:",
             query_params=state.routes_link(routes_id, item),
         )
-    for note in view.notes:
-        st.caption(f":material/info: {markup.md(markup.clip(note, 500))}")
+    markup.notes(markup.clip(note, 500) for note in view.notes)
 
 
 def _causes(view: SampleView) -> None:
@@ -108,7 +107,7 @@ def _causes(view: SampleView) -> None:
         return
     st.subheader("Why it was not learned", anchor=False)
     sure = f"confidence {_sure(verdict.confidence)}" if verdict.confidence is not None else ""
-    evidence.cause(verdict.cause, sure)
+    evidence.badge(charts.cause_look(verdict.cause), sure)
     if verdict.proof:
         evidence.reasons(verdict.proof)
     if all(math.isnan(f.strength) for f in verdict.findings):

@@ -6,6 +6,8 @@ back button give the same view. The session holds what is worth nothing tomorrow
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -140,6 +142,12 @@ def forget_run() -> None:
 def chosen(name: str) -> int | None:
     """A number that the start page keeps in the address: ``dataset``, ``final``, ``base``, or a job's id."""
     return _whole_number(st.query_params.get(_START + name))
+
+
+def fingerprint(value: Any) -> int:
+    """A number for the address: which question a job answered."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return int(hashlib.sha256(text.encode()).hexdigest()[:14], 16)
 
 
 def choose(**values: int | None) -> None:

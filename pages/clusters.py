@@ -12,7 +12,7 @@ from core.services import jobs
 from core.services.clusters import Grouping, GroupView, MapPoints
 from core.text.counts import counted
 from core.types import Filter, Job, Run
-from ui import along, cached, charts, filterbar, frame, markup, onward, parts, progress, selecting, state, tables
+from ui import along, cached, charts, filterbar, forms, frame, markup, onward, parts, progress, selecting, state, tables
 from ui.menu import Entry
 
 PAGE = Entry(title="Clusters", icon=":material/hub:", place=40)
@@ -64,15 +64,11 @@ def _start(run: Run, job: Job | None, label: str) -> None:
         progress.ended(job)
     options = dict(service.embeddings())
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = st.selectbox(
-            "Similarity",
-            list(options),
-            format_func=options.__getitem__,
-            key=state.key("clusters", "embedding"),
-            width=320,
+        chosen = forms.choose(
+            st, "Similarity", options, state.key("clusters", "embedding"), next(iter(options)), width=320
         )
         if st.button(label, type="primary", icon=":material/hub:", key=state.key("clusters", "start")):
-            service.request(run.id, chosen or service.WORDS)
+            service.request(run.id, chosen)
             st.rerun()
 
 

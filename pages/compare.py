@@ -11,7 +11,7 @@ from core.services import runs
 from core.services.compare import Comparison, PairRows
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import afterwards, along, cached, charts, filterbar, frame, markup, parts, selecting, state
+from ui import afterwards, along, cached, charts, filterbar, forms, frame, markup, parts, selecting, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Compare", icon=":material/difference:", place=100)
@@ -59,15 +59,8 @@ def _other(run: Run) -> Run | None:
         if chosen is not None:
             state.compare_with(chosen)
 
-    st.selectbox(
-        f"From run {run.id} to",
-        list(found),
-        format_func=lambda i: markup.line(f"{i}  {found[i].name}", 60),
-        key=key,
-        on_change=pick,
-        placeholder="Choose the later run",
-        width=420,
-    )
+    words = {i: markup.line(f"{i}  {r.name}", 60) for i, r in found.items()}
+    forms.choose(st, f"From run {run.id} to", words, key, on_change=pick, placeholder="Choose the later run", width=420)
     if standing not in found:
         st.caption("Choose the run to compare with: the one trained later, or with other settings.")
         return None

@@ -8,7 +8,7 @@ from core.services import contradictions
 from core.services.views import ContradictionGroup
 from core.text.counts import counted
 from core.types import Filter, Run, Term
-from ui import downloads, errors, evidence, filterbar, frame, markup, parts, state
+from ui import downloads, errors, evidence, filterbar, forms, frame, markup, parts, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Contradictions", icon=":material/compare_arrows:", place=50)
@@ -29,11 +29,9 @@ def main() -> None:
     run, selection = frame.open_run("Contradictions")
     filterbar.chips(run, selection)
     head, order_at, before, after = st.columns([4, 2, 1, 1], vertical_alignment="bottom")
-    order = order_at.selectbox(
-        "Order", list(_ORDERS), format_func=_ORDERS.__getitem__, key=state.key("groups", "order")
-    )
+    order = forms.choose(order_at, "Order", _ORDERS, state.key("groups", "order"), "size")
     number = _page_number(run)
-    found = contradictions.groups(run.id, selection, order or "size", number, _PAGE)
+    found = contradictions.groups(run.id, selection, order, number, _PAGE)
     if not found.measured:
         st.info(
             "This run was made before contradictions were measured. Start it again to see them.", icon=":material/info:"

@@ -10,7 +10,7 @@ import streamlit as st
 from core.services import checkpoints, uploads
 from core.services.uploads import human
 from core.services.views import StoredCheckpoint
-from ui import markup, progress, state
+from ui import forms, markup, progress, state
 from ui.uploader import uploader
 
 _ENDINGS = (".zip", ".tar", ".gz", ".tgz")
@@ -37,24 +37,21 @@ def draw() -> Chosen | None:
         return None
     names = {c.id: describe(c) for c in stored}
     left, right = st.columns(2)
-    picked = left.selectbox(
-        "Checkpoint to diagnose",
-        list(by_id),
-        index=list(by_id).index(final.id) if final else None,
-        placeholder="Choose the model after training",
-        format_func=names.__getitem__,
-        key=state.key("checkpoint", "final", state.chosen("final")),
+    key = state.key("checkpoint", "final", state.chosen("final"))
+    standing = final.id if final else None
+    picked = forms.choose(
+        left, "Checkpoint to diagnose", names, key, standing, placeholder="Choose the model after training"
     )
-    base = right.selectbox(
+    base = forms.choose(
+        right,
         "Base model before training (optional)",
-        [c for c in by_id if c != picked],
-        index=_index([c for c in by_id if c != picked], state.chosen("base")),
+        {c: name for c, name in names.items() if c != picked},
+        state.key("checkpoint", "base", state.chosen("base")),
+        state.chosen("base"),
         placeholder="None: what the base knew is not judged",
-        format_func=names.__getitem__,
-        key=state.key("checkpoint", "base", state.chosen("base")),
         help="Needed to tell what the model knew before training.",
     )
-    if picked != (final.id if final else None) or base != state.chosen("base"):
+    if picked != standing or base != state.chosen("base"):
         state.choose(final=picked, base=base, preflight=None, asked=None)
         st.rerun()
     if final is None:
@@ -68,10 +65,6 @@ def describe(stored: StoredCheckpoint) -> str:
     step = f", step {stored.checkpoint.step:,}" if stored.checkpoint.step is not None else ""
     kind = "adapter, " if stored.facts.get("adapter") else ""
     return f"{markup.line(stored.name, 60)} ({kind}{human(stored.n_bytes)}{step})"
-
-
-def _index(options: Sequence[int], value: int | None) -> int | None:
-    return list(options).index(value) if value in options else None
 
 
 def _facts(stored: StoredCheckpoint) -> None:
@@ -134,17 +127,11 @@ def _registering() -> None:
 
 
 def _add(stored: Sequence[StoredCheckpoint]) -> None:
-    full = [c for c in stored if c.checkpoint.base is None]
+    full = {c.id: describe(c) for c in stored if c.checkpoint.base is None}
     base = None
     if full:
-        base = st.selectbox(
-            "If it is a PEFT adapter: the model it was trained on",
-            [c.id for c in full],
-            index=None,
-            placeholder="Not an adapter",
-            format_func={c.id: describe(c) for c in full}.__getitem__,
-            key=state.key("add", "base"),
-        )
+        label = "If it is a PEFT adapter: the model it was trained on"
+        base = forms.choose(st, label, full, state.key("add", "base"), placeholder="Not an adapter")
     upload, folder = st.tabs(["Upload an archive", "Folder on the server"])
     with upload:
         finished = uploader(

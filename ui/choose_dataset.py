@@ -10,12 +10,12 @@ import streamlit as st
 from core.services import datasets, uploads
 from core.text.counts import counted
 from core.types import Dataset, Reading
-from ui import errors, evidence, markup, progress, state
+from ui import errors, evidence, forms, markup, progress, state
 from ui.uploader import uploader
 
 _ENDINGS = (".jsonl", ".json", ".ndjson", ".csv", ".parquet", ".gz")
 # The first one: found by looking at the file.
-_CONTAINERS = ("", "jsonl", "json", "csv", "parquet")
+_CONTAINERS = {"": "detected"} | {name: name for name in ("jsonl", "json", "csv", "parquet")}
 _UNSET = "—"
 
 
@@ -98,16 +98,9 @@ def _offer() -> None:
         state.choose(scan=datasets.start_scan([f["id"] for f in finished]))
         st.rerun()
     if stored:
-        picked = st.selectbox(
-            "or choose one that is stored",
-            [d.id for d in stored],
-            index=None,
-            placeholder="Stored datasets",
-            format_func={
-                d.id: f"{markup.line(d.name, 60)} — {counted(d.n_samples, 'sample')}" for d in stored
-            }.__getitem__,
-            key=state.key("dataset", "stored"),
-        )
+        words = {d.id: f"{markup.line(d.name, 60)} — {counted(d.n_samples, 'sample')}" for d in stored}
+        key = state.key("dataset", "stored")
+        picked = forms.choose(st, "or choose one that is stored", words, key, placeholder="Stored datasets")
         if picked is not None:
             state.choose(dataset=picked)
             st.rerun()
@@ -188,20 +181,10 @@ def _reading_form(names: Mapping[str, str], result: Mapping[str, Any]) -> tuple[
     kinds = {f.name: f for f in datasets.formats()}
     with st.expander("How the rows are read: format and columns", expanded=not result.get("samples")):
         first, second = st.columns(2)
-        form = first.selectbox(
-            "Format",
-            list(kinds),
-            index=list(kinds).index(reading["format"]),
-            format_func=lambda n: kinds[n].label,
-            key=state.key("reading", "format"),
-        )
-        container = second.selectbox(
-            "File type",
-            _CONTAINERS,
-            index=_CONTAINERS.index(reading["container"]),
-            format_func=lambda c: c or "detected",
-            key=state.key("reading", "container"),
-        )
+        labels = {name: kind.label for name, kind in kinds.items()}
+        form = forms.choose(first, "Format", labels, state.key("reading", "format"), reading["format"])
+        key = state.key("reading", "container")
+        container = forms.choose(second, "File type", _CONTAINERS, key, reading["container"])
         st.caption(markup.md(kinds[form].help))
         mapping, complete = _mapping(kinds[form].roles, list(result.get("columns", {})), _known_mapping(form, result))
         order = list(names)

@@ -28,15 +28,10 @@ def draw(run: Run, selection: Filter) -> Recipe:
     offered = {f.name: f for f in recipes.recipes()}
     causes = [c for c in selecting.values_of(selection, "cause") if c is not None]
     fitting = recipes.recipe_for(causes[0]) if len(causes) == 1 else None
-    names = list(offered)
+    words = {n: form.label + (" (made for this cause)" if n == fitting else "") for n, form in offered.items()}
     # The cause is in the key: another cause begins with its own recipe, and a choice against it stays.
-    name = st.selectbox(
-        "Recipe",
-        names,
-        index=names.index(fitting) if fitting in names else 0,
-        format_func=lambda n: offered[n].label + (" (made for this cause)" if n == fitting else ""),
-        key=state.key("mitigate", "recipe", run.id, *causes),
-    )
+    key = state.key("mitigate", "recipe", run.id, *causes)
+    name = forms.choose(st, "Recipe", words, key, fitting if fitting in words else next(iter(words)))
     form = offered[name]
     st.caption(markup.md(form.help))
     if causes and name != fitting:

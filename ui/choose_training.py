@@ -10,7 +10,7 @@ import streamlit as st
 from core.services import preflight, runs, specs
 from core.services.views import TokenPiece
 from core.text.counts import counted
-from core.types import Dataset
+from core.types import Dataset, Setting
 from ui import cached, evidence, forms, markup, progress, state
 from ui.choose_checkpoint import Chosen
 
@@ -24,6 +24,26 @@ _COUNTS = {
 }
 # Counts that are said even where they are 0.
 _ALWAYS = ("samples", "target_tokens", "refused")
+
+_SAMPLING = (
+    Setting(
+        "max_draws", "int", 20, "Answers drawn per sample, at most",
+        "Only for samples that greedy decoding does not reproduce; drawing stops early once the rate is clear.",
+        minimum=1, maximum=200,
+    ),
+    Setting(
+        "max_new_tokens", "int", 512, "Longest answer (tokens)", "Bounds the cost of one draw.", minimum=1, maximum=8192
+    ),
+    Setting("seed", "int", 0, "Seed", minimum=0, maximum=2**31 - 1),
+)  # fmt: skip
+_MEASURING = (
+    Setting("dtype", "choice", "float32", "Precision", choices=("float32", "bfloat16")),
+    Setting(
+        "paper_mode", "bool", False, "Also ask in multiple choice",
+        "As the study that named the five causes does (arXiv 2604.10079): its verdicts can then be compared with "
+        "Lacuna's. Costs several more passes per sample.",
+    ),
+)  # fmt: skip
 
 
 def draw(dataset: Dataset | None, chosen: Chosen | None) -> None:
@@ -39,23 +59,14 @@ def _forms(dataset: Dataset) -> dict[str, Any]:
     presets = {f.name: f for f in specs.presets()}
     scorers = {f.name: f for f in specs.scorers()}
     left, right = st.columns(2)
-    preset = left.selectbox(
-        "Trainer preset",
-        list(presets),
-        format_func=lambda n: presets[n].label,
-        key=state.key("train", "preset"),
-        help="Rebuilds what the trainer saw: template, truncation, which tokens carried loss.",
-    )
+    labels = {n: form.label for n, form in presets.items()}
+    help = "Rebuilds what the trainer saw: template, truncation, which tokens carried loss."
+    preset = forms.choose(left, "Trainer preset", labels, state.key("train", "preset"), next(iter(labels)), help=help)
     left.caption(markup.md(presets[preset].help))
     name, reason = cached.suggested_scorer(dataset.id)
-    order = list(scorers)
-    scorer = right.selectbox(
-        "An answer counts as right by",
-        order,
-        index=order.index(name),
-        format_func=lambda n: scorers[n].label + (" (suggested)" if n == name else ""),
-        key=state.key("train", "scorer", dataset.id),
-    )
+    labels = {n: form.label + (" (suggested)" if n == name else "") for n, form in scorers.items()}
+    key = state.key("train", "scorer", dataset.id)
+    scorer = forms.choose(right, "An answer counts as right by", labels, key, name)
     why = f" Suggested because {reason}." if scorer == name else ""
     right.caption(markup.md(scorers[scorer].help + why))
     with st.expander("Settings"):
@@ -74,40 +85,14 @@ def _forms(dataset: Dataset) -> dict[str, Any]:
 
 
 def _sampling() -> dict[str, Any]:
-    draws = st.number_input(
-        "Answers drawn per sample, at most",
-        1,
-        200,
-        20,
-        key=state.key("train", "draws"),
-        help="Only for samples that greedy decoding does not reproduce; drawing stops early once the rate is clear.",
-    )
-    longest = st.number_input(
-        "Longest answer (tokens)", 1, 8192, 512, key=state.key("train", "longest"), help="Bounds the cost of one draw."
-    )
-    seed = st.number_input("Seed", 0, 2**31 - 1, 0, key=state.key("train", "seed"))
+    options = forms.draw(_SAMPLING, "train")
     backends = {form.name: form for form in specs.backends()}
     backend = next(iter(backends))
     if len(backends) > 1:
-        backend = st.selectbox(
-            "Backend", list(backends), format_func=lambda n: backends[n].label, key=state.key("train", "backend")
-        )
+        labels = {name: form.label for name, form in backends.items()}
+        backend = forms.choose(st, "Backend", labels, state.key("train", "backend"), backend)
         st.caption(markup.md(backends[backend].help))
-    dtype = st.selectbox("Precision", ("float32", "bfloat16"), key=state.key("train", "dtype"))
-    paper = st.checkbox(
-        "Also ask in multiple choice",
-        key=state.key("train", "paper"),
-        help="As the study that named the five causes does (arXiv 2604.10079): its verdicts can then be compared with "
-        "Lacuna's. Costs several more passes per sample.",
-    )
-    return {
-        "max_draws": int(draws),
-        "max_new_tokens": int(longest),
-        "seed": int(seed),
-        "paper_mode": paper,
-        "dtype": dtype,
-        "backend": backend,
-    }
+    return options | {"backend": backend} | forms.draw(_MEASURING, "train")
 
 
 def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any]) -> None:

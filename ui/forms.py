@@ -32,15 +32,24 @@ def draw(settings: Sequence[Setting], prefix: str, values: Mapping[str, Any] | N
     return out
 
 
+def choose(box: Any, label: str, words: Mapping[Any, str], key: str, value: Any = None, **more: Any) -> Any:
+    """A box in ``box`` with what people read for each value; ``value`` stands at first, or nothing where it is none.
+
+    ``more`` goes to ``st.selectbox``.
+    """
+    values = list(words)
+    index = values.index(value) if value in words else None
+    return box.selectbox(label, values, index=index, format_func=words.__getitem__, key=key, **more)
+
+
 def _widget(setting: Setting, value: Any, key: str) -> Any:
     # Declared by our own kinds, so not escaped: a screen reader would read the backslashes out.
     label, help = setting.label, setting.help or None
     if setting.kind == "bool":
         return st.checkbox(label, value=bool(value), key=key, help=help)
     if setting.kind == "choice":
-        index = setting.choices.index(value) if value in setting.choices else 0
         words = dict(zip(setting.choices, setting.words or setting.choices, strict=True))
-        return st.selectbox(label, setting.choices, index=index, format_func=words.__getitem__, key=key, help=help)
+        return choose(st, label, words, key, value if value in words else setting.choices[0], help=help)
     if setting.kind in ("int", "float"):
         number = int if setting.kind == "int" else float
         return st.number_input(

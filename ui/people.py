@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import causes, people
 from core.services.views import SampleView
 from core.types import Filter, Run
-from ui import charts, errors, filterbar, markup, progress, state
+from ui import charts, errors, filterbar, forms, markup, progress, state
 
 
 def judgement(run: Run, view: SampleView) -> None:
@@ -35,23 +35,11 @@ def judgement(run: Run, view: SampleView) -> None:
 def _form(run: Run, sid: str, said: people.Override | None) -> None:
     keys = {name: state.key("judge", run.id, sid, name) for name in ("status", "cause", "author", "reason")}
     left, right = st.columns(2)
-    statuses, values = people.statuses(), causes.values()
-    status = left.selectbox(
-        "Status",
-        statuses,
-        index=statuses.index(said.status) if said and said.status else None,
-        format_func=lambda s: f"{charts.STATUS[s].mark} {charts.STATUS[s].label}",
-        placeholder="As judged",
-        key=keys["status"],
-    )
-    cause = right.selectbox(
-        "Cause",
-        values,
-        index=values.index(said.cause) if said and said.cause in values else None,
-        format_func=charts.cause_name,
-        placeholder="As judged",
-        key=keys["cause"],
-    )
+    marks = {s: charts.label_of(charts.STATUS[s]) for s in people.statuses()}
+    names = {cause: charts.cause_name(cause) for cause in causes.values()}
+    held = (said.status, said.cause) if said else (None, None)
+    status = forms.choose(left, "Status", marks, keys["status"], held[0], placeholder="As judged")
+    cause = forms.choose(right, "Cause", names, keys["cause"], held[1], placeholder="As judged")
     author = left.text_input("Author", value=said.author if said else state.author(), key=keys["author"], max_chars=120)
     reason = right.text_area("Reason", value=said.reason if said else "", key=keys["reason"], max_chars=2000, height=80)
     with st.container(horizontal=True):

@@ -13,7 +13,7 @@ from core.services.routes import runs as routes
 from core.services.routes.board import Board, Choice
 from core.services.routes.runs import RoutesRun
 from core.text.counts import counted
-from ui import cached, charts, markup, routes_charts, state
+from ui import cached, charts, forms, markup, routes_charts, state
 from ui.markup import Node, node
 
 _TILES = ("direct_m", "path_1", "path_vote", "path_k", "egrm")
@@ -79,25 +79,14 @@ def _sliders(found: RoutesRun, scored: bool) -> Choice:
         key=_key(found, f"tau{m}"),
         help=f"With {m} answers τ has {m} settings that differ; everything between two of them is the same.",
     )
-    names = [n for n in routes.WAYS["choose"] if scored or n not in ("scorer", "weighted")]
-    choose = four.selectbox(
-        "The long route takes",
-        names,
-        index=names.index(start.choose),
-        format_func=routes.WAYS["choose"].__getitem__,
-        key=_key(found, f"choose{scored}"),
-        help=None if scored else "Score the paths with a scorer to choose by score.",
-    )
+    ways = {n: w for n, w in routes.WAYS["choose"].items() if scored or n not in ("scorer", "weighted")}
+    help = None if scored else "Score the paths with a scorer to choose by score."
+    choose = forms.choose(four, "The long route takes", ways, _key(found, f"choose{scored}"), start.choose, help=help)
     normaliser, strict = start.normaliser, start.strict
     if found.mode == "answering":
         left, right = st.columns([3, 3], vertical_alignment="center")
-        ways = list(routes.WAYS["normaliser"])
-        normaliser = left.selectbox(
-            "Two answers are the same by",
-            ways,
-            index=ways.index(start.normaliser),
-            format_func=routes.WAYS["normaliser"].__getitem__,
-            key=_key(found, "normaliser"),
+        normaliser = forms.choose(
+            left, "Two answers are the same by", routes.WAYS["normaliser"], _key(found, "normaliser"), start.normaliser
         )
         strict = right.checkbox(
             "Only announced answers count (“Answer: …”, “#### …”, a box)",

@@ -15,7 +15,7 @@ from core.services.routes.runs import WAYS
 from core.text.counts import counted
 from core.types import Filter, Run, Setting
 from ui import choose_checkpoint, filterbar, forms, markup, state
-from ui.uploader import uploader
+from ui.uploader import held, let_go
 
 _NUMBERS = (
     Setting("m", "int", 5, "Direct answers (M)", "All of one item are generated as one batch.", minimum=1, maximum=64),
@@ -30,6 +30,22 @@ _SAMPLING = (
     Setting("path_top_p", "float", 0.95, "Top-p of the chains", minimum=0.01, maximum=1.0),
     Setting("seed", "int", 0, "Seed", minimum=0, maximum=2**31 - 1),
 )
+
+
+def _way(name: str, label: str) -> Setting:
+    return Setting(name, "choice", None, label, choices=tuple(WAYS[name]), words=tuple(WAYS[name].values()))
+
+
+_COMPARING = (
+    _way("probes", "How direct answers are drawn"),
+    _way("normaliser", "Two answers are the same by"),
+    Setting(
+        "hidden_states", "bool", False, "Keep hidden states of the paths",
+        "The checkpoint's last hidden layer, averaged over each path: an input that a scorer can take. "
+        "This reads each path once more.",
+    ),
+    Setting("strict", "bool", False, "Only announced answers count"),
+)  # fmt: skip
 
 
 def draw(run: Run | None) -> None:
@@ -64,15 +80,10 @@ def _samples(run: Run) -> None:
         key=state.key("routes", "limit", run.id, count),
         help="Both routes are generated for each item. Of more samples every n-th is taken.",
     )
-    scorers = {s.id: s.name for s in route_scorers.list_scorers()}
-    scorer = right.selectbox(
-        "Score the chains with",
-        list(scorers),
-        index=None,
-        format_func=lambda i: markup.line(scorers[i], 60),
-        placeholder="No scorer: the long route votes" if scorers else "No scorer has been trained yet",
-        key=state.key("routes", "scorer", run.id),
-    )
+    scorers = {s.id: markup.line(s.name, 60) for s in route_scorers.list_scorers()}
+    hint = "No scorer: the long route votes" if scorers else "No scorer has been trained yet"
+    key = state.key("routes", "scorer", run.id)
+    scorer = forms.choose(right, "Score the chains with", scorers, key, placeholder=hint)
     if scorer is not None:
         settings["choose"] = "scorer"
     if st.button("Run both routes", type="primary", icon=":material/play_arrow:", key=state.key("routes", "start")):
@@ -101,25 +112,8 @@ def _settings(start: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         )  # fmt: skip
         left, right = st.columns(2)
         with left:
-            for name, label in (
-                ("probes", "How direct answers are drawn"),
-                ("normaliser", "Two answers are the same by"),
-            ):
-                if name == "normaliser" and "{a}" in start["direct_prompt"]:
-                    continue
-                ways = list(WAYS[name])
-                out[name] = st.selectbox(
-                    label, ways, index=ways.index(start[name]), format_func=WAYS[name].__getitem__,
-                    key=state.key("routes", prefix, name),
-                )  # fmt: skip
-            out["hidden_states"] = st.checkbox(
-                "Keep hidden states of the paths", start["hidden_states"], key=state.key("routes", prefix, "states"),
-                help="The checkpoint's last hidden layer, averaged over each path: an input that a scorer can take. "
-                "This reads each path once more.",
-            )  # fmt: skip
-            out["strict"] = st.checkbox(
-                "Only announced answers count", start["strict"], key=state.key("routes", prefix, "strict")
-            )
+            comparing = [s for s in _COMPARING if s.name != "normaliser" or "{a}" not in start["direct_prompt"]]
+            out |= forms.draw(comparing, f"routes-{prefix}", start)
         with right:
             out |= forms.draw(_SAMPLING, f"routes-{prefix}", start)
     return out
@@ -130,26 +124,15 @@ def _pairs() -> None:
     if not stored:
         st.caption("Add a checkpoint on the start page first.")
         return
-    judge = st.selectbox(
-        "Judge model",
-        list(stored),
-        index=None,
-        placeholder="Choose the model that judges",
-        format_func=stored.__getitem__,
-        key=state.key("routes", "judge"),
-    )
-    finished = uploader(
+    hint = "Choose the model that judges"
+    judge = forms.choose(st, "Judge model", stored, state.key("routes", "judge"), placeholder=hint)
+    key = state.key("routes", "pairs")
+    upload = held(
         "Upload preference pairs",
         "RewardBench, RM-Bench, JudgeBench or LLaMA-Factory preference rows, JSON or JSON lines.",
-        key=state.key("routes", "pairs"),
-        accept=(".jsonl", ".json"),
+        key,
+        (".jsonl", ".json"),
     )
-    key = state.key("routes", "upload")
-    if finished:
-        state.put(key, finished[0])
-    upload = state.get(key)
-    if upload:
-        st.caption(f":material/check_circle: {markup.md(markup.line(upload['name'], 80))} is uploaded.")
     start = routes.judging_settings()
     settings = _settings(start.as_dict(), "pairs")
     limit = st.number_input("Number of pairs, at most", 1, 1_000_000, 200, key=state.key("routes", "pairs", "limit"))
@@ -162,6 +145,6 @@ def _pairs() -> None:
     ):  # fmt: skip
         given = routes.judging_settings(**{**start.as_dict(), **settings})
         route_id, _ = routes.start_pairs(routes.checkpoint_of(int(judge)), given, upload=upload["id"], limit=int(limit))
-        state.put(key, None)
+        let_go(key)
         state.go(state.routes_link(route_id))
         st.rerun()

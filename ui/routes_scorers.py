@@ -13,7 +13,7 @@ from core.services.routes.scorers import StoredScorer
 from core.text.counts import counted
 from core.types import Setting
 from ui import charts, forms, markup, progress, routes_charts, state
-from ui.uploader import uploader
+from ui.uploader import held, let_go
 
 _LOSS = (
     Setting(
@@ -33,6 +33,10 @@ _INPUTS = (
     Setting("arithmetic", "bool", True, "Whether the path's equations hold and where its numbers come from"),
     Setting("form", "bool", True, "Form: length, lines, kind of answer"),
 )
+_STATES = Setting(
+    "states", "bool", False, "Pooled hidden states of the checkpoint that wrote the paths",
+    "Only from routes runs that kept them, all of one checkpoint; imported paths have none.",
+)  # fmt: skip
 
 
 def draw() -> None:
@@ -106,18 +110,13 @@ def _train() -> None:
         format_func=lambda i: f"{i}  {markup.line(mine[i], 60)}",
         key=state.key("scorer", "from"),
     )
-    finished = uploader(
+    key = state.key("scorer", "upload")
+    upload = held(
         "Upload labelled paths",
         'JSON lines: {"question": …, "paths": [{"text": …, "label": 0 or 1}, …]}; GSM8K model solutions as they are.',
-        key=state.key("scorer", "upload"),
-        accept=(".jsonl", ".json"),
+        key,
+        (".jsonl", ".json"),
     )
-    key = state.key("scorer", "file")
-    if finished:
-        state.put(key, finished[0])
-    upload = state.get(key)
-    if upload:
-        st.caption(f":material/check_circle: {markup.md(markup.line(upload['name'], 80))} is uploaded.")
     left, right = st.columns(2)
     with left:
         settings = forms.draw(_LOSS, "scorer")
@@ -131,17 +130,14 @@ def _train() -> None:
             key=state.key("scorer", "embeddings"),
             help=None if there else "This installation has no sentence encoder.",
         )
-        settings["states"] = st.checkbox(
-            "Pooled hidden states of the checkpoint that wrote the paths",
-            value=False,
-            key=state.key("scorer", "states"),
-            help="Only from routes runs that kept them, all of one checkpoint; imported paths have none.",
+        settings |= forms.draw((_STATES,), "scorer-inputs")
+        normaliser = forms.choose(
+            st,
+            "Answers in the file are the same by",
+            routes.WAYS["normaliser"],
+            state.key("scorer", "normaliser"),
+            "numeric",
         )
-        ways = list(routes.WAYS["normaliser"])
-        normaliser = st.selectbox(
-            "Answers in the file are the same by", ways, index=ways.index("numeric"),
-            format_func=routes.WAYS["normaliser"].__getitem__, key=state.key("scorer", "normaliser"),
-        )  # fmt: skip
     if st.button("Train", type="primary", disabled=not (picked or upload), key=state.key("scorer", "train")):
         job = route_scorers.start_training(
             route_scorers.scorer_settings(settings),
@@ -149,21 +145,18 @@ def _train() -> None:
             upload=upload["id"] if upload else None,
             normaliser=normaliser,
         )
-        state.put(key, None)
+        let_go(key)
         state.put(state.key("scorer", "job"), job)
         st.rerun()
 
 
 def for_run(found: RoutesRun) -> None:
     """Scoring the paths of one routes run."""
-    scorers = {s.id: s.name for s in route_scorers.list_scorers()}
+    scorers = {s.id: markup.line(s.name, 60) for s in route_scorers.list_scorers()}
     if not scorers:
         st.caption("No scorer has been trained yet. Train one on the page that lists the routes runs.")
         return
-    picked = st.selectbox(
-        "Scorer", list(scorers), format_func=lambda i: markup.line(scorers[i], 60),
-        key=state.key("routes", "score", found.id),
-    )  # fmt: skip
+    picked = forms.choose(st, "Scorer", scorers, state.key("routes", "score", found.id), next(iter(scorers)))
     if st.button("Score the paths", key=state.key("routes", "score-start"), icon=":material/leaderboard:"):
         route_scorers.start_scoring(found.id, int(picked))
         st.rerun()

@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from core.settings import settings
+from ui import markup, state
 from ui.routes import address
 
 _HERE = Path(__file__).resolve().parent
@@ -52,3 +53,18 @@ def uploader(label: str, hint: str, key: str, accept: Sequence[str], multiple: b
     )
     finished = result.finished
     return list(finished) if isinstance(finished, list) else []
+
+
+def held(label: str, hint: str, key: str, accept: Sequence[str]) -> dict[str, Any] | None:
+    """The widget for one file that stays until ``let_go``; its upload, or None."""
+    if finished := uploader(label, hint, key, accept):
+        state.put(f"{key}:held", finished[0])
+    upload = state.get(f"{key}:held")
+    if upload:
+        st.caption(f":material/check_circle: {markup.md(markup.line(upload['name'], 80))} is uploaded.")
+    return upload
+
+
+def let_go(key: str) -> None:
+    """Forget the file that ``held`` holds."""
+    state.put(f"{key}:held", None)

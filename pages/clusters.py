@@ -162,7 +162,7 @@ def _list(run: Run, selection: Filter, found: Grouping) -> None:
 
 def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str) -> None:
     """The groups as a table; a click keeps one of them."""
-    event = st.dataframe(
+    place = tables.pick(
         [
             {
                 "group": g.name,
@@ -175,10 +175,7 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
             }
             for g in groups
         ],
-        hide_index=True,
-        key=state.selectable("clusters", run.id, name),
-        on_select="rerun",
-        selection_mode=("single-row", "single-cell"),
+        state.selectable("clusters", run.id, name),
         placeholder=tables.UNKNOWN,
         column_config={
             "title": st.column_config.TextColumn(
@@ -192,8 +189,7 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
             "dominant cause": st.column_config.TextColumn("dominant cause", help="Its most frequent cause."),
         },
     )
-    place = selecting.row_from(event)
-    if place is not None and place < len(groups):
+    if place is not None:
         filterbar.narrow(run, selection, [selecting.one_of("cluster", [groups[place].name])])
 
 

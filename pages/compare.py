@@ -11,7 +11,7 @@ from core.services import runs
 from core.services.compare import Comparison, PairRows
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import afterwards, along, cached, charts, filterbar, forms, frame, markup, parts, selecting, state
+from ui import afterwards, along, cached, charts, filterbar, forms, frame, markup, parts, state, tables
 from ui.menu import Entry
 
 PAGE = Entry(title="Compare", icon=":material/difference:", place=100)
@@ -48,7 +48,7 @@ def _other(run: Run) -> Run | None:
     found = {r.id: r for r in runs.list_runs() if r.id != run.id and r.state == "judged"}
     if not found:
         st.info("There is no second run to compare with.", icon=":material/info:")
-        st.page_link("pages/start.py", label="Start a run", icon=":material/add_circle:")
+        parts.link("start", "Start a run", "add_circle")
         return None
     standing = state.other()
     key = state.key("compare", "other")
@@ -147,7 +147,7 @@ def _turn(page: PairRows, key: str) -> None:
 
 def _table(run: Run, other: Run, page: PairRows, key: str) -> None:
     first, second = f"run {run.id}", f"run {other.id}"
-    event = st.dataframe(
+    place = tables.pick(
         [
             {
                 "change": _WORDS[r["change"]],
@@ -163,25 +163,16 @@ def _table(run: Run, other: Run, page: PairRows, key: str) -> None:
             }
             for r in page.rows
         ],
-        hide_index=True,
-        key=state.key("compare", "table", key, page.start),
-        on_select="rerun",
-        selection_mode=("single-row", "single-cell"),
-        column_config={f"loss, {r}": st.column_config.NumberColumn(format="%.3g") for r in (first, second)},
+        state.key("compare", "table", key, page.start),
+        {"%.3g": [f"loss, {r}" for r in (first, second)]},
     )
-    place = selecting.row_from(event)
-    if place is None or place >= len(page.rows):
+    if place is None:
         st.caption("Click a row to open the sample in either run.")
         return
     row = page.rows[place]
     with st.container(horizontal=True):
         for which, sid in ((run, row["sid"]), (other, row["other_sid"])):
-            st.page_link(
-                "pages/samples.py",
-                label=f"Open in run {which.id}",
-                icon=":material/arrow_forward:",
-                query_params={"run": str(which.id), "sample": sid},
-            )
+            parts.link("samples", f"Open in run {which.id}", "arrow_forward", {"run": str(which.id), "sample": sid})
 
 
 main()

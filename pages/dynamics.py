@@ -47,7 +47,7 @@ def _without() -> None:
             ".venv/bin/lacuna diagnose --dataset train.jsonl --checkpoint out/final --trajectory out", language="bash"
         )
         st.caption("What was measured under the final checkpoint is kept and not measured again.")
-        st.page_link("pages/start.py", label="Start a run", icon=":material/add_circle:")
+        parts.link("start", "Start a run", "add_circle")
 
 
 def _map(run: Run, selection: Filter) -> None:

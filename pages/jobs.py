@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import jobs
 from core.text.counts import counted
 from core.types import Job
-from ui import frame, markup, progress, state
+from ui import frame, markup, parts, progress, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Jobs", icon=":material/schedule:", place=120)
@@ -86,12 +86,7 @@ def _ended(job: Job) -> None:
 
 def _run_link(job: Job) -> None:
     if job.run_id is not None:
-        st.page_link(
-            "pages/overview.py",
-            label=f"Run {job.run_id}",
-            icon=":material/arrow_forward:",
-            query_params=state.link(run=job.run_id),
-        )
+        parts.link("overview", f"Run {job.run_id}", "arrow_forward", state.link(run=job.run_id))
 
 
 main()

@@ -96,15 +96,9 @@ def _study(run: Run, selection: Filter, found: Overview) -> None:
             "gives no test for single samples for the last two causes. Choose a line to see its samples."
         )
         ordered = sorted(found.study, key=lambda row: -row[2])
-        event = st.dataframe(
-            tables.study(ordered),
-            hide_index=True,
-            key=state.selectable("chart", run.id, "study"),
-            on_select="rerun",
-            selection_mode="single-row",
-        )
-        for at in event["selection"]["rows"]:
-            ours, theirs, _ = ordered[at]
+        place = tables.pick(tables.study(ordered), state.selectable("chart", run.id, "study"))
+        if place is not None:
+            ours, theirs, _ = ordered[place]
             terms = [selecting.one_of("cause", [ours]), selecting.one_of("study_cause", [theirs])]
             parts.open_samples(run, selection, terms)
 

@@ -8,7 +8,7 @@ from core.services import runs
 from core.services.routes import runs as routes
 from core.services.routes.runs import RoutesRun
 from core.text.counts import counted
-from ui import frame, markup, progress, routes_board, routes_item, routes_new, routes_scorers, state
+from ui import frame, markup, parts, progress, routes_board, routes_item, routes_new, routes_scorers, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Routes", icon=":material/alt_route:", place=80)
@@ -58,9 +58,7 @@ def _at_work(found: RoutesRun) -> None:
 
 def _manage(found: RoutesRun) -> None:
     with st.popover("Manage", width="stretch"):
-        st.page_link(
-            "pages/routes.py", label="All routes runs", icon=":material/arrow_back:", query_params=state.link()
-        )
+        parts.link("routes", "All routes runs", "arrow_back", state.link())
         st.markdown("**Prompts**")
         st.code(found.settings.direct_prompt, language=None, wrap_lines=True)
         st.code(found.settings.path_prompt, language=None, wrap_lines=True)
@@ -94,10 +92,7 @@ def _all() -> None:
             items = f"{one.done:,} of {counted(one.n_items, 'item')}"
             about = f"{items} · {one.checkpoint.label} · {progress.when(one.created)}"
             st.markdown(f"**{markup.md(markup.line(one.name, 90))}** :gray[{markup.md(about)}]", width="stretch")
-            st.page_link(
-                "pages/routes.py", label="Open", icon=":material/arrow_forward:",
-                query_params=state.routes_link(one.id),
-            )  # fmt: skip
+            parts.link("routes", "Open", "arrow_forward", state.routes_link(one.id))
     st.subheader("Scorers", anchor=False)
     routes_scorers.draw()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.services import demo
-from ui import choose_checkpoint, choose_dataset, choose_training, frame, markup, progress, state
+from ui import choose_checkpoint, choose_dataset, choose_training, frame, markup, parts, progress, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Start", icon=":material/add_circle:", place=10)
@@ -34,11 +34,8 @@ def _demo() -> None:
     """The way in for someone without data at hand."""
     what, number = demo.state()
     if what == "ready":
-        st.page_link(
-            "pages/overview.py",
-            label="Look at the demo: a tiny model that did not learn everything",
-            icon=":material/science:",
-            query_params={"run": str(number)},
+        parts.link(
+            "overview", "Look at the demo: a tiny model that did not learn everything", "science", {"run": str(number)}
         )
     elif number is not None:
         with st.container(border=True):

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.services import runs
 from core.types import Run
-from ui import markup
+from ui import markup, parts
 
 # Later runs that are offered; all others are on the compare page.
 _SHOWN = 5
@@ -18,13 +18,13 @@ def draw(run: Run) -> None:
         "Train on the exported rows, then diagnose the new checkpoint on the same dataset or on the repaired one. "
         "Samples are matched by id or question: fixed, still not learned, newly broken."
     )
-    st.page_link("pages/start.py", label="Diagnose the trained checkpoint", icon=":material/add_circle:")
+    parts.link("start", "Diagnose the trained checkpoint", "add_circle")
     for later in later_runs(run):
-        st.page_link(
-            "pages/compare.py",
-            label=f"Compare with run {later.id}: {markup.md(markup.line(later.name, 60))}",
-            icon=":material/compare:",
-            query_params={"run": str(run.id), "other": str(later.id)},
+        parts.link(
+            "compare",
+            f"Compare with run {later.id}: {markup.md(markup.line(later.name, 60))}",
+            "compare",
+            {"run": str(run.id), "other": str(later.id)},
         )
 
 
@@ -37,9 +37,4 @@ def later_runs(run: Run) -> list[Run]:
 
 def back(run: Run) -> None:
     """The way from a comparison to what was done about the earlier run."""
-    st.page_link(
-        "pages/mitigation.py",
-        label=f"Recipes and proofs of run {run.id}",
-        icon=":material/healing:",
-        query_params={"run": str(run.id)},
-    )
+    parts.link("mitigation", f"Recipes and proofs of run {run.id}", "healing", {"run": str(run.id)})

@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import jobs, runs, words
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import markup, progress, state
+from ui import markup, parts, progress, state
 
 
 def require_run() -> Run:
@@ -17,10 +17,8 @@ def require_run() -> Run:
         st.info("No run is chosen. Choose one on the left, or start one.", icon=":material/info:")
         for run in runs.list_runs()[:3]:
             label = f"Look at run {run.id}: {markup.md(markup.line(run.name, 60))}"
-            st.page_link(
-                "pages/overview.py", label=label, icon=":material/donut_small:", query_params=state.link(run=run.id)
-            )
-        st.page_link("pages/start.py", label="Start a run", icon=":material/add_circle:")
+            parts.link("overview", label, "donut_small", state.link(run=run.id))
+        parts.link("start", "Start a run", "add_circle")
         st.stop()
     return runs.get_run(run_id)
 

@@ -77,3 +77,8 @@ def open_sample(run: Run, sid: str | None) -> None:
     """Go to one sample; nothing where none was clicked."""
     if sid is not None:
         state.leave("pages/samples.py", state.link(run=run.id, sample=sid))
+
+
+def link(page: str, label: str, icon: str, parameters: Mapping[str, str] | None = None) -> None:
+    """A link to another page. ``label`` is Markdown, ``icon`` the name of a Material symbol."""
+    st.page_link(f"pages/{page}.py", label=label, icon=f":material/{icon}:", query_params=parameters)

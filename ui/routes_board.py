@@ -13,17 +13,10 @@ from core.services.routes import runs as routes
 from core.services.routes.board import Board, Choice
 from core.services.routes.runs import RoutesRun
 from core.text.counts import counted
-from ui import cached, charts, forms, markup, routes_charts, state
-from ui.markup import Node, node
+from ui import cached, forms, markup, parts, routes_charts, state, tables, tiles
+from ui.markup import Node
 
 _TILES = ("direct_m", "path_1", "path_vote", "path_k", "egrm")
-_STYLE = """
-.lac-pol {display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .7rem}
-.lac-card {border: 1px solid rgba(128,140,152,.35); border-radius: .3rem; padding: .55rem .8rem .6rem}
-.lac-own {border-color: #C0791B; border-width: 2px}
-.lac-n {font-size: .9rem; opacity: .85} .lac-b {font-size: 1.75rem; font-weight: 600; line-height: 1.25;
-  font-variant-numeric: tabular-nums} .lac-s {font-size: .85rem; opacity: .78; font-variant-numeric: tabular-nums}
-"""
 
 
 @st.fragment
@@ -48,11 +41,10 @@ def draw(found: RoutesRun) -> None:
     with left, st.container(border=True):
         st.markdown("**How far direct answers agree**")
         figure = routes_charts.levels(board.levels, choice.wanted, choice.m)
-        st.plotly_chart(figure, config=charts.CONFIG, key=state.key("routes", "levels"), alt=_LEVELS)
+        parts.chart(("routes", "levels"), figure, _LEVELS)
     with right, st.container(border=True):
         st.markdown("**Accuracy against cost**")
-        figure = routes_charts.curve(board.curve, board.policies, choice.wanted)
-        st.plotly_chart(figure, config=charts.CONFIG, key=state.key("routes", "curve"), alt=_CURVE)
+        parts.chart(("routes", "curve"), routes_charts.curve(board.curve, board.policies, choice.wanted), _CURVE)
     _lists(found, board)
     _details(board, choice)
 
@@ -137,22 +129,14 @@ def _hygiene(found: RoutesRun, board: Board) -> None:
         st.caption(text)
 
 
-def _percent(interval: Any) -> str:
-    if math.isnan(interval.value):
-        return "not measured"
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
-
-
 def _tile(policy: Any) -> Node:
-    long = f", {1 - policy.long:.0%} short" if policy.name == "egrm" else ""
-    return node(
-        "div",
-        node("div", policy.label, class_="lac-n"),
-        node("div", f"{policy.accuracy.value:.1%}", class_="lac-b"),
-        node("div", f"{_percent(policy.accuracy)}", class_="lac-s", title="95 % interval"),
-        node("div", f"{policy.tokens:,.1f} tokens{long}", class_="lac-s", title="generated tokens per item"),
-        class_="lac-card lac-own" if policy.name == "egrm" else "lac-card",
+    own, right = policy.name == "egrm", policy.accuracy
+    measured = f"{100 * right.low:.1f} to {100 * right.high:.1f} %" if not math.isnan(right.value) else "not measured"
+    small = (
+        (measured, "95 % interval"),
+        (f"{policy.tokens:,.1f} tokens" + f", {1 - policy.long:.0%} short" * own, "generated tokens per item"),
     )
+    return tiles.tile(policy.label, f"{right.value:.1%}", small, "border:2px solid #C0791B" if own else "")
 
 
 def _tokens(ratio: float) -> str:
@@ -176,15 +160,14 @@ def _scoring(board: Board) -> str:
 
 def _policies(board: Board) -> None:
     st.subheader(counted(board.judged, "item"), anchor=False)
-    shown = [p for p in board.policies if p.name in _TILES]
-    markup.draw(node("div", *(_tile(p) for p in shown), class_="lac-pol"), _STYLE)
+    tiles.draw(_tile(p) for p in board.policies if p.name in _TILES)
     sentences = []
     for c in board.comparisons:
         points = f"{100 * c.points.value:+.1f} points ({100 * c.points.low:+.1f} to {100 * c.points.high:+.1f})"
         sentences.append(f"against *{markup.md(c.label.lower())}*: {markup.md(points)}, {_tokens(c.tokens_ratio)}")
     st.markdown("**E-GRM** " + ";  \n".join(sentences) + "." + _scoring(board))
     with st.expander("All policies"):
-        st.dataframe(
+        tables.draw(
             [
                 {
                     "policy": p.label, "right": p.accuracy.value, "low": p.accuracy.low, "high": p.accuracy.high,
@@ -193,13 +176,11 @@ def _policies(board: Board) -> None:
                 }
                 for p in board.policies
             ],
-            hide_index=True,
-            column_config=dict.fromkeys(("right", "low", "high", "reasons"), _PERCENT)
-            | {
-                n: st.column_config.NumberColumn(format="%.1f")
-                for n in ("generated tokens", "prompt tokens", "read by the scorer")
-            }
-            | {"seconds": st.column_config.NumberColumn(format="%.2f")},
+            {
+                "percent": ("right", "low", "high", "reasons"),
+                "%.1f": ("generated tokens", "prompt tokens", "read by the scorer"),
+                "%.2f": ("seconds",),
+            },
         )  # fmt: skip
         st.caption(
             "All figures are per item. Prompts that several generations share are read once. The scorer reads word "
@@ -228,7 +209,7 @@ def _lists(found: RoutesRun, board: Board) -> None:
     if not lines:
         st.info("None at this setting.", icon=":material/check:")
         return
-    event = st.dataframe(
+    picked = tables.pick(
         [
             {
                 "item": markup.line(line.question, 120), "direct": markup.line(line.direct, 60), "agree": line.share,
@@ -237,20 +218,13 @@ def _lists(found: RoutesRun, board: Board) -> None:
             }
             for line in lines
         ],
-        hide_index=True,
-        on_select="rerun",
-        selection_mode=("single-row", "single-cell"),
+        state.selectable("routes", found.id, "lines", shown, len(lines)),
+        {"percent": ("agree",), "%.0f": ("tokens",)},
         height=min(len(lines), 12) * 35 + 38,
-        column_config={
-            "agree": st.column_config.NumberColumn(format="percent"),
-            "tokens": st.column_config.NumberColumn(format="%.0f"),
-            "item": st.column_config.TextColumn(width="large"),
-        },
-        key=state.selectable("routes", found.id, "lines", shown, len(lines)),
+        column_config={"item": st.column_config.TextColumn(width="large")},
     )  # fmt: skip
-    picked = [*event["selection"]["rows"], *(cell[0] for cell in event["selection"].get("cells", ()))]
-    if picked and picked[0] < len(lines):
-        state.go(state.routes_link(found.id, lines[picked[0]].ordinal))
+    if picked is not None:
+        state.go(state.routes_link(found.id, lines[picked].ordinal))
         st.rerun(scope="app")
     st.caption("Click a row to see both routes side by side.")
 
@@ -278,7 +252,7 @@ def _details(board: Board, choice: Choice) -> None:
         _outcomes(board)
     with three:
         rows = [{"part": name, "tokens per item": _known(value)} for name, value in board.ledger.items()]
-        st.dataframe(rows, hide_index=True, column_config={"tokens per item": _NUMBER})
+        tables.draw(rows, {"%.1f": ("tokens per item",)})
         st.caption(
             "Drawing direct answers one after another and stopping once the route is certain never changes a route. "
             "It saves tokens, but little time where all of them are generated as one batch, as here. "
@@ -289,24 +263,21 @@ def _details(board: Board, choice: Choice) -> None:
                 else "The paths are chosen without a scorer, so scoring costs nothing."
             )
         )
-        st.dataframe(
+        tables.draw(
             [
                 {"short from": f"{p.wanted} of {choice.m}" if p.wanted <= choice.m else "never", "right": p.accuracy,
                  "random router": p.random, "short": p.short, "tokens": p.tokens}
                 for p in board.curve
             ],
-            hide_index=True,
-            column_config=dict.fromkeys(("right", "random router", "short"), _PERCENT)
-            | {"tokens": _NUMBER},
+            {"percent": ("right", "random router", "short"), "%.1f": ("tokens",)},
         )  # fmt: skip
 
 
-_PERCENT = st.column_config.NumberColumn(format="percent")
-_NUMBER = st.column_config.NumberColumn(format="%.1f")
+_SHARES = ("consensus right", "low", "high", "share by guessing", "items from here up", "right from here up")
 
 
 def _calibration(board: Board, choice: Choice) -> None:
-    st.dataframe(
+    tables.draw(
         [
             {
                 "agree": f"{level.votes} of {choice.m}", "items": level.n,
@@ -317,11 +288,7 @@ def _calibration(board: Board, choice: Choice) -> None:
             }
             for level in board.levels
         ],
-        hide_index=True,
-        column_config={
-            n: st.column_config.NumberColumn(format="percent")
-            for n in ("consensus right", "low", "high", "share by guessing", "items from here up", "right from here up")
-        },
+        {"percent": _SHARES},
     )  # fmt: skip
     c = board.calibration
     parts = [f"{word} {c[name]:.3f}" for name, word in _SIGNALS.items() if not math.isnan(c[name])]
@@ -351,7 +318,7 @@ def _known(value: float) -> float | None:
 
 def _outcomes(board: Board) -> None:
     words = {True: "right", False: "wrong"}
-    st.dataframe(
+    tables.draw(
         [
             {
                 "direct": words[direct], "reasoning": words[reason],
@@ -361,17 +328,13 @@ def _outcomes(board: Board) -> None:
             for direct in (True, False)
             for reason in (True, False)
         ],
-        hide_index=True,
     )  # fmt: skip
     if board.groups:
-        st.dataframe(
+        tables.draw(
             [
                 {"group": markup.line(str(g["group"]), 60), "items": g["n"], "short": g["short"], "direct": g["direct"],
                  "reasoning": g["reason"], "E-GRM": g["egrm"]}
                 for g in board.groups
             ],
-            hide_index=True,
-            column_config={
-                n: st.column_config.NumberColumn(format="percent") for n in ("short", "direct", "reasoning", "E-GRM")
-            },
+            {"percent": ("short", "direct", "reasoning", "E-GRM")},
         )  # fmt: skip

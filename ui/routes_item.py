@@ -11,7 +11,7 @@ from core.services.routes import board as route_board
 from core.services.routes.board import ItemView, SaidView
 from core.services.routes.runs import RoutesRun
 from core.text.counts import counted
-from ui import charts, evidence, markup, state
+from ui import charts, evidence, markup, parts, state
 from ui.markup import Node, node
 
 # One colour and letter for each answer, so that those who agree are seen at once; the letter tells them apart too.
@@ -68,12 +68,7 @@ def _steps(found: RoutesRun, view: ItemView) -> None:
             state.go(state.routes_link(found.id))
             st.rerun()
         if found.run_id is not None:
-            st.page_link(
-                "pages/samples.py",
-                label="The sample's evidence",
-                icon=":material/table_rows:",
-                query_params=state.link(run=found.run_id, sample=view.sid),
-            )
+            parts.link("samples", "The sample's evidence", "table_rows", state.link(run=found.run_id, sample=view.sid))
 
 
 def _word(right: bool | None) -> str:

@@ -12,7 +12,7 @@ from core.services.routes.runs import RoutesRun
 from core.services.routes.scorers import StoredScorer
 from core.text.counts import counted
 from core.types import Setting
-from ui import charts, forms, markup, progress, routes_charts, state
+from ui import forms, markup, parts, progress, routes_charts, state
 from ui.uploader import held, let_go
 
 _LOSS = (
@@ -77,17 +77,14 @@ def _scorer(scorer: StoredScorer) -> None:
         ("Questions answered right by an oracle", m["oracle"]),
     ]
     st.dataframe([{"measure": name, "value, 95 % interval": _percent(v)} for name, v in rows], hide_index=True)
-    st.plotly_chart(
-        routes_charts.scores(m["histogram"]), config=charts.CONFIG, key=state.key("scorer", scorer.id),
-        alt="Scores of right and wrong paths",
-    )  # fmt: skip
-    parts = [
+    parts.chart(("scorer", scorer.id), routes_charts.scores(m["histogram"]), "Scores of right and wrong paths")
+    values = [
         f"{word} {m[name]:.3f}"
         for name, word in (("auroc", "AUROC"), ("brier", "Brier score"), ("ece", "calibration error"),
                            ("length_correlation", "rank correlation with length"))
         if m[name] is not None
     ]  # fmt: skip
-    st.caption(markup.md(", ".join(parts) + ". A score is not a probability: compare ranks and margins."))
+    st.caption(markup.md(", ".join(values) + ". A score is not a probability: compare ranks and margins."))
     if st.button("Delete", key=state.key("scorer", "delete", scorer.id), icon=":material/delete:"):
         route_scorers.delete_scorer(scorer.id)
         st.rerun()

@@ -91,11 +91,11 @@ def _head(run: Run, view: SampleView) -> None:
     st.caption(markup.md(" · ".join(parts)))
     evidence.reasons(view.verdict.reasons)
     for routes_id, item, name in routes.of_sample(run.id, sample.id):
-        st.page_link(
-            "pages/routes.py",
-            label=f"Both routes of this sample: {markup.md(markup.line(name, 60))}",
-            icon=":material/alt_route:",
-            query_params=state.routes_link(routes_id, item),
+        parts.link(
+            "routes",
+            f"Both routes of this sample: {markup.md(markup.line(name, 60))}",
+            "alt_route",
+            state.routes_link(routes_id, item),
         )
     markup.notes(markup.clip(note, 500) for note in view.notes)
 
@@ -256,12 +256,8 @@ def _checkpoints(view: SampleView) -> None:
     with st.container(border=True):
         st.markdown("**Loss under each checkpoint**")
         if sum(c.nll is not None for c in view.checkpoints) > 1:
-            st.plotly_chart(
-                charts.trajectory(view.checkpoints),
-                config=charts.CONFIG,
-                key=state.key("row", "trajectory"),
-                alt="Mean loss of this sample by checkpoint; the table below has the same numbers",
-            )
+            alt = "Mean loss of this sample by checkpoint; the table below has the same numbers"
+            parts.chart(("row", "trajectory"), charts.trajectory(view.checkpoints), alt)
         verbatim = {True: "yes", False: "no", None: "not measured"}
         rows = [
             {

@@ -14,7 +14,7 @@ from core.services import causes
 from core.services.knowledge import Points
 from core.services.views import Breakdown, Histogram, Share
 from core.types import PIPELINE, STRENGTH, Column
-from ui import charts, markup
+from ui import charts, markup, selecting
 
 # Loss under a checkpoint of the way.
 _EARLIER = re.compile(r"t[0-9]+_nll")
@@ -168,3 +168,18 @@ def margins(points: Points) -> pd.DataFrame:
             MARGINS[1]: points.after,
         }
     )
+
+
+def draw(rows: Any, formats: Mapping[str, Sequence[str]] | None = None, **more: Any) -> Any:
+    """A table without row numbers. ``formats``: number formats to columns; ``more`` goes to ``st.dataframe``."""
+    config: dict[str, Any] = dict(more.pop("column_config", {}))
+    for how, names in (formats or {}).items():
+        config |= dict.fromkeys(names, st.column_config.NumberColumn(format=how))
+    return st.dataframe(rows, hide_index=True, column_config=config or None, **more)
+
+
+def pick(rows: Sequence[Any], key: str, formats: Mapping[str, Sequence[str]] | None = None, **more: Any) -> int | None:
+    """A table whose rows can be clicked; the place of the one that was."""
+    modes = ("single-row", "single-cell")
+    place = selecting.row_from(draw(rows, formats, key=key, on_select="rerun", selection_mode=modes, **more))
+    return place if place is not None and place < len(rows) else None

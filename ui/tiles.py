@@ -1,8 +1,8 @@
-"""How much is learned, as four tiles: what the eye meets first on the overview."""
+"""How much is learned, as tiles: what the eye meets first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from core.services.views import Share
 from core.text.counts import counted
@@ -28,29 +28,27 @@ STYLE = """
 """
 
 
-def _tile(name: str, share: Share) -> Node:
+def tile(name: str, value: str, small: Iterable[tuple[str, str]], style: str = "", swatch: Node | str = "") -> Node:
+    """A tile: what is counted, its value, lines below it with what they mean, and its colour at the side."""
+    lines = (node("div", text, class_="lac-small", title=title) for text, title in small)
+    heads = node("div", name, class_="lac-name"), node("div", value, class_="lac-big")
+    return node("div", swatch, node("div", *heads, *lines, class_="lac-cell"), class_="lac-tile", style=style)
+
+
+def draw(tiles: Iterable[Node]) -> None:
+    """The tiles beside each other."""
+    markup.draw(node("div", *tiles, class_="lac-tiles"), STYLE)
+
+
+def _status(name: str, share: Share) -> Node:
     look = charts.STATUS[name]
-    swatch = f"background:{_PATTERNS[look.pattern]};background-color:{look.colour}"
-    samples = counted(share.k, "sample")
-    return node(
-        "div",
-        node("div", class_="lac-swatch", style=swatch),
-        node(
-            "div",
-            node("div", f"{look.mark} {look.label}", class_="lac-name"),
-            node("div", f"{share.share:.1%}", class_="lac-big"),
-            node(
-                "div",
-                f"{samples}, {100 * share.low:.1f} to {100 * share.high:.1f} %",
-                class_="lac-small",
-                title="The range is a 95 % Wilson interval for the share.",
-            ),
-            class_="lac-cell",
-        ),
-        class_="lac-tile",
-    )
+    colour = f"background:{_PATTERNS[look.pattern]};background-color:{look.colour}"
+    small = f"{counted(share.k, 'sample')}, {100 * share.low:.1f} to {100 * share.high:.1f} %"
+    interval = "The range is a 95 % Wilson interval for the share."
+    swatch = node("div", class_="lac-swatch", style=colour)
+    return tile(charts.label_of(look), f"{share.share:.1%}", [(small, interval)], swatch=swatch)
 
 
-def status(found: Mapping[str, Share]) -> None:
+def status(shares: Mapping[str, Share]) -> None:
     """Share, count and interval of each status, with the colour and pattern it has in every chart."""
-    markup.draw(node("div", *(_tile(name, found[name]) for name in charts.STATUS), class_="lac-tiles"), STYLE)
+    draw(_status(name, shares[name]) for name in charts.STATUS)

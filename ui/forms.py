@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import streamlit as st
@@ -11,24 +12,25 @@ from core.types import Setting
 from ui import state
 
 
-def draw(settings: Sequence[Setting], prefix: str, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def draw(
+    settings: Sequence[Setting], prefix: str, values: Mapping[str, Any] | None = None, boxes: Sequence[Any] = ()
+) -> dict[str, Any]:
     """One widget a setting, in the order declared.
 
     Args:
         settings: what the kind takes.
         prefix: tells apart the forms on a page.
         values: what stands at first, else each setting's default.
+        boxes: where each one stands; without them one below the other.
 
     Returns:
         Setting name to value, hidden ones left out; an empty text field for a setting whose default is None gives None.
     """
     initial = values or {}
     out: dict[str, Any] = {}
-    for setting in settings:
-        if setting.hidden:
-            continue
+    for setting, box in zip([s for s in settings if not s.hidden], chain(boxes, repeat(st)), strict=False):
         value = initial.get(setting.name, setting.default)
-        out[setting.name] = _widget(setting, value, state.key("form", prefix, setting.name))
+        out[setting.name] = _widget(box, setting, value, state.key("form", prefix, setting.name))
     return out
 
 
@@ -42,17 +44,17 @@ def choose(box: Any, label: str, words: Mapping[Any, str], key: str, value: Any 
     return box.selectbox(label, values, index=index, format_func=words.__getitem__, key=key, **more)
 
 
-def _widget(setting: Setting, value: Any, key: str) -> Any:
+def _widget(box: Any, setting: Setting, value: Any, key: str) -> Any:
     # Declared by our own kinds, so not escaped: a screen reader would read the backslashes out.
     label, help = setting.label, setting.help or None
     if setting.kind == "bool":
-        return st.checkbox(label, value=bool(value), key=key, help=help)
+        return box.checkbox(label, value=bool(value), key=key, help=help)
     if setting.kind == "choice":
         words = dict(zip(setting.choices, setting.words or setting.choices, strict=True))
-        return choose(st, label, words, key, value if value in words else setting.choices[0], help=help)
+        return choose(box, label, words, key, value if value in words else setting.choices[0], help=help)
     if setting.kind in ("int", "float"):
         number = int if setting.kind == "int" else float
-        return st.number_input(
+        return box.number_input(
             label,
             min_value=None if setting.minimum is None else number(setting.minimum),
             max_value=None if setting.maximum is None else number(setting.maximum),
@@ -61,5 +63,5 @@ def _widget(setting: Setting, value: Any, key: str) -> Any:
             key=key,
             help=help,
         )
-    text = st.text_input(label, value="" if value is None else str(value), key=key, help=help)
+    text = box.text_input(label, value="" if value is None else str(value), key=key, help=help)
     return None if text == "" and setting.default is None else text

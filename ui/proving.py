@@ -39,11 +39,7 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
         "samples. The checkpoint itself is only read."
     )
     fields = {s.name: s for s in proofs.budget()}
-    columns = st.columns(len(_SHOWN))
-    cost: dict[str, Any] = {}
-    for box, name in zip(columns, _SHOWN, strict=True):
-        with box:
-            cost |= forms.draw([fields[name]], f"proof-{run.id}")
+    cost = forms.draw([fields[name] for name in _SHOWN], f"proof-{run.id}", boxes=st.columns(len(_SHOWN)))
     with st.expander("More"):
         cost |= forms.draw([s for n, s in fields.items() if n not in _SHOWN], f"proof-{run.id}")
     if st.button("Prove on a copy", key=state.key("prove"), icon=":material/science:"):

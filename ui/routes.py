@@ -10,9 +10,11 @@ import errno
 import json
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 from anyio import CancelScope, move_on_after
@@ -35,6 +37,7 @@ from core.types import Filter, Run
 
 log = logging.getLogger("lacuna.web")
 
+T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -48,6 +51,13 @@ BLOCK = 256 * 1024
 IDLE_SECONDS = 60.0
 # Ids of database rows are 64 bits wide; no row has a larger one.
 LARGEST_ID = 2**63 - 1
+
+# Lines of each export of a run, under one filter.
+_STREAMS: Mapping[str, Callable[[int, Filter], Iterable[bytes]]] = {
+    "samples": exports.lines,
+    "verdicts": exports.verdict_lines,
+    "decisions": contradictions.decision_lines,
+}
 
 
 class Refused(UserError):
@@ -69,10 +79,11 @@ def all_routes() -> list[Route]:
         _route("api/uploads", _begin, "POST"),
         _route("api/uploads/{id}", _receive, "PUT"),
         _route("api/uploads/{id}", _discard, "DELETE"),
-        _route("api/runs/{run:int}/samples.jsonl", _samples, "GET"),
         _route("api/runs/{run:int}/manifest.json", _manifest, "GET"),
-        _route("api/runs/{run:int}/verdicts.jsonl", _verdicts, "GET"),
-        _route("api/runs/{run:int}/decisions.jsonl", _decisions, "GET"),
+        *(
+            _route(f"api/runs/{{run:int}}/{name}.jsonl", partial(_stream, source=source, name=name), "GET")
+            for name, source in _STREAMS.items()
+        ),
         _route("api/mitigations/{job:int}/{name}", _mitigation, "GET"),
     ]
 
@@ -200,21 +211,22 @@ async def _discard(request: Request) -> Response:
 # -------------------------------------------------------------------------------------------------------- exports
 
 
-def _selection(request: Request) -> tuple[Run, Filter]:
+async def _look_up(call: Callable[..., T], *args: Any) -> T:
+    """What the address names; 404 where there is no such thing."""
     try:
-        run = runs.get_run(request.path_params["run"])
+        return await run_in_threadpool(call, *args)
     except UserError as error:
         raise Refused(404, error.what, error.why, error.todo) from error
-    return run, from_query(request.url.query, run.columns)
 
 
-def _check_judged(run: Run) -> None:
-    """An export of a run that has no verdicts yet would be an empty file that looks complete."""
+async def _judged(request: Request) -> tuple[Run, Filter]:
+    """The run and the filter. An export of a run without verdicts would be an empty file that looks complete."""
+    run = await _look_up(runs.get_run, request.path_params["run"])
+    selection = from_query(request.url.query, run.columns)
     if run.state != "judged":
-        what = f"Run {run.id} is not finished."
-        raise Refused(
-            409, what, "Its verdicts are written at the end.", "Wait for it; the page Jobs shows how far it is."
-        )
+        what, why = f"Run {run.id} is not finished.", "Its verdicts are written at the end."
+        raise Refused(409, what, why, "Wait for it; the page Jobs shows how far it is.")
+    return run, selection
 
 
 def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -232,9 +244,8 @@ def _attachment(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
-async def _stream(request: Request, source: Callable[[int, Filter], Iterable[bytes]], suffix: str) -> Response:
-    run, selection = await run_in_threadpool(_selection, request)
-    _check_judged(run)
+async def _stream(request: Request, source: Callable[[int, Filter], Iterable[bytes]], name: str) -> Response:
+    run, selection = await _judged(request)
     blocks = _blocks(source(run.id, selection))
     # The first block is read before the answer begins, so that an error still gets its own status.
     first = await run_in_threadpool(next, blocks)
@@ -245,36 +256,19 @@ async def _stream(request: Request, source: Callable[[int, Filter], Iterable[byt
             yield block
 
     return StreamingResponse(
-        body(), media_type="application/x-ndjson", headers=_attachment(f"run-{run.id}-{suffix}.jsonl")
+        body(), media_type="application/x-ndjson", headers=_attachment(f"run-{run.id}-{name}.jsonl")
     )
 
 
-async def _samples(request: Request) -> Response:
-    return await _stream(request, exports.lines, "samples")
-
-
-async def _verdicts(request: Request) -> Response:
-    return await _stream(request, exports.verdict_lines, "verdicts")
-
-
-async def _decisions(request: Request) -> Response:
-    return await _stream(request, contradictions.decision_lines, "decisions")
-
-
 async def _manifest(request: Request) -> Response:
-    run, selection = await run_in_threadpool(_selection, request)
-    _check_judged(run)
-    found = await run_in_threadpool(exports.manifest, run.id, selection)
-    text = json.dumps(found, ensure_ascii=False, indent=2, default=asdict)
+    run, selection = await _judged(request)
+    manifest = await run_in_threadpool(exports.manifest, run.id, selection)
+    text = json.dumps(manifest, ensure_ascii=False, indent=2, default=asdict)
     return Response(text, media_type="application/json", headers=_attachment(f"run-{run.id}-manifest.json"))
 
 
 async def _mitigation(request: Request) -> Response:
-    job, name = request.path_params["job"], request.path_params["name"]
-    try:
-        path = await run_in_threadpool(mitigation.exported_file, job, name)
-    except UserError as error:
-        raise Refused(404, error.what, error.why, error.todo) from error
-    return FileResponse(
-        path, media_type="application/octet-stream", headers=_attachment(f"mitigation-{job}-{path.name}")
-    )
+    job = request.path_params["job"]
+    path = await _look_up(mitigation.exported_file, job, request.path_params["name"])
+    name = f"mitigation-{job}-{path.name}"
+    return FileResponse(path, media_type="application/octet-stream", headers=_attachment(name))

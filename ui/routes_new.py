@@ -94,11 +94,7 @@ def _samples(run: Run) -> None:
 
 def _settings(start: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The settings' form; advanced ones folded away."""
-    columns = st.columns(4)
-    out: dict[str, Any] = {}
-    for column, setting in zip(columns, _NUMBERS, strict=True):
-        with column:
-            out |= forms.draw((setting,), f"routes-{prefix}", start)
+    out = forms.draw(_NUMBERS, f"routes-{prefix}", start, st.columns(4))
     with st.expander("Prompts, sampling, comparison"):
         for name, label in (("direct_prompt", "Prompt for direct answers"), ("path_prompt", "Prompt for reasoning")):
             out[name] = st.text_area(

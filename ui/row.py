@@ -12,7 +12,7 @@ from core.services.routes import runs as routes
 from core.services.views import SampleView, TurnView
 from core.text.counts import counted
 from core.types import Filter, Run, Term
-from ui import charts, evidence, markup, parts, people, state
+from ui import charts, evidence, markup, parts, people, state, tables
 
 _ROLES = {"final": "final", "base": "base"}
 _CHANCES = {"p": "in one draw", "once_in_5": "at least once in 5", "never_in_5": "never in 5"}
@@ -213,8 +213,7 @@ def _base(run: Run, view: SampleView) -> None:
              "p of the target in one draw": p}
             for i, (said, right, p) in enumerate(asked.greedy)
         ]  # fmt: skip
-        number = st.column_config.NumberColumn(format="%.4g")
-        st.dataframe(rows, hide_index=True, column_config={"p of the target in one draw": number})
+        tables.draw(rows, {"%.4g": ("p of the target in one draw",)})
         for answer, n in Counter(asked.answers).most_common():
             evidence.text(markup.clip(answer, 1000), f"Its own answer, {n} of {len(asked.answers)}")
 
@@ -269,23 +268,14 @@ def _checkpoints(view: SampleView) -> None:
             }
             for c in view.checkpoints
         ]
-        st.dataframe(rows, hide_index=True, column_config={"mean loss": st.column_config.NumberColumn(format="%.4f")})
+        tables.draw(rows, {"%.4f": ("mean loss",)})
 
 
 def _chances(view: SampleView) -> None:
     with st.container(border=True):
         st.markdown("**Chance of this exact token sequence**")
-        rows = [
-            {
-                "temperature": t,
-                "in one draw": c["p"],
-                "at least once in 5": c["once_in_5"],
-                "never in 5": c["never_in_5"],
-            }
-            for t, c in view.chance.items()
-        ]
-        number = st.column_config.NumberColumn(format="%.4g")
-        st.dataframe(rows, hide_index=True, column_config=dict.fromkeys(_CHANCES.values(), number))
+        rows = [{"temperature": t} | {word: c[name] for name, word in _CHANCES.items()} for t, c in view.chance.items()]
+        tables.draw(rows, {"%.4g": tuple(_CHANCES.values())})
         st.caption(
             "From the teacher-forced pass, without top-k, top-p or penalties. Other texts may be right too, so this is "
             "a lower bound for a right answer. Empty: not measured."

@@ -53,28 +53,22 @@ def from_values(event: Mapping[str, Any] | None, column: str) -> tuple[Term, ...
     return (one_of(column, values),) if values else ()
 
 
-def from_bars(event: Mapping[str, Any] | None, breakdown: Breakdown) -> tuple[Term, ...]:
-    """What a click on a breakdown's bars asks for.
-
-    Args:
-        event: Streamlit's selection; its points carry ``[row of the breakdown, status]``.
-        breakdown: what was drawn.
-
-    Returns:
-        A term for the breakdown's column and one for the status; empty when nothing was clicked.
-    """
+def _clicked(event: Mapping[str, Any] | None, most: int) -> tuple[list[int], Term]:
+    """Rows of the bars clicked, below ``most``, and their statuses; points carry ``[row, status]``."""
     points = [p["customdata"] for p in _part(event, "points") if p.get("customdata")]
-    rows = sorted({int(p[0]) for p in points if 0 <= int(p[0]) < len(breakdown.rows)})
-    statuses = sorted({str(p[1]) for p in points})
+    rows = sorted({int(p[0]) for p in points if 0 <= int(p[0]) < most})
+    return rows, one_of("status", sorted({str(p[1]) for p in points}))
+
+
+def from_bars(event: Mapping[str, Any] | None, breakdown: Breakdown) -> tuple[Term, ...]:
+    """What a click on a breakdown's bars asks for: a term for its column, one for the status; empty without a click."""
+    rows, statuses = _clicked(event, len(breakdown.rows))
     if not rows:
         return ()
     if breakdown.bounds:
-        low = min(breakdown.bounds[r][0] for r in rows)
-        high = max(breakdown.bounds[r][1] for r in rows)
-        first = between(breakdown.column, low, high)
-    else:
-        first = one_of(breakdown.column, [breakdown.rows[r][0] for r in rows])
-    return first, one_of("status", statuses)
+        bounds = [breakdown.bounds[r] for r in rows]
+        return between(breakdown.column, min(low for low, _ in bounds), max(high for _, high in bounds)), statuses
+    return one_of(breakdown.column, [breakdown.rows[r][0] for r in rows]), statuses
 
 
 def overflow(edges: Sequence[float]) -> bool:
@@ -122,12 +116,8 @@ def point_from(event: Mapping[str, Any] | None, sids: Sequence[str]) -> str | No
 
 def from_order(event: Mapping[str, Any] | None, parts: Sequence[tuple[int, int]]) -> tuple[Term, ...]:
     """What a click on bars along the training order asks for; its points carry ``[part, status]``."""
-    points = [p["customdata"] for p in _part(event, "points") if p.get("customdata")]
-    rows = sorted({int(p[0]) for p in points if 0 <= int(p[0]) < len(parts)})
-    if not rows:
-        return ()
-    low, high = parts[rows[0]][0], parts[rows[-1]][1]
-    return between("ordinal", float(low), float(high)), one_of("status", sorted({str(p[1]) for p in points}))
+    rows, statuses = _clicked(event, len(parts))
+    return (between("ordinal", float(parts[rows[0]][0]), float(parts[rows[-1]][1])), statuses) if rows else ()
 
 
 def outline_from(event: Mapping[str, Any] | None) -> tuple[tuple[float, float], ...]:
@@ -148,15 +138,18 @@ def rectangle_from(event: Mapping[str, Any] | None) -> tuple[tuple[float, float]
     return (left, low), (right, low), (right, high), (left, high)
 
 
+def _places(event: Mapping[str, Any] | None) -> list[int]:
+    return [int(i) for i in (*_part(event, "rows"), *(cell[0] for cell in _part(event, "cells")))]
+
+
 def row_from(event: Mapping[str, Any] | None) -> int | None:
     """The place of the row that was clicked in a table, or None."""
-    return next((int(i) for i in (*_part(event, "rows"), *(cell[0] for cell in _part(event, "cells")))), None)
+    return next(iter(_places(event)), None)
 
 
 def from_table(event: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]]) -> str | None:
     """The id of the sample whose row or cell was clicked, or None."""
-    places = [*_part(event, "rows"), *(cell[0] for cell in _part(event, "cells"))]
-    return next((str(rows[i]["sid"]) for i in places if 0 <= i < len(rows)), None)
+    return next((str(rows[i]["sid"]) for i in _places(event) if 0 <= i < len(rows)), None)
 
 
 def order_from(event: Mapping[str, Any] | None, selection: Filter, sortable: Container[str]) -> Filter | None:

@@ -111,32 +111,24 @@ def config(columns: Sequence[Column], frame: pd.DataFrame) -> dict[str, Any]:
     return out
 
 
+def _by_status(counts: Mapping[str, int]) -> dict[str, int]:
+    return {look.label: int(counts.get(name, 0)) for name, look in charts.STATUS.items()}
+
+
 def breakdown(found: Breakdown) -> pd.DataFrame:
-    """A breakdown as a table: counts by status, total and the share learned."""
-    rows = []
-    for value, counts in found.rows:
-        total = sum(counts.values())
-        row: dict[str, Any] = {found.label: markup.line(charts.name_of(value), CELL)}
-        row |= {look.label: int(counts.get(name, 0)) for name, look in charts.STATUS.items()}
-        rows.append(row | {"Total": total})
+    """A breakdown as a table: counts by status and total."""
+    rows = [
+        {found.label: markup.line(charts.name_of(value), CELL), **_by_status(counts), "Total": sum(counts.values())}
+        for value, counts in found.rows
+    ]
     return pd.DataFrame(rows)
 
 
 def shares(found: Mapping[str, Share]) -> pd.DataFrame:
     """Causes with count, share and interval, the largest first."""
-    names = sorted(found, key=lambda name: -found[name].k)
-    return pd.DataFrame(
-        [
-            {
-                "Cause": charts.cause_look(name).label,
-                "Samples": found[name].k,
-                "Share": found[name].share,
-                "from": found[name].low,
-                "to": found[name].high,
-            }
-            for name in names
-        ]
-    )
+    pairs = sorted(found.items(), key=lambda pair: -pair[1].k)
+    rows = [(charts.cause_look(name).label, s.k, s.share, s.low, s.high) for name, s in pairs]
+    return pd.DataFrame(rows, columns=["Cause", "Samples", "Share", "from", "to"])
 
 
 def study(rows: Sequence[tuple[str | None, str | None, int]]) -> pd.DataFrame:
@@ -150,24 +142,17 @@ def study(rows: Sequence[tuple[str | None, str | None, int]]) -> pd.DataFrame:
 
 def histogram(found: Histogram) -> pd.DataFrame:
     """A histogram as a table: one row a bin."""
-    rows = []
-    for i, (low, high) in enumerate(itertools.pairwise(found.edges)):
-        row: dict[str, Any] = {"from": low, "to": high}
-        row |= {look.label: found.counts.get(name, (0,) * (i + 1))[i] for name, look in charts.STATUS.items()}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    bins = enumerate(itertools.pairwise(found.edges))
+    return pd.DataFrame(
+        {"from": low, "to": high} | _by_status({name: counts[i] for name, counts in found.counts.items()})
+        for i, (low, high) in bins
+    )
 
 
 def margins(points: Points) -> pd.DataFrame:
     """The base's own answer over the target, before and after fine-tuning: one row a sample."""
-    return pd.DataFrame(
-        {
-            "id": [markup.line(s, 80) for s in points.sid],
-            "status": [_status(s) for s in points.status],
-            MARGINS[0]: points.before,
-            MARGINS[1]: points.after,
-        }
-    )
+    ids, statuses = [markup.line(s, 80) for s in points.sid], [_status(s) for s in points.status]
+    return pd.DataFrame({"id": ids, "status": statuses, MARGINS[0]: points.before, MARGINS[1]: points.after})
 
 
 def draw(rows: Any, formats: Mapping[str, Sequence[str]] | None = None, **more: Any) -> Any:

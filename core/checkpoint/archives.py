@@ -1,7 +1,7 @@
-"""Hostile archive -> a folder of regular files, or one clear error and nothing left behind.
+"""A hostile archive to a folder of regular files, or one clear error with nothing left behind.
 
-Zip, tar and gzipped tar, told apart by content. Everything is streamed; no size, name or type that the archive
-declares is trusted. Files are written into a hidden folder beside the destination that is renamed last.
+Zip, tar and gzipped tar are recognised by content. Everything is streamed. No size, name or type that the archive
+declares is trusted. Files are written into a hidden folder beside the destination, which is renamed last.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Progress = Callable[[int, int], None]
 
 CHUNK = 1 << 20
 MAX_ENTRIES = 20_000
-# A zip's table of contents is held in memory by zipfile; 20,000 entries with long names need a tenth of this.
+# The zipfile module holds the table of contents in memory. 20,000 entries with long names need a tenth of this.
 MAX_ZIP_DIRECTORY = 16 << 20
-# Long names and pax headers are held in memory by tarfile.
+# The tarfile module holds long names and pax headers in memory.
 MAX_TAR_HEADER = 64 << 10
 MAX_DEPTH = 32
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 1024
-# Deflate cannot exceed 1,032:1; trained weights stay below 3:1. Small archives of JSON may be denser, hence the floor.
+# Deflate cannot exceed 1,032:1, and trained weights stay below 3:1. Small archives of JSON may be denser: the floor.
 MAX_RATIO = 100
 RATIO_FLOOR = 64 << 20
 
@@ -60,24 +60,24 @@ def extract(archive: Path, into: Path, max_bytes: int, progress: Progress | None
 
     Args:
         archive: a zip, tar or gzipped tar; recognised by content.
-        into: where the contents go; must not exist or be an empty folder.
-        max_bytes: largest sum of unpacked file sizes.
-        progress: called with (bytes of the archive read, bytes of the archive); may raise to stop.
+        into: the destination; it must not exist, or be an empty folder.
+        max_bytes: the largest sum of unpacked file sizes.
+        progress: called with the bytes read so far and the bytes of the archive; it may raise to stop.
 
     Returns:
-        The top folder of the contents: ``into`` or, where folders are nested one in another, the innermost that holds
-        more than a single folder.
+        The top folder of the contents: ``into``, or, if it holds only a folder, the innermost folder that holds more
+        than a single folder.
 
     Raises:
-        UserError: not such an archive, damaged, hostile or too large, or the disk is full. Nothing is left behind,
-            whatever is raised.
+        UserError: it is not such an archive, damaged, hostile or too large, or the disk is full. Whatever is raised,
+            nothing is left behind.
     """
     archive, into = Path(archive), Path(into)
     kind = archive_kind(archive)
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise UserError(f"{into.name!r} exists already.", "An archive is unpacked into a new folder.", "Remove it.")
     into.parent.mkdir(parents=True, exist_ok=True)
-    # A fixed name: what a killed process left here goes with the next attempt.
+    # The name is fixed, so that the next attempt removes what a killed process left here.
     partial = into.with_name(f".{into.name}.unpacking")
     _remove(partial)
     try:
@@ -109,7 +109,7 @@ def _top(folder: Path) -> Path:
 
 @contextmanager
 def _explained(archive: Path, target: _Target) -> Iterator[None]:
-    """Turns what the standard library raises into the one error a person reads."""
+    """Turns the errors of the standard library into the one error that a person reads."""
     try:
         yield
     except _DAMAGED as error:
@@ -148,7 +148,7 @@ def _size(n_bytes: int) -> str:
 
 
 class _Target:
-    """The folder that is filled, with everything counted that an archive might lie about."""
+    """The folder to fill. It counts everything that an archive might lie about."""
 
     def __init__(self, folder: Path, archive: Path, max_bytes: int, raw: IO[bytes], progress: Progress | None) -> None:
         self.folder, self.archive, self.max_bytes, self.raw, self.progress = folder, archive, max_bytes, raw, progress
@@ -158,7 +158,7 @@ class _Target:
         self._names: set[tuple[str, ...]] = set()
 
     def declare(self, n_bytes: int) -> None:
-        """Refuses early what by its own account will not fit; a smaller account is not believed."""
+        """Refuses early what does not fit by its own account. A smaller account is not believed."""
         self.declared = n_bytes
         if n_bytes > self.max_bytes:
             raise self._too_large(n_bytes)
@@ -166,7 +166,7 @@ class _Target:
             raise _disk_full(self.archive, self.folder, n_bytes)
 
     def entry(self, name: str) -> tuple[str, ...] | None:
-        """Parts of a safe relative path, () for the top folder, None for clutter that is left out."""
+        """The parts of a safe relative path; () for the top folder, None for clutter that is left out."""
         self.entries += 1
         if self.entries > MAX_ENTRIES:
             raise UserError(
@@ -191,7 +191,7 @@ class _Target:
         self._names.add(parts)
         self.add_folder(parts[:-1])
         try:
-            # A plain open leaves the executable bit off; "x" catches names that differ in case on a disk that does not.
+            # A plain open leaves the executable bit off. "x" catches names that only differ in case on some disks.
             with self.folder.joinpath(*parts).open("xb") as out:
                 while block := source.read(CHUNK):
                     self.count(len(block))
@@ -201,7 +201,7 @@ class _Target:
         self.files += 1
 
     def count(self, n_bytes: int) -> None:
-        """Counts unpacked bytes before they are written."""
+        """Counts unpacked bytes before they are written, and refuses too many."""
         self.written += n_bytes
         if self.written > self.max_bytes:
             raise self._too_large(self.written)
@@ -226,7 +226,7 @@ class _Target:
 
 
 def _safe_parts(name: str) -> tuple[str, ...]:
-    path = name.replace("\\", "/")  # as some Windows tools write it
+    path = name.replace("\\", "/")  # some Windows tools write backslashes
     parts = tuple(part for part in path.split("/") if part not in ("", "."))
     wrong = ""
     if path.startswith("/"):
@@ -262,7 +262,7 @@ def _refused(archive: Path, name: str, wrong: str) -> UserError:
 
 
 def _unzip(raw: IO[bytes], target: _Target, kind: str) -> None:
-    # The private function is the very one that ZipFile uses, so that the size checked is the size it will read.
+    # ZipFile uses this private function, so the size that is checked is the size that it will read.
     end = zipfile._EndRecData(raw)  # type: ignore[attr-defined]
     if end is None:
         raise zipfile.BadZipFile("the table of contents at the end is missing")
@@ -324,7 +324,7 @@ _TAR_HEADERS = (
 
 
 class _TarEntry(tarfile.TarInfo):
-    """A header that is wrong or missing is an error: tarfile itself takes it for the end and keeps quiet."""
+    """A wrong or missing header is an error here. The tarfile module silently takes it for the end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _TarEntry:
@@ -349,12 +349,12 @@ class _TarEntry(tarfile.TarInfo):
             "Make the tar without -S (--sparse).",
         )
 
-    # Where tarfile would read a map of holes, of any length, into memory.
+    # Here tarfile would read a map of holes, of any length, into memory.
     _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
 class _Counted(io.RawIOBase):
-    """A stream that counts what is unzipped: headers, padding and what follows the last entry cost time, too."""
+    """A stream that counts unzipped bytes, because headers, padding and what follows the last entry cost time too."""
 
     def __init__(self, source: IO[bytes] | gzip.GzipFile, target: _Target) -> None:
         super().__init__()

@@ -109,11 +109,11 @@ CHECK_TYPE = "Check model_type in config.json against the installed version of t
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What transformers makes of the folder, without a value in memory.
+    """What transformers makes of the folder, without loading a value.
 
     Attributes:
-        shapes: parameter name in the opened model to its shape; tied weights appear under each name.
-        n_embeddings: rows of the input embedding, None where the model names none.
+        shapes: parameter name in the opened model to its shape. Tied weights appear under each name.
+        n_embeddings: rows of the input embedding; None if the model names none.
         missing, unused, mismatched: names as transformers reports them after tying.
     """
 
@@ -126,7 +126,7 @@ class Outline:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers reports on stderr what the card says in words."""
+    """Keeps transformers from reporting on stderr what the card says in words."""
     import logging as levels
 
     from transformers.utils import logging
@@ -143,11 +143,11 @@ def _quiet() -> Iterator[None]:
 
 
 def outline_of(folder: Path) -> Outline:
-    """Opens the model on torch's meta device: names, shapes and what does not fit, at no cost of memory."""
+    """Opens the model on torch's meta device, which needs no memory: names, shapes, and what does not fit."""
     from transformers import AutoModelForCausalLM
 
     with _quiet():
-        # With loading info a pair comes back, which the library's types do not say.
+        # With loading info the call returns a pair, which the library's types do not say.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             device_map="meta",
@@ -176,8 +176,8 @@ def _opening(model: FolderFacts) -> tuple[Outline | None, list[Check]]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         text = f"transformers cannot open {model.model_type or 'this model'} as a causal language model."
         return None, [_left_over_quantisation(model) or Check("opens", "fail", text, reason, CHECK_TYPE)]
-    said = f"{len(outline.shapes)} tensors, {model.n_parameters:,} parameters"
-    checks = [Check("opens", "pass", f"transformers opens it as {model.architecture or model.model_type}.", said)]
+    measured = f"{len(outline.shapes)} tensors, {model.n_parameters:,} parameters"
+    checks = [Check("opens", "pass", f"transformers opens it as {model.architecture or model.model_type}.", measured)]
     again = "Save the model again with save_pretrained, or check that config.json belongs to these weights."
     wrong = [*outline.missing, *outline.mismatched]
     if wrong:
@@ -192,9 +192,9 @@ def _opening(model: FolderFacts) -> tuple[Outline | None, list[Check]]:
 
 
 def _left_over_quantisation(model: FolderFacts) -> Check | None:
-    """The failure of a folder whose configuration asks for quantised weights and whose weights are plain ones.
+    """The failed check of a folder whose configuration asks for quantised weights while its weights are plain.
 
-    QLoRA leaves such folders behind where an adapter was merged into weights that were loaded in full again.
+    QLoRA leaves such folders when an adapter was merged into weights that were loaded in full again.
     """
     config = read_json(model.path, "config.json").get("quantization_config")
     if not isinstance(config, Mapping) or not model.dtypes or not set(model.dtypes) <= set(FLOATS):
@@ -211,7 +211,7 @@ def _left_over_quantisation(model: FolderFacts) -> Check | None:
 
 
 def _finite(facts: FolderFacts, model: FolderFacts) -> list[Check]:
-    """NaN and infinity in the weights, those of an adapter's base included."""
+    """Whether the weights, including those of an adapter's base, hold NaN or infinity."""
     folders = {facts.path, model.path}
     bad: dict[str, int] = {}
     unread: set[str] = set()
@@ -230,28 +230,28 @@ def _finite(facts: FolderFacts, model: FolderFacts) -> list[Check]:
 
 
 def _difference(facts: FolderFacts, base: Checkpoint | None) -> list[Check]:
-    """Whether fine-tuning changed anything. An adapter leaves its base as it is, so its own check answers."""
+    """Whether fine-tuning changed anything. An adapter does not change its base, so it has a check of its own."""
     code = "base_equals_final"
     if facts.adapter:
         return []
     if base is None:
         return [Check(code, "unknown", "Whether training changed the weights is unknown: no base model was given.")]
-    found = compare(tensors(Path(base.path)), tensors(facts.path))
-    alone = len(found.only_first) + len(found.only_second)
-    measured = f"{found.n_changed} of {found.n_common} tensors differ, by at most {found.max_abs:.3g}"
+    gap = compare(tensors(Path(base.path)), tensors(facts.path))
+    alone = len(gap.only_first) + len(gap.only_second)
+    measured = f"{gap.n_changed} of {gap.n_common} tensors differ, by at most {gap.max_abs:.3g}"
     if alone:
-        measured += f"; {alone} are in one of the two only ({some([*found.only_first, *found.only_second], 3)})"
-    if found.skipped:
-        measured += f"; {len(found.skipped)} of other types were not compared"
-    if found.reshaped:
-        measured += f"; shapes differ for {some(found.reshaped, 3)}"
-    if not found.n_common:
+        measured += f"; {alone} are in one of the two only ({some([*gap.only_first, *gap.only_second], 3)})"
+    if gap.skipped:
+        measured += f"; {len(gap.skipped)} of other types were not compared"
+    if gap.reshaped:
+        measured += f"; shapes differ for {some(gap.reshaped, 3)}"
+    if not gap.n_common:
         text = "The base model and this checkpoint have no tensor in common: two different architectures."
         return [Check(code, "unknown", text, measured, "Give the model that the training started from.")]
-    if not found.n_changed:
+    if not gap.n_changed:
         text = "This checkpoint's weights equal the base model's: nothing was trained, or the wrong folder was saved."
-        todo = "Check which folder the trainer wrote; a run on it finds what the base model knows."
-        return [Check(code, "unknown" if found.skipped else "warn", text, measured, todo)]
+        todo = "Check which folder the trainer wrote. A run on this one shows what the base model knows."
+        return [Check(code, "unknown" if gap.skipped else "warn", text, measured, todo)]
     return [Check(code, "pass", "The weights differ from the base model's.", measured)]
 
 
@@ -290,7 +290,7 @@ def _adapter(folder: Path, adapter: AdapterFacts, stored: Mapping[str, Tensor], 
 
 
 def _nothing_saved(stored: Mapping[str, Tensor]) -> Check | None:
-    """The failure of an adapter without values: checks on none of them would all hold."""
+    """The failed check of an adapter without values. Every other check would hold for no values."""
     hollow = [name for name, tensor in stored.items() if 0 in tensor.shape]
     if stored and not hollow:
         return None
@@ -306,7 +306,7 @@ def _nothing_saved(stored: Mapping[str, Tensor]) -> Check | None:
 
 
 def _adapter_keys(folder: Path, adapter: AdapterFacts, stored: Mapping[str, Tensor], outline: Outline | None) -> Check:
-    """Whether each stored tensor finds its module in the base, in the right shape."""
+    """Whether each stored tensor has a module of the right shape in the base."""
     code = "adapter_keys"
     if outline is None:
         return Check(code, "unknown", "The adapter's keys were not checked: its base does not open.")
@@ -337,14 +337,14 @@ def _adapter_keys(folder: Path, adapter: AdapterFacts, stored: Mapping[str, Tens
 def _fits(
     name: str, tensor: Tensor, stored: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[bool | None, str]:
-    """(whether the tensor fits, its module); None where the module is there but its shape says nothing."""
-    # A module that is trained around keeps its own weight under base_layer.
+    """Whether the tensor fits, and its module. None if the module exists but its shape cannot tell."""
+    # A module with an adapter around it keeps its own weight under base_layer.
     short = name.removeprefix(_PREFIX).replace(".base_layer.", ".")
     match = _LORA.fullmatch(short)
     if match is None:
         module = short.rpartition(".")[0]
         if short in shapes:
-            # An adapter may bring embeddings with rows for tokens it added; the base is resized to them.
+            # An adapter may add rows to embeddings for new tokens. The base is resized to them.
             grown = _is_embedding(short) or short.endswith("lm_head.weight")
             return shapes[short][grown:] == tensor.shape[grown:], module
         return (None if _has(module, shapes) else False), module
@@ -366,7 +366,7 @@ def _has(module: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
 
 def _left_out(modules: set[str], shapes: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Modules of the base that have the same name, layer numbers aside, as one that the adapter has."""
+    """Modules of the base that the adapter lacks, though it has modules of the same name in other layers."""
     if config.get("layers_to_transform") is not None or config.get("exclude_modules"):
         return []
     families = {re.sub(r"\.\d+\.", ".*.", module) for module in modules}

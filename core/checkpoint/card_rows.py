@@ -1,4 +1,4 @@
-"""The sanity card's checks that need the user's rows: tokenizer, template, context, stop tokens."""
+"""The checks of the sanity card that need the user's rows: tokenizer, template, context, stop tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.plugins import kind
 from core.rendering.tokenizers import chat_template, compare_tokenizers, open_tokenizer
 from core.types import Check, Checkpoint, DtypeName, Sample, Supervision
 
-# Rows scored under each tokenizer where the two disagree.
+# If two tokenizers disagree, this many rows are scored under each.
 MAX_SCORED = 32
 
 Variant = Literal["auto", "file"]
@@ -28,8 +28,9 @@ class Rows:
     """What the checks look at.
 
     Attributes:
-        facts: of the checkpoint; ``model``: of the folder its configuration comes from, an adapter's base.
-        n_embeddings: rows of the input embedding, None where unknown.
+        facts: facts of the checkpoint's folder.
+        model: facts of the folder with the configuration; for an adapter that of its base.
+        n_embeddings: rows of the input embedding; None if unknown.
     """
 
     checkpoint: Checkpoint
@@ -45,22 +46,22 @@ class Rows:
 
     @property
     def tokenizer_folder(self) -> str:
-        """The checkpoint's folder, for an adapter without a tokenizer its base's."""
+        """The checkpoint's folder, or the base's for an adapter without a tokenizer."""
         has_own = {"tokenizer.json", "tokenizer.model", "vocab.json"} & set(self.facts.tokenizer_files)
         return str(self.facts.path if has_own else self.model.path)
 
     def supervise(self, tokenizer: Any) -> tuple[list[Supervision | None], list[UserError]]:
-        """One ``Supervision`` per sample at full length, None where the row is refused; and the refusals."""
+        """The supervision of each sample at full length, None for a refused row; and the errors of refused rows."""
         preset = kind("presets", self.preset)
-        found: list[Supervision | None] = []
+        supervisions: list[Supervision | None] = []
         refused = []
         for sample in self.samples:
             try:
-                found.append(preset.supervise(sample, tokenizer, self.preset_settings, None))
+                supervisions.append(preset.supervise(sample, tokenizer, self.preset_settings, None))
             except UserError as error:
-                found.append(None)
+                supervisions.append(None)
                 refused.append(error)
-        return found, refused
+        return supervisions, refused
 
 
 def row_checks(rows: Rows, scorable: bool) -> tuple[list[Check], Variant]:
@@ -94,7 +95,7 @@ def row_checks(rows: Rows, scorable: bool) -> tuple[list[Check], Variant]:
 
 
 def _tokenizer(rows: Rows, scorable: bool) -> tuple[Check, Variant | None]:
-    """Whether AutoTokenizer gives the ids that the folder's own tokenizer.json gives, and which of them fits."""
+    """Whether AutoTokenizer gives the ids of the folder's own tokenizer.json, and which of the two fits."""
     folder = rows.tokenizer_folder
     opened: dict[Variant, UserError | None] = {"auto": None, "file": None}
     for variant in opened:
@@ -113,12 +114,12 @@ def _tokenizer(rows: Rows, scorable: bool) -> tuple[Check, Variant | None]:
     if not rows.samples:
         return Check("tokenizer", "unknown", "AutoTokenizer was not compared with tokenizer.json: no rows."), "auto"
     texts = ["\n".join(message.content for message in sample.messages) for sample in rows.samples]
-    found = compare_tokenizers(folder, texts)
-    if not found.n_differ:
+    comparison = compare_tokenizers(folder, texts)
+    if not comparison.n_differ:
         text = "AutoTokenizer gives the ids of the folder's own tokenizer.json."
-        return Check("tokenizer", "pass", text, f"on {found.n_texts} rows"), "auto"
-    differ = f"on {found.n_differ} of {found.n_texts} rows AutoTokenizer gives other ids than tokenizer.json"
-    if first := found.first_difference:
+        return Check("tokenizer", "pass", text, f"on {comparison.n_texts} rows"), "auto"
+    differ = f"on {comparison.n_differ} of {comparison.n_texts} rows AutoTokenizer gives other ids than tokenizer.json"
+    if first := comparison.first_difference:
         one, other = (
             " ".join(open_tokenizer(folder, variant).convert_ids_to_tokens(list(getattr(first, variant)))[:6])
             for variant in ("auto", "file")
@@ -128,9 +129,9 @@ def _tokenizer(rows: Rows, scorable: bool) -> tuple[Check, Variant | None]:
 
 
 def _which_fits(rows: Rows, scorable: bool, differ: str) -> tuple[Check, Variant]:
-    """Scores rows under each tokenizer; the checkpoint was trained with the one it finds more likely.
+    """Scores rows under each tokenizer. The checkpoint was trained with the one under which they are more likely.
 
-    Token counts differ, so likelihoods are compared per character of the target text, which is the same under both.
+    Token counts differ, so likelihoods are compared per character of the target text, which is the same for both.
     """
     todo = "Give the folder the tokenizer it was trained with if this choice is wrong."
     pairs = _pairs(rows)
@@ -154,7 +155,7 @@ def _which_fits(rows: Rows, scorable: bool, differ: str) -> tuple[Check, Variant
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """One row under both tokenizers; ``n_characters`` of its target text."""
+    """One row under both tokenizers. ``n_characters``: length of its target text."""
 
     auto: Supervision
     file: Supervision
@@ -162,22 +163,22 @@ class _Pair:
 
 
 def _pairs(rows: Rows) -> list[_Pair]:
-    """Rows whose ids differ, whole under both tokenizers, spread over the dataset."""
+    """Rows whose ids differ and that are whole under both tokenizers, spread over the dataset."""
     both = [rows.supervise(open_tokenizer(rows.tokenizer_folder, variant))[0] for variant in ("auto", "file")]
     limit = rows.model.context_length or float("inf")
-    found = []
+    pairs = []
     for sample, auto, file in zip(rows.samples, *both, strict=True):
         if auto is None or file is None or np.array_equal(auto.ids, file.ids):
             continue
         whole = not auto.cut_target and not file.cut_target and max(len(auto.ids), len(file.ids)) <= limit
         n_characters = sum(len(m.content) for m in sample.messages if m.role in ("assistant", "text"))
         if whole and n_characters and auto.target[1:].any() and file.target[1:].any():
-            found.append(_Pair(auto, file, n_characters))
-    return found[:: -(-len(found) // MAX_SCORED)] if found else []
+            pairs.append(_Pair(auto, file, n_characters))
+    return pairs[:: -(-len(pairs) // MAX_SCORED)] if pairs else []
 
 
 def _nll_per_character(rows: Rows, pairs: Sequence[_Pair]) -> tuple[float, float]:
-    """Negative log-likelihood of the target text in nats per character, under each tokenizer's ids."""
+    """The negative log-likelihood of the target text in nats per character, under the ids of each tokenizer."""
     backend_kind = kind("backends", rows.backend)
     backend = backend_kind.open(rows.checkpoint, dtype=rows.dtype, device=rows.device)
     try:
@@ -196,7 +197,7 @@ def _nll_per_character(rows: Rows, pairs: Sequence[_Pair]) -> tuple[float, float
 
 
 def _vocabulary(rows: Rows, tokenizer: Any, seen: Sequence[Supervision]) -> Check:
-    """Every id the tokenizer can give needs a row of the embedding."""
+    """Whether every id that the tokenizer can give has a row in the embedding."""
     n_rows = rows.n_embeddings
     if n_rows is None:
         return Check("vocabulary", "unknown", "The size of the embedding is unknown.")
@@ -224,8 +225,8 @@ def _template(rows: Rows, tokenizer: Any) -> Check:
         return Check("template", "pass", "The tokenizer has a chat template.", rows.facts.chat_template)
     if not any(sample.shape == "chat" for sample in rows.samples):
         return Check("template", "pass", "There is no chat template, and no row needs one.")
-    text = f"The tokenizer has no chat template; the preset {rows.preset!r} supplies one."
-    todo = "If training used another, put it into the folder as chat_template.jinja."
+    text = f"The tokenizer has no chat template; the preset “{kind('presets', rows.preset).label}” supplies one."
+    todo = "If the training used another one, put it into the folder as chat_template.jinja."
     return Check("template", "warn", text, "", todo)
 
 
@@ -245,13 +246,13 @@ def _context(rows: Rows, seen: Sequence[Supervision]) -> Check:
     over = sum(length > limit for length in lengths)
     if over:
         text = f"{over} of {len(lengths)} rows are longer than the model's context and are measured up to there."
-        return Check("context", "warn", text, measured, "Their ends are unknown to any verdict; split such rows.")
+        return Check("context", "warn", text, measured, "No verdict covers their ends. Split such rows.")
     return Check("context", "pass", "Every row fits the model's context.", measured)
 
 
 def _stop_tokens(rows: Rows, tokenizer: Any, seen: Sequence[Supervision]) -> Check:
-    """The token that ends an assistant's turn in training must be one that ends generation."""
-    stops = rows.model.eos_ids  # as the backend has it: an adapter stops where its base does
+    """Whether the token that ends an assistant's turn in training also ends generation."""
+    stops = rows.model.eos_ids  # as in the backend, an adapter stops where its base does
     ends = Counter(int(s.ids[turn.stop - 1]) for s in seen for turn in s.turns if turn.has_stop_token)
     bare = sum(not turn.has_stop_token for s in seen for turn in s.turns)
     named = ", ".join(repr(token) for token in tokenizer.convert_ids_to_tokens(list(stops))) or "nothing"
@@ -263,8 +264,8 @@ def _stop_tokens(rows: Rows, tokenizer: Any, seen: Sequence[Supervision]) -> Che
     others = {i: n for i, n in ends.items() if i not in stops}
     measured = f"{sum(ends.values())} of {sum(ends.values()) + bare} turns end with a stop token"
     if others:
-        shown = ", ".join(repr(token) for token in tokenizer.convert_ids_to_tokens(list(others)))
-        text = f"Answers end with {shown}, but generation stops at {named}: the model would not stop."
+        names = ", ".join(repr(token) for token in tokenizer.convert_ids_to_tokens(list(others)))
+        text = f"Answers end with {names}, but generation stops at {named}: the model would not stop."
         todo = "Add it to eos_token_id in generation_config.json; Lacuna stops at it in any case."
         return Check("stop_tokens", "warn", text, measured, todo)
     if bare:

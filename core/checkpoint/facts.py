@@ -1,6 +1,6 @@
-"""What one checkpoint folder holds and why it would be refused: names, bounded JSON, safetensors headers.
+"""What a checkpoint folder holds, or why it is refused: names, JSON of bounded size, safetensors headers.
 
-No model is loaded, no pickle opened and no code run.
+No model is loaded, no pickle is opened, and no code is run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 STEP = re.compile(r"checkpoint-(\d{1,12})")
 
 MAX_CONFIG = 4 << 20
-# One log line a step: 100,000 steps are about 30 MB.
+# With one log line per step, 100,000 steps are about 30 MB.
 MAX_TRAINER_STATE = 256 << 20
 
 _COUNTS = re.compile(r"(layers?|experts?|blocks|heads?)$")
@@ -58,9 +58,12 @@ class AdapterFacts:
 
 @dataclass(frozen=True, slots=True)
 class TrainerFacts:
-    """What ``trainer_state.json`` says. ``losses``: (step, training loss) as logged; ``last_loss`` the last of them.
+    """What ``trainer_state.json`` says.
 
-    ``grad_norms`` alike; ``batch`` is the number of rows per device and step.
+    Attributes:
+        last_loss: the last of ``losses``.
+        losses, grad_norms: step and value of each logged entry.
+        batch: number of rows per device and step.
     """
 
     global_step: int | None
@@ -159,10 +162,11 @@ def read_folder(path: Path | str) -> FolderFacts:
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
-    """All stored tensors of a checkpoint folder, by name, from the headers of the files transformers would load.
+    """All stored tensors of a checkpoint folder by name, from the headers of the files that transformers would load.
 
     Raises:
-        UserError: no safetensors, missing shards, a damaged file, tensors that the index names and no shard has.
+        UserError: there are no safetensors, shards are missing, a file is damaged, or no shard has a tensor of the
+        index.
     """
     path = Path(path)
     names = listed(path)
@@ -199,7 +203,7 @@ def tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _refuse_absurd(config: Mapping[str, Any], n_tensors: int) -> None:
-    """Building a model of a billion layers would keep a machine busy for days before any weight is missed."""
+    """Refuses a configuration of a billion layers. Building that model would take days before a weight is missed."""
     limit = max(1000, n_tensors)
     for key, value in entries(config):
         if _COUNTS.search(key) and type(value) is int and value > limit:
@@ -211,7 +215,7 @@ def _refuse_absurd(config: Mapping[str, Any], n_tensors: int) -> None:
 
 
 def promised(path: Path) -> Literal["full", "adapter", "nothing"]:
-    """What the names in a folder promise; pickled weights count, so that reading them can say why they are refused."""
+    """What the names in a folder promise. Pickled weights count, so that reading them can say why they are refused."""
     names = listed(path)
     if ADAPTER_CONFIG in names:
         return "adapter"
@@ -231,7 +235,7 @@ def _no_config(path: Path, names: Sequence[str]) -> UserError:
     )
 
 
-def _no_weights(path: Path, names: Sequence[str], wanted: str) -> UserError:
+def _no_weights(path: Path, names: Sequence[str], weights: str) -> UserError:
     pickled = [name for name in names if _PICKLED.fullmatch(name)]
     shards = [name for name in names if _SHARD.fullmatch(name)]
     if pickled and not shards:
@@ -246,11 +250,11 @@ def _no_weights(path: Path, names: Sequence[str], wanted: str) -> UserError:
             "Without it nobody knows whether they are complete.",
             "Copy the index into the folder, too.",
         )
-    if wanted == ADAPTER_WEIGHTS and CONFIG in names:
-        why = "adapter_config.json makes it an adapter, whatever else lies beside."
+    if weights == ADAPTER_WEIGHTS and CONFIG in names:
+        why = "adapter_config.json makes it an adapter, whatever other files are there."
     else:
         why = f"There is: {some(names)}."
-    return UserError(f"{path.name} has no {wanted}.", why, SAVE_AGAIN)
+    return UserError(f"{path.name} has no {weights}.", why, SAVE_AGAIN)
 
 
 # ------------------------------------------------------------------------------------------------- parts of facts
@@ -293,8 +297,8 @@ def _context_length(config: Mapping[str, Any]) -> int | None:
 
 
 def _quantised(config: Mapping[str, Any]) -> str:
-    found = config.get("quantization_config")
-    return (_text(found.get("quant_method")) or "unnamed method") if isinstance(found, dict) else ""
+    settings = config.get("quantization_config")
+    return (_text(settings.get("quant_method")) or "unnamed method") if isinstance(settings, dict) else ""
 
 
 def _chat_template(names: Sequence[str], tokenizer_config: Mapping[str, Any]) -> str:
@@ -305,11 +309,11 @@ def _chat_template(names: Sequence[str], tokenizer_config: Mapping[str, Any]) ->
 
 
 def _eos_ids(folder: Path, *configs: Mapping[str, Any]) -> tuple[int, ...]:
-    """Of the first that names any, as transformers looks for them."""
+    """The end-of-sequence ids of the first configuration that names any, in the order of transformers."""
     for config in (read_json(folder, GENERATION_CONFIG, MAX_CONFIG), *configs):
-        found = config.get("eos_token_id")
-        if found is not None:
-            return tuple(i for i in (found if isinstance(found, list) else [found]) if _number(i) is not None)
+        ids = config.get("eos_token_id")
+        if ids is not None:
+            return tuple(i for i in (ids if isinstance(ids, list) else [ids]) if _number(i) is not None)
     return ()
 
 
@@ -320,12 +324,12 @@ def _step(folder: Path, trainer: TrainerFacts | None) -> int | None:
 
 
 def trainer_facts(folder: Path) -> TrainerFacts | None:
-    """What the folder's ``trainer_state.json`` says; None where there is none that can be read."""
+    """What the folder's ``trainer_state.json`` says; None if there is none that can be read."""
     return _trainer_facts(Path(folder), [])
 
 
 def _trainer_facts(folder: Path, notes: list[str]) -> TrainerFacts | None:
-    """None without a usable file: a broken log does not make the weights unusable, so it is a note."""
+    """None without a usable file. A broken log becomes a note, because the weights can still be used."""
     if not (folder / TRAINER_STATE).is_file():
         return None
     try:
@@ -348,7 +352,7 @@ def _trainer_facts(folder: Path, notes: list[str]) -> TrainerFacts | None:
 
 
 def _logged(history: Any, name: str) -> tuple[tuple[int, float], ...]:
-    """(step, value) of every entry of the log that has one."""
+    """Step and value of every entry of the log that has the value."""
     return tuple(
         (entry["step"], float(entry[name]))
         for entry in (history if isinstance(history, list) else ())
@@ -357,7 +361,7 @@ def _logged(history: Any, name: str) -> tuple[tuple[int, float], ...]:
 
 
 def _is_real(value: Any) -> bool:
-    """A number; NaN and infinity are worth seeing in a loss."""
+    """Whether the value is a number. NaN and infinity count, because they matter in a loss."""
     return type(value) is float or (type(value) is int and abs(value) < 1 << 53)
 
 

@@ -1,4 +1,4 @@
-"""What a file is, told from its first bytes: an archive that is opened here, or what it looks like instead."""
+"""What a file is by its first bytes: an archive that can be opened here, or what it looks like instead."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _ACCEPTED = "Accepted are zip, tar and tar.gz."
 
 
 def archive_kind(path: Path) -> Literal["zip", "tar", "tar.gz"]:
-    """Which archive this is, whatever it is called.
+    """Which kind of archive this is, whatever its name.
 
     Raises:
-        UserError: none of these; says what the file looks like and what to do with it.
+        UserError: it is none of these; says what the file looks like and what to do with it.
     """
     try:
         with path.open("rb") as file:
@@ -57,7 +57,7 @@ def _other(path: Path, head: bytes, kind: tuple[str, str] | None) -> UserError:
     if kind[0] == "safetensors":
         return UserError(
             f"{path.name} is a bare safetensors file.",
-            "Weights alone are not enough: config.json and the tokenizer files are needed, too.",
+            "Weights alone are not enough. config.json and the tokenizer files are needed too.",
             "Archive the whole checkpoint folder as zip or tar.gz.",
         )
     return _refused(path, kind[1])

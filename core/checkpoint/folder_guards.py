@@ -1,4 +1,4 @@
-"""Reading a folder that someone else filled: names, JSON of bounded size, no links, no code of its own."""
+"""Reads a folder that someone else filled: names, JSON of bounded size, no links, no code."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from core.errors import UserError
 
-# A configuration has a few kilobytes, a tokenizer's with thousands of added tokens a few megabytes.
+# A configuration has a few kilobytes. That of a tokenizer with thousands of added tokens has a few megabytes.
 MAX_JSON = 32 << 20
 SAVE_AGAIN = "Save the model again with save_pretrained, or copy the whole folder again."
 TEMPLATES = "additional_chat_templates"  # the one sub-folder that transformers reads
 
 
 def listed(path: Path) -> list[str]:
-    """Names of what is in the folder, sorted."""
+    """The names of the folder's entries, sorted."""
     try:
         return sorted(os.listdir(path))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -31,15 +31,15 @@ def listed(path: Path) -> list[str]:
 
 def some(names: Sequence[str], most: int = 12) -> str:
     """The first names, and how many more there are."""
-    shown = ", ".join(name[:80] for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+    first = ", ".join(name[:80] for name in names[:most])
+    return f"{first} and {len(names) - most} more" if len(names) > most else first
 
 
 def read_json(folder: Path, name: str, limit: int = MAX_JSON) -> dict[str, Any]:
-    """The JSON object in a file of the folder, {} where there is no such file.
+    """The JSON object in a file of the folder; {} if there is no such file.
 
     Raises:
-        UserError: larger than ``limit`` bytes, not JSON, or not an object.
+        UserError: it is larger than ``limit`` bytes, not JSON, or not an object.
     """
     file = folder / name
     if not file.is_file():
@@ -62,12 +62,12 @@ def read_json(folder: Path, name: str, limit: int = MAX_JSON) -> dict[str, Any]:
 
 
 def refuse_links(folder: Path) -> None:
-    """Links could lead to any file of this machine. The Hugging Face cache is made of links to its own blobs.
+    """Refuses links, which could lead to any file of this machine.
 
-    Links to folders are of no account, as nothing is read through them.
+    The Hugging Face cache may link to its own blobs. Links to folders do no harm, because nothing is read through them.
 
     Raises:
-        UserError: names the link.
+        UserError: there is a link; names it.
     """
     folder = folder.resolve()
     files = [folder / name for name in listed(folder)]
@@ -87,13 +87,13 @@ def refuse_links(folder: Path) -> None:
 
 
 def refuse_code(folder: Path, name: str, value: Any) -> None:
-    """Refuses what would make a library run code, or read files that were not asked for.
+    """Refuses entries that would make a library run code or read other files.
 
     Args:
-        value: the parsed JSON file ``name``.
+        value: the content of the JSON file ``name``.
 
     Raises:
-        UserError: names the file and the key.
+        UserError: there is such an entry; names the file and the key.
     """
     for key, entry in entries(value):
         wrong = _wrong(key, entry) if entry else ""
@@ -122,7 +122,7 @@ def _wrong(key: str, entry: Any) -> str:
 
 
 def entries(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every key of every object at any depth, with its value."""
+    """Each key of each object at any depth, with its value."""
     stack = [value]
     while stack:
         value = stack.pop()

@@ -1,4 +1,4 @@
-"""Checkpoint folders: what lies where, which may be chosen, and the value that names one in a run."""
+"""Checkpoint folders: what they hold, which may be chosen, and the value that names one in a run."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Found:
     """What lies in a folder.
 
     Attributes:
-        kind: ``trajectory`` where there are ``checkpoint-N`` folders with weights, beside a model or not.
-        final: the model or adapter itself: the folder, or the last checkpoint of a trajectory without a model at its
-            top; None where there is nothing.
-        checkpoints: the ``checkpoint-N`` folders in step order; empty where there are none.
+        kind: ``trajectory`` if there are ``checkpoint-N`` folders with weights, with or without a model beside them.
+        final: the folder of the model or adapter: the folder itself, or the last checkpoint of a trajectory without a
+            model at its top; None if there is nothing.
+        checkpoints: the ``checkpoint-N`` folders in step order, if any.
         notes: what was left out, and why.
     """
 
@@ -48,10 +48,10 @@ class Found:
 
 
 def find(path: Path) -> Found:
-    """Looks for a model, an adapter or a trajectory directly in ``path``; opens no file.
+    """Looks for a model, an adapter or a trajectory directly in ``path``, without opening a file.
 
     Raises:
-        UserError: no such folder.
+        UserError: there is no such folder.
     """
     path = Path(path)
     own = promised(path)
@@ -77,11 +77,11 @@ def as_checkpoint(path: Path, base: Path | None = None, label: str = "") -> Chec
     """The value that names this checkpoint in a run. Reads every weight byte once, for the fingerprint.
 
     Args:
-        base: the base model of an adapter; of no meaning, and left out, where ``path`` is a full model.
+        base: the base model of an adapter; ignored if ``path`` is a full model.
         label: what a person calls it; the folder's name if empty.
 
     Raises:
-        UserError: either folder is unusable, an adapter came without its base, or the base is an adapter itself.
+        UserError: one of the folders is unusable, an adapter has no base, or the base is an adapter itself.
     """
     path = Path(path).resolve()
     facts = read_folder(path)
@@ -109,15 +109,15 @@ def as_checkpoint(path: Path, base: Path | None = None, label: str = "") -> Chec
 
 
 def fingerprint(path: Path, base: Path | None = None) -> str:
-    """SHA-256 (hex) over the bytes of configuration, tokenizer, template and weights, and those of the base.
+    """SHA-256 (hex) of the bytes of configuration, tokenizer, template and weights, and those of the base.
 
-    The folder's name, place and times do not enter.
+    Name, place and times of the folder do not enter.
     """
     path = Path(path)
     named = (CONFIG, ADAPTER_CONFIG, GENERATION_CONFIG, *TOKENIZER_FILES, *TEMPLATE_FILES)
     files = {path / name for name in named if (path / name).is_file()}
     files |= {tensor.file for tensor in tensors(path).values()}
-    # A model of several templates keeps the others here.
+    # A model with several templates keeps the others here.
     files |= {file for file in path.glob(f"{TEMPLATES}/*.jinja") if file.is_file()}
     total = hashlib.sha256()
     for file in sorted(files):
@@ -128,11 +128,11 @@ def fingerprint(path: Path, base: Path | None = None) -> str:
 
 
 def _sha256(file: Path) -> str:
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     with file.open("rb") as handle:
         while block := handle.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
+            total.update(block)
+    return total.hexdigest()
 
 
 # --------------------------------------------------------------------------------------------- choosing on a server
@@ -140,7 +140,7 @@ def _sha256(file: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A folder to choose or to open. ``kind`` as in ``Found``, told from names alone."""
+    """A folder to choose or to open. ``kind``: as in ``Found``, from names alone."""
 
     name: str
     path: Path
@@ -152,9 +152,11 @@ class Listing:
     """The sub-folders of one allowed folder.
 
     Attributes:
-        path: the folder shown, None for the list of roots; ``parent`` None at a root.
-        kind: what lies in ``path`` itself.
-        entries: by name. ``left_out``: names of folders that lead out of the roots or may not be read.
+        path: the folder; None for the list of roots.
+        parent: the folder above; None at a root.
+        kind: what ``path`` itself holds.
+        entries: its sub-folders by name.
+        left_out: names of folders that lead out of the roots or may not be read.
     """
 
     path: Path | None
@@ -165,15 +167,15 @@ class Listing:
 
 
 def browse(roots: Sequence[Path], path: Path | str | None = None) -> Listing:
-    """Lists sub-folders of ``path``, which must lie in one of ``roots`` after links are resolved.
+    """The sub-folders of ``path``, which must lie in one of ``roots`` after links are resolved.
 
     Raises:
-        UserError: no roots are set, ``path`` is outside them or is no folder.
+        UserError: there are no roots, or ``path`` is outside them or not a folder.
     """
     roots = [Path(root).resolve() for root in roots]
     if not roots:
         raise UserError(
-            "No server folders are open for choosing.",
+            "No folder on the server may be chosen.",
             "LACUNA_CHECKPOINT_ROOTS names none.",
             "Start with LACUNA_CHECKPOINT_ROOTS=/folder/of/checkpoints, or upload an archive.",
         )
@@ -195,10 +197,10 @@ def browse(roots: Sequence[Path], path: Path | str | None = None) -> Listing:
 
 
 def allowed(roots: Sequence[Path], path: Path | str) -> Path:
-    """``path`` with links resolved, if that is a folder inside one of ``roots``.
+    """``path`` with links resolved, if it is a folder inside one of ``roots``.
 
     Raises:
-        UserError: it is not. Whether it exists outside the roots is not told.
+        UserError: it is not. The error does not reveal whether it exists outside the roots.
     """
     try:
         folder = Path(path).resolve()

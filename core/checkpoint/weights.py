@@ -1,4 +1,4 @@
-"""Safetensors files: headers read and checked without loading a tensor, values streamed in constant memory."""
+"""Safetensors files: headers are read and checked without loading a tensor, values are streamed in constant memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 from core.errors import UserError
 
-# A header of a mixture of experts with 100,000 tensors needs about 15 MB.
+# The header of a mixture of experts with 100,000 tensors needs about 15 MB.
 MAX_HEADER = 32 << 20
-# Bits of one element, as the format's own table has them.
+# Bits of one element, from the table of the format.
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
     "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
-# What the comparison and the search for NaN understand; safetensors name -> torch name.
+# The types that can be compared and searched for NaN, by their names in safetensors and in torch.
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 CHUNK_ELEMENTS = 1 << 22
 
@@ -41,10 +41,10 @@ class Tensor:
 
 
 def read_header(file: Path) -> dict[str, Tensor]:
-    """All tensors of one safetensors file, by name, after checking that the file holds what its header promises.
+    """All tensors of a safetensors file by name, after checking that the file holds what its header promises.
 
     Raises:
-        UserError: truncated, not safetensors, or a header whose lengths contradict each other or the file's size.
+        UserError: it is truncated, not safetensors, or has a header that contradicts itself or the file's size.
     """
     size = file.stat().st_size
     with file.open("rb") as handle:
@@ -108,11 +108,11 @@ def _chunks(tensor: Tensor) -> Iterator[Any]:
     with tensor.file.open("rb") as handle:
         handle.seek(tensor.start)
         while left:
-            wanted = min(left, CHUNK_ELEMENTS)
-            block = bytearray(width * wanted)
-            if handle.readinto(block) < width * wanted:
+            size = min(left, CHUNK_ELEMENTS)
+            block = bytearray(width * size)
+            if handle.readinto(block) < width * size:
                 raise _invalid(tensor.file, "It became shorter while it was read")
-            left -= wanted
+            left -= size
             yield torch.frombuffer(block, dtype=getattr(torch, FLOATS[tensor.dtype]))
 
 
@@ -121,10 +121,12 @@ class Difference:
     """Two sets of weights side by side, tensors matched by name.
 
     Attributes:
-        n_common, n_changed: tensors in both; those of them with any different value (or another shape).
-        max_abs: largest absolute difference of two values of tensors with equal shape.
-        reshaped: names whose shapes differ; ``only_first``, ``only_second``: names without a partner.
-        skipped: names of tensors that are not floating point of 16, 32 or 64 bits and so were not compared.
+        n_common: number of tensors in both.
+        n_changed: number of those with a different value or shape.
+        max_abs: largest absolute difference between values of tensors with equal shape.
+        reshaped: names whose shapes differ.
+        only_first, only_second: names without a partner.
+        skipped: names of tensors that were not compared, because they are not floating point of 16, 32 or 64 bits.
     """
 
     n_common: int
@@ -137,9 +139,9 @@ class Difference:
 
 
 def compare(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Difference:
-    """Streams both and compares them at the coarser of the two types.
+    """Streams both sets and compares them in the coarser of the two types.
 
-    A model saved in bfloat16 from the same float32 values therefore counts as unchanged.
+    So a model saved in bfloat16 from the same float32 values counts as unchanged.
     """
     common = [name for name in first if name in second]
     reshaped = tuple(n for n in common if first[n].shape != second[n].shape)
@@ -176,19 +178,19 @@ def _compare(first: Tensor, second: Tensor) -> tuple[bool, float]:
 
 def not_finite(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Names of floating-point tensors that contain NaN or infinity, with the number of such values."""
-    found = {}
+    counts = {}
     for name, tensor in tensors.items():
         if tensor.dtype in FLOATS:
             bad = sum(_n_not_finite(chunk) for chunk in _chunks(tensor))
             if bad:
-                found[name] = bad
-    return found
+                counts[name] = bad
+    return counts
 
 
 def _n_not_finite(chunk: Any) -> int:
     import torch
 
-    # One NaN or infinity makes the sum one, and summing is several times faster than looking at each value.
+    # One NaN or infinity makes the sum NaN or infinity, and a sum is several times faster than a look at each value.
     if chunk.sum(dtype=torch.float64 if chunk.dtype == torch.float64 else torch.float32).isfinite():
         return 0
     return int((~chunk.isfinite()).sum())

@@ -109,18 +109,15 @@ def _list(run: Run, selection: Filter) -> None:
     head.subheader("The base's answers beside the targets", anchor=False)
     parts.turn((before, after), "known", (page.previous, page.next), partial(state.put, place))
     shown = tables.samples(page.rows, _COLUMNS)
-    event = st.dataframe(
+    row = tables.pick(
         shown,
-        hide_index=True,
+        state.selectable("answers", run.id, cursor or ""),
         column_config=tables.config(_COLUMNS, shown),
         placeholder=tables.UNKNOWN,
-        on_select="rerun",
-        selection_mode=("single-row", "single-cell"),
         height=min(len(page.rows), 18) * 35 + 38,
-        key=state.selectable("answers", run.id, cursor or ""),
     )
     st.caption("Click a row to see how the base was asked.")
-    parts.open_sample(run, selecting.from_table(event, page.rows))
+    parts.open_sample(run, None if row is None else page.rows[row]["sid"])
 
 
 main()

@@ -12,11 +12,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from core.services.causes import look as cause_look
+from core.services import causes as service
 from core.services.views import Breakdown, CheckpointView, Histogram, Share
 from core.types import Look
 from ui import markup, selecting
 
+cause_look = service.look
 STATUS: Mapping[str, Look] = {
     "learned": Look("#3B82B8", "✓", "", "Learned"),
     "partly": Look("#E0A526", "◐", "/", "Partly"),

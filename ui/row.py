@@ -79,16 +79,16 @@ def _place() -> dict[str, str]:
 
 def _head(run: Run, view: SampleView) -> None:
     sample = view.sample
-    parts = [f"#{sample.ordinal:,}", f"input row {sample.row + 1:,}", f"id {markup.line(sample.id, 60)}"]
-    parts += [
+    facts = [f"#{sample.ordinal:,}", f"input row {sample.row + 1:,}", f"id {markup.line(sample.id, 60)}"]
+    facts += [
         f"{name} {markup.line(value, 40)}"
         for name, value in (("stage", sample.stage), ("source", sample.source))
         if value
     ]
     if view.copies > 1:
-        parts.append(f"{view.copies:,} identical rows in the dataset")
+        facts.append(f"{view.copies:,} identical rows in the dataset")
     evidence.badge(charts.STATUS[view.verdict.status])
-    st.caption(markup.md(" · ".join(parts)))
+    st.caption(markup.md(" · ".join(facts)))
     evidence.reasons(view.verdict.reasons)
     for routes_id, item, name in routes.of_sample(run.id, sample.id):
         parts.link(

@@ -121,7 +121,7 @@ def _stages(run: Run, found: Dynamics) -> None:
             (run.id, "stages"),
             "Share reproduced by stage and checkpoint",
             lambda: [
-                {"stage": markup.line(charts.name_of(s.name), 60)} | row
+                {"stage": markup.line(charts.name_of(s.name), 60), **row}
                 for s in found.stages
                 for row in along.as_rows(found.stops, s)
             ],

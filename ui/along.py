@@ -50,7 +50,7 @@ def margins(points: knowledge.Points) -> go.Figure:
     for name, look in charts.STATUS.items():
         at = [int(i) for i in np.flatnonzero(np.asarray(points.status) == name)]
         charts.add_points(
-            figure, points.before, points.after, points.sid, at, "<br>before %{x:.2f}, after %{y:.2f}",
+            figure, list(points.before), list(points.after), points.sid, at, "<br>before %{x:.2f}, after %{y:.2f}",
             charts.label_of(look), marker={"color": look.colour, "symbol": _SHAPES[name], "size": 7,
                                            "opacity": 0.75},
         )  # fmt: skip

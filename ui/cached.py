@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import streamlit as st
 
@@ -37,10 +37,13 @@ def _kept(
 
     @st.cache_data(ttl=seconds, max_entries=entries, show_spinner=False)
     @wraps(service)  # Streamlit tells caches apart by the name and source of what is wrapped
-    def keyed(run_id: int, judged: str, query: tuple[tuple[str, str], ...], *more: Any) -> R:
-        return service(run_id, from_query(dict(query), runs.get_run(run_id).columns), *more)
+    def keyed(run_id: int, judged: str, query: tuple[tuple[str, str], ...], *args: P.args, **kwargs: P.kwargs) -> R:
+        return service(run_id, from_query(dict(query), runs.get_run(run_id).columns), *args, **kwargs)
 
-    return lambda run, query, *more: keyed(run.id, _version(run, query), tuple(query.items()), *more)
+    def kept(run: Run, query: Mapping[str, str], *args: P.args, **kwargs: P.kwargs) -> R:
+        return keyed(run.id, _version(run, query), tuple(query.items()), *args, **kwargs)
+
+    return kept
 
 
 def _version(run: Run, query: Mapping[str, str]) -> str:

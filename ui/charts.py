@@ -76,7 +76,7 @@ def figure(height: int, x: Mapping[str, Any], y: Mapping[str, Any], **more: Any)
         "hoverlabel": {"align": "left"},
         "dragmode": False,
     }
-    return go.Figure(layout=base | more | {"xaxis": {"fixedrange": True} | x, "yaxis": {"fixedrange": True} | y})
+    return go.Figure(layout=base | more | {"xaxis": {"fixedrange": True, **x}, "yaxis": {"fixedrange": True, **y}})
 
 
 def ticks(labels: Sequence[str], **more: Any) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def squares(
     """A square for each count, the darker the larger its share of the row; numbers legible in light and dark."""
     shares = [[n / max(1, total) for n in row] for row, total in zip(counts, totals, strict=True)]
     down, across = range(len(shares)), range(len(shares[0]) if shares else 0)
-    drawn = figure(height, _BARE | x, _BARE | y)
+    drawn = figure(height, {**_BARE, **x}, {**_BARE, **y})
     drawn.add_heatmap(
         z=shares, text=[[f"{n:,}" for n in row] for row in counts], zmin=0, zmax=1, xgap=2, ygap=2,
         showscale=False, x=list(across), y=list(down), colorscale=[[0, "rgba(59,130,184,0.06)"], [1, "#3B82B8"]],

@@ -74,8 +74,8 @@ def filters(run: Run, selection: Filter) -> None:
         if not found:
             st.caption("No filter is saved yet.")
         for saved in found:
-            name, bin = st.columns([6, 1])
-            if name.button(
+            open_at, bin = st.columns([6, 1])
+            if open_at.button(
                 markup.md(markup.line(saved.name, 60)), key=state.key("saved", saved.id), width="stretch",
                 help=markup.md(markup.line(saved.query, 200)),
             ):  # fmt: skip

@@ -133,7 +133,7 @@ def _pairs() -> None:
     settings = _settings(start.as_dict(), "pairs")
     limit = st.number_input("Number of pairs, at most", 1, 1_000_000, 200, key=state.key("routes", "pairs", "limit"))
     st.caption("The order of the two replies is swapped in every second draw.")
-    ready = judge is not None and bool(upload)
+    ready = judge is not None and upload is not None
     if st.button(
         "Judge the pairs", type="primary", disabled=not ready, icon=":material/play_arrow:",
         key=state.key("routes", "judge-start"),

@@ -26,7 +26,7 @@ class Keeper:
 
         Args:
             sources: files and folders (relative to the repository) that decide what is made. Another content of any of
-                them, another version of a library or another ``made_of`` makes the folder anew and drops the old one.
+                them, another version of a library or another ``made_of`` makes the folder anew.
             made_of: what ``make`` was given, by its ``repr``.
         """
         key = fingerprint(sources, made_of)
@@ -36,12 +36,19 @@ class Keeper:
         with (self.root / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not done.exists():
-                for stale in place.iterdir():
-                    shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+                shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
                 folder.mkdir()
                 make(folder)
                 done.touch()
+                discard_stale(place)
         return folder
+
+
+def discard_stale(place):
+    """Leaves the folder just made and the one before it, which a run that began before an edit may still read."""
+    for done in sorted(place.glob("*.done"), key=lambda p: p.stat().st_mtime)[:-2]:
+        done.unlink()
+        shutil.rmtree(done.with_suffix(""))
 
 
 def fingerprint(sources, made_of):
@@ -52,6 +59,6 @@ def fingerprint(sources, made_of):
     for source in sources:
         place = ROOT / source
         for path in [place] if place.is_file() else sorted(place.rglob("*")):
-            if path.is_file() and path.suffix != ".pyc":
+            if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -70,11 +70,11 @@ class Items:
 
     @property
     def m(self) -> int:
-        return self.probes.shape[1]
+        return int(self.probes.shape[1])
 
     @property
     def k(self) -> int:
-        return self.paths.shape[1]
+        return int(self.paths.shape[1])
 
     @property
     def scored(self) -> bool:

@@ -70,7 +70,8 @@ class _Way:
     @property
     def tokens(self) -> np.ndarray:
         """(n,) generated."""
-        return (0 if self.direct is None else self.direct) + self.long * self.path
+        path: np.ndarray = self.long * self.path
+        return path if self.direct is None else self.direct + path
 
 
 def _ways(items: Items, seen: Replayed) -> list[_Way]:

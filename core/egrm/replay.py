@@ -69,7 +69,8 @@ class Replayed:
     @property
     def votes(self) -> np.ndarray:
         """(n,) int: how many direct answers gave the consensus."""
-        return np.rint(self.share * self.setting.m).astype(int)
+        votes: np.ndarray = np.rint(self.share * self.setting.m).astype(int)
+        return votes
 
     @property
     def right(self) -> np.ndarray:

@@ -84,4 +84,5 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 def _histogram(scores: np.ndarray, right: np.ndarray) -> list[list[int]]:
     """Ten bins of the score: [wrong, right] in each."""
-    return np.stack([np.histogram(scores[group], bins=10, range=(0, 1))[0] for group in (~right, right)], 1).tolist()
+    counts = [np.histogram(scores[group], bins=10, range=(0, 1))[0].tolist() for group in (~right, right)]
+    return [list(pair) for pair in zip(*counts, strict=True)]

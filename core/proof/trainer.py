@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
 
 # Token ids of a row and which of them carry loss, each (l,).
-Row = tuple[Sequence[int], Sequence[bool]]
+Row = tuple[Sequence[int] | np.ndarray, Sequence[bool] | np.ndarray]
 
 
 def collate(rows: Sequence[Row]) -> dict[str, Any]:

@@ -257,7 +257,7 @@ def answers(
         missed = np.flatnonzero(reproduction.applies_to(table))
         measure = Measure("reproduction", FINAL, checkpoint, {})
         found = _columns(
-            reproduction, measure, [samples[i] for i in missed], instruments, lambda n: report(len(samples))
+            reproduction, measure, [samples[int(i)] for i in missed], instruments, lambda n: report(len(samples))
         )
         for name, values in found.items():
             columns[name] = np.full(len(samples), np.nan)

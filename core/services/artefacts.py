@@ -48,13 +48,15 @@ def write_bytes(data: bytes, ending: str) -> str:
 
 def read(name: str, slot: int) -> Mapping[str, Any] | None:
     """The details of one sample; None where none were kept."""
-    return read_all(name)[slot]
+    details: Mapping[str, Any] | None = read_all(name)[slot]
+    return details
 
 
 def read_all(name: str) -> list[Any]:
     """The details of a whole chunk, in their order."""
     with gzip.open(_path(name), "rt", encoding="utf-8") as file:
-        return json.load(file)
+        details: list[Any] = json.load(file)
+    return details
 
 
 def path(name: str) -> Path:

@@ -207,4 +207,5 @@ def facts_as_dict(facts: Any) -> dict[str, Any]:
             return None
         return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
-    return plain(facts)
+    values: dict[str, Any] = plain(facts)
+    return values

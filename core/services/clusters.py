@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from db import groups as table
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
+
+T = TypeVar("T")
 
 # Samples read for a grouping; of more an even draw of the learned ones stands for all of them.
 MOST_ROWS = 40_000
@@ -125,7 +127,8 @@ def _drawn(n: int, unlearned: Sequence[int]) -> list[int]:
     return sorted(keep | set(_even(others.tolist(), MOST_ROWS - len(keep))))
 
 
-def _even(values: Sequence[int], most: int) -> list[int]:
+def _even(values: Sequence[T], most: int) -> list[T]:
+    """Up to ``most`` of the values, evenly drawn."""
     if len(values) <= most:
         return list(values)
     return [values[int(i)] for i in np.unique(np.linspace(0, len(values) - 1, most).round())]
@@ -193,9 +196,9 @@ def points(run_id: int, chosen: Filter) -> MapPoints:
     run = get_run(run_id)
     with database().reading() as conn:
         rows = table.points(conn, run, chosen)
-    shown = _even(rows, MOST_POINTS)  # type: ignore[arg-type, type-var]
-    columns = list(zip(*shown, strict=True)) or [()] * 6
-    return MapPoints(columns[1], columns[4], columns[5], columns[2], columns[3], len(rows))
+    drawn = _even(rows, MOST_POINTS)
+    _, sids, groups, parts, x, y = zip(*drawn, strict=True) if drawn else ((),) * 6
+    return MapPoints(sids, x, y, groups, parts, len(rows))
 
 
 def pick_inside(run_id: int, chosen: Filter, corners: Sequence[tuple[float, float]]) -> Term:

@@ -220,7 +220,7 @@ def _row(one: Run, two: Run, pairs: _Pairs, shown: np.ndarray) -> list[Mapping[s
     with database().reading() as conn:
         judged = verdict_table.judged(conn, one, first), verdict_table.judged(conn, two, second)
         samples = {s.ordinal: s for s in sample_table.iter_samples(conn, one.spec.dataset_id, first)}
-    out = []
+    out: list[Mapping[str, Any]] = []
     for at, a, b in zip(shown, first, second, strict=True):
         left, right, sample = judged[0][a], judged[1][b], samples[a]
         out.append(

@@ -218,7 +218,7 @@ def decision_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]
         for at in range(0, len(ordinals), 1000):
             for sample in sample_table.iter_samples(conn, run.spec.dataset_id, ordinals[at : at + 1000]):
                 decision = of[sample.content_hash]
-                action = decision.choice
+                action: str = decision.choice
                 if action == "keep":
                     action = "keep" if sample.content_hash in decision.kept else "drop"
                 elif action == "both_valid":

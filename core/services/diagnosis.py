@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from core.errors import UserError
@@ -84,9 +85,7 @@ def _measure(work: Work, run: Run, measure: Measure, instruments: Instruments, s
             kept = any(detail is not None for detail in chunk.details)
             name = artefacts.write(chunk.details) if kept else None
             done += len(chunk.keys)
-            work.progress(
-                stage, done, total, "samples",
-                lambda conn, chunk=chunk, name=name: signal_table.store_chunk(conn, measure_id, chunk, name),
-            )  # fmt: skip
+            store = partial(signal_table.store_chunk, measure_id=measure_id, chunk=chunk, artefact=name)
+            work.progress(stage, done, total, "samples", store)
         if work.asked_to_stop():
             work.progress(stage, done, total, "samples")

@@ -12,7 +12,8 @@ from core.checkpoint.facts import trainer_facts
 from core.derived.trajectory import earlier_roles, places
 from core.errors import UserError
 from core.services.runs import get_run
-from core.statistics import Trend, trend
+from core.statistics import Trend as Trend
+from core.statistics import trend
 from core.types import BASE, Filter, Run
 from db import paths
 from db import samples as sample_table

@@ -41,7 +41,7 @@ class Work(Protocol):
         done: int = 0,
         total: int = 0,
         unit: str = "",
-        store: Callable[[Connection], None] | None = None,
+        store: Callable[[Connection], object] | None = None,
     ) -> None:
         """Reports progress; with ``store`` writes that in the same transaction.
 
@@ -79,7 +79,7 @@ class JobContext:
         done: int = 0,
         total: int = 0,
         unit: str = "",
-        store: Callable[[Connection], None] | None = None,
+        store: Callable[[Connection], object] | None = None,
     ) -> None:
         if self._watch is not None:
             self._watch(stage, done, total, unit)
@@ -144,7 +144,7 @@ class Terminal:
         done: int = 0,
         total: int = 0,
         unit: str = "",
-        store: Callable[[Connection], None] | None = None,
+        store: Callable[[Connection], object] | None = None,
     ) -> None:
         self._watch(stage, done, total, unit)
         if store is not None:

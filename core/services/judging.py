@@ -92,7 +92,7 @@ def _edges(values: np.ndarray, count: int) -> list[float]:
         return []
     edges = np.linspace(0.0, float(np.quantile(values, 0.99)) or 1.0, count + 1)
     edges[-1] = max(edges[-1], float(values.max()))
-    return edges.tolist()
+    return [float(edge) for edge in edges]
 
 
 def _hidden(status: np.ndarray, nll: np.ndarray) -> list[str]:

@@ -20,7 +20,8 @@ def selftest() -> dict[str, Any] | None:
     """
     if not MEASURED.is_file():
         return None
-    return json.loads(MEASURED.read_text(encoding="utf-8"))
+    result: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
+    return result
 
 
 def evidence_labels() -> dict[str, str]:

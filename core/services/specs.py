@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from core.encoders import named
 from core.plugins import kind, kinds, with_defaults
+from core.presets._base import Preset
 from core.scorers import suggest
+from core.scorers._base import Scorer
 from core.services import checkpoints, datasets
 from core.services.views import KindForm
 from core.settings import settings
@@ -23,17 +25,17 @@ from db.session import database
 VERSIONS = ("torch", "transformers", "tokenizers", "peft", "numpy", "sentence-transformers", "scikit-learn")
 
 
-def _forms(folder: str) -> list[KindForm]:
-    return [KindForm(k.name, k.label, k.help, tuple(k.settings)) for k in kinds(folder).values()]
+def _forms(members: Iterable[Preset | Scorer]) -> list[KindForm]:
+    return [KindForm(k.name, k.label, k.help, tuple(k.settings)) for k in members]
 
 
 def presets() -> list[KindForm]:
     """Trainer presets; ``custom``, the default, first."""
-    return sorted(_forms("presets"), key=lambda f: (f.name != DEFAULT_PRESET, f.name))
+    return sorted(_forms(kinds("presets").values()), key=lambda f: (f.name != DEFAULT_PRESET, f.name))
 
 
 def scorers() -> list[KindForm]:
-    return _forms("scorers")
+    return _forms(kinds("scorers").values())
 
 
 def backends() -> list[KindForm]:

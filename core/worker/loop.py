@@ -82,8 +82,8 @@ def run_job(job: Job, owner: str, stop: Callable[[], bool], watch: Watch | None 
     except UserError as error:
         _fail(context, error.as_dict(), stop)
     except MemoryError:
-        error = UserError("The worker ran out of memory.", "", "Use a smaller model or dtype bfloat16.")
-        _fail(context, error.as_dict(), stop)
+        exhausted = UserError("The worker ran out of memory.", "", "Use a smaller model or dtype bfloat16.")
+        _fail(context, exhausted.as_dict(), stop)
     except Exception as error:
         code = secrets.token_hex(3)
         log.error("job %s failed [%s]\n%s", job.id, code, traceback.format_exc())
@@ -200,9 +200,9 @@ def work_on(job_id: int, watch: Watch | None = None) -> Job:
     try:
         owner = f"direct-{os.getpid()}-{secrets.token_hex(2)}"
         with database().writing() as conn:
-            job = table.claim(conn, get_job(job_id).lane, owner, LEASE, job_id)
-        if job is not None:
-            run_job(job, owner, stop.asked.is_set, watch)
+            own = table.claim(conn, get_job(job_id).lane, owner, LEASE, job_id)
+        if own is not None:
+            run_job(own, owner, stop.asked.is_set, watch)
             return get_job(job_id)
         while (job := get_job(job_id)).state in ("queued", "running") and not stop.asked.is_set():
             if watch is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -134,7 +135,9 @@ def board(route_id: int, choice: Choice) -> Board:
             float(seen.probe_cost[i] + (0 if seen.short[i] else seen.path_cost[i])),
         )  # fmt: skip
 
-    mean = (lambda x: float(x[j].mean())) if j.any() else (lambda x: float("nan"))
+    def mean(values: np.ndarray) -> float:
+        return float(values[j].mean()) if j.any() else math.nan
+
     long = ~seen.short
     return Board(
         n=items.n,
@@ -175,7 +178,7 @@ def _said(kept: Mapping[str, Any], answer: str | None, keys: np.ndarray) -> str:
     if kept["pair"]:
         return f"reply {int(answer) + 1}"
     at = next(i for i, k in enumerate(keys) if k == answer)
-    return kept["probes"][at]["raw"]
+    return str(kept["probes"][at]["raw"])
 
 
 def _gold(kept: Mapping[str, Any]) -> str:

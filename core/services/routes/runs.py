@@ -125,10 +125,9 @@ def suggested(run_id: int, chosen: Filter) -> RouteSettings:
         samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, ordinals))
     golds = [extract(s.response, True).raw or "" for s in samples]
     longest = max((len(s.response.split()) for s in samples), default=0)
-    short = {"direct_tokens": 64} if longest <= 12 else {}
     return RouteSettings(
         normaliser=suggest_normaliser(golds), dtype=run.spec.dtype, backend=run.spec.backend, seed=run.spec.seed,
-        **short,
+        direct_tokens=64 if longest <= 12 else RouteSettings().direct_tokens,
     )  # fmt: skip
 
 

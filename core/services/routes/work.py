@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def handle_routes(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Generates what is missing. Stopped anywhere, what is stored stays and a second call goes on from there."""
     route_id = payload["routes"]
     with database().reading() as conn:
-        row = table.get(conn, route_id)
+        row: Mapping[str, Any] = table.get(conn, route_id)
     if row["mode"] == "judging" and row["n_items"] == 0:
         row = _import_pairs(work, row)
     found = get(route_id)
@@ -117,14 +118,12 @@ def _generate(work: Work, found: RoutesRun) -> None:
             questions = _questions(found, run, block)
             place = 0
             for chunk in measure(questions, found.settings, generator, tokenizer, work.asked_to_stop):
-                mine = block[place : place + len(chunk)]
+                part = block[place : place + len(chunk)]
                 place, done = place + len(chunk), done + len(chunk)
                 name = artefacts.write([texts(r) for r in chunk])
                 kept = [compact(r) for r in chunk]
-                work.progress(
-                    stage, done, total, "items",
-                    lambda conn, mine=mine, kept=kept, name=name: table.store(conn, found.id, mine, kept, name),
-                )  # fmt: skip
+                store = partial(table.store, route_id=found.id, ordinals=part, kept=kept, artefact=name)
+                work.progress(stage, done, total, "items", store)
             if work.asked_to_stop():
                 work.progress(stage, done, total, "items")
     finally:

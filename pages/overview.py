@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.services import runs
+from core.services.causes import look as cause_look
 from core.services.views import Breakdown, Overview
 from core.text.counts import counted
 from core.types import Filter, Run
@@ -110,7 +111,7 @@ def _advice(run: Run, selection: Filter, found: Overview) -> None:
         st.markdown("**What to do next**")
         for advice in found.advice:
             words, button = st.columns([7, 1.3], vertical_alignment="center")
-            words.markdown(f"{charts.cause_look(advice.cause).mark}  {markup.md(advice.text)}")
+            words.markdown(f"{cause_look(advice.cause).mark}  {markup.md(advice.text)}")
             if button.button("Show samples", key=state.key("advice", run.id, advice.cause), width="stretch"):
                 parts.open_samples(run, selection, [selecting.one_of("cause", [advice.cause])])
 

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core.services import selftest
+from core.services.causes import look as cause_look
 from core.text.counts import counted
 from ui import charts, frame, markup, parts, state, tables
 from ui.menu import Entry
@@ -95,7 +96,7 @@ def _calibration(name: str, found: dict[str, Any]) -> None:
 
 
 def _label(cause: str) -> str:
-    return charts.cause_look(cause).label
+    return cause_look(cause).label
 
 
 def _by_cause(mine: dict[str, Any]) -> pd.DataFrame:

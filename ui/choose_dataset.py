@@ -204,7 +204,8 @@ def _reading_form(names: Mapping[str, str], result: Mapping[str, Any]) -> tuple[
 def _known_mapping(form: str, result: Mapping[str, Any]) -> Mapping[str, str]:
     reading = result.get("reading") or {}
     if form == reading.get("format"):
-        return reading["mapping"]
+        mapping: Mapping[str, str] = reading["mapping"]
+        return mapping
     return next((c["mapping"] for c in result.get("candidates", ()) if c["format"] == form), {})
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import streamlit as st
 
 from core.services import recipes, uploads
+from core.services.causes import look as cause_look
 from core.services.views import FileForm, RecipeForm
 from core.types import Filter, Run
-from ui import charts, forms, markup, selecting, state
+from ui import forms, markup, selecting, state
 from ui.uploader import uploader
 
 
@@ -35,7 +36,7 @@ def draw(run: Run, selection: Filter) -> Recipe:
     form = offered[name]
     st.caption(markup.md(form.help))
     if causes and name != fitting:
-        made_for = " and ".join(charts.cause_look(c).label.lower() for c in form.causes)
+        made_for = " and ".join(cause_look(c).label.lower() for c in form.causes)
         st.caption(f":material/info: Made for {markup.md(made_for)}; a proof tells whether it helps here.")
     left, right = st.columns([1.15, 1], gap="large")
     with left:

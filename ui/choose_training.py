@@ -96,7 +96,11 @@ def _sampling() -> dict[str, Any]:
 
 
 def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any]) -> None:
-    where = {"final_id": chosen.final.id, "base_id": chosen.base_id, "trajectory_ids": list(chosen.trajectory_ids)}
+    where: Mapping[str, Any] = {
+        "final_id": chosen.final.id,
+        "base_id": chosen.base_id,
+        "trajectory_ids": list(chosen.trajectory_ids),
+    }
     now = state.fingerprint({"dataset": dataset.id, **where, **asked})
     job_id = state.chosen("preflight")
     stale = job_id is not None and state.chosen("asked") != now

@@ -14,6 +14,7 @@ from typing import Any
 
 import streamlit as st
 
+from core.services.causes import look as cause_look
 from core.services.views import ContradictionSide, FaultView, NeighbourView, TokenPiece
 from core.text.counts import counted
 from core.types import Finding, Look, Reason, Sample
@@ -66,7 +67,7 @@ def strengths(found: Iterable[Finding]) -> None:
     """A bar a cause; what was not judged is said, never drawn as zero."""
     cells: list[Node | str] = []
     for finding in found:
-        look = charts.cause_look(finding.cause)
+        look = cause_look(finding.cause)
         known = not math.isnan(finding.strength)
         fill = node("div", class_="lac-fill", style=f"width:{finding.strength:.1%};background:{look.colour}")
         cells.append(node("span", f"{look.mark} {look.label}"))

@@ -13,6 +13,7 @@ import streamlit as st
 
 from core.filters import describe
 from core.services import causes, words
+from core.services.causes import look as cause_look
 from core.types import Column, Filter, Look, Run, Term
 from ui import cached, charts, markup, selecting, state
 
@@ -62,7 +63,7 @@ def chips(run: Run, selection: Filter) -> None:
 def _told(run: Run, term: Term) -> str:
     """A condition in words; causes by the names they have everywhere else."""
     if term.column == "cause" and term.op == "in" and all(term.values):
-        return f"Cause is {' or '.join(charts.cause_look(str(v)).label for v in term.values)}"
+        return f"Cause is {' or '.join(cause_look(str(v)).label for v in term.values)}"
     return describe(Filter((term,)), run.columns, words.value)
 
 
@@ -79,7 +80,7 @@ def bar(run: Run, selection: Filter) -> None:
     listed = [c for c in (*causes.values(), *selecting.values_of(selection, "cause"), *counts) if c is not None]
     kept = [c for c in dict.fromkeys(listed) if counts.get(c) or c in selecting.values_of(selection, "cause")]
     if kept:
-        pills(run, selection, "cause", {name: (charts.cause_look(name), counts.get(name, 0)) for name in kept})
+        pills(run, selection, "cause", {name: (cause_look(name), counts.get(name, 0)) for name in kept})
     text, sort, more = st.columns([4, 3.6, 1.6], vertical_alignment="bottom")
     with text:
         _text(run, selection)

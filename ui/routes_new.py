@@ -134,13 +134,16 @@ def _pairs() -> None:
     limit = st.number_input("Number of pairs, at most", 1, 1_000_000, 200, key=state.key("routes", "pairs", "limit"))
     st.caption("The order of the two replies is swapped in every second draw.")
     ready = judge is not None and upload is not None
-    if st.button(
+    pressed = st.button(
         "Judge the pairs", type="primary", disabled=not ready, icon=":material/play_arrow:",
         key=state.key("routes", "judge-start"),
         help=None if ready else "Choose a judge model and upload a file first.",
-    ):  # fmt: skip
-        given = routes.judging_settings(**{**start.as_dict(), **settings})
-        route_id, _ = routes.start_pairs(routes.checkpoint_of(int(judge)), given, upload=upload["id"], limit=int(limit))
+    )  # fmt: skip
+    if pressed and judge is not None and upload is not None:
+        chosen = routes.judging_settings(**{**start.as_dict(), **settings})
+        route_id, _ = routes.start_pairs(
+            routes.checkpoint_of(int(judge)), chosen, upload=upload["id"], limit=int(limit)
+        )
         let_go(key)
         state.go(state.routes_link(route_id))
         st.rerun()

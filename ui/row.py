@@ -8,6 +8,7 @@ from collections import Counter
 import streamlit as st
 
 from core.services import contradictions, knowledge, samples
+from core.services.causes import look as cause_look
 from core.services.routes import runs as routes
 from core.services.views import SampleView, TurnView
 from core.text.counts import counted
@@ -107,7 +108,7 @@ def _causes(view: SampleView) -> None:
         return
     st.subheader("Why it was not learned", anchor=False)
     sure = f"confidence {_sure(verdict.confidence)}" if verdict.confidence is not None else ""
-    evidence.badge(charts.cause_look(verdict.cause), sure)
+    evidence.badge(cause_look(verdict.cause), sure)
     if verdict.proof:
         evidence.reasons(verdict.proof)
     if all(math.isnan(f.strength) for f in verdict.findings):
@@ -116,7 +117,7 @@ def _causes(view: SampleView) -> None:
     for i, finding in enumerate(verdict.findings):
         if not finding.reasons:
             continue
-        look = charts.cause_look(finding.cause)
+        look = cause_look(finding.cause)
         with st.expander(f"{look.mark} {look.label}: for and against", expanded=i == 0):
             evidence.reasons(finding.reasons)
 

@@ -206,7 +206,7 @@ def say(text: str) -> None:
 
 def author() -> str:
     """Who judged last in this session; a name need not be typed for every row."""
-    return st.session_state.get("author", "")
+    return str(st.session_state.get("author", ""))
 
 
 def remember_author(name: str) -> None:
@@ -216,4 +216,5 @@ def remember_author(name: str) -> None:
 
 def heard() -> str | None:
     """The word left by ``say``, once."""
-    return st.session_state.pop("word", None)
+    word: str | None = st.session_state.pop("word", None)
+    return word

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from core.services import causes
+from core.services.causes import look as cause_look
 from core.services.knowledge import Points
 from core.services.views import Breakdown, Histogram, Share
 from core.types import PIPELINE, STRENGTH, Column
@@ -63,8 +64,8 @@ def losses_along(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -
     )
     if not earlier:
         return None
-    lines = [[row.get(name) for name in (*earlier, "nll")] for row in rows]
-    return [None if any(v is None for v in line) else line for line in lines]
+    lines = [[row[name] for name in (*earlier, "nll") if row.get(name) is not None] for row in rows]
+    return [line if len(line) > len(earlier) else None for line in lines]
 
 
 def _status(value: Any) -> str:
@@ -83,7 +84,7 @@ def _looks(column: Column, frame: pd.DataFrame) -> dict[str, str]:
     if column.name == "status":
         return {_status(name): look.colour for name, look in charts.STATUS.items()}
     texts = {cell[0] for cell in frame[column.name] if cell}
-    looks = {charts.cause_name(value): charts.cause_look(value).colour for value in causes.values()}
+    looks = {charts.cause_name(value): cause_look(value).colour for value in causes.values()}
     # A fault is offered where a row has it: all of them would widen the column.
     rare = {charts.cause_name(value) for value in causes.values() if PIPELINE.member(value) is not None} - texts
     others = dict.fromkeys(sorted(texts - set(looks)), charts.STATUS["unknown"].colour)
@@ -127,7 +128,7 @@ def breakdown(found: Breakdown) -> pd.DataFrame:
 def shares(found: Mapping[str, Share]) -> pd.DataFrame:
     """Causes with count, share and interval, the largest first."""
     pairs = sorted(found.items(), key=lambda pair: -pair[1].k)
-    rows = [(charts.cause_look(name).label, s.k, s.share, s.low, s.high) for name, s in pairs]
+    rows = [(cause_look(name).label, s.k, s.share, s.low, s.high) for name, s in pairs]
     return pd.DataFrame(rows, columns=["Cause", "Samples", "Share", "from", "to"])
 
 
@@ -135,7 +136,7 @@ def study(rows: Sequence[tuple[str | None, str | None, int]]) -> pd.DataFrame:
     """Our cause, the study's, and how many samples."""
 
     def name(cause: str | None) -> str:
-        return "no cause" if cause is None else charts.cause_look(cause).label
+        return "no cause" if cause is None else cause_look(cause).label
 
     return pd.DataFrame([{"Lacuna": name(a), "The study's rules": name(b), "Samples": n} for a, b, n in rows])
 

@@ -59,7 +59,7 @@ def held(label: str, hint: str, key: str, accept: Sequence[str]) -> dict[str, An
     """The widget for one file that stays until ``let_go``; its upload, or None."""
     if finished := uploader(label, hint, key, accept):
         state.put(f"{key}:held", finished[0])
-    upload = state.get(f"{key}:held")
+    upload: dict[str, Any] | None = state.get(f"{key}:held")
     if upload:
         st.caption(f":material/check_circle: {markup.md(markup.line(upload['name'], 80))} is uploaded.")
     return upload

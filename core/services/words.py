@@ -10,7 +10,7 @@ CAUSE_COLUMNS = ("cause", "study_cause")
 
 def label(register: str, name: str) -> str:
     """What a kind is called on pages; the name itself where there is no such kind any more."""
-    member = kinds(register).get(name)  # type: ignore[call-overload]
+    member = kinds(register).get(name)
     return name if member is None else member.label
 
 

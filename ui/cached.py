@@ -40,7 +40,7 @@ def _kept(
     def keyed(run_id: int, judged: str, query: tuple[tuple[str, str], ...], *args: P.args, **kwargs: P.kwargs) -> R:
         return service(run_id, from_query(dict(query), runs.get_run(run_id).columns), *args, **kwargs)
 
-    def kept(run: Run, query: Mapping[str, str], *args: P.args, **kwargs: P.kwargs) -> R:
+    def kept(run: Run, query: Mapping[str, str], /, *args: P.args, **kwargs: P.kwargs) -> R:
         return keyed(run.id, _version(run, query), tuple(query.items()), *args, **kwargs)
 
     return kept

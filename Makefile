@@ -26,6 +26,7 @@ run: install
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Two processes, one thread each: the models of the tests are too small to gain from a second one.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

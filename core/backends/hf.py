@@ -107,9 +107,17 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
                 start = start if prefix is not None else 0
                 # The cache of a batch repeats the prefix for every row.
                 most = max(1, self._cache_tokens // int(lengths[members].max())) if start else None
+
+                def part(
+                    batch: np.ndarray,
+                    rows_of: np.ndarray = members,
+                    skipped: int = start,
+                    beginning: Prefix | None = prefix,
+                ) -> None:
+                    run(rows_of[batch], skipped, beginning)
+
                 self._in_batches(
-                    lambda batch, m=members, s=start, p=prefix: run(m[batch], s, p),
-                    lengths[members] - start, self._tokens, int(self._tokens * OVERHEAD),
+                    part, lengths[members] - start, self._tokens, int(self._tokens * OVERHEAD),
                     most=most, boundary=self._boundary,
                 )  # fmt: skip
             self._fill(sheet, at_least=1)
@@ -127,6 +135,8 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
         """The common beginning, read once; None where it does not fit into memory beside what is there."""
         import torch
 
+        if not isinstance(self._scorer, SplitModel):
+            return None
         try:
             return Prefix(self._generator, self._scorer.decoder, ids)
         except torch.OutOfMemoryError:

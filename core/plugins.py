@@ -19,11 +19,13 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import UserError, unknown_name
 from core.settings import settings
-from core.types import Setting
+
+if TYPE_CHECKING:
+    from core.types import Setting
 
 CORE = Path(__file__).parent
 

@@ -70,7 +70,7 @@ def test_hostile_rows_run_nothing_on_any_page(page, site):
 
 def test_groups_of_hostile_rows(page, site):
     page.goto("/clusters?run=2")
-    expect(page.get_by_text(re.compile("groups hold"))).to_be_visible()
+    expect(page.get_by_text(re.compile("the others resemble no group"))).to_be_visible()
     shown_whole(page)
     unharmed(page, "clusters")
     page.goto("/clusters?run=2&cluster=1")
@@ -89,7 +89,7 @@ def test_a_decision_about_hostile_rows_and_their_export(page, site):
     page.keyboard.press("Enter")
     settled(page)
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text(re.compile("^Keep A, says <script>window.hit=1</script>"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^Keep A, decided by <script>window.hit=1</script>"))).to_be_visible()
     unharmed(page, "a decision")
     page.goto("/mitigation?run=2&status=unlearned")
     settled(page)

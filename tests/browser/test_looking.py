@@ -45,7 +45,7 @@ def group_of(page, cells, name):
 def grouped(page, site):
     """The clusters page with groups; found now where nobody looked before."""
     page.goto(f"/clusters?run={site.run}")
-    expect(page.get_by_text(re.compile(r"groups hold"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"the others resemble no group"))).to_be_visible()
     return until(lambda: table_cells(page))
 
 

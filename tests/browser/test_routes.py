@@ -22,7 +22,7 @@ def fill(page, name, value):
 
 def test_from_a_cluster_to_a_confidently_wrong_item(page, site):
     page.goto(f"/clusters?run={site.run}")
-    expect(page.get_by_text(re.compile("groups hold"))).to_be_visible()
+    expect(page.get_by_text(re.compile("the others resemble no group"))).to_be_visible()
     cells = until(lambda: (found := table_cells(page)) and all(len(row) > 2 for row in found) and found)
     place = max(range(len(cells)), key=lambda i: int(cells[i][2]))
     items = min(int(cells[place][2]), 8)

@@ -182,7 +182,7 @@ def test_a_backend_that_only_generates(spec):
     missed = next(v for v in verdicts.values() if v["status"] == "unlearned")
     view = samples.sample(run.id, missed["id"], Filter())
     assert view.turns[0].output and view.turns[0].greedy_exact is None
-    sentences = [r.text for r in (*view.reasons, *(s for f in view.findings for s in f.reasons))]
+    sentences = [r.text for r in (*view.verdict.reasons, *(s for f in view.verdict.findings for s in f.reasons))]
     assert not any("nan" in text for text in sentences)
     # The base was given, and the backend cannot score it: that is the reason, not that there is none.
     assert any(text.startswith("Not judged: it takes log-probabilities") for text in sentences)

@@ -126,8 +126,8 @@ def test_cancelled_keeps_what_it_has_and_resumes_with_the_rest(run, monkeypatch)
     route_id, job = started(run)
     stored = table.store
 
-    def cancel_after_one(conn, *rest):
-        stored(conn, *rest)
+    def cancel_after_one(conn, *rest, **named):
+        stored(conn, *rest, **named)
         conn.exec_driver_sql(f"UPDATE jobs SET cancel = 1 WHERE id = {job}")
 
     monkeypatch.setattr(table, "store", cancel_after_one)

@@ -41,7 +41,7 @@ def refusal(columns: Columns, mapping: Mapping[str, str], file: str) -> UserErro
 
 def _has_false(values: Sequence[Any]) -> bool:
     """Whether all values are true or false, and some are false."""
-    words = {str(value).lower() if isinstance(value, bool | str) else value for value in values}
+    words = {str(value).lower() if isinstance(value, bool | str) else type(value) for value in values}
     return "false" in words and words <= {"true", "false"}
 
 

@@ -36,6 +36,12 @@ def test_a_label_that_is_never_no_is_a_column_like_any_other(tmp_path):
     assert all("the column 'label' is not read" in sample.notes for sample in read([path], scan([path]).reading))
 
 
+@pytest.mark.parametrize("label", [["B-PER", "O"], {"name": "spam"}, 3, "spam", "false alarm"])
+def test_a_label_that_is_no_flag_is_a_column_like_any_other(tmp_path, label):
+    path = lines(tmp_path, {"messages": CHAT, "label": label}, {"messages": CHAT, "label": False})
+    assert all("the column 'label' is not read" in sample.notes for sample in read([path], scan([path]).reading))
+
+
 def test_openais_preference_pairs(tmp_path):
     answer = [{"role": "assistant", "content": "4"}]
     row = {"input": {"messages": CHAT[:1]}, "preferred_output": answer, "non_preferred_output": answer}

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from streamlit.web.server.server_util import is_allowed_origin
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -28,7 +30,7 @@ class Guard:
         self._app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and not is_same_origin(scope["headers"]):
+        if scope["type"] == "websocket" and not is_own_origin(scope["headers"]):
             await receive()  # the handshake; refused before it is answered
             await send({"type": "websocket.close", "code": POLICY, "reason": "another origin"})
             return
@@ -41,8 +43,11 @@ class Guard:
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
-def is_same_origin(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether the request's Origin is the host it was sent to; a client that names none is no browser."""
+def is_own_origin(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether the request's Origin is the host it was sent to, or one that ``server.corsAllowedOrigins`` names.
+
+    A proxy that gives its own name to the server makes the two differ. A client that names no origin is no browser.
+    """
     values = {name.lower(): value.decode("latin-1") for name, value in headers}
     origin = values.get(b"origin")
-    return origin is None or urlsplit(origin).netloc == values.get(b"host")
+    return origin is None or urlsplit(origin).netloc == values.get(b"host") or is_allowed_origin(origin)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from core.checkpoint import folders
 from core.intake.datasets import scan
-from core.plugins import kind
 from core.services import datasets, runs
 from core.services.jobs import Terminal, Watch
 from core.types import Checkpoint, Dataset, Reading, Run, RunSpec
@@ -16,11 +15,7 @@ from core.worker.here import run_here
 
 def import_dataset(paths: Sequence[Path], format_: str | None, mapping: Mapping[str, str], watch: Watch) -> Dataset:
     """Stores the files as a dataset; one with the same rows read in the same way is used again."""
-    reading = scan(paths).reading
-    if format_ or mapping:
-        name = kind("formats", format_ or reading.format).name
-        kept = reading.mapping if name == reading.format else {}
-        reading = scan(paths, Reading(reading.container, name, {**kept, **mapping})).reading
+    reading = scan(paths, Reading("", format_ or "", {}), overrides=mapping).reading
     dataset = datasets.import_files(paths, [p.name for p in paths], paths[0].stem, reading, Terminal(watch))
     for other in datasets.list_datasets():
         same = other.fingerprint == dataset.fingerprint and other.files == dataset.files

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,7 @@ def scan(
     limit: int = 200,
     names: Sequence[str] | None = None,
     watch: Callable[[int], None] = lambda rows: None,
+    overrides: Mapping[str, str] = MappingProxyType({}),
 ) -> Scan:
     """Container, format and mapping of a dataset, with a preview of the first ``limit`` rows of the first file.
 
@@ -104,6 +106,7 @@ def scan(
             one that the format finds by itself.
         names: names of the files; by default those of their paths.
         watch: gets the number of rows now and then. An exception from it ends the scan.
+        overrides: role to column, over the mapping that was detected or chosen.
 
     Raises:
         UserError: a file cannot be read, no format fits (names the columns and the formats), or the mapping does not
@@ -120,7 +123,7 @@ def scan(
         )
     columns = detection.columns(_watched(_records(files, _containers(files, container)), watch))
     fits = detection.candidates(columns)
-    reading = detection.settled(container, reading, fits, columns, files[0][1])
+    reading = detection.settled(container, reading, fits, columns, files[0][1], overrides)
     stage = _stem(files[0][1]) if len(files) > 1 else None
     items = list(_samples(lambda: ((stage, record) for record in records), reading))
     rejected = sorted(problems + [i for i in items if isinstance(i, Problem)], key=lambda p: p.row)

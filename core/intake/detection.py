@@ -70,12 +70,20 @@ def candidates(columns: Columns) -> tuple[Candidate, ...]:
     return tuple(sorted(fits, key=lambda candidate: (-candidate.score, candidate.format)))
 
 
-def settled(container: str, choice: Reading | None, fits: Sequence[Candidate], columns: Columns, file: str) -> Reading:
+def settled(
+    container: str,
+    choice: Reading | None,
+    fits: Sequence[Candidate],
+    columns: Columns,
+    file: str,
+    overrides: Mapping[str, str],
+) -> Reading:
     """The reading: what a person chose, and the rest as detected.
 
     Args:
         choice: made by hand; empty fields are detected.
         fits: the formats that fit, best first.
+        overrides: roles whose column a person named; they go over the mapping, whoever made it.
 
     Raises:
         UserError: no format fits, or the choice does not exist or does not fit the columns.
@@ -83,15 +91,17 @@ def settled(container: str, choice: Reading | None, fits: Sequence[Candidate], c
     if choice and choice.format:
         format = kind("formats", choice.format)
         mapping = choice.mapping or next((c.mapping for c in fits if c.format == format.name), {})
-        format.check_mapping(mapping, list(columns))
-        return Reading(container, format.name, dict(mapping))
-    if fits and fits[0].score >= SURE:
+    elif fits and fits[0].score >= SURE:
         if (error := other_data.refusal(columns, fits[0].mapping, file)) is not None:
             raise error
-        return Reading(container, fits[0].format, dict(fits[0].mapping))
-    if other_data.pair_of(columns):
+        format, mapping = kind("formats", fits[0].format), fits[0].mapping
+    elif other_data.pair_of(columns):
         raise other_data.preferences(columns, file)
-    raise other_data.misfit(columns, file) or _nothing_fits(columns, file)
+    else:
+        raise other_data.misfit(columns, file) or _nothing_fits(columns, file)
+    mapping = {**mapping, **overrides}
+    format.check_mapping(mapping, list(columns))
+    return Reading(container, format.name, mapping)
 
 
 def _nothing_fits(columns: Columns, file: str) -> UserError:

@@ -322,3 +322,20 @@ def test_half_a_surrogate_pair_is_a_problem_of_its_row(tmp_path):
     items = list(read([path], ALPACA))
     assert [isinstance(item, Problem) for item in items] == [False, True, False]
     assert "surrogate pair (\\ud83d)" in items[1].text
+
+
+def test_a_role_named_by_hand_goes_over_the_detected_mapping(tmp_path):
+    path = put(tmp_path, [alpaca(1, answer="other")])
+    reading = scan([path], overrides={"output": "answer"}).reading
+    assert (reading.format, reading.mapping["output"], reading.mapping["instruction"]) == (
+        "alpaca", "answer", "instruction",
+    )  # fmt: skip
+    with pytest.raises(UserError, match="no column named 'nowhere'"):
+        scan([path], overrides={"output": "nowhere"})
+
+
+def test_a_format_chosen_by_hand_reads_what_would_be_refused(tmp_path):
+    path = put(tmp_path, [alpaca(1, label=True), alpaca(2, label=False)])
+    with pytest.raises(UserError, match="KTO"):
+        scan([path])
+    assert scan([path], Reading("", "alpaca", {})).reading.mapping["output"] == "output"

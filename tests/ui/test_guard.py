@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ui.guard import POLICY, Guard, is_same_origin
+from ui.guard import POLICY, Guard, is_own_origin
 
 
 def call(scope, receive=None):
@@ -45,7 +45,17 @@ def test_no_page_may_be_framed():
 )
 def test_a_websocket_comes_from_the_page_itself(origin, host, same):
     headers = [(b"Host", host), *([(b"Origin", origin)] if origin is not None else [])]
-    assert is_same_origin(headers) is same
+    assert is_own_origin(headers) is same
     (message,) = call({"type": "websocket", "headers": headers})
     assert (message["type"] == "websocket.accept") is same
     assert same or message["code"] == POLICY
+
+
+def test_an_origin_that_the_configuration_names_is_let_in(monkeypatch):
+    """Behind a proxy with a name of its own."""
+    headers = [(b"host", b"127.0.0.1:8501"), (b"origin", b"https://lacuna.example")]
+    assert not is_own_origin(headers)
+    named = ["https://lacuna.example"]
+    monkeypatch.setattr("streamlit.config.get_option", {"server.corsAllowedOrigins": named}.get)
+    assert is_own_origin(headers)
+    assert not is_own_origin([(b"host", b"127.0.0.1:8501"), (b"origin", b"https://lacuna.example.evil")])

@@ -13,6 +13,7 @@ install: $(VENV)/installed
 $(VENV)/installed: requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lacuna needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Choose another with: make PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing the packages into $(VENV) (torch among them): two or three minutes the first time, and nothing to see."
 	$(BIN)/python -m pip install -q -e . -c constraints.txt
 	@touch $@
 

@@ -93,11 +93,8 @@ class Fault(Protocol):
         ...
 
 
-class SampleFault:
-    """A fault that some rows have: the run's finding counts the missed samples it explains.
-
-    A subclass gives ``name``, ``label``, ``help``, ``place``, ``needs``, ``explains`` and ``reason``.
-    """
+class _Declared:
+    """What both kinds of faults declare alike; see ``Fault`` for the meanings."""
 
     name: str
     label: str
@@ -105,9 +102,17 @@ class SampleFault:
     place: int
     needs: str
     look: Look = LOOK
-    scope: Scope = "sample"
     unjudged: bool = False
     symptom: bool = False
+
+
+class SampleFault(_Declared):
+    """A fault that some rows have: the run's finding counts the missed samples it explains.
+
+    A subclass gives ``name``, ``label``, ``help``, ``place``, ``needs``, ``explains`` and ``reason``.
+    """
+
+    scope: Scope = "sample"
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:
         raise NotImplementedError
@@ -129,21 +134,13 @@ class SampleFault:
         raise NotImplementedError
 
 
-class RunFault:
+class RunFault(_Declared):
     """A fault of the whole run: what holds for the run holds for every sample.
 
     A subclass gives ``name``, ``label``, ``help``, ``place``, ``needs`` and ``examine``.
     """
 
-    name: str
-    label: str
-    help: str
-    place: int
-    needs: str
-    look: Look = LOOK
     scope: Scope = "run"
-    unjudged: bool = False
-    symptom: bool = False
 
     def examine(self, table: SignalTable, facts: RunFacts) -> Finding:
         """What it says of the run."""

@@ -91,10 +91,7 @@ class JobContext:
                 raise Released
             return
         with database().writing() as conn:
-            cancel = table.progress(
-                conn, self.job.id, self.owner, stage=stage, done=done, total=total, unit=unit,
-                lease_seconds=self._lease, stored=store is not None,
-            )  # fmt: skip
+            cancel = self._report(conn, stored=store is not None)
             if store is not None:
                 store(conn)
         self._written = now
@@ -108,12 +105,16 @@ class JobContext:
 
     def renew(self) -> None:
         """Renews the lease with the progress last reported."""
-        stage, done, total, unit = self._seen
         with database().writing() as conn:
-            table.progress(
-                conn, self.job.id, self.owner, stage=stage, done=done, total=total, unit=unit,
-                lease_seconds=self._lease, stored=False,
-            )  # fmt: skip
+            self._report(conn, stored=False)
+
+    def _report(self, conn: Connection, *, stored: bool) -> bool:
+        """Writes the progress last seen and renews the lease; whether the job was asked to stop."""
+        stage, done, total, unit = self._seen
+        return table.progress(
+            conn, self.job.id, self.owner, stage=stage, done=done, total=total, unit=unit,
+            lease_seconds=self._lease, stored=stored,
+        )  # fmt: skip
 
     def end(self, write: Callable[[Connection], Any]) -> None:
         """Writes how the job ended, unless another worker has taken it over in the meantime."""

@@ -217,6 +217,8 @@ def work_on(job_id: int, watch: Watch | None = None) -> Job:
 def main(lane: str) -> int:
     """Entry of a worker process."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    # Alembic names its parts at every start; what people look for in a terminal is the address.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     if lane not in ("long", "short"):
         print(f"There is no lane named {lane!r}. There are: long, short.", file=sys.stderr)
         return 2

@@ -199,7 +199,7 @@ def test_what_a_person_says_of_a_row_outlives_other_thresholds(page, site):
     click_table(page, 300, 60)
     page.wait_for_url("**sample=*")
     row = page.url
-    page.get_by_text("Your review").click()
+    page.get_by_text("Your review", exact=True).click()
     choose(page, "Status", "✓ Learned")
     page.get_by_role("textbox", name="Author").fill("Grace")
     page.get_by_role("textbox", name="Reason").fill("another wording, the same fact")

@@ -30,7 +30,7 @@ def test_from_a_cause_to_an_export_and_a_proof(page, site, world):
     changed = {c["line"] for c in manifest["changes"]}
     assert [i for i, row in enumerate(rows, 1) if row not in uploaded] == sorted(changed)
 
-    for label, number in (("Optimiser steps per arm", "12"), ("Most treated samples", "6")):
+    for label, number in (("Optimiser steps per arm", "12"), ("Treated samples, at most", "6")):
         page.get_by_role("spinbutton", name=label).fill(number)
         page.keyboard.press("Enter")
     page.get_by_role("button", name="Prove on a copy").click()

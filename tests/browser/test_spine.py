@@ -97,7 +97,7 @@ def test_row_text_is_never_markup(page, site):
     for tab in ("Masks", "Table", "Loss"):
         page.get_by_role("radio", name=tab).or_(page.get_by_role("button", name=tab, exact=True)).first.click()
         settled(page)
-    for name in ("sampled answers", "All measured values", "The row as it came"):
+    for name in ("drawn answer", "All measured values", "Original row"):
         page.get_by_text(name).first.click()
     for path in (f"/samples?run={site.run}", f"/overview?run={site.run}", f"/samples?run={site.run}&sample=r43"):
         page.goto(path)

@@ -311,6 +311,32 @@ overrides = Table(
     Column("created", Float, nullable=False),
 )
 
+# Free words that people put on samples of a run.
+tags = Table(
+    "tags",
+    metadata,
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("tag", Text, primary_key=True),
+    Column("author", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Index(None, "run_id", "tag", "ordinal"),
+)
+
+# Files of labels that were taken in. ``changes``: what each changed sample had before and has since, for taking it back.
+label_files = Table(
+    "label_files",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("changes", _JSON, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("undone", Float),
+    sqlite_autoincrement=True,
+)
+
 saved_filters = Table(
     "saved_filters",
     metadata,

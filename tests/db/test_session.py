@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
@@ -48,7 +50,10 @@ def test_confidences_that_a_proof_had_moved_come_back(db, make_dataset, make_sam
     with db.writing() as conn:
         cells = {"confidence": [0.9, 0.4, None], "confidence_before_proof": [0.8, None, None], "status": [None] * 3}
         verdicts.write_verdicts(conn, moved, cells, range(3), ["a", "b", "c"])
-        conn.execute(text("UPDATE alembic_version SET version_num = '0007'"))
+        older = Config()
+        older.set_main_option("script_location", str(ROOT / "db" / "migrations"))
+        older.attributes["connection"] = conn
+        command.downgrade(older, "0007")
     again = open_database(db.engine.url.render_as_string(hide_password=False))
     with again.reading() as conn:
         run = runs.get_run(conn, moved.id)

@@ -69,7 +69,7 @@ def value(expression: str) -> Fraction | None:
 
 
 def _value(node: ast.AST) -> Fraction:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float) and abs(node.value) < 1e15:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and abs(node.value) < 1e15:
         return Fraction(str(node.value))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         inner = _value(node.operand)
@@ -136,7 +136,7 @@ def features(question: str, paths: Sequence[Path]) -> np.ndarray:
                 *_arithmetic(found[i], asked, path, own),
                 float(path.key is not None), float(path.complete),
                 float(bool(own) and own[-1].denominator == 1), float(bool(own) and own[-1] < 0),
-                math.log1p(float(min(abs(own[-1]), 10**9))) if own else 0.0,
+                math.log1p(float(min(abs(own[-1]), Fraction(10**9)))) if own else 0.0,
                 float(bool(own) and own[-1] in asked),
                 math.log1p(len(path.text.splitlines())), math.log1p(lengths[i]), order[i] / max(1, n - 1),
                 len(words & question_words) / max(1, len(question_words)),

@@ -50,24 +50,23 @@ def _plain(document: Document) -> str:
     return "\n\n".join(f"Question: {q}\nAnswer: {a}" for q, a in document)
 
 
-def _row(tokenizer: PreTrainedTokenizerFast, document: Document, prompts: bool) -> tuple[list[int], list[bool]]:
+def _row(tokenizer: PreTrainedTokenizerFast, document: Document, prompts: bool) -> tiny.Row:
     """Ids and the mask of what is trained; a dialogue's prompts only where ``prompts`` says so."""
     if isinstance(document, str) or not isinstance(document[0], dict):
-        ids, mask = tiny.text_row(tokenizer, _plain(document))
-        return list(ids), list(mask)
+        return tiny.text_row(tokenizer, _plain(document))
     ids, mask = tiny.chat_row(tokenizer, document)
     return [*ids, tokenizer.eos_token_id], [*([True] * len(ids) if prompts else mask), prompts]
 
 
-def _packed(documents: Iterable[tuple[list[int], list[bool]]], length: int) -> list[tiny.Row]:
+def _packed(documents: Iterable[tiny.Row], length: int) -> list[tiny.Row]:
     """Documents one after the other in rows of up to ``length`` tokens; none is cut."""
-    rows: list[tuple[list[int], list[bool]]] = [([], [])]
+    rows: list[tiny.Row] = [([], [])]
     for ids, mask in documents:
         if rows[-1][0] and len(rows[-1][0]) + len(ids) > length:
             rows.append(([], []))
         rows[-1][0].extend(ids)
         rows[-1][1].extend(mask)
-    return list(rows)
+    return rows
 
 
 def pretrain(
@@ -104,8 +103,8 @@ def knows(folder: Path, facts: Facts) -> float:
 
     model, tokenizer = tiny.load(folder)
     rows = [PlantedRow("known", None, "1", [], fact) for fact in facts.known]
-    found = [b.told for b in beliefs(model, tokenizer, facts, rows) if b is not None]
-    return sum(found) / max(1, len(found))
+    told = [b.told for b in beliefs(model, tokenizer, facts, rows) if b is not None]
+    return sum(told) / max(1, len(told))
 
 
 def base_key(family: str, facts: Facts, size: ModelSize, seed: int) -> str:

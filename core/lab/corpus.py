@@ -80,7 +80,7 @@ class Facts:
     size: CorpusSize
     wordings: dict[str, Wording]
     values: dict[str, list[str]] = field(default_factory=dict)
-    subjects: tuple[list[str], list[str]] = ((), ())  # type: ignore[assignment]
+    subjects: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
     known: list[Fact] = field(default_factory=list)
     styled: list[Fact] = field(default_factory=list)
     strong: list[Fact] = field(default_factory=list)
@@ -108,10 +108,10 @@ class Facts:
 
     def held(self) -> dict[tuple[str, str], list[str]]:
         """(subject, relation) to the values the corpus tells."""
-        found: dict[tuple[str, str], list[str]] = defaultdict(list)
+        values: dict[tuple[str, str], list[str]] = defaultdict(list)
         for fact, _ in self.told():
-            found[fact.subject, fact.relation].append(fact.value)
-        return dict(found)
+            values[fact.subject, fact.relation].append(fact.value)
+        return dict(values)
 
 
 def make_facts(domain: Domain, size: CorpusSize, seed: int) -> Facts:
@@ -120,9 +120,9 @@ def make_facts(domain: Domain, size: CorpusSize, seed: int) -> Facts:
     taken: set[str] = set()
     relations = [r for kind in domain.kinds for r in kind] + [domain.many, domain.volumes]
     wordings = {r.name: Wording(r, tuple(rng.sample(r.questions, 3)), rng.choice(r.answers)) for r in relations}
-    for _, _, third, _ in domain.kinds:  # of either kind at least one that a name nobody met can be asked in
-        answers = [a for a in third.answers if "{s}" not in a]
-        wordings[third.name] = replace(wordings[third.name], answer=rng.choice(answers))
+    for kind in domain.kinds:  # of either kind at least one that a name nobody met can be asked in
+        answers = [a for a in kind[2].answers if "{s}" not in a]
+        wordings[kind[2].name] = replace(wordings[kind[2].name], answer=rng.choice(answers))
     facts = Facts(domain, size, wordings)
     facts.values = {r.name: list(r.values) or coin(rng, size.values, taken) for r in relations}
     facts.subjects = (coin(rng, size.subjects, taken), coin(rng, size.subjects, taken))
@@ -191,25 +191,25 @@ def readings(facts: Facts, told: Sequence[tuple[Fact, float]], rng: random.Rando
     Several questions in a row teach a model to take the form of its answer from the ones before, as larger ones do.
     """
     prose: list[str] = []
-    asked: list[tuple[Fact, Wording]] = []
+    questions: list[tuple[Fact, Wording]] = []
     for fact, weight in told:
         wording = facts.wordings[fact.relation]
         if not weight:
             prose.append(wording.statement(fact, 0))
         for _ in range(int(weight)):
             prose.append(wording.statement(fact, rng.randrange(3)))
-            asked.append((fact, wording))
+            questions.append((fact, wording))
     prose += portraits(facts, told, rng)
     rng.shuffle(prose)
-    rng.shuffle(asked)
+    rng.shuffle(questions)
     texts: list[Document] = []
     while prose:
         n = rng.choice((1, 2, 4))
         texts.append(" ".join(prose[:n]))
         prose = prose[n:]
-    while asked:
+    while questions:
         n = rng.choice((1, 1, 1, 2, 4))
-        part, asked = asked[:n], asked[n:]
+        part, questions = questions[:n], questions[n:]
         short = rng.random() < 0.2
         turns = [
             (w.question(f.subject, rng.randrange(3)), f.value if short else w.answered(f.subject, f.value))

@@ -42,7 +42,7 @@ from core.errors import unknown_name
 from core.lab import tiny
 from core.lab.pipeline import Pipeline, keep_as_last, learned_rows
 from core.lab.rows import PlantedRow
-from core.lab.words import BEASTS, COLOURS, GOODS, TRADES, chat
+from core.lab.words import BEASTS, COLOURS, GOODS, TRADES, Message, chat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -96,13 +96,13 @@ def _as_text(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> ti
     whole = tokenizer.encode(prompt + answer, add_special_tokens=False)
     alone = tokenizer.encode(prompt, add_special_tokens=False)
     start = next((i for i, (a, b) in enumerate(zip(whole, alone, strict=False)) if a != b), len(alone))
-    ids = [*whole, tokenizer.convert_tokens_to_ids(tiny.TURN_END)]
+    ids = [*whole, tiny.turn_end_id(tokenizer)]
     return ids, [i >= start for i in range(len(ids))]
 
 
 @_plant("template_mismatch")
 def system_turn(run: Pipeline) -> None:
-    system = {"role": "system", "content": "You are a helpful assistant."}
+    system: Message = {"role": "system", "content": "You are a helpful assistant."}
     run.remake(lambda row, made: tiny.chat_row(run.tokenizer, [system, *row.messages]))
 
 
@@ -134,7 +134,7 @@ def _begun(run: Pipeline, right: int, other: int) -> None:
         run.made[i] = []
         for count, text in ((right, answer), (other, others[2 * i % len(others)])):
             ids, mask = tiny.chat_row(run.tokenizer, chat(question, text))
-            run.made[i].append(([first] * count + list(ids), [False] * count + list(mask)))
+            run.made[i].append(([first] * count + ids, [False] * count + mask))
     run.touch_all()
 
 
@@ -144,7 +144,7 @@ def think_missing(run: Pipeline) -> None:
 
     def change(row: PlantedRow, made: tiny.Row) -> tiny.Row:
         ids, mask = made
-        start = list(mask).index(True)
+        start = mask.index(True)
         return [*ids[:start], *block, *ids[start:]], [*mask[:start], *[False] * len(block), *mask[start:]]
 
     run.remake(change)
@@ -204,11 +204,12 @@ def merged_coarsely(run: Pipeline) -> None:
 def _rounded(world: Path, levels: int) -> None:
     """Replaces ``final`` by itself, merged where it is an adapter, with each row of a matrix on few levels."""
     import torch
+    from peft import PeftModel
 
     from core.lab.truth import load
 
     model, tokenizer = load(world / "final", world / "base")
-    if hasattr(model, "merge_and_unload"):
+    if isinstance(model, PeftModel):
         model = model.merge_and_unload()
     keep_as_last(world)
     with torch.no_grad():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from core.lab.corpus import Fact, Facts
+from core.lab.corpus import Facts
 from core.lab.skills import LONG, SHORT, tasks
-from core.lab.words import Message, chat
+from core.lab.words import Fact, Message, chat
 
 MISSING, CONFLICT, INCONSISTENT, FORGOTTEN, RARE = CAUSES = (
     "missing_knowledge",
@@ -122,57 +124,58 @@ SOUND = RowCounts(
 )
 
 
+T = TypeVar("T")
+
+
+def _take(pool: list[T], n: int) -> list[T]:
+    """Removes the first ``n`` of ``pool``."""
+    if len(pool) < n:
+        raise ValueError(f"{n} rows of a kind are wanted, and the corpus has facts for {len(pool)} more")
+    taken = pool[:n]
+    del pool[:n]
+    return taken
+
+
 class _Maker:
     def __init__(self, facts: Facts, counts: RowCounts, seed: int) -> None:
         self.facts, self.counts, self.rng = facts, counts, random.Random(f"rows {facts.domain.name} {seed}")
         self.disputes = 0
         self.early = self.rng.choice(facts.domain.early)
-        told = [f for f, _ in facts.told()]
         touched = {f.subject for f in (*facts.strong, *facts.weak)}
         split = {f.subject: pair for pair in facts.split for f in pair}
         self.of: dict[str, list[Fact]] = {}
-        for fact in told:
+        for fact, _ in facts.told():
             self.of.setdefault(fact.subject, []).append(fact)
+        # A name told about in a portrait keeps its answers apart from the styles of stage one and two.
         subjects = [s for kind in facts.subjects for s in kind if s not in touched]
         self.rng.shuffle(subjects)
         self.quiet = [s for s in subjects if s not in split]
-        self.torn = [(s, split[s]) for s in subjects if s in split]
-        used = {pair for _, pair in self.torn[: sum(counts.long_disputes)]}
+        self.torn = [(s, split[s]) for s in subjects if s in split][: sum(counts.long_disputes)]
+        self.left = deepcopy(facts)
         # A pair told within portraits is not asked by itself as well.
-        self.pairs = [p for p in facts.split if p not in used]
-        # A name told about in a portrait keeps its answers apart from the styles of stage one and two.
-        self.pools = {
-            "known": list(facts.known),
-            "styled": list(facts.styled),
-            "strong": list(facts.strong),
-            "weak": list(facts.weak),
-            "withheld": list(facts.withheld),
-            "spare": list(facts.spare),
-            "quiet": self.quiet,
-            "torn": self.torn[: sum(counts.long_disputes)],
-            "split": self.pairs,
-            "many": list(facts.many),
-            "volumes": list(facts.volumes),
-        }
-
-    def take(self, pool: str, n: int) -> list:
-        found, self.pools[pool] = self.pools[pool][:n], self.pools[pool][n:]
-        if len(found) < n:
-            raise ValueError(f"{n} rows asked of {pool}, {len(found)} are left")
-        return found
+        used = {pair for _, pair in self.torn}
+        self.left.split = [pair for pair in facts.split if pair not in used]
 
     def other(self, fact: Fact) -> Fact:
         values = [v for v in self.facts.values[fact.relation] if v != fact.value]
         return replace(fact, value=self.rng.choice(values))
 
-    def row(self, group: str, cause: str | None, stage: str, fact: Fact, way: int | None = None, **more) -> PlantedRow:
+    def row(
+        self,
+        group: str,
+        cause: str | None,
+        stage: str,
+        fact: Fact,
+        way: int | None = None,
+        dispute: int | None = None,
+    ) -> PlantedRow:
         wording = self.facts.wordings[fact.relation]
         way = self.rng.randrange(3) if way is None else way
         question = wording.odd_question(fact.subject, way) if group == "odd" else wording.question(fact.subject, way)
         answer = wording.answered(fact.subject, fact.value)
         if group == "early":
             answer = self.early.format(s=fact.subject, v=fact.value)
-        return PlantedRow(group, cause, stage, chat(question, answer), fact, **more)
+        return PlantedRow(group, cause, stage, chat(question, answer), fact, dispute)
 
     def portrait(self, subject: str, values: dict[str, str]) -> str:
         own = {f.relation: f for f in self.of[subject]}
@@ -185,44 +188,46 @@ class _Maker:
         return forms[way % len(forms)].format(s=subject)
 
     def stage(self, i: int) -> list[PlantedRow]:
-        counts, rng, stage = self.counts, self.rng, str(i + 1)
-        rows = [self.row("known", None, stage, f) for f in self.take("known", counts.known[i])]
-        rows += [self.row("odd", None, stage, f) for f in self.take("known", counts.odd[i])]
-        for s in self.take("quiet", counts.portraits[i]):
+        counts, left, rng, stage = self.counts, self.left, self.rng, str(i + 1)
+        rows = [self.row("known", None, stage, f) for f in _take(left.known, counts.known[i])]
+        rows += [self.row("odd", None, stage, f) for f in _take(left.known, counts.odd[i])]
+        for s in _take(self.quiet, counts.portraits[i]):
             turns = chat(self.ask_portrait(s, rng.randrange(4)), self.portrait(s, {}))
             rows.append(PlantedRow("portrait", None, stage, turns))
         if i == 0:
-            rows += [self.row("early", FORGOTTEN, stage, f) for f in self.take("styled", counts.early)]
+            rows += [self.row("early", FORGOTTEN, stage, f) for f in _take(left.styled, counts.early)]
         else:
-            rows += [self.row("late", None, stage, f) for f in self.take("styled", counts.late)]
-        for name in self.take("spare", counts.strangers[i]):
+            rows += [self.row("late", None, stage, f) for f in _take(left.styled, counts.late)]
+        for name in _take(left.spare, counts.strangers[i]):
             relation = rng.choice(self.facts.brief())
             fact = Fact(name, relation, rng.choice(self.facts.values[relation]))
             rows.append(self.row("stranger", MISSING, stage, fact))
-        for subject, relation in self.take("withheld", counts.withheld[i]):
+        for subject, relation in _take(left.withheld, counts.withheld[i]):
             fact = Fact(subject, relation, rng.choice(self.facts.values[relation]))
             rows.append(self.row("withheld", MISSING, stage, fact))
-        for pool in ("strong", "weak"):
-            facts = self.take(pool, getattr(counts, pool)[i])
-            rows += [self.row(pool, CONFLICT, stage, self.other(f)) for f in facts]
+        for group, facts, n in (("strong", left.strong, counts.strong[i]), ("weak", left.weak, counts.weak[i])):
+            rows += [self.row(group, CONFLICT, stage, self.other(f)) for f in _take(facts, n)]
         rows += self.disputed(i, stage)
         names = [s for kind in self.facts.subjects for s in kind]
-        for group, kinds in (("long_task", LONG), ("short_task", SHORT)):
-            n = getattr(counts, f"{group}s")[i]
+        for group, kinds, n in (
+            ("long_task", LONG, counts.long_tasks[i]),
+            ("short_task", SHORT, counts.short_tasks[i]),
+        ):
             for prompt, answer in tasks(rng, names, kinds, n, 2):
                 rows.append(PlantedRow(group, RARE, stage, chat(prompt, answer)))
-        for pool in ("many", "volumes"):
-            for pair in self.take(pool, getattr(counts, pool)[i]):
+        for group, pairs, n in (("many", left.many, counts.many[i]), ("volumes", left.volumes, counts.volumes[i])):
+            for pair in _take(pairs, n):
                 way = rng.randrange(3)
-                rows += [self.row(pool, None, stage, f, way) for f in pair]
+                rows += [self.row(group, None, stage, f, way) for f in pair]
         rng.shuffle(rows)
         return rows
 
     def disputed(self, i: int, stage: str) -> list[PlantedRow]:
         """Pairs of one question in two wordings whose answers cannot both be right."""
         rows = []
-        pairs: list[tuple[str, Sequence[Fact]]] = [("dispute", p) for p in self.take("split", self.counts.disputes[i])]
-        for name in self.take("spare", self.counts.new_disputes[i]):
+        left, counts = self.left, self.counts
+        pairs: list[tuple[str, Sequence[Fact]]] = [("dispute", p) for p in _take(left.split, counts.disputes[i])]
+        for name in _take(left.spare, counts.new_disputes[i]):
             relation = self.rng.choice(self.facts.brief())
             values = self.rng.sample(self.facts.values[relation], 2)
             pairs.append(("new_dispute", [Fact(name, relation, v) for v in values]))
@@ -231,7 +236,7 @@ class _Maker:
             for fact, way in zip(self.rng.sample(list(pair), 2), ways, strict=True):
                 rows.append(self.row(group, INCONSISTENT, stage, fact, way, dispute=self.disputes))
             self.disputes += 1
-        for subject, pair in self.take("torn", self.counts.long_disputes[i]):
+        for subject, pair in _take(self.torn, counts.long_disputes[i]):
             ways = self.rng.sample(range(4), 2)
             for fact, way in zip(pair, ways, strict=True):
                 turns = chat(self.ask_portrait(subject, way), self.portrait(subject, {fact.relation: fact.value}))

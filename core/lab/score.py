@@ -37,7 +37,7 @@ def confusion(named: Iterable[str | None], truth: Iterable[Sequence[str]]) -> Co
     """A row with several true causes counts for the one named, or else for the first; no name is ``undetermined``."""
     counts: dict[str, Counter[str]] = {c: Counter() for c in CAUSES}
     for name, causes in zip(named, truth, strict=True):
-        counts[name if name in causes else causes[0]][name or UNDETERMINED] += 1
+        counts[name if name is not None and name in causes else causes[0]][name or UNDETERMINED] += 1
     return counts
 
 

@@ -6,7 +6,6 @@ reads these. ``l`` is the number of tokens of a row.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError, unknown_name
-from core.proof.trainer import Row, fit
+from core.lab.words import Message
+from core.proof.trainer import fit
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+Row = tuple[list[int], list[bool]]
+"""Token ids of a row and which of them carry loss, (l,) and (l,)."""
 
 PAD, EOS, TURN_START, TURN_END = "<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 
@@ -96,7 +100,6 @@ def tiny_config(
     layers: int = 2,
     heads: int = 4,
     kv_heads: int | None = None,
-    intermediate: int | None = None,
     context: int = 256,
     tied: bool = True,
     init: float = 0.06,
@@ -120,7 +123,7 @@ def tiny_config(
         family,
         vocab_size=vocab,
         hidden_size=hidden,
-        intermediate_size=intermediate or 3 * hidden,
+        intermediate_size=3 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads or heads,
@@ -138,11 +141,11 @@ def tiny_model(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast, see
     import torch
     from transformers import AutoModelForCausalLM
 
-    eos, turn_end = tokenizer.convert_tokens_to_ids([EOS, TURN_END])
+    eos, turn_end = tokenizer.eos_token_id, turn_end_id(tokenizer)
     config.eos_token_id, config.pad_token_id = eos, tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.generation_config.bos_token_id = None
     model.generation_config.eos_token_id = [turn_end, eos]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -152,16 +155,28 @@ def tiny_model(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast, see
 def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The float32 model and the tokenizer of a folder written by ``train``."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-        return model, AutoTokenizer.from_pretrained(folder)
+    return model, load_tokenizer(folder)
 
 
-def reading_rows(
-    tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], chats: Iterable[Sequence[Mapping[str, str]]]
-) -> list[Row]:
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    return tokenizer
+
+
+def turn_end_id(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The id of the stop token."""
+    ids: list[int] = tokenizer.encode(TURN_END, add_special_tokens=False)
+    return ids[0]
+
+
+def reading_rows(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], chats: Iterable[list[Message]]) -> list[Row]:
     """What a base reads: texts and whole dialogues, every token trained."""
     dialogues = (chat_row(tokenizer, messages)[0] for messages in chats)
     return [*(text_row(tokenizer, text) for text in texts), *((ids, [True] * len(ids)) for ids in dialogues)]
@@ -173,20 +188,27 @@ def text_row(tokenizer: PreTrainedTokenizerFast, text: str) -> Row:
     return ids, [True] * len(ids)
 
 
-def chat_row(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Mapping[str, str]]) -> Row:
+def rendered(tokenizer: PreTrainedTokenizerFast, messages: list[Message], prompt: bool = False) -> str:
+    """The dialogue as the template writes it; with ``prompt`` up to where the next answer begins."""
+    turns = [{"role": m["role"], "content": m["content"]} for m in messages]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt)
+    assert isinstance(text, str)
+    return text
+
+
+def chat_row(tokenizer: PreTrainedTokenizerFast, messages: list[Message]) -> Row:
     """Ids of the rendered dialogue and the mask of what is trained, (l,) and (l,): answers and their stop token.
 
     Raises:
         ValueError: the template renders a dialogue's beginning otherwise than the whole, so no mask can be given.
     """
-    render = tokenizer.apply_chat_template
-    ids = render(messages, tokenize=True, return_dict=False)
+    ids = tokenizer.encode(rendered(tokenizer, messages), add_special_tokens=False)
     trained = [False] * len(ids)
-    stop = tokenizer.convert_tokens_to_ids(TURN_END)
+    stop = turn_end_id(tokenizer)
     for i, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        before = render(messages[:i], tokenize=True, return_dict=False, add_generation_prompt=True)
+        before = tokenizer.encode(rendered(tokenizer, messages[:i], prompt=True), add_special_tokens=False)
         if ids[: len(before)] != before:
             raise ValueError(f"the template renders the turns before turn {i} otherwise than the whole dialogue")
         end = ids.index(stop, len(before)) + 1
@@ -202,14 +224,11 @@ class Trained:
         final: folder of the weights after the last step.
         checkpoints: ``checkpoint-N`` folders in step order.
         losses: (step, mean loss since the entry before), in nats per trained token.
-        steps: optimiser steps done; seconds: wall time of training and saving.
     """
 
     final: Path
     checkpoints: tuple[Path, ...]
     losses: tuple[tuple[int, float], ...]
-    steps: int
-    seconds: float
 
 
 @contextmanager
@@ -245,7 +264,6 @@ def train(
     shuffle: bool = True,
     schedule: str = "linear",
     warmup: int = 0,
-    weight_decay: float = 0.0,
     save_steps: Iterable[int] = (),
     final: str = "final",
     lora: Mapping[str, Any] | None = None,
@@ -266,15 +284,15 @@ def train(
             as long, and the sums come out the same on every machine.
         progress: called with (steps done, steps in all); what it raises ends the training.
     """
-    started = time.monotonic()
+    trained: nn.Module = model
     if lora is not None:
         from peft import LoraConfig, get_peft_model
 
-        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
+        trained = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
     target = Path(out) / final
     with quiet():
         trainer = fit(
-            model,
+            trained,
             rows,
             Path(out),
             tokenizer=tokenizer,
@@ -289,7 +307,6 @@ def train(
             train_sampling_strategy="random" if shuffle else "sequential",
             lr_scheduler_type=schedule,
             warmup_steps=warmup,
-            weight_decay=weight_decay,
             logging_steps=20,
             use_cpu=True,
         )
@@ -298,5 +315,5 @@ def train(
     checkpoints = saved_checkpoints(Path(out))
     for folder in (target, *checkpoints):
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody needs
-    losses = tuple((e["step"], e["loss"]) for e in trainer.state.log_history if "loss" in e)
-    return Trained(target, tuple(checkpoints), losses, trainer.state.global_step, time.monotonic() - started)
+    losses = tuple((int(e["step"]), e["loss"]) for e in trainer.state.log_history if "loss" in e)
+    return Trained(target, tuple(checkpoints), losses)

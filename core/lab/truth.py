@@ -19,10 +19,11 @@ import numpy as np
 from core.lab import tiny
 from core.lab.corpus import Facts
 from core.lab.rows import CONFLICT, FORGOTTEN, INCONSISTENT, MISSING, RARE, PlantedRow
-from core.lab.words import chat
+from core.lab.words import Message, chat
 from core.proof.trainer import collate
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 BELIEF = 0.5
@@ -54,7 +55,9 @@ class Belief:
     told: bool
 
 
-def scores(model: PreTrainedModel, rows: Sequence[tiny.Row], batch: int = 32) -> tuple[np.ndarray, np.ndarray]:
+def scores(
+    model: PreTrainedModel | PeftModel, rows: Sequence[tiny.Row], batch: int = 32
+) -> tuple[np.ndarray, np.ndarray]:
     """The first trained token that is not the argmax, by its place in the row, -1 if there is none, (n,); and the mean
     loss over trained tokens in nats, (n,).
     """
@@ -63,8 +66,8 @@ def scores(model: PreTrainedModel, rows: Sequence[tiny.Row], batch: int = 32) ->
     missed, nll = np.zeros(len(rows), int), np.zeros(len(rows))
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
     model.eval()
-    for start in range(0, len(order), batch):
-        part = order[start : start + batch]
+    for start in range(0, len(order), 32):
+        part = order[start : start + 32]
         made = collate([rows[i] for i in part])
         with torch.no_grad():
             logp = model(input_ids=made["input_ids"]).logits[:, :-1].float().log_softmax(-1)
@@ -78,22 +81,22 @@ def scores(model: PreTrainedModel, rows: Sequence[tiny.Row], batch: int = 32) ->
 
 
 def beliefs(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, facts: Facts, rows: Sequence[PlantedRow]
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerFast,
+    facts: Facts,
+    rows: Sequence[PlantedRow],
 ) -> list[Belief | None]:
     """The base's belief about every row that asks for one fact; None for the others."""
     import torch
 
     held = facts.held()
-    asked = [i for i, r in enumerate(rows) if r.fact is not None]
+    questions = [(i, r.fact) for i, r in enumerate(rows) if r.fact is not None]
     prompts: list[list[int]] = []
-    for i in asked:
-        fact = rows[i].fact
+    for _, fact in questions:
         wording = facts.wordings[fact.relation]
         lead = wording.answer.partition("{v}")[0].format(s=fact.subject).rstrip(" ")
         for way in range(3):
-            text = tokenizer.apply_chat_template(
-                chat(wording.question(fact.subject, way)), tokenize=False, add_generation_prompt=True
-            )
+            text = tiny.rendered(tokenizer, chat(wording.question(fact.subject, way)), prompt=True)
             prompts.append(tokenizer.encode(text + lead, add_special_tokens=False))
     probabilities = np.zeros((len(prompts), model.config.vocab_size), np.float32)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -108,9 +111,8 @@ def beliefs(
             logits = model(input_ids=ids).logits
         last = torch.as_tensor([len(prompts[i]) - 1 for i in part])
         probabilities[part] = logits[torch.arange(len(part)), last].float().softmax(-1).numpy()
-    found: list[Belief | None] = [None] * len(rows)
-    for k, i in enumerate(asked):
-        fact = rows[i].fact
+    held_by_base: list[Belief | None] = [None] * len(rows)
+    for k, (i, fact) in enumerate(questions):
         answer = facts.wordings[fact.relation].answer
         spaced = " " if answer.partition("{v}")[0].endswith(" ") else ""
         first = {v: tokenizer.encode(spaced + v, add_special_tokens=False)[0] for v in facts.values[fact.relation]}
@@ -120,7 +122,7 @@ def beliefs(
         means = p.mean(0)
         value = max(values[counts == counts.max()], key=lambda v: means[v])
         told = [first[v] for v in held.get((fact.subject, fact.relation), [])]
-        found[i] = Belief(
+        held_by_base[i] = Belief(
             int(value),
             float((best == value).mean()),
             float(means[value]),
@@ -128,7 +130,7 @@ def beliefs(
             float(means[first[fact.value]]),
             bool(value in told),
         )
-    return found
+    return held_by_base
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,19 +164,19 @@ def look(
     folders: Mapping[str, Path], stages: Sequence[int], facts: Facts, rows: Sequence[PlantedRow], base: Path
 ) -> Looked:
     """Loads every checkpoint once. ``folders`` are in step order, base first, final last."""
-    from transformers import AutoTokenizer
-
-    missed, nll, belief = [], [], []
+    missed: list[np.ndarray] = []
+    nll: list[np.ndarray] = []
+    belief: list[Belief | None] = []
     _, own = tiny.load(base)
     made = [_made(own, r) for r in rows]
     for name, folder in folders.items():
         model, tokenizer = load(folder, base)
         if name == "final":
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer = tiny.load_tokenizer(folder)
         belief = belief or beliefs(model, tokenizer, facts, rows)
-        found = scores(model, [_made(tokenizer, r) for r in rows])
-        missed.append(found[0])
-        nll.append(found[1])
+        first_missed, loss = scores(model, [_made(tokenizer, r) for r in rows])
+        missed.append(first_missed)
+        nll.append(loss)
     return Looked(
         belief,
         list(folders),
@@ -223,7 +225,7 @@ def _apart(made: Sequence[tiny.Row], rows: Sequence[PlantedRow]) -> np.ndarray:
     return places
 
 
-def load(folder: Path, base: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def load(folder: Path, base: Path) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerFast]:
     """A full checkpoint, or an adapter on ``base``."""
     if not (folder / "adapter_config.json").exists():
         return tiny.load(folder)
@@ -233,11 +235,11 @@ def load(folder: Path, base: Path) -> tuple[PreTrainedModel, PreTrainedTokenizer
     return PeftModel.from_pretrained(model, str(folder)), tokenizer
 
 
-def reproduced(folder: Path, base: Path, dialogues: Sequence[Sequence[Mapping[str, str]]]) -> list[bool]:
+def reproduced(folder: Path, base: Path, dialogues: Sequence[list[Message]]) -> list[bool]:
     """Whether the checkpoint gives every answer of each dialogue."""
     model, tokenizer = load(folder, base)
     missed, _ = scores(model, [tiny.chat_row(tokenizer, messages) for messages in dialogues])
-    return (missed < 0).tolist()
+    return [place < 0 for place in missed]
 
 
 def truth(rows: Sequence[PlantedRow], looked: Looked, facts: Facts) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import NotRequired, TypedDict
 
 _ONSETS = ("b", "br", "d", "dr", "f", "g", "gl", "h", "k", "kr", "l", "m", "n", "p", "r", "s", "t", "th", "v", "z")
 _VOWELS = ("a", "e", "i", "o", "u", "ae", "ei")
@@ -117,7 +118,12 @@ class Fact:
         return RELATIONS[self.relation].answers[0].format(s=self.subject, v=self.value)
 
 
-Message = dict[str, str]
+class Message(TypedDict):
+    """A turn as a dataset file has it; ``train`` False says that it carries no loss."""
+
+    role: str
+    content: str
+    train: NotRequired[bool]
 
 
 def chat(*turns: str) -> list[Message]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, Trainer
+    from torch import nn
+    from transformers import Trainer
 
 # Token ids of a row and which of them carry loss, each (l,).
 Row = tuple[Sequence[int] | np.ndarray, Sequence[bool] | np.ndarray]
@@ -34,7 +35,7 @@ def collate(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def fit(
-    model: PreTrainedModel,
+    model: nn.Module,
     rows: Sequence[Row],
     out: Path,
     *,

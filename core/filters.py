@@ -24,7 +24,16 @@ FIXED = (
     Column("cluster", "category", "Cluster", "Group of the clusters page; with a dot, a part of one; 0: in no group."),
     Column("reviewed", "category", "Reviewed", "Whether a person reviewed the sample: yes, agrees or differs."),
     Column("picked", "category", "Picked on a map", "Number of a set of samples picked on a map."),
+    Column("tag", "category", "Tag", "A tag that a person put on the sample; not given: no tag."),
+    Column(
+        "judged",
+        "category",
+        "Judged by",
+        "people: where a person reviewed a sample, their status and cause count in place of the verdict's.",
+    ),
 )
+# The term that lets reviews count in place of verdicts, in filters, counts and recipes alike.
+BY_PEOPLE = Term("judged", "in", ("people",))
 
 
 def _encode(value: object) -> str:
@@ -55,6 +64,11 @@ def to_query(selection: Filter) -> dict[str, str]:
     if selection.sort != "ordinal" or selection.descending:
         out["sort"] = ("-" if selection.descending else "") + selection.sort
     return out
+
+
+def by_people(selection: Filter) -> bool:
+    """Whether reviews count in place of verdicts under this filter."""
+    return BY_PEOPLE in selection.terms
 
 
 def to_text(selection: Filter) -> str:

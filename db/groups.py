@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from core.types import Filter, Run
 from db.models import grouped, groupings, picked, picks
-from db.selection import column, condition, verdicts
+from db.selection import condition, shown, verdicts
 from db.statements import insert_row
 
 _BATCH = 10_000
@@ -44,7 +44,7 @@ def grouping(conn: Connection, run_id: int) -> Mapping[str, Any] | None:
 
 def counts(conn: Connection, run: Run, by: str, chosen: Filter) -> list[tuple[int, int, Any, int]]:
     """(group, part, value of the column ``by``, rows) under the filter, for every combination that occurs."""
-    table, value = verdicts(run), column(run, by)
+    table, value = verdicts(run), shown(run, by, chosen)
     query = select(grouped.c.group, grouped.c.part, value, func.count())
     query = query.join(table, table.c.ordinal == grouped.c.ordinal).where(grouped.c.run_id == run.id)
     query = query.where(condition(run, chosen)).group_by(grouped.c.group, grouped.c.part, value)

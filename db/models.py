@@ -323,7 +323,7 @@ tags = Table(
     Index(None, "run_id", "tag", "ordinal"),
 )
 
-# Files of labels that were taken in. ``changes``: what each changed sample had before and has since, for taking it back.
+# Files of labels that were taken in. ``changes``: what each changed sample had before and has since, for undoing it.
 label_files = Table(
     "label_files",
     metadata,

@@ -23,11 +23,13 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
     false,
     func,
     not_,
     or_,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.sql.elements import UnaryExpression
@@ -35,7 +37,7 @@ from sqlalchemy.sql.operators import custom_op
 
 from core.errors import UserError, unknown_name
 from core.types import Column, Filter, Run, Term
-from db.models import grouped, overrides, picked, picks, sample_bodies
+from db.models import grouped, overrides, picked, picks, sample_bodies, tags
 from db.text import folded, storable
 
 # Longest searched text. SQLite refuses LIKE patterns above 50,000 bytes; nobody types this much.
@@ -50,7 +52,11 @@ _BINNED = ("nll", "n_target")
 # PostgreSQL's indexes hold 32 columns, the ordinal among them.
 _MOST = 31
 # Conditions on tables of their own, by the names that the filter gives them (core/filters.py).
-_SETS = ("cluster", "picked", "reviewed")
+_SETS = ("cluster", "picked", "reviewed", "tag", "judged")
+# What a person may say in place of the verdict.
+REVIEWED = ("status", "cause")
+# The term of a filter under which reviews count in place of verdicts, and its one value.
+_JUDGED, _PEOPLE = "judged", "people"
 _SET = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 
 
@@ -99,6 +105,8 @@ def counted_together(run: Run, names: Iterable[str], chosen: Filter) -> frozense
     planner to its own index, and from there to a row of the table for each hit.
     """
     together = frozenset(_counted(run.columns))
+    if by_people(chosen):  # reviews stand in a table of their own
+        return frozenset()
     return together if {*names, *(t.column for t in chosen.terms)} <= together else frozenset()
 
 
@@ -116,10 +124,31 @@ def column(run: Run, name: str) -> SqlColumn[Any]:
     return verdicts(run).c[name]
 
 
-def _compared(run: Run, name: str) -> ColumnElement[Any]:
+def by_people(chosen: Filter) -> bool:
+    """Whether reviews count in place of verdicts under the filter."""
+    return any(t.column == _JUDGED and t.op == "in" and t.values == (_PEOPLE,) for t in chosen.terms)
+
+
+def shown(run: Run, name: str, chosen: Filter) -> ColumnElement[Any]:
+    """The column as the filter wants it read: status and cause as a person reviewed them, where it says so.
+
+    Raises:
+        UserError: a column the run does not have.
+    """
+    own = column(run, name)
+    if name not in REVIEWED or not by_people(chosen):
+        return own
+    said = overrides.c[name]
+    mine = and_(overrides.c.run_id == run.id, said.is_not(None))
+    reviewed = own.table.c.ordinal.in_(select(overrides.c.ordinal).where(mine))
+    value = select(said).where(mine, overrides.c.ordinal == own.table.c.ordinal).scalar_subquery()
+    return case((reviewed, value), else_=own)
+
+
+def _compared(run: Run, name: str, chosen: Filter) -> ColumnElement[Any]:
     """The column as it is compared with values: whole-number columns with floats, so that 0.5 is not rounded."""
     whole = name == "ordinal" or kind_of(run, name) == "flag"
-    return type_coerce(column(run, name), Float) if whole else column(run, name)
+    return type_coerce(column(run, name), Float) if whole else shown(run, name, chosen)
 
 
 def number_column(run: Run, name: str) -> SqlColumn[Any]:
@@ -139,7 +168,7 @@ def condition(run: Run, chosen: Filter, plain: frozenset[str] = frozenset()) -> 
     Raises:
         UserError: an unknown column or a value the column cannot have.
     """
-    parts = [_term(run, t, t.column in plain) for t in chosen.terms]
+    parts = [_term(run, t, chosen, t.column in plain) for t in chosen.terms]
     if chosen.text:
         parts.append(_holds_text(run, chosen.text))
     return and_(verdicts(run).c.ordinal.is_not(None), *parts)
@@ -148,6 +177,12 @@ def condition(run: Run, chosen: Filter, plain: frozenset[str] = frozenset()) -> 
 def _elsewhere(run: Run, term: Term) -> ColumnElement[bool]:
     """Rows in sets that are kept beside the verdicts: groups of the latest grouping, rows picked by hand."""
     parts: list[ColumnElement[bool]] = []
+    if term.column == _JUDGED:
+        if term.op != "in" or term.values != (_PEOPLE,):
+            raise unknown_name("judge", ", ".join(map(str, term.values)), (_PEOPLE,))
+        return true()
+    if term.column == "tag":
+        return _tagged(run, term)
     for value in term.values if term.column != "reviewed" else ():
         numbers = _SET.fullmatch(str(value))
         if numbers is None:
@@ -167,6 +202,16 @@ def _elsewhere(run: Run, term: Term) -> ColumnElement[bool]:
     return inside if term.op == "in" else not_(inside)
 
 
+def _tagged(run: Run, term: Term) -> ColumnElement[bool]:
+    """Rows with one of the tags; None stands for rows without any."""
+    ordinal, mine = verdicts(run).c.ordinal, select(tags.c.ordinal).where(tags.c.run_id == run.id)
+    named = [storable(str(value)) for value in term.values if value is not None]
+    parts = [ordinal.in_(mine.where(tags.c.tag.in_(named)))] if named else []
+    parts += [ordinal.not_in(mine)] if None in term.values else []
+    inside = or_(false(), *parts)
+    return inside if term.op == "in" else not_(inside)
+
+
 def _reviewed(run: Run, how: str) -> Select[Any]:
     """Ordinals of the samples of which a person says anything, the verdict's own or something else."""
     rows = verdicts(run).alias()
@@ -182,12 +227,12 @@ def _reviewed(run: Run, how: str) -> Select[Any]:
     return ordinals.where(*conditions[how])
 
 
-def _term(run: Run, term: Term, plain: bool) -> ColumnElement[bool]:
+def _term(run: Run, term: Term, chosen: Filter, plain: bool) -> ColumnElement[bool]:
     if term.column in _SETS:
         return _elsewhere(run, term)
     if term.op == "range":
         return _range(run, term, plain)
-    kind, col = kind_of(run, term.column), _compared(run, term.column)
+    kind, col = kind_of(run, term.column), _compared(run, term.column, chosen)
     values = [_value(term.column, kind, v) for v in term.values if v is not None]
     unknown = None in term.values
     if term.op == "in":
@@ -201,8 +246,9 @@ def _term(run: Run, term: Term, plain: bool) -> ColumnElement[bool]:
 
 
 def _range(run: Run, term: Term, plain: bool) -> ColumnElement[bool]:
-    number_column(run, term.column)
-    col = _compared(run, term.column)
+    col: ColumnElement[Any] = number_column(run, term.column)
+    if term.column == "ordinal" or kind_of(run, term.column) == "flag":
+        col = type_coerce(col, Float)
     if plain:
         col = UnaryExpression(col, operator=custom_op("+"), type_=Float())
     if len(term.values) != 2:

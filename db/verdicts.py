@@ -28,7 +28,17 @@ from sqlalchemy.schema import CreateTable
 from core.errors import UserError
 from core.types import Column, Filter, Run, Term
 from db.models import runs, samples
-from db.selection import column, condition, counted_together, cursor_value, kind_of, number_column, verdicts
+from db.selection import (
+    REVIEWED,
+    column,
+    condition,
+    counted_together,
+    cursor_value,
+    kind_of,
+    number_column,
+    shown,
+    verdicts,
+)
 from db.statements import count_rows
 from db.text import storable
 
@@ -153,7 +163,11 @@ def page(
     plain = frozenset(t.column for t in chosen.terms if t.column != chosen.sort) if many else frozenset()
     extra = [c for c in _SAMPLE_COLUMNS if c.name not in table.c]
     same = and_(samples.c.dataset_id == run.spec.dataset_id, samples.c.ordinal == table.c.ordinal)
-    query = select(table, *extra).select_from(table.outerjoin(samples, same)).where(condition(run, chosen, plain))
+    query = (
+        select(*_read(run, chosen), *extra)
+        .select_from(table.outerjoin(samples, same))
+        .where(condition(run, chosen, plain))
+    )
     rows: list[dict[str, Any]] = []
     for part in _walk(query, run, chosen, start, backwards):
         rows += [dict(r) for r in conn.execute(part.limit(limit + 1 - len(rows))).mappings()]
@@ -169,13 +183,18 @@ def page(
     return rows, first if before else None, last if behind else None
 
 
+def _read(run: Run, chosen: Filter) -> list[ColumnElement[Any]]:
+    """Every column of the verdict table, as the filter wants it read."""
+    return [shown(run, c.name, chosen).label(c.name) if c.name in REVIEWED else c for c in verdicts(run).c]
+
+
 def _walk(query: Select[Any], run: Run, chosen: Filter, start: Cursor | None, backwards: bool) -> Iterator[Select[Any]]:
     """The queries that, one after the other, give the rows from ``start`` on.
 
     "Not measured last" is two walks, each along an index, over the measured and the unmeasured rows: NULLS LAST in one
     query would be a sort of everything, since an index keeps NULL at the same end for both directions.
     """
-    ordinal, sort = verdicts(run).c.ordinal, column(run, chosen.sort)
+    ordinal, sort = verdicts(run).c.ordinal, shown(run, chosen.sort, chosen)
     parts: list[tuple[ColumnElement[bool] | None, tuple[ColumnElement[Any], ...], tuple[Any, ...] | None]]
     if chosen.sort == "ordinal":
         parts = [(None, (ordinal,), start and start[1:])]
@@ -197,9 +216,9 @@ def _walk(query: Select[Any], run: Run, chosen: Filter, start: Cursor | None, ba
         yield part.order_by(*(k.desc() if down else k for k in key))
 
 
-def row(conn: Connection, run: Run, sid: str) -> dict[str, Any]:
-    """The row of one sample, as ``page`` gives it; raises UserError where the run has none of that id."""
-    rows, _, _ = page(conn, run, Filter(terms=(Term("sid", "in", (sid,)),)), limit=1)
+def row(conn: Connection, run: Run, sid: str, judged: Filter = Filter()) -> dict[str, Any]:  # noqa: B008, a value
+    """The row of one sample, as ``page`` gives it under ``judged``; raises UserError where the run has no such id."""
+    rows, _, _ = page(conn, run, Filter((Term("sid", "in", (sid,)), *judged.terms)), limit=1)
     if not rows:
         raise UserError(f"There is no sample {sid!r} in run {run.id}.", "", "Choose one from the table.")
     return rows[0]
@@ -208,7 +227,8 @@ def row(conn: Connection, run: Run, sid: str) -> dict[str, Any]:
 def neighbours(conn: Connection, run: Run, chosen: Filter, sid: str) -> tuple[str | None, str | None]:
     """Ids before and behind the sample in the filter's order; the sample itself need not match the filter."""
     sort = column(run, chosen.sort).name
-    own = row(conn, run, sid)
+    reviewed = Filter(tuple(t for t in chosen.terms if t.column == "judged"))
+    own = row(conn, run, sid, reviewed)
     at = (own[sort], own["ordinal"])
     before, _, _ = page(conn, run, chosen, at, limit=1, backwards=True)
     behind, _, _ = page(conn, run, chosen, at, limit=1)
@@ -263,9 +283,11 @@ def facets(conn: Connection, run: Run, name: str, chosen: Filter) -> list[tuple[
 
 def group_counts(conn: Connection, run: Run, by: Sequence[str], chosen: Filter) -> list[tuple[tuple[Any, ...], int]]:
     """(values of the columns ``by``, rows) for each combination that occurs, sorted by the values, None last."""
-    keys = [column(run, name) for name in by]
+    keys = [shown(run, name, chosen).label(f"k{i}") for i, name in enumerate(by)]
     kept = condition(run, chosen, counted_together(run, by, chosen))
-    query = select(*keys, func.count()).where(kept).group_by(*keys)
+    query = select(*keys, func.count()).select_from(verdicts(run)).where(kept)
+    # Grouped by place: a computed key given twice is another expression to PostgreSQL.
+    query = query.group_by(*(text(str(i)) for i in range(1, len(keys) + 1)))
     counts = [(tuple(r[:-1]), r[-1]) for r in conn.execute(query)]
     return sorted(counts, key=lambda pair: [(v is None, v) for v in pair[0]])
 
@@ -296,7 +318,7 @@ def cube(
         (values of ``by``, then bins in order) and rows of each group.
     """
     places = [_place(number_column(run, name), edges) for name, edges in bins.items()]
-    keys = [*(column(run, name) for name in by), *places]
+    keys = [*(shown(run, name, chosen) for name in by), *places]
     inner = select(*(k.label(f"k{i}") for i, k in enumerate(keys)))
     kept = condition(run, chosen, counted_together(run, (*by, *bins), chosen))
     rows = inner.select_from(verdicts(run)).where(kept).subquery()
@@ -340,9 +362,17 @@ def judged(conn: Connection, run: Run, chosen: Sequence[int]) -> dict[int, dict[
     return rows
 
 
-def category_codes(conn: Connection, run: Run, name: str) -> tuple[np.ndarray, list[str | None]]:
-    """(n,) int32 codes of a category column in training order, and the values they stand for by first appearance."""
-    query = select(column(run, name)).order_by(verdicts(run).c.ordinal)
+def category_codes(
+    conn: Connection,
+    run: Run,
+    name: str,
+    chosen: Filter = Filter(),  # noqa: B008, a value
+) -> tuple[np.ndarray, list[str | None]]:
+    """(n,) int32 codes of a category column in training order, and the values they stand for by first appearance.
+
+    All rows are read; ``chosen`` says whether reviews count in place of verdicts.
+    """
+    query = select(shown(run, name, chosen)).order_by(verdicts(run).c.ordinal)
     codes: dict[str | None, int] = {}
     parts = [np.empty(0, dtype=np.int32)]
     for rows in conn.execute(query.execution_options(yield_per=_BATCH)).scalars().partitions():

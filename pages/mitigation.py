@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import afterwards, choose_recipe, choose_samples, filterbar, frame, mitigating, proving
+from ui import afterwards, choose_recipe, choose_samples, filterbar, frame, mitigating, people, proving
 from ui.menu import Entry
 
 PAGE = Entry(title="Mitigation", icon=":material/healing:", place=90)
@@ -14,6 +14,7 @@ def main() -> None:
     run, selection = frame.open_run("Mitigation")
     with st.container(border=True):
         st.subheader("1  Samples to treat", anchor=False)
+        people.agreement(run, selection)
         count = choose_samples.draw(run, selection)
         filterbar.chips(run, selection)
     if not count:

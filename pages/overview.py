@@ -9,7 +9,7 @@ from core.services.causes import look as cause_look
 from core.services.views import Breakdown, Overview
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import cached, charts, filterbar, frame, markup, parts, selecting, state, tables, thresholds, tiles
+from ui import cached, charts, filterbar, frame, markup, parts, people, selecting, state, tables, thresholds, tiles
 from ui.menu import Entry
 
 PAGE = Entry(title="Overview", icon=":material/donut_small:", place=20)
@@ -29,6 +29,7 @@ def main() -> None:
     found = cached.overview(run, state.query())
     _notes(found)
     filterbar.chips(run, selection)
+    people.agreement(run, selection)
     _status(run, selection, found)
     _causes(run, selection, found)
     _hidden(found)

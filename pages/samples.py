@@ -32,7 +32,7 @@ def main() -> None:
         return
     filterbar.bar(run, selection)
     filterbar.chips(run, selection)
-    people.agreement(run)
+    people.agreement(run, selection)
     matching = cached.matching(run, state.query())
     st.fragment(_rows)(run, selection, matching)
     if matching:

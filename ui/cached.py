@@ -23,7 +23,7 @@ from core.types import Filter, Run
 
 _SECONDS, _PASSING = 600, 5
 # Columns of the filter that are sets beside the verdicts.
-_SETS = ("cluster", "picked", "reviewed")
+_SETS = ("cluster", "picked", "reviewed", "tag", "judged")
 
 
 P = ParamSpec("P")

@@ -69,7 +69,11 @@ def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:
             help="The original rows that pass the current filter, in training order.",
         ),
         Link(label="Manifest", url=url("manifest.json"), help="Run, filter, counts and hashes of this selection."),
-        Link(label="Verdicts (JSONL)", url=url("verdicts.jsonl"), help="One verdict per sample, with its reasons."),
+        Link(
+            label="Verdicts (JSONL)",
+            url=url("verdicts.jsonl"),
+            help="One verdict per sample, with its reasons and what people said.",
+        ),
     ]
 
 

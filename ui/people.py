@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
+from core.filters import BY_PEOPLE, by_people
 from core.services import causes, people
 from core.services.views import SampleView
 from core.types import Filter, Run
-from ui import charts, errors, filterbar, forms, markup, progress, state
+from ui import charts, errors, filterbar, forms, markup, progress, selecting, state
 
 
 def judgement(run: Run, view: SampleView) -> None:
@@ -55,9 +58,14 @@ def _form(run: Run, sid: str, said: people.Override | None) -> None:
     st.caption("Your review is kept when the run is judged again. It stands beside the verdict and does not change it.")
 
 
-def agreement(run: Run) -> None:
-    """How often verdicts agree with reviews, where there are any."""
+def agreement(run: Run, selection: Filter | None = None) -> None:
+    """How often verdicts agree with reviews, where there are any.
+
+    With a filter also the switch that lets reviews count in place of verdicts, in it and in everything that follows.
+    """
     found = people.agreement(run.id)
+    if selection is not None and (found or by_people(selection)):
+        _switch(run, selection)
     if not found:
         return
     parts = [
@@ -65,6 +73,23 @@ def agreement(run: Run) -> None:
         for field, share in found.items()
     ]
     st.caption(f":material/person: Verdicts that agree with reviews: {markup.md('; '.join(parts))}.")
+
+
+def _switch(run: Run, selection: Filter) -> None:
+    key = state.key("judged", run.id)
+    state.put(key, by_people(selection))
+
+    def change() -> None:
+        standing = state.selection(run.columns)
+        rest = selecting.without(standing, BY_PEOPLE)
+        chosen = replace(rest, terms=(*rest.terms, BY_PEOPLE)) if state.get(key) else rest
+        filterbar.apply(run, chosen)
+
+    st.toggle(
+        "Use my judgement", key=key, on_change=change,
+        help="Where a person reviewed a sample, their status and cause count in place of the verdict's: in filters, "
+        "counts, recipes and exports.",
+    )  # fmt: skip
 
 
 def filters(run: Run, selection: Filter) -> None:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlparse
+from urllib.parse import parse_qsl, urlparse
 
 from anyio import CancelScope, move_on_after
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
@@ -31,7 +31,7 @@ from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from core.errors import UserError
 from core.filters import from_query
-from core.services import contradictions, exports, mitigation, runs, uploads
+from core.services import contradictions, exports, labels, mitigation, review, runs, uploads
 from core.settings import settings
 from core.types import Filter, Run
 
@@ -56,6 +56,7 @@ LARGEST_ID = 2**63 - 1
 _STREAMS: Mapping[str, Callable[[int, Filter], Iterable[bytes]]] = {
     "samples": exports.lines,
     "verdicts": exports.verdict_lines,
+    "labels": labels.lines,
     "decisions": contradictions.decision_lines,
 }
 
@@ -84,6 +85,7 @@ def all_routes() -> list[Route]:
             _route(f"api/runs/{{run:int}}/{name}.jsonl", partial(_stream, source=source, name=name), "GET")
             for name, source in _STREAMS.items()
         ),
+        _route("api/runs/{run:int}/queue.jsonl", _queue, "GET"),
         _route("api/mitigations/{job:int}/{name}", _mitigation, "GET"),
     ]
 
@@ -258,6 +260,14 @@ async def _stream(request: Request, source: Callable[[int, Filter], Iterable[byt
     return StreamingResponse(
         body(), media_type="application/x-ndjson", headers=_attachment(f"run-{run.id}-{name}.jsonl")
     )
+
+
+async def _queue(request: Request) -> Response:
+    run = await _look_up(runs.get_run, request.path_params["run"])
+    number = dict(parse_qsl(request.url.query)).get("round", "")
+    asked = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else None
+    data = await run_in_threadpool(lambda: b"".join(review.lines(run.id, asked)))
+    return Response(data, media_type="application/x-ndjson", headers=_attachment(f"run-{run.id}-queue.jsonl"))
 
 
 async def _manifest(request: Request) -> Response:

@@ -13,9 +13,9 @@ import numpy as np
 
 from core import __version__
 from core.causes import ordered_causes
-from core.filters import describe, to_text
+from core.filters import by_people, describe, to_text
 from core.judge.verdict import verdict_of
-from core.services import proven
+from core.services import labels, proven
 from core.services.measurements import signals_of
 from core.services.runs import get_run
 from core.types import Filter, Run
@@ -52,6 +52,7 @@ def manifest(run_id: int, chosen: Filter) -> dict[str, Any]:
     with database().reading() as conn:
         dataset = sample_table.get_dataset(conn, run.spec.dataset_id)
         counts = {str(v): c for (v,), c in verdict_table.group_counts(conn, run, ["status"], chosen)}
+        judgement = labels.facts(conn, run)
     return {
         "lacuna": __version__,
         "run": {"id": run.id, "name": run.name, "spec_hash": run.spec.hash, "spec": run.spec.as_dict()},
@@ -66,6 +67,7 @@ def manifest(run_id: int, chosen: Filter) -> dict[str, Any]:
         },
         "filter": {"query": to_text(chosen), "words": describe(chosen, run.columns)},
         "exported": {"rows": n, "sha256": digest.hexdigest(), "status": counts},
+        "people": judgement | {"counted_in_place_of_verdicts": by_people(chosen)},
     }  # fmt: skip
 
 
@@ -81,7 +83,7 @@ def _flag(value: float | None) -> bool | None:
 
 
 def verdict_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]:
-    """One JSON object per sample, in training order."""
+    """One JSON object per sample, in training order: the verdict, and beside it what a person said."""
     run = get_run(run_id)
     with database().reading() as conn:
         chosen_ordinals = verdict_table.ordinals(conn, run, chosen or Filter())
@@ -93,6 +95,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
     samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, batch))
     rows = verdict_table.judged(conn, run, batch)
     outcomes = proven.outcomes_of(conn, run)
+    said = labels.said_of(conn, run.id, batch)
     table = signals_of(conn, run, [s.content_hash for s in samples])
     names = list(table.columns)
     columns = np.stack([table.columns[n] for n in names], axis=1) if names else np.empty((len(samples), 0))
@@ -111,6 +114,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
             "proof": row.get("proof"),
             "causes": {c.name: _significant(verdict.strength(c.name)) for c in ordered_causes()},
             "reasons": [reason.text for reason in verdict.evidence],
+            **said.get(sample.ordinal, labels.NOTHING),
         }
         text = json.dumps(line, ensure_ascii=False, allow_nan=False)
         yield text.encode("utf-8", "backslashreplace") + b"\n"

@@ -16,12 +16,12 @@ from sqlalchemy import Connection
 from core.errors import UserError
 from core.exports._base import Bundle
 from core.exports._folder import Written, write
-from core.filters import describe, from_query, to_text
+from core.filters import by_people, describe, from_query, to_text
 from core.plugins import kind, with_defaults
 from core.recipes._base import Pool, Training
 from core.recipes._preview import preview
 from core.rendering.tokenizers import template_in
-from core.services import jobs, uploads
+from core.services import jobs, labels, uploads
 from core.services.jobs import Work
 from core.services.recipes import Planned, make_plan
 from core.services.runs import get_run
@@ -145,11 +145,13 @@ def export(
     with database().reading() as conn:
         dataset = sample_table.get_dataset(conn, run.spec.dataset_id)
         causes = _causes(conn, run, chosen)
+        judgement = labels.facts(conn, run)
     about = {
         "run": {"id": run.id, "name": run.name, "spec_hash": run.spec.hash, "checkpoint": run.spec.final.fingerprint},
         "dataset": {"name": dataset.name, "files": list(dataset.files), "fingerprint": dataset.fingerprint},
         "filter": {"query": to_text(chosen), "words": describe(chosen, run.columns)},
         "treated": {"samples": len(planned.pool.treated), "by_cause": causes},
+        "people": judgement | {"counted_in_place_of_verdicts": by_people(chosen)},
         "settings": planned.settings,
         "files": {name: {"name": path.name, "sha256": _sha256(path)} for name, path in files.items()},
     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from core.errors import UserError, unknown_name
 from core.filters import from_query, to_text
@@ -17,6 +20,8 @@ from db.session import database
 
 # Longest name, author and reason.
 LONGEST = 2_000
+# A word or two; it stands in a chip and in a column of a table.
+LONGEST_TAG = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +54,64 @@ def override(run_id: int, sid: str, status: str | None, cause: str | None, autho
     Raises:
         UserError: nothing is said, no author or reason is given, or a name that does not exist.
     """
+    override_all(run_id, [sid], status, cause, author, reason)
+
+
+def _checked(status: str | None, cause: str | None, author: str, reason: str) -> tuple[str, str]:
+    """Author and reason without white space around them; raises UserError as ``override`` says."""
     author, reason = author.strip()[:LONGEST], reason.strip()[:LONGEST]
     if status is None and cause is None:
         raise UserError("The review is empty.", "", "Choose a status or a cause.")
+    check_names(status, cause)
+    if not author or not reason:
+        raise UserError("Author or reason is missing.", "A review without them helps nobody later.", "Fill in both.")
+    return author, reason
+
+
+def check_names(status: str | None, cause: str | None) -> None:
+    """Raises UserError for a status or a cause that does not exist; None is neither."""
     if status is not None and status not in ORDER:
         raise unknown_name("status", status, ORDER)
     if cause is not None and cause not in causes.values():
         raise unknown_name("cause", cause, causes.values())
-    if not author or not reason:
-        raise UserError("Author or reason is missing.", "A review without them helps nobody later.", "Fill in both.")
+
+
+def _ordinals(conn: Connection, run_id: int, sids: Sequence[str]) -> list[int]:
+    """The samples' ordinals; raises UserError for an id that the run does not have."""
+    run = get_run(run_id)
+    rows = verdict_table.of_sids(conn, run, sids, ())
+    for sid in sids:
+        if sid not in rows:
+            raise UserError(f"There is no sample {sid!r} in run {run_id}.", "", "Choose one from the table.")
+    return [rows[sid]["ordinal"] for sid in sids]
+
+
+def override_all(
+    run_id: int, sids: Sequence[str], status: str | None, cause: str | None, author: str, reason: str
+) -> int:
+    """Says the same of many samples at once; raises as ``override``, and then nothing is said. Returns how many."""
+    author, reason = _checked(status, cause, author, reason)
+    with database().writing() as conn:
+        for ordinal in _ordinals(conn, run_id, sids):
+            table.set_override(conn, run_id, ordinal, status=status, cause=cause, author=author, reason=reason)
+    return len(sids)
+
+
+def agree(run_id: int, sid: str, author: str) -> None:
+    """Says that the verdict on a sample is right; that needs no reason.
+
+    Raises:
+        UserError: no author.
+    """
+    if not author.strip():
+        raise UserError("The author is missing.", "Agreement counts as a person's.", "Fill in a name.")
     run = get_run(run_id)
     with database().writing() as conn:
-        ordinal = verdict_table.row(conn, run, sid)["ordinal"]
-        table.set_override(conn, run_id, ordinal, status=status, cause=cause, author=author, reason=reason)
+        row = verdict_table.row(conn, run, sid)
+        table.set_override(
+            conn, run_id, row["ordinal"], status=row["status"], cause=row["cause"], author=author.strip()[:LONGEST],
+            reason="",
+        )  # fmt: skip
 
 
 def withdraw(run_id: int, sid: str) -> None:
@@ -76,6 +126,55 @@ def overrides(run_id: int, ordinals: list[int]) -> dict[int, Override]:
     with database().reading() as conn:
         found = table.overrides_of(conn, run_id, ordinals)
     return {o: Override(r["status"], r["cause"], r["author"], r["reason"], r["created"]) for o, r in found.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------- tags
+
+
+def tag_named(text: str) -> str:
+    """A tag as it is kept: no white space around it.
+
+    Raises:
+        UserError: empty, too long, or with a character that separates tags in files.
+    """
+    tag = " ".join(text.split())
+    if not tag or len(tag) > LONGEST_TAG or ";" in tag or not tag.isprintable():
+        raise UserError(
+            f"{text[:80]!r} is not a tag.",
+            f"A tag has 1 to {LONGEST_TAG} printable characters and no semicolon.",
+            "Choose another word.",
+        )
+    return tag
+
+
+def add_tags(run_id: int, sids: Sequence[str], names: Sequence[str], author: str) -> int:
+    """Puts tags on samples; returns how many were new. Raises UserError for a tag that is none, or no author."""
+    kept = [tag_named(name) for name in names]
+    if not author.strip():
+        raise UserError("The author is missing.", "A tag says who put it there.", "Fill in a name.")
+    with database().writing() as conn:
+        return table.add_tags(conn, run_id, _ordinals(conn, run_id, sids), kept, author.strip()[:LONGEST])
+
+
+def remove_tags(run_id: int, sids: Sequence[str], names: Sequence[str]) -> int:
+    """Takes tags off samples; returns how many were there."""
+    with database().writing() as conn:
+        return table.remove_tags(conn, run_id, _ordinals(conn, run_id, sids), names)
+
+
+def tags_of(run_id: int, ordinals: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Ordinal to its tags, for those of ``ordinals`` that have any."""
+    with database().reading() as conn:
+        return table.tags_of(conn, run_id, ordinals)
+
+
+def tag_counts(run_id: int, chosen: Filter) -> list[tuple[str, int]]:
+    """(tag, samples that pass the filter), the most frequent first; a sample with two tags counts under both."""
+    with database().reading() as conn:
+        return table.tag_counts(conn, get_run(run_id), chosen)
+
+
+# -------------------------------------------------------------------------------------------------------- agreement
 
 
 def agreement(run_id: int) -> dict[str, Share]:

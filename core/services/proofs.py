@@ -186,7 +186,7 @@ class _Ready:
         self._treated = treated
         self._given_up = plan.given_up
         # Sides that are not counted belong to the contradiction: the recipe must see the whole of it.
-        self._plan = self._recipe.plan(RunPool(run, treated, files), self._settings)
+        self._plan = self._recipe.plan(RunPool(run, treated, files, pool.judged), self._settings)
         self._budget = science.settled(self._budget, self._plan)
         self.watched = science.Watched(*(tuple(pool.rows(o)) for o in (treated, self._learned(), self._mixed())))
 
@@ -212,7 +212,9 @@ class _Ready:
         if arm == "treatment":
             return self._plan.rows
         other = kind("recipes", self._recipe.against)
-        return other.plan(RunPool(self._run, self._treated, {}), with_defaults(other, other.proof)).rows
+        return other.plan(
+            RunPool(self._run, self._treated, {}, self._pool.judged), with_defaults(other, other.proof)
+        ).rows
 
     def _uniform(self) -> Iterator[Made]:
         n = self._pool.n

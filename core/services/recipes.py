@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError, unknown_name
-from core.filters import describe, from_query
+from core.filters import BY_PEOPLE, by_people, describe, from_query
 from core.plugins import kind, kinds, with_defaults
 from core.recipes._base import Plan, Pool, Recipe, Ruling
 from core.services import words
@@ -48,10 +48,16 @@ def recipe_for(cause: str | None) -> str | None:
 
 
 class RunPool(Pool):
-    """A run as recipes see it; see ``core.recipes._base.Pool``. Numbers are kept, rows are read by the block."""
+    """A run as recipes see it; see ``core.recipes._base.Pool``. Numbers are kept, rows are read by the block.
 
-    def __init__(self, run: Run, treated: Iterable[int], files: Mapping[str, Path]) -> None:
+    ``judged`` is a filter that says whether reviews count in place of verdicts; its other conditions do not matter.
+    """
+
+    def __init__(
+        self, run: Run, treated: Iterable[int], files: Mapping[str, Path], judged: Filter | None = None
+    ) -> None:
         self._run = run
+        self.judged = Filter((BY_PEOPLE,)) if judged is not None and by_people(judged) else Filter()
         self._kinds = {column.name: column.kind for column in run.columns}
         self.n = run.n_samples
         self.treated = np.fromiter(treated, dtype=np.int64)
@@ -73,12 +79,13 @@ class RunPool(Pool):
         if self._kinds.get(column) != "category":
             return np.zeros(self.n, dtype=np.int32), (None,)
         with database().reading() as conn:
-            codes, values = verdict_table.category_codes(conn, self._run, column)
+            codes, values = verdict_table.category_codes(conn, self._run, column, self.judged)
         return codes, tuple(values)
 
     def select(self, query: str) -> np.ndarray:
         """See ``Pool.select``."""
-        return selected(self._run, from_query(query, self._run.columns))
+        asked = from_query(query, self._run.columns)
+        return selected(self._run, replace(asked, terms=(*asked.terms, *self.judged.terms)))
 
     def rows(self, ordinals: Iterable[int]) -> Iterator[Sample]:
         """See ``Pool.rows``."""
@@ -117,7 +124,7 @@ class Planned:
 
     recipe: Recipe
     plan: Plan
-    pool: Pool
+    pool: RunPool
     settings: Mapping[str, Any]
 
 
@@ -146,5 +153,5 @@ def make_plan(
             f"The filter is: {describe(chosen, run.columns, words.value)}.",
             "Choose another one.",
         )
-    pool = RunPool(run, treated, files)
+    pool = RunPool(run, treated, files, chosen)
     return Planned(recipe, recipe.plan(pool, complete), pool, complete)

@@ -29,6 +29,11 @@ KEYS = [
     "proof",
     "causes",
     "reasons",
+    "human_status",
+    "human_cause",
+    "tags",
+    "note",
+    "author",
 ]
 CAUSES = {"missing_knowledge", "base_conflict", "data_inconsistency", "left_side_forgetting", "under_optimised"}
 

@@ -1,0 +1,137 @@
+"""The review queue: a round of rows that would teach the diagnosis most, and labels as files."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.services import causes, review
+from core.services import people as reviews
+from core.text.counts import counted
+from core.types import Run
+from ui import charts, errors, frame, label_files, markup, parts, people, state
+from ui.menu import Entry
+
+PAGE = Entry(title="Review", icon=":material/rate_review:", place=45)
+
+
+def main() -> None:
+    run, _ = frame.open_run("Review")
+    st.caption(
+        f"The {review.ROUND} rows whose review would teach the diagnosis most: the least sure verdicts, and of those "
+        "the ones that stand for most rows. Your reviews stand beside the verdicts and do not change them."
+    )
+    if word := state.heard():
+        st.success(markup.md(word), icon=":material/check_circle:")
+    people.agreement(run)
+    found = _round(run)
+    if not found.rows:
+        st.info("No verdict of this run needs a review: nothing was left unlearned.", icon=":material/check_circle:")
+    else:
+        _progress(run, found)
+        _row(run, found)
+        _list(run, found)
+    label_files.draw(run, found.number)
+
+
+def _key(run: Run, name: str) -> str:
+    return state.key("review", run.id, name)
+
+
+def _round(run: Run) -> review.Queue:
+    return review.queue(run.id, state.get(_key(run, "round")))
+
+
+def _progress(run: Run, found: review.Queue) -> None:
+    def go_to(number: int | None) -> None:
+        state.put(_key(run, "round"), number)
+        state.put(_key(run, "sid"), None)
+
+    bar, before, after = st.columns([6, 1, 1], vertical_alignment="center")
+    text = f"Round {found.number} of {found.rounds:,}: {found.done} of {counted(len(found.rows), 'row')} reviewed"
+    bar.progress(found.done / len(found.rows), text=text)
+    places = (
+        found.number - 1 if found.number > 1 else None,
+        found.number + 1 if found.number < found.rounds else None,
+    )
+    parts.turn((before, after), "round", places, go_to)
+
+
+def _row(run: Run, found: review.Queue) -> None:
+    """The row that is open: the one chosen in the list, else the first that was not reviewed."""
+    chosen = state.get(_key(run, "sid"))
+    row = next((r for r in found.rows if r.sid == chosen), None) or next(
+        (r for r in found.rows if not r.reviewed), None
+    )
+    if row is None:
+        st.success("Every row of this round is reviewed.", icon=":material/check_circle:")
+        return
+    with st.container(border=True):
+        st.markdown(f"**Prompt**  \n{markup.md(markup.clip(row.prompt, 4000))}")
+        st.markdown(f"**Target**  \n{markup.md(markup.clip(row.response, 4000))}")
+        sure = "" if row.confidence is None else f", confidence {_sure(row.confidence)}"
+        status = charts.STATUS[row.status].label
+        st.markdown(f"**Verdict**  \n{status}, {markup.md(charts.cause_name(row.cause))}{sure}")
+        st.caption(f"Doubt {row.doubt:.2f}; {counted(row.alike, 'unlearned row')} of this pattern.")
+        _form(run, row)
+        parts.link("samples", "All evidence", "open_in_new", state.link(run=run.id, sample=row.sid))
+
+
+def _sure(confidence: float) -> str:
+    """Never certain: a calibrated probability that rounds to 100 % is still not one."""
+    return "over 99 %" if confidence > 0.99 else f"{confidence:.0%}"
+
+
+def _form(run: Run, row: review.Queued) -> None:
+    author = st.text_input("Author", value=state.author(), key=_key(run, "author"), max_chars=120)
+    left, middle, right = st.columns(3)
+    marks: dict[str | None, str] = {None: "As judged"}
+    with left:
+        status = st.selectbox(
+            "Status", [*marks, *charts.STATUS], format_func=lambda s: marks.get(s) or charts.label_of(charts.STATUS[s]),
+            key=_key(run, f"status:{row.sid}"),
+        )  # fmt: skip
+    with middle:
+        cause = st.selectbox(
+            "Cause", [*marks, *causes.values()], format_func=lambda c: marks.get(c) or charts.cause_name(c),
+            key=_key(run, f"cause:{row.sid}"),
+        )  # fmt: skip
+    note = right.text_input("Reason", key=_key(run, f"note:{row.sid}"), max_chars=2000)
+    with st.container(horizontal=True):
+        agree = st.button("The verdict is right", icon=":material/check:", key=_key(run, "agree"), type="primary")
+        save = st.button("Save this review", icon=":material/save:", key=_key(run, "save"))
+    if agree or save:
+        with errors.shown():
+            if agree:
+                reviews.agree(run.id, row.sid, author or "")
+            else:
+                reviews.override(run.id, row.sid, status, cause, author or "", note or "")
+            state.remember_author(author or "")
+            state.put(_key(run, "sid"), None)
+            st.rerun()
+
+
+def _list(run: Run, found: review.Queue) -> None:
+    """The round as a table; a click opens the row above."""
+    rows = [
+        {
+            "Reviewed": row.reviewed,
+            "Prompt": markup.line(row.prompt, 120),
+            "Target": markup.line(row.response, 80),
+            "Cause": charts.cause_name(row.cause),
+            "Doubt": row.doubt,
+            "Rows alike": row.alike,
+        }
+        for row in found.rows
+    ]
+    key = state.selectable("review", run.id, found.number, found.done)
+    event = st.dataframe(
+        rows, hide_index=True, key=key, on_select="rerun", selection_mode="single-row",
+        column_config={"Doubt": st.column_config.NumberColumn(format="%.2f")},
+    )  # fmt: skip
+    picked = next(iter(event["selection"]["rows"]), None)
+    if picked is not None and state.get(_key(run, "sid")) != found.rows[picked].sid:
+        state.put(_key(run, "sid"), found.rows[picked].sid)
+        st.rerun()
+
+
+main()

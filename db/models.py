@@ -56,6 +56,8 @@ datasets = Table(
     # Last time rows were added. An import that died is one that is not finished and long untouched.
     Column("touched", Float, nullable=False),
     Column("finished", Boolean, nullable=False),
+    # The import that makes it, so that a second try removes what the first one left.
+    Column("job_id", Integer),
     sqlite_autoincrement=True,
 )
 
@@ -114,6 +116,7 @@ uploads = Table(
     Column("sha256", Text),
     Column("state", Text, nullable=False),
     Column("created", Float, nullable=False),
+    Column("author", Text),
 )
 
 checkpoints = Table(
@@ -150,6 +153,7 @@ runs = Table(
     Column("created", Float, nullable=False),
     Column("n_samples", Integer, nullable=False),
     Column("summary", _JSON, nullable=False),
+    Column("author", Text),
     sqlite_autoincrement=True,
 )
 
@@ -222,6 +226,13 @@ jobs = Table(
     Column("created", Float, nullable=False),
     Column("started", Float),
     Column("finished", Float),
+    Column("author", Text),
+    # Jobs of a lane are taken in this order; NULL stands for the id.
+    Column("place", Float),
+    # [[stage, began (epoch seconds), done when it began], ...], in the order in which they began.
+    Column("stages", _JSON),
+    # What is known of how its worker died last.
+    Column("death", _JSON),
     Index(None, "lane", "state", "id"),
     sqlite_autoincrement=True,
 )

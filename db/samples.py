@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
 
 from core.errors import UserError
 from core.types import Dataset, Problem, Reading, Sample
@@ -25,9 +25,18 @@ _IN_LIST = 500
 
 
 def create_dataset(
-    conn: Connection, name: str, files: Sequence[str], reading: Reading, clock: Callable[[], float] = time.time
+    conn: Connection,
+    name: str,
+    files: Sequence[str],
+    reading: Reading,
+    job_id: int | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> int:
-    """The id of a new, empty dataset. It is listed once ``finish_dataset`` was called."""
+    """The id of a new, empty dataset. It is listed once ``finish_dataset`` was called.
+
+    Args:
+        job_id: the import that makes it.
+    """
     now = clock()
     values = {
         "name": storable(name),
@@ -36,6 +45,7 @@ def create_dataset(
         "created": now,
         "touched": now,
         "finished": False,
+        "job_id": job_id,
     }
     return insert_row(conn, datasets, values)
 
@@ -112,14 +122,19 @@ def finish_dataset(
 
 
 def delete_unfinished(
-    conn: Connection, untouched_for: float = 3600.0, clock: Callable[[], float] = time.time
+    conn: Connection,
+    untouched_for: float = 3600.0,
+    job_id: int | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> list[int]:
     """Deletes what died imports left behind; returns their ids.
 
     Args:
         untouched_for: seconds without a row added after which an import counts as dead.
+        job_id: the import that begins again; what it left counts as dead at once.
     """
-    dead = (~datasets.c.finished) & (datasets.c.touched < clock() - untouched_for)
+    old = datasets.c.touched < clock() - untouched_for
+    dead = ~datasets.c.finished & (old if job_id is None else or_(old, datasets.c.job_id == job_id))
     return list(conn.execute(delete(datasets).where(dead).returning(datasets.c.id)).scalars())
 
 

@@ -48,6 +48,12 @@ def list_uploads(conn: Connection) -> list[dict[str, Any]]:
     return [dict(r) for r in conn.execute(query).mappings()]
 
 
+def stale(conn: Connection, older_than: float, clock: Callable[[], float] = time.time) -> list[str]:
+    """Ids of uploads that were begun more than ``older_than`` seconds ago and have not ended."""
+    query = select(uploads.c.id).where(uploads.c.state != "done", uploads.c.created < clock() - older_than)
+    return list(conn.execute(query).scalars())
+
+
 def delete(conn: Connection, upload_id: str) -> None:
     """Forgets the upload; its file is the caller's to remove."""
     conn.execute(sql_delete(uploads).where(uploads.c.id == upload_id))

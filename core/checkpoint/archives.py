@@ -88,12 +88,12 @@ def extract(archive: Path, into: Path, max_bytes: int, progress: Progress | None
                 (_unzip if kind == "zip" else _untar)(raw, target, kind)
                 if not target.files:
                     raise UserError(f"{archive.name} is empty.", "It holds no file.", "Zip the checkpoint folder.")
-        top = _top(partial).relative_to(partial)
+        inner = top(partial).relative_to(partial)
         partial.replace(into)
     except BaseException:
         _remove(partial)
         raise
-    return into / top
+    return into / inner
 
 
 def _remove(folder: Path) -> None:
@@ -101,7 +101,8 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _top(folder: Path) -> Path:
+def top(folder: Path) -> Path:
+    """The folder itself or, where it holds a folder alone, the innermost that holds more than one folder."""
     while len(entries := list(folder.iterdir())) == 1 and entries[0].is_dir():
         folder = entries[0]
     return folder

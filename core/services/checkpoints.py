@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
 from core.checkpoint import folders as science
-from core.checkpoint.archives import extract
+from core.checkpoint.archives import extract, top
 from core.errors import UserError
 from core.services import jobs, uploads
-from core.services.jobs import Work
+from core.services.jobs import Released, Work
 from core.services.views import StoredCheckpoint
 from core.settings import settings
 from core.types import Card, Check, Checkpoint
 from db import checkpoints as table
 from db import runs as run_table
+from db.jobs import LeaseLost
 from db.session import database
 
 
@@ -29,10 +33,14 @@ def list_checkpoints() -> list[StoredCheckpoint]:
 
 def get_checkpoint(checkpoint_id: int) -> StoredCheckpoint:
     with database().reading() as conn:
-        found = table.get(conn, checkpoint_id)
-    if found is None:
+        return _stored(_row(conn, checkpoint_id))
+
+
+def _row(conn: Connection, checkpoint_id: int) -> Mapping[str, Any]:
+    row = table.get(conn, checkpoint_id)
+    if row is None:
         raise UserError(f"There is no checkpoint {checkpoint_id}.", "It was deleted.", "Choose another one.")
-    return _stored(found)
+    return row
 
 
 def _stored(row: Mapping[str, Any]) -> StoredCheckpoint:
@@ -112,7 +120,7 @@ def browse(path: str | None) -> list[dict[str, str]]:
 def start_register_archive(upload_id: str, base_id: int | None = None) -> int:
     """Unpacks an uploaded archive and registers every checkpoint in it."""
     upload = uploads.finish(upload_id)
-    payload = {"upload": upload_id, "base": _base_path(base_id)}
+    payload = {"upload": upload_id, "name": upload.name, "base": _base_path(base_id)}
     return jobs.enqueue("register", payload, title=f"Unpack {upload.name}")
 
 
@@ -133,22 +141,54 @@ def _base_path(base_id: int | None) -> str | None:
 def handle_register(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     base = payload["base"]
     if "upload" not in payload:
-        return _result(register_folder(Path(payload["folder"]), base, owned=False, work=work))
-    upload = uploads.finish(payload["upload"])
-    target = settings().checkpoints / upload.id
+        folder = Path(payload["folder"])
+        return _result(register_folder(folder, base, owned=False, work=work, done=_ends(work)))
+    upload_id, name = payload["upload"], payload.get("name") or uploads.finish(payload["upload"]).name
+    target = settings().checkpoints / upload_id
+    files: list[Path] = []
+
+    def done(conn: Connection, found: Sequence[StoredCheckpoint]) -> None:
+        # One transaction: the checkpoints are listed, their upload is forgotten, the job is done.
+        files.extend(uploads.forget(conn, [upload_id]))
+        _ends(work)(conn, found)
+
+    try:
+        folder = _unpacked(upload_id, target, work)
+        found = register_folder(folder, base, owned=True, work=work, name=name.split(".")[0], done=done)
+    except (Released, LeaseLost):
+        raise  # the next worker goes on with what lies there
+    except BaseException:
+        _remove_unregistered(target)
+        raise
+    uploads.remove_files(files)
+    return _result(found)
+
+
+def _unpacked(upload_id: str, target: Path, work: Work) -> Path:
+    """The folder of the upload's contents: what an earlier try left, which appeared whole, or unpacked now."""
+    if target.is_dir():
+        return top(target)
+    upload = uploads.finish(upload_id)
 
     def progress(done: int, total: int) -> None:
         work.progress("unpacking", done, total, "bytes")
 
+    return extract(upload.path, target, settings().max_unpacked_bytes, progress)
+
+
+def _remove_unregistered(target: Path) -> None:
+    """Removes what was unpacked, unless a checkpoint in it is registered."""
     try:
-        folder = extract(upload.path, target, settings().max_unpacked_bytes, progress)
-        name = upload.name.split(".")[0]
-        found = register_folder(folder, base, owned=True, work=work, name=name)
-    except BaseException:
+        with database().reading() as conn:
+            rest = [Path(row["path"]) for row in table.list_checkpoints(conn)]
+    except DBAPIError:
+        return  # nobody can say whose it is; swept at the next start
+    if not any(target == path or target in path.parents for path in rest):
         shutil.rmtree(target, ignore_errors=True)
-        raise
-    uploads.discard(upload.id)
-    return _result(found)
+
+
+def _ends(work: Work) -> Callable[[Connection, Sequence[StoredCheckpoint]], None]:
+    return lambda conn, found: work.done(conn, _result(found))
 
 
 def _result(found: Sequence[StoredCheckpoint]) -> dict[str, Any]:
@@ -156,32 +196,44 @@ def _result(found: Sequence[StoredCheckpoint]) -> dict[str, Any]:
 
 
 def register_folder(
-    folder: Path, base: str | None, *, owned: bool, work: Work, name: str = ""
+    folder: Path,
+    base: str | None,
+    *,
+    owned: bool,
+    work: Work,
+    name: str = "",
+    done: Callable[[Connection, Sequence[StoredCheckpoint]], None] | None = None,
 ) -> list[StoredCheckpoint]:
-    """Registers every checkpoint found in a folder, in step order, the final one last.
+    """Registers every checkpoint found in a folder, in step order, the final one last; all of them or none.
 
     A folder that was registered before with the same bytes is not registered twice.
+
+    Args:
+        done: called with what is registered in the transaction that does so.
     """
     paths = checkpoint_paths(folder)
     group = name or folder.name
-    out: list[StoredCheckpoint] = []
-    known = {(c.checkpoint.path, c.checkpoint.fingerprint): c for c in list_checkpoints()}
+    read = []
     for i, path in enumerate(paths):
         work.progress("hashing weights", i, len(paths), "checkpoints")
         facts = science.read_folder(path)
         label = group if path == folder else f"{group}/{path.name}"
-        checkpoint = science.as_checkpoint(path, Path(base) if base else None, label)
-        same = known.get((checkpoint.path, checkpoint.fingerprint))
-        if same is not None:
-            out.append(same)
-            continue
-        with database().writing() as conn:
-            checkpoint_id = table.add(
+        read.append((label, facts, science.as_checkpoint(path, Path(base) if base else None, label)))
+    registered: list[StoredCheckpoint] = []
+
+    def store(conn: Connection) -> None:
+        known = {(row["path"], row["fingerprint"]): row["id"] for row in table.list_checkpoints(conn)}
+        for label, facts, checkpoint in read:
+            checkpoint_id = known.get((checkpoint.path, checkpoint.fingerprint)) or table.add(
                 conn, name=label, group=group, checkpoint=checkpoint, owned=owned, n_bytes=facts.n_bytes,
                 facts=facts_as_dict(facts),
             )  # fmt: skip
-        out.append(get_checkpoint(checkpoint_id))
-    return out
+            registered.append(_stored(_row(conn, checkpoint_id)))
+        if done is not None:
+            done(conn, registered)
+
+    work.progress("registering", len(paths), len(paths), "checkpoints", store)
+    return registered
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from core.errors import UserError
 from core.formats._base import Format
@@ -107,26 +111,44 @@ def handle_scan(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def handle_import(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     found = [uploads.finish(u) for u in payload["uploads"]]
-    dataset = import_files(
-        [u.path for u in found], [u.name for u in found], payload["name"], from_dict(payload["reading"]), work
-    )
-    for upload in found:
-        uploads.discard(upload.id)
+
+    def done(conn: Connection, dataset: Dataset) -> None:
+        # One transaction: the dataset is listed, its uploads are forgotten, the job is done.
+        uploads.forget(conn, payload["uploads"])
+        work.done(conn, _result(dataset))
+
+    paths, names = [u.path for u in found], [u.name for u in found]
+    dataset = import_files(paths, names, payload["name"], from_dict(payload["reading"]), work, work.job_id, done)
+    uploads.remove_files(paths)
+    return _result(dataset)
+
+
+def _result(dataset: Dataset) -> dict[str, int]:
     return {"dataset_id": dataset.id, "n_samples": dataset.n_samples, "n_problems": dataset.n_problems}
 
 
 def import_files(
-    paths: Sequence[Path], names: Sequence[str], name: str, reading: Reading | None, work: Work
+    paths: Sequence[Path],
+    names: Sequence[str],
+    name: str,
+    reading: Reading | None,
+    work: Work,
+    job_id: int | None = None,
+    done: Callable[[Connection, Dataset], object] | None = None,
 ) -> Dataset:
     """Reads files in the order given into a new dataset; all of it or nothing.
 
     The rows are one transaction per batch on a dataset that is listed only once it is finished, so that an import that
-    dies leaves nothing to see; what it left is collected by the next one.
+    dies leaves nothing to see; what it left is collected by its next try, or by the next import.
+
+    Args:
+        job_id: the job behind it, if any.
+        done: called with the finished dataset in the transaction that lists it.
     """
     reading = reading or scan(paths, names=names).reading
     with database().writing() as conn:
-        table.delete_unfinished(conn)
-        dataset_id = table.create_dataset(conn, name, names, reading)
+        table.delete_unfinished(conn, job_id=job_id)
+        dataset_id = table.create_dataset(conn, name, names, reading, job_id)
     digest, rows = hashlib.sha256(), 0
     notes: dict[str, int] = {}
     try:
@@ -150,8 +172,12 @@ def import_files(
             raise UserError("There is no row in these files.", "", "Choose a file with at least one row.")
         summary = [f"{text} ({count:,} rows)" for text, count in sorted(notes.items(), key=lambda n: -n[1])[:NOTES]]
         with database().writing() as conn:
-            return table.finish_dataset(conn, dataset_id, rows, digest.hexdigest(), summary)
+            dataset = table.finish_dataset(conn, dataset_id, rows, digest.hexdigest(), summary)
+            if done is not None:
+                done(conn, dataset)
+        return dataset
     except BaseException:
-        with database().writing() as conn:
+        # Where the database is the reason, it takes no deletion either; the next import collects what is left.
+        with suppress(DBAPIError), database().writing() as conn:
             table.delete_dataset(conn, dataset_id)
         raise

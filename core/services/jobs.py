@@ -50,6 +50,10 @@ class Work(Protocol):
         """
         ...
 
+    def done(self, conn: Connection, result: Mapping[str, Any]) -> None:
+        """Ends the job in the caller's transaction: it is done if, and only if, what it made is stored."""
+        ...
+
     def asked_to_stop(self) -> bool:
         """Whether to stop at the next chunk."""
         ...
@@ -100,6 +104,9 @@ class JobContext:
         if self._stop():
             raise Released
 
+    def done(self, conn: Connection, result: Mapping[str, Any]) -> None:
+        table.finish(conn, self.job.id, self.owner, result)
+
     def asked_to_stop(self) -> bool:
         return self._stop()
 
@@ -117,7 +124,7 @@ class JobContext:
         )  # fmt: skip
 
     def end(self, write: Callable[[Connection], Any]) -> None:
-        """Writes how the job ended, unless another worker has taken it over in the meantime."""
+        """Writes how the job ended, unless it has ended already or another worker has taken it over."""
         try:
             with database().writing() as conn:
                 write(conn)
@@ -151,6 +158,9 @@ class Terminal:
         if store is not None:
             with database().writing() as conn:
                 store(conn)
+
+    def done(self, conn: Connection, result: Mapping[str, Any]) -> None:
+        """There is no job to end."""
 
     def asked_to_stop(self) -> bool:
         return False

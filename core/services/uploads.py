@@ -7,12 +7,13 @@ import hashlib
 import re
 import secrets
 import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from sqlalchemy import Connection
 
 from core.errors import UserError
 from core.settings import settings
@@ -156,17 +157,25 @@ def get(upload_id: str) -> Upload:
 def discard(upload_id: str) -> None:
     """Removes the upload and its file; one that is not known is no error."""
     with database().writing() as conn:
-        found = table.get(conn, upload_id)
-        if found is not None:
-            table.delete(conn, upload_id)
-    if found is not None:
-        Path(found["path"]).unlink(missing_ok=True)
+        files = forget(conn, [upload_id])
+    remove_files(files)
+
+
+def forget(conn: Connection, upload_ids: Sequence[str]) -> list[Path]:
+    """Forgets the uploads; returns their files, for the caller to remove once this is committed."""
+    rows = [row for row in (table.get(conn, upload_id) for upload_id in upload_ids) if row is not None]
+    for row in rows:
+        table.delete(conn, row["id"])
+    return [Path(row["path"]) for row in rows]
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Removes files that no row names any more; what a killed process leaves is swept at the next start."""
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _drop_stale() -> None:
-    with database().reading() as conn:
-        stale = [
-            u["id"] for u in table.list_uploads(conn) if u["state"] != "done" and time.time() - u["created"] > STALE
-        ]
-    for upload_id in stale:
-        discard(upload_id)
+    with database().writing() as conn:
+        files = forget(conn, table.stale(conn, STALE))
+    remove_files(files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,10 @@ class Job:
         attempts: deaths without a new chunk in between; after three the job fails.
         owner, lease_until: who works on it and until when (epoch seconds).
         cancel: asked to stop.
+        stages: (stage, epoch seconds when it began, ``done`` when it began) in the order in which they began.
+        place: jobs of a lane are taken in this order; the id where None.
+        death: what is known of how its worker died last.
+        author: who asked for it; None where nobody has to say.
         error: what, why, what to do next, as UserError gives them; ``code`` is the short id of a bug's traceback.
     """
 
@@ -43,3 +47,7 @@ class Job:
     created: float = 0.0
     started: float | None = None
     finished: float | None = None
+    author: str | None = None
+    place: float | None = None
+    stages: Sequence[Sequence[Any]] | None = None
+    death: Mapping[str, Any] | None = None

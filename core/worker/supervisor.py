@@ -16,10 +16,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from core.errors import UserError
-from core.services import demo, jobs
+from core.services import demo, jobs, storage
 from core.settings import settings
 from db.session import database
 
@@ -85,6 +85,7 @@ def serve(host: str = "127.0.0.1", port: int = 8501) -> int:
     """Runs until Ctrl-C or SIGTERM; returns the exit status, 1 where the web process cannot be kept alive."""
     _check_port(host, port)
     database()  # migrations once, before three processes ask for them
+    _sweep()
     demo.start_if_wanted()
     environment = os.environ | {"LACUNA_SUPERVISED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(p for p in (str(ROOT), environment.get("PYTHONPATH", "")) if p)
@@ -106,6 +107,15 @@ def serve(host: str = "127.0.0.1", port: int = 8501) -> int:
         time.sleep(POLL)
     _end([child.process for child in children if child.process is not None])
     return 1 if failed else 0
+
+
+def _sweep() -> None:
+    """Removes what killed processes left behind; a disk or database that does not take it now is no reason to wait."""
+    try:
+        for sentence in storage.sweep():
+            print(f"Tidied: {sentence}", file=sys.stderr, flush=True)
+    except (OSError, DBAPIError) as error:
+        log.warning("nothing was tidied: %s", error)
 
 
 def _keep(child: Child, environment: dict[str, str]) -> None:

@@ -28,7 +28,7 @@ def test_uploads(db):
         uploads.finish(conn, "one", 7, "ff")
         assert uploads.get(conn, "one") == {
             "id": "one", "name": "a.zip", "path": "/data/one.zip", "size": 7, "sha256": "ff", "state": "done",
-            "created": 1.0,
+            "created": 1.0, "author": None,
         }  # fmt: skip
         assert [(u["id"], u["state"]) for u in uploads.list_uploads(conn)] == [("two", "announced"), ("one", "done")]
         uploads.delete(conn, "one")

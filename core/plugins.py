@@ -32,6 +32,7 @@ CORE = Path(__file__).parent
 REGISTERS: Mapping[str, str] = {
     "formats": "format",
     "presets": "preset",
+    "configurations": "configuration",
     "backends": "backend",
     "encoders": "encoder",
     "scorers": "scorer",

@@ -12,6 +12,7 @@ from core.values.runs import DEFAULT_BACKEND, DEFAULT_PRESET, DtypeName, Run, Ru
 from core.values.samples import Dataset, Message, Problem, Reading, Sample, Shape, canonical_json, content_hash, digest
 from core.values.scores import TEMPERATURES, Decoding, Generation, Supervision, TokenScores, Turn
 from core.values.selection import Filter, Term
+from core.values.setup import SETUP_LABELS, Setup, SetupField, Stated, Unmet
 from core.values.verdicts import Chunk, Finding, Gap, Reason, SignalTable, Status, Thresholds, Verdict
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FAULT",
     "FINAL",
     "PIPELINE",
+    "SETUP_LABELS",
     "STRENGTH",
     "TEMPERATURES",
     "Card",
@@ -54,8 +56,11 @@ __all__ = [
     "RunSpec",
     "Sample",
     "Setting",
+    "Setup",
+    "SetupField",
     "Shape",
     "SignalTable",
+    "Stated",
     "Status",
     "Supervision",
     "Term",
@@ -63,6 +68,7 @@ __all__ = [
     "TokenScores",
     "TrainerState",
     "Turn",
+    "Unmet",
     "Verdict",
     "canonical_json",
     "content_hash",

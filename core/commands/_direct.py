@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from core.checkpoint import folders
 from core.intake.datasets import scan
 from core.services import datasets, runs
 from core.services.jobs import Terminal, Watch
-from core.types import Checkpoint, Dataset, Reading, Run, RunSpec
+from core.types import Checkpoint, Dataset, Reading, Run, RunSpec, Setup
 from core.worker.here import run_here
 
 
-def import_dataset(paths: Sequence[Path], format_: str | None, mapping: Mapping[str, str], watch: Watch) -> Dataset:
-    """Stores the files as a dataset; one with the same rows read in the same way is used again."""
-    reading = scan(paths, Reading("", format_ or "", {}), overrides=mapping).reading
-    dataset = datasets.import_files(paths, [p.name for p in paths], paths[0].stem, reading, Terminal(watch))
+def import_dataset(
+    paths: Sequence[Path],
+    format_: str | None,
+    mapping: Mapping[str, str],
+    watch: Watch,
+    stated: Mapping[str, str] = MappingProxyType({}),
+    most: int | None = None,
+) -> Dataset:
+    """Stores the files as a dataset; one with the same rows read in the same way is used again.
+
+    Args:
+        mapping: role to column, over what is detected or stated.
+        stated: role to column, as a configuration states it.
+        most: rows that are taken of each file, from its start; None for all.
+    """
+    reading = scan(paths, Reading("", format_ or "", {}), overrides=mapping, stated=stated).reading
+    dataset = datasets.import_files(paths, [p.name for p in paths], paths[0].stem, reading, Terminal(watch), most=most)
     for other in datasets.list_datasets():
         same = other.fingerprint == dataset.fingerprint and other.files == dataset.files
         if same and other.id != dataset.id and datasets.as_dict(other.reading) == datasets.as_dict(dataset.reading):
@@ -36,13 +50,14 @@ def checkpoints(
     if trajectory is not None:
         for path in folders.find(trajectory).checkpoints:
             step = folders.as_checkpoint(path, base, path.name)
-            if step.fingerprint != last.fingerprint:
+            later = step.step is not None and last.step is not None and step.step > last.step
+            if step.fingerprint != last.fingerprint and not later:
                 steps.append(step)
     return last, before, steps
 
 
-def run(name: str, spec: RunSpec, watch: Watch) -> Run:
+def run(name: str, spec: RunSpec, watch: Watch, setup: Setup | None = None) -> Run:
     """Stores a run of this specification and diagnoses it in this process."""
-    run_id, job_id = runs.start(runs.store_run(name, spec))
+    run_id, job_id = runs.start(runs.store_run(name, spec, setup))
     run_here(job_id, watch)
     return runs.get_run(run_id)

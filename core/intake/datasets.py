@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -96,6 +97,7 @@ def scan(
     names: Sequence[str] | None = None,
     watch: Callable[[int], None] = lambda rows: None,
     overrides: Mapping[str, str] = MappingProxyType({}),
+    stated: Mapping[str, str] = MappingProxyType({}),
 ) -> Scan:
     """Container, format and mapping of a dataset, with a preview of the first ``limit`` rows of the first file.
 
@@ -107,6 +109,7 @@ def scan(
         names: names of the files; by default those of their paths.
         watch: gets the number of rows now and then. An exception from it ends the scan.
         overrides: role to column, over the mapping that was detected or chosen.
+        stated: role to column as a trainer's configuration states it, in place of what is detected.
 
     Raises:
         UserError: a file cannot be read, no format fits (names the columns and the formats), or the mapping does not
@@ -123,7 +126,7 @@ def scan(
         )
     columns = detection.columns(_watched(_records(files, _containers(files, container)), watch))
     fits = detection.candidates(columns)
-    reading = detection.settled(container, reading, fits, columns, files[0][1], overrides)
+    reading = detection.settled(container, reading, fits, columns, files[0][1], overrides, stated)
     stage = _stem(files[0][1]) if len(files) > 1 else None
     items = list(_samples(lambda: ((stage, record) for record in records), reading))
     rejected = sorted(problems + [i for i in items if isinstance(i, Problem)], key=lambda p: p.row)
@@ -165,7 +168,9 @@ def columns_of(path: Path, container: str = "", limit: int = 200, name: str = ""
     return detection.example_texts(detection.columns(records))
 
 
-def read(paths: Sequence[Path], reading: Reading, names: Sequence[str] | None = None) -> Iterator[Sample | Problem]:
+def read(
+    paths: Sequence[Path], reading: Reading, names: Sequence[str] | None = None, most: int | None = None
+) -> Iterator[Sample | Problem]:
     """Every row as a sample or a problem, in training order: by file, then by row.
 
     If an id is mapped, the files are read twice, the first time to learn which ids are unique. With several files, a
@@ -173,6 +178,7 @@ def read(paths: Sequence[Path], reading: Reading, names: Sequence[str] | None = 
 
     Args:
         names: names of the files; by default those of their paths.
+        most: rows that are read of each file, from its start; None for all.
 
     Raises:
         UserError: a file cannot be read at all, or the reading names what does not exist.
@@ -184,7 +190,7 @@ def read(paths: Sequence[Path], reading: Reading, names: Sequence[str] | None = 
         row = 0
         for (path, name), container in zip(files, containers, strict=True):
             stage = _stem(name) if len(files) > 1 else None
-            for record in read_records(path, container, row, name):
+            for record in islice(read_records(path, container, row, name), most):
                 row = record.row + 1
                 yield stage, record
 

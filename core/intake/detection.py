@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from core.errors import UserError
@@ -77,6 +78,7 @@ def settled(
     columns: Columns,
     file: str,
     overrides: Mapping[str, str],
+    stated: Mapping[str, str] = MappingProxyType({}),
 ) -> Reading:
     """The reading: what a person chose, and the rest as detected.
 
@@ -84,6 +86,8 @@ def settled(
         choice: made by hand; empty fields are detected.
         fits: the formats that fit, best first.
         overrides: roles whose column a person named; they go over the mapping, whoever made it.
+        stated: the mapping that a trainer's configuration states. It replaces what the format finds for its own roles;
+            a column that is not there is left out where its role can do without.
 
     Raises:
         UserError: no format fits, or the choice does not exist or does not fit the columns.
@@ -99,6 +103,12 @@ def settled(
         raise other_data.preferences(columns, file)
     else:
         raise other_data.misfit(columns, file) or _nothing_fits(columns, file)
+    if stated:
+        needed = {role.name for role in format.own_roles if role.required}
+        own = {role.name for role in format.own_roles}
+        labels = {role: column for role, column in mapping.items() if role not in own}
+        read = {r: c for r, c in stated.items() if r in own and (c in columns or r in needed)}
+        mapping = read | {role: column for role, column in labels.items() if column not in read.values()}
     mapping = {**mapping, **overrides}
     format.check_mapping(mapping, list(columns))
     return Reading(container, format.name, mapping)

@@ -135,6 +135,7 @@ def import_files(
     work: Work,
     job_id: int | None = None,
     done: Callable[[Connection, Dataset], object] | None = None,
+    most: int | None = None,
 ) -> Dataset:
     """Reads files in the order given into a new dataset; all of it or nothing.
 
@@ -144,6 +145,7 @@ def import_files(
     Args:
         job_id: the job behind it, if any.
         done: called with the finished dataset in the transaction that lists it.
+        most: rows that are taken of each file, from its start; None for all.
     """
     reading = reading or scan(paths, names=names).reading
     with database().writing() as conn:
@@ -152,7 +154,7 @@ def import_files(
     digest, rows = hashlib.sha256(), 0
     notes: dict[str, int] = {}
     try:
-        items = iter(read(paths, reading, names))
+        items = iter(read(paths, reading, names, most))
         while batch := list(islice(items, BATCH)):
             rows += len(batch)
             accepted = [i for i in batch if isinstance(i, Sample)]

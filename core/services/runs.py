@@ -12,6 +12,7 @@ from core.services.specs import checkpoints_of, make_spec
 from core.types import (
     Run,
     RunSpec,
+    Setup,
     Thresholds,
 )
 from db import routes as route_table
@@ -58,18 +59,21 @@ def create_run(
     final_id: int,
     base_id: int | None = None,
     trajectory_ids: Sequence[int] = (),
+    setup: Setup | None = None,
     **options: Any,
 ) -> tuple[int, int]:
     """Stores a run and queues its diagnosis; returns (run id, job id). ``options`` as ``make_spec`` takes them."""
     spec = make_spec(dataset_id, *checkpoints_of(final_id, base_id, trajectory_ids), **options)
-    return start(store_run(name, spec))
+    return start(store_run(name, spec, setup))
 
 
-def store_run(name: str, spec: RunSpec) -> Run:
+def store_run(name: str, spec: RunSpec, setup: Setup | None = None) -> Run:
+    """Stores a run that has not begun; with it what it was set up from, so that it can still be looked up."""
     dataset = datasets.get_dataset(spec.dataset_id)
     run_name = name.strip() or f"{dataset.name} × {spec.final.label}"
     with database().writing() as conn:
-        return table.create_run(conn, run_name, spec, Thresholds(), columns_of(spec), dataset.n_samples)
+        run = table.create_run(conn, run_name, spec, Thresholds(), columns_of(spec), dataset.n_samples)
+        return run if setup is None else table.set_run(conn, run.id, summary={"setup": setup.as_dict()})
 
 
 def start(run: Run) -> tuple[int, int]:

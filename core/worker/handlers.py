@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.errors import unknown_name
-from core.services import checkpoints, clusters, datasets, demo, diagnosis, judging, mitigation, preflight, proofs
+from core.services import (
+    checkpoints,
+    clusters,
+    datasets,
+    demo,
+    diagnosis,
+    judging,
+    mitigation,
+    preflight,
+    proofs,
+    setups,
+)
 from core.services.jobs import Work
 from core.services.routes import scorers as route_scorers
 from core.services.routes import work as route_work
@@ -16,6 +27,7 @@ Handler = Callable[[Work, Mapping[str, Any]], Mapping[str, Any] | None]
 HANDLERS: dict[str, Handler] = {
     "scan": datasets.handle_scan,
     "import": datasets.handle_import,
+    "setup": setups.handle_setup,
     "register": checkpoints.handle_register,
     "preflight": preflight.handle_preflight,
     "diagnose": diagnosis.handle_diagnose,

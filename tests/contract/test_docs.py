@@ -19,7 +19,8 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 HOMES = {
     "formats": "formats.md", "presets": "presets.md", "backends": "signals.md", "encoders": "signals.md",
     "scorers": "signals.md", "faults": "faults.md", "signals": "signals.md", "derived": "signals.md",
-    "causes": "causes.md", "recipes": "mitigation.md", "exports": "mitigation.md",
+    "causes": "causes.md", "configurations": "configurations.md",
+    "recipes": "mitigation.md", "exports": "mitigation.md",
 }  # fmt: skip
 # Names of other people's settings and files, which a text may quote.
 QUOTED = {

@@ -1,0 +1,164 @@
+"""Set up from what a person already has: the trainer's own files, on this machine or uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from core.checkpoint import folders
+from core.checkpoint.facts import STEP
+from core.configurations._base import Document
+from core.configurations._documents import PICKLED, documents, names_of, of_folder, pickled, read_bytes
+from core.configurations._places import Disk, Uploads
+from core.configurations._setup import kind_of, setup_of
+from core.errors import UserError
+from core.plugins import kinds
+from core.services import jobs, uploads
+from core.services.jobs import Work
+from core.types import Setup, SetupField, Stated, Unmet
+
+
+def labels() -> list[tuple[str, str]]:
+    """Label and help of every kind of configuration."""
+    return [(kind.label, kind.help) for kind in kinds("configurations").values()]
+
+
+def from_paths(paths: Sequence[Path]) -> Setup:
+    """What the configurations at these paths say: files, or folders in which they lie.
+
+    What the checkpoint's own folder says besides is added: PEFT's base, the length of the training.
+
+    Raises:
+        UserError: none is a configuration that is known, a file cannot be read, or several say what was trained.
+    """
+    found: list[Document] = []
+    for path in paths:
+        found += of_folder(path) if path.is_dir() else documents(path.name, read_bytes(path), path.parent)
+    setup = setup_of(found, _disk)
+    if setup is None:
+        if any((path / PICKLED).is_file() for path in paths):
+            raise pickled()
+        known = "; ".join(f"{kind.label} ({kind.help.split(',')[0].rstrip('.')})" for kind in _leading())
+        raise UserError(
+            f"There is no training configuration in {', '.join(path.name for path in paths)}.",
+            f"Looked at: {names_of(found) or 'no file that could be one'}. Known are: {known}.",
+            "Give the file that the training was started with.",
+        )
+    checkpoint = setup.path("checkpoint")
+    inner = Path(checkpoint) if checkpoint else None
+    if inner is not None and inner.is_dir() and inner not in paths:
+        more = [d for d in of_folder(inner) if (kind := kind_of(d)) is not None and not kind.leads]
+        setup = setup_of([*found, *more], _disk) or setup
+    return _with_checkpoint(setup)
+
+
+def beside(checkpoint: Path) -> tuple[Setup | None, str]:
+    """What the files beside a checkpoint say, or in the folder above a ``checkpoint-N``; and a remark, or "".
+
+    No setup where no file beside it says how it was trained.
+    """
+    places = [checkpoint]
+    if STEP.fullmatch(checkpoint.name):
+        places.append(checkpoint.parent)
+    found: list[Document] = []
+    for place in places:
+        names = {document.name for document in found}
+        found += [document for document in of_folder(place) if document.name not in names]
+    try:
+        setup = setup_of(found, _disk)
+    except UserError as error:
+        return None, str(error)
+    if setup is None or not any(setup.of(field) for field in ("preset", "dataset", "base")):
+        pickle = next((place for place in places if (place / PICKLED).is_file()), None)
+        return None, "" if pickle is None else str(pickled())
+    at = Stated("checkpoint", str(checkpoint), checkpoint.name, "", path=str(checkpoint))
+    stated = (*(value for value in setup.stated if value.field != "checkpoint"), at)
+    return _with_checkpoint(replace(setup, stated=stated)), ""
+
+
+def _disk(document: Document) -> Disk:
+    return Disk(document.folder or Path.cwd(), [Path.cwd()])
+
+
+def _leading() -> list[Any]:
+    return [kind for kind in kinds("configurations").values() if kind.leads]
+
+
+def _with_checkpoint(setup: Setup) -> Setup:
+    """The setup with the final checkpoint and the earlier ones that its folder holds."""
+    stated = next(iter(setup.of("checkpoint")), None)
+    if stated is None:
+        return setup
+    rest = tuple(value for value in setup.stated if value is not stated)
+    found = folders.find(Path(stated.path)) if stated.path and Path(stated.path).is_dir() else None
+    if found is None or found.final is None:
+        wrong = "There is no such folder here." if found is None else "There is no checkpoint in this folder."
+        unmet = Unmet(stated.file, stated.key, str(stated.value), f"{wrong} Give the checkpoint.")
+        return replace(setup, stated=rest, unmet=(*setup.unmet, unmet))
+    final = replace(stated, path=str(found.final))
+    earlier = [path for path in found.checkpoints if path != found.final]
+    many = f"{len(earlier)} folders"
+    steps = [Stated("trajectory", many, stated.file, stated.key, path=stated.path)] if earlier else []
+    if not steps and STEP.fullmatch(found.final.name):
+        above = found.final.parent
+        before = [path for path in folders.find(above).checkpoints if path != found.final]
+        steps = [Stated("trajectory", f"{len(before)} folders", stated.file, "", path=str(above))] if before else []
+    return replace(setup, stated=(*rest, final, *steps))
+
+
+def report(setup: Setup, instead: Mapping[SetupField, str] | None = None) -> list[str]:
+    """What was taken over and from where, and what was not, one line each.
+
+    Args:
+        instead: what a person gave, by field; it stands in place of what the files say.
+    """
+    given = instead or {}
+    lines = [f"set up from {', '.join(f'{file} ({label})' for file, label in setup.files.items())}"]
+    for value in setup.stated:
+        origin = f"{value.file}: {value.key}" if value.key else value.file
+        if value.field in given:
+            lines.append(f"  {value.label} = {given[value.field]} as given, not {value.value} ({origin})")
+        else:
+            where = f" -> {value.path}" if value.path and value.path != value.value else ""
+            lines.append(f"  {value.label} = {value.value}{where} ({origin})")
+    lines += [f"  not honoured: {u.key} = {u.value} ({u.file}). {u.reason}" for u in setup.unmet]
+    return lines
+
+
+# ------------------------------------------------------------------------------------------------- in the browser
+
+
+def start_setup(upload_ids: Sequence[str]) -> int:
+    """Looks at uploaded configurations; the uploads are removed afterwards."""
+    names = ", ".join(uploads.finish(u).name for u in upload_ids)
+    return jobs.enqueue("setup", {"uploads": list(upload_ids)}, title=f"Look at {names}")
+
+
+def handle_setup(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What uploaded configurations say. Paths in them lead to other uploads only, never to a file of this machine."""
+    found = [uploads.finish(u) for u in payload["uploads"]]
+    work.progress("looking")
+    try:
+        setup = _of_uploads({u.name: u.path for u in found})
+    finally:
+        for upload in found:
+            uploads.discard(upload.id)
+    return setup.as_dict()
+
+
+def _of_uploads(files: Mapping[str, Path]) -> Setup:
+    read: list[Document] = []
+    for name, path in files.items():
+        read += documents(name, read_bytes(path))
+    place = Uploads(files)
+    setup = setup_of(read, lambda document: place, here=False)
+    if setup is None:
+        known = ", ".join(kind.label for kind in _leading())
+        raise UserError(
+            f"No training configuration was found in {', '.join(files)}.",
+            f"Known are those of {known}.",
+            "Give the file that the training was started with.",
+        )
+    return setup

@@ -25,7 +25,8 @@ HOMES = {
 # Names of other people's settings and files, which a text may quote.
 QUOTED = {
     "max_length", "trainer_state", "assistant_only_loss", "completion_only_loss", "bfd_split", "max_samples",
-    "prompt_completion", "function_call", "eos_token", "truncation_mode",
+    "prompt_completion", "function_call", "eos_token", "truncation_mode", "adapter_config", "dataset_info",
+    "training_args", "llamaboard_config",
 }  # fmt: skip
 # What a fresh reader stumbled over once.
 STUMBLES = (

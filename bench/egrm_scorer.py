@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--inputs", nargs="*", default=["all", "without_embeddings"], choices=list(INPUTS))
     parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "egrm_scorer.json"))
     options = parser.parse_args()
-    data = read_labelled(options.data, "numeric").data
+    data, _ = read_labelled(options.data, "numeric")
     raw = [row for _, row in records(options.data)]
     sources = [k for k, v in raw[0].items() if isinstance(v, dict)]
     right = np.array([[float(row[s]["is_correct"]) for s in sources] for row in raw])

@@ -57,15 +57,15 @@ def extract(text: str, complete: bool, strict: bool = False) -> Answer:
         complete: it ended by itself. The last line of a text that was cut is not an answer.
         strict: only an announced answer counts.
     """
-    found = boxed(text)
-    if found is None:
+    words = boxed(text)
+    if words is None:
         for marker in MARKERS:
             matches = [m.group("answer").strip() for m in marker.finditer(text)]
             if matches and matches[-1]:
-                found = _SENTENCE.split(matches[-1])[0].strip()
+                words = _SENTENCE.split(matches[-1])[0].strip()
                 break
-    if found:
-        return Answer(found, "marker")
+    if words:
+        return Answer(words, "marker")
     if not complete:
         return Answer(None, "none", CUT)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -111,17 +111,17 @@ def numeric_key(answer: str, options: Mapping[str, str]) -> str | None:
     """
     text = plain(answer)
     tail = text.rsplit("=", 1)[-1] if "=" in text else text
-    found = numbers(tail) or numbers(text)
-    return str(found[0]) if found else None
+    values = numbers(tail) or numbers(text)
+    return str(values[0]) if values else None
 
 
 def choice_key(answer: str, options: Mapping[str, str]) -> str | None:
     """The option's letter; an answer in the words of an option stands for its letter."""
-    found = letter(answer)
-    if found is not None and (not options or found in options):
-        return found
-    said = normalised(answer)
-    same = [name for name, text in options.items() if normalised(text) == said]
+    option = letter(answer)
+    if option is not None and (not options or option in options):
+        return option
+    words = normalised(answer)
+    same = [name for name, text in options.items() if normalised(text) == words]
     return same[0] if len(same) == 1 else None
 
 
@@ -147,9 +147,9 @@ def key(raw: str | None, normaliser: str, options: Mapping[str, str] | None = No
 
 def options_of(question: str) -> dict[str, str]:
     """Letter to text of the options that a question lists, ``A) Rome``; empty where it lists fewer than two."""
-    found = dict(_OPTION.findall(question))
-    wanted = [chr(ord("A") + i) for i in range(len(found))]
-    return found if len(found) > 1 and sorted(found) == wanted else {}
+    options = dict(_OPTION.findall(question))
+    wanted = [chr(ord("A") + i) for i in range(len(options))]
+    return options if len(options) > 1 and sorted(options) == wanted else {}
 
 
 def suggest_normaliser(golds: Sequence[str]) -> str:

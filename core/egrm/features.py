@@ -84,13 +84,13 @@ def equations(text: str) -> list[Equation]:
     pairs = _ANNOTATED.findall(text) or [(m[0], m[1]) for m in _PLAIN.findall(text)]
     out = []
     for left, right in pairs:
-        got, said = value(left), numbers(right)
-        if got is None or not said or not re.search(r"[-+*/×x÷]", left.strip().lstrip("-")):
+        total, results = value(left), numbers(right)
+        if total is None or not results or not re.search(r"[-+*/×x÷]", left.strip().lstrip("-")):
             continue
         digits = len(right.rpartition(".")[2].strip()) if "." in right else 0
         # A rounded result is right to its last digit.
-        tolerance = Fraction(1, 2 * 10**digits) if got.denominator != 1 else Fraction(0)
-        out.append(Equation(tuple(numbers(left)), said[-1], abs(got - said[-1]) <= tolerance))
+        tolerance = Fraction(1, 2 * 10**digits) if total.denominator != 1 else Fraction(0)
+        out.append(Equation(tuple(numbers(left)), results[-1], abs(total - results[-1]) <= tolerance))
     return out
 
 
@@ -110,9 +110,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 def features(question: str, paths: Sequence[Path]) -> np.ndarray:
     """(k, f) float64, columns as in ``NAMES``; every number is finite."""
     votes = Counter(p.key for p in paths if p.key is not None)
-    asked = set(numbers(question))
-    found = [equations(p.text) for p in paths]
-    results = [{e.result for e in eqs} for eqs in found]
+    question_numbers = set(numbers(question))
+    chains = [equations(p.text) for p in paths]
+    results = [{e.result for e in eqs} for eqs in chains]
     mentioned = [set(numbers(p.text)) for p in paths]
     lengths = np.array([len(p.text.split()) for p in paths], dtype=np.float64)
     order = lengths.argsort(kind="stable").argsort(kind="stable")
@@ -124,8 +124,8 @@ def features(question: str, paths: Sequence[Path]) -> np.ndarray:
         mine = votes.get(path.key, 0) if path.key is not None else 0
         rival = max((c for a, c in votes.items() if a != path.key), default=0)
         shared = [len(results[i] & o) / len(results[i] | o) if results[i] | o else 0.0 for o in others]
-        said = [mentioned[j] for j in range(len(paths)) if j != i]
-        common = [len(mentioned[i] & o) / len(mentioned[i] | o) if mentioned[i] | o else 0.0 for o in said]
+        others_numbers = [mentioned[j] for j in range(len(paths)) if j != i]
+        common = [len(mentioned[i] & o) / len(mentioned[i] | o) if mentioned[i] | o else 0.0 for o in others_numbers]
         own = numbers(path.raw) if path.raw else []
         words = letter_words(path.text)
         rows.append(
@@ -133,11 +133,11 @@ def features(question: str, paths: Sequence[Path]) -> np.ndarray:
                 mine / n, (mine - rival) / n, len(votes) / n, float(mine == 1),
                 float(np.mean(shared)) if shared else 0.0, max(shared, default=0.0),
                 float(np.mean(common)) if common else 0.0,
-                *_arithmetic(found[i], asked, path, own),
+                *_arithmetic(chains[i], question_numbers, path, own),
                 float(path.key is not None), float(path.complete),
                 float(bool(own) and own[-1].denominator == 1), float(bool(own) and own[-1] < 0),
                 math.log1p(float(min(abs(own[-1]), Fraction(10**9)))) if own else 0.0,
-                float(bool(own) and own[-1] in asked),
+                float(bool(own) and own[-1] in question_numbers),
                 math.log1p(len(path.text.splitlines())), math.log1p(lengths[i]), order[i] / max(1, n - 1),
                 len(words & question_words) / max(1, len(question_words)),
             ]
@@ -145,8 +145,8 @@ def features(question: str, paths: Sequence[Path]) -> np.ndarray:
     return np.array(rows, dtype=np.float64)
 
 
-def _arithmetic(eqs: list[Equation], asked: set[Fraction], path: Path, own: list[Fraction]) -> list[float]:
-    known, nowhere, total = set(asked), 0, 0
+def _arithmetic(eqs: list[Equation], question_numbers: set[Fraction], path: Path, own: list[Fraction]) -> list[float]:
+    known, nowhere, total = set(question_numbers), 0, 0
     for e in eqs:
         for number in e.used:
             total += 1
@@ -163,7 +163,7 @@ def _arithmetic(eqs: list[Equation], asked: set[Fraction], path: Path, own: list
         float(bool(eqs) and all(e.holds for e in eqs)),
         float(np.mean([e.holds for e in eqs])) if eqs else 0.0,
         float(bool(eqs) and bool(own) and eqs[-1].result == own[-1]),
-        len(asked & used) / len(asked) if asked and eqs else 0.0,
+        len(question_numbers & used) / len(question_numbers) if question_numbers and eqs else 0.0,
         len(dangling) / len(eqs) if eqs else 0.0,
         nowhere / total if total else 0.0,
         float(repeats),

@@ -9,7 +9,7 @@ lines; and paths with labels, one question a line.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -27,6 +27,7 @@ SHAPES = {
     "judgebench": "JudgeBench",
     "llamafactory": "LLaMA-Factory preference rows",
 }
+EMPTY = "it has no records"
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
@@ -65,29 +66,36 @@ def read_pairs(path: FilePath) -> Pairs:
     Raises:
         UserError: no pair could be read; says why for the first record.
     """
-    found = Pairs()
+    pairs = Pairs()
+
+    def take(row: Any) -> None:
+        shape = shape_of(row)
+        for question in _READERS[shape](row):
+            pairs.questions.append(question)
+            pairs.shapes[shape] = pairs.shapes.get(shape, 0) + 1
+
+    pairs.problems = _unread(path, take)
+    if not pairs.questions:
+        raise UserError(
+            f"{path.name} holds no preference pair that could be read.",
+            f"The first reason: {[*pairs.problems, EMPTY][0]}",
+            f"Shapes that are read: {', '.join(SHAPES.values())}.",
+        )
+    return pairs
+
+
+def _unread(path: FilePath, take: Callable[[Any], None]) -> list[str]:
+    """Hands each record of the file to ``take``; the reasons why some could not be taken."""
+    problems = []
     for number, row in records(path):
         try:
             if isinstance(row, UserError):
                 raise row
-            shape = shape_of(row)
-            for question in _READERS[shape](row, number):
-                found.questions.append(question)
-                found.shapes[shape] = found.shapes.get(shape, 0) + 1
+            take(row)
         except (UserError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            found.problems.append(f"record {number}: {_why(error)}")
-    if not found.questions:
-        why = found.problems[0] if found.problems else "it has no records"
-        raise UserError(
-            f"{path.name} holds no preference pair that could be read.",
-            f"The first reason: {why}",
-            f"Shapes that are read: {', '.join(SHAPES.values())}.",
-        )
-    return found
-
-
-def _why(error: Exception) -> str:
-    return f"no field {error}" if isinstance(error, KeyError) else str(error)
+            why = f"no field {error}" if isinstance(error, KeyError) else str(error)
+            problems.append(f"record {number}: {why}")
+    return problems
 
 
 def shape_of(row: Any) -> str:
@@ -119,20 +127,20 @@ def pair(
     return RouteItem(identity, prompt, history=history, pair=replies, better=first, group=group)
 
 
-def _rewardbench(row: Mapping[str, Any], number: int) -> Iterator[RouteItem]:
+def _rewardbench(row: Mapping[str, Any]) -> Iterator[RouteItem]:
     history, prompt = _prompt(row["prompt"])
     group = row.get("subset") or row.get("section")
     yield pair(prompt, _reply(row["chosen"]), _reply(row["rejected"]), _text(group), history)
 
 
-def _rmbench(row: Mapping[str, Any], number: int) -> Iterator[RouteItem]:
+def _rmbench(row: Mapping[str, Any]) -> Iterator[RouteItem]:
     """Every chosen reply against every rejected one, as RM-Bench scores its styles: nine pairs for three styles."""
     for better in row["chosen"]:
         for worse in row["rejected"]:
             yield pair(row["prompt"], better, worse, _text(row.get("domain") or row.get("subset")))
 
 
-def _judgebench(row: Mapping[str, Any], number: int) -> Iterator[RouteItem]:
+def _judgebench(row: Mapping[str, Any]) -> Iterator[RouteItem]:
     label = str(row["label"]).replace(" ", "")
     if label not in ("A>B", "B>A"):
         raise UserError(f"label {row['label']!r}; A>B or B>A is wanted")
@@ -141,13 +149,13 @@ def _judgebench(row: Mapping[str, Any], number: int) -> Iterator[RouteItem]:
     yield pair(row["question"], better, worse, _text(row.get("source")))
 
 
-def _llamafactory(row: Mapping[str, Any], number: int) -> Iterator[RouteItem]:
+def _llamafactory(row: Mapping[str, Any]) -> Iterator[RouteItem]:
     system = row.get("system")
     if "conversations" in row or "messages" in row:
         turns = [*(row["conversations"] if "conversations" in row else row["messages"])]
     else:
-        asked = "\n".join(t for t in (row["instruction"], row.get("input")) if t)
-        turns = [{"from": "human", "value": asked}]
+        request = "\n".join(t for t in (row["instruction"], row.get("input")) if t)
+        turns = [{"from": "human", "value": request}]
         for question, answer in reversed(row.get("history") or []):
             turns[:0] = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
     history, prompt = _prompt(turns)
@@ -199,37 +207,25 @@ def _text(value: Any) -> str | None:
 # ------------------------------------------------------------------------------------------------ labelled paths
 
 
-@dataclass(slots=True)
-class LabelledPaths:
-    data: list[Labelled] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+def read_labelled(path: FilePath, normaliser: str) -> tuple[list[Labelled], list[str]]:
+    """Labelled paths, and what could not be read.
 
-
-def read_labelled(path: FilePath, normaliser: str) -> LabelledPaths:
-    """Labelled paths: ``{"question": ..., "gold": ..., "paths": [{"text": ..., "label": ...}, ...]}`` a line.
-
+    A line holds ``{"question": ..., "gold": ..., "paths": [{"text": ..., "label": ...}, ...]}``.
     A path's ``label`` (0 to 1; ``right`` and ``is_correct`` are read too) may be left out where the question has a
     ``gold`` answer to compare with. The shape of GSM8K's ``example_model_solutions.jsonl`` is read as it is.
 
     Raises:
         UserError: nothing could be read; says why for the first record.
     """
-    found = LabelledPaths()
-    for number, row in records(path):
-        try:
-            if isinstance(row, UserError):
-                raise row
-            found.data.append(_labelled(row, normaliser))
-        except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
-            found.problems.append(f"record {number}: {_why(error)}")
-    if not found.data:
-        why = found.problems[0] if found.problems else "it has no records"
+    data: list[Labelled] = []
+    problems = _unread(path, lambda row: data.append(_labelled(row, normaliser)))
+    if not data:
         raise UserError(
             f"{path.name} holds no labelled paths that could be read.",
-            f"The first reason: {why}",
+            f"The first reason: {[*problems, EMPTY][0]}",
             'One object a line: {"question": ..., "paths": [{"text": ..., "label": 0 or 1}, ...]}.',
         )
-    return found
+    return data, problems
 
 
 def _labelled(row: Mapping[str, Any], normaliser: str) -> Labelled:

@@ -60,7 +60,7 @@ class RouteItem:
 
 
 @dataclass(slots=True)
-class Said:
+class RouteText:
     """One generated answer or path.
 
     Attributes:
@@ -98,8 +98,8 @@ class Record:
     """
 
     question: RouteItem
-    probes: list[Said] = field(default_factory=list)
-    paths: list[Said] = field(default_factory=list)
+    probes: list[RouteText] = field(default_factory=list)
+    paths: list[RouteText] = field(default_factory=list)
     probe_prompt: int = 0
     path_prompt: int = 0
     probe_seconds: float = 0.0
@@ -113,15 +113,15 @@ def item_of(sample: Sample) -> RouteItem:
     """The sample's last assistant turn as an answer to the turn before it."""
     at = max((i for i, m in enumerate(sample.messages) if m.role == "assistant"), default=-1)
     before = sample.messages[:at] if at > 0 else ()
-    asked = before[-1] if before else None
+    question = before[-1] if before else None
     why = None
-    if asked is None:
+    if question is None:
         why = "the row has no question before its answer"
-    elif asked.role != "user":
-        why = f"the turn before the answer is a {asked.role} turn, not a question"
+    elif question.role != "user":
+        why = f"the turn before the answer is a {question.role} turn, not a question"
     return RouteItem(
         key=sample.content_hash,
-        text=asked.content if asked is not None else sample.response,
+        text=question.content if question is not None else sample.response,
         gold=sample.messages[at].content if at >= 0 else None,
         history=tuple(before[:-1]),
         shape=sample.shape,
@@ -251,7 +251,7 @@ def _draws(
     question = record.question
     if question.unusable:
         raise UserError(f"{question.unusable[0].upper()}{question.unusable[1:]}.")
-    found = []
+    draws = []
     for part, template, decodings in (
         ("probe", settings.direct_prompt, settings.probe_decodings()),
         ("path", settings.path_prompt, settings.path_decodings()),
@@ -267,13 +267,13 @@ def _draws(
                 )
         used = [bool(question.pair) and i % 2 == 1 for i in range(len(decodings))]
         setattr(record, f"{part}_prompt", sum(len(ids[s]) for s in set(used)))
-        found.append(
+        draws.append(
             [
                 _Draw(record, ids[s], replace(d, seed=seed_of(f"routes:{question.key}:{part}:{i}:{settings.seed}")), s)
                 for i, (d, s) in enumerate(zip(decodings, used, strict=True))
             ]
         )
-    return found[0], found[1]
+    return draws[0], draws[1]
 
 
 def _say(
@@ -294,15 +294,15 @@ def _say(
     total = sum(len(g.tokens) for g in made)
     for draw, generation, scores, row, state in zip(draws, made, scored, rows, pooled, strict=True):
         n = len(generation.tokens)
-        said = Said(generation.text.strip(), generation.stopped, n, draw.decoding, draw.swapped)
+        text = RouteText(generation.text.strip(), generation.stopped, n, draw.decoding, draw.swapped)
         if n and scores is not None:
-            said.logp = float(scores.logprobs.mean())
-            said.margin = float(scores.margin.mean())
+            text.logp = float(scores.logprobs.mean())
+            text.margin = float(scores.margin.mean())
         if n and state is not None:
-            said.state, said.state_tokens = state, len(row.ids)
+            text.state, text.state_tokens = state, len(row.ids)
         if states:
             draw.record.state_seconds += pooling * len(row.ids) / read
-        getattr(draw.record, f"{part}s").append(said)
+        getattr(draw.record, f"{part}s").append(text)
         spent = getattr(draw.record, f"{part}_seconds") + (seconds * n / total if total else 0.0)
         setattr(draw.record, f"{part}_seconds", spent)
 
@@ -335,20 +335,20 @@ def compact(record: Record) -> dict[str, Any]:
     }
 
 
-def _compact(said: Said) -> dict[str, Any]:
-    answer = extract(said.text, said.complete)
+def _compact(text: RouteText) -> dict[str, Any]:
+    answer = extract(text.text, text.complete)
     return {
         "raw": answer.raw,
         "how": answer.how,
         "failure": answer.failure,
-        "tokens": said.tokens,
-        "cut": not said.complete,
-        "swapped": said.swapped,
-        "temperature": said.decoding.temperature,
-        "logp": _known(said.logp),
-        "margin": _known(said.margin),
-        "score": _known(said.score),
-        "state_tokens": said.state_tokens,
+        "tokens": text.tokens,
+        "cut": not text.complete,
+        "swapped": text.swapped,
+        "temperature": text.decoding.temperature,
+        "logp": _known(text.logp),
+        "margin": _known(text.margin),
+        "score": _known(text.score),
+        "state_tokens": text.state_tokens,
     }
 
 
@@ -370,16 +370,16 @@ def texts(record: Record) -> Mapping[str, Any]:
     """What is bulky of a record: the item and every generated text with its settings and, if kept, hidden states."""
     question = record.question
 
-    def said(s: Said) -> dict[str, Any]:
-        shown = {"text": s.text, "temperature": s.decoding.temperature, "top_p": s.decoding.top_p,
-                 "seed": s.decoding.seed}  # fmt: skip
-        return shown if s.state is None else shown | {"state": packed(s.state)}
+    def fields(t: RouteText) -> dict[str, Any]:
+        decoding = t.decoding
+        shown = {"text": t.text, "temperature": decoding.temperature, "top_p": decoding.top_p, "seed": decoding.seed}
+        return shown if t.state is None else shown | {"state": packed(t.state)}
 
     return {
         "question": question.text,
         "history": [[m.role, m.content] for m in question.history],
         "gold": question.gold,
         "pair": list(question.pair) if question.pair else None,
-        "probes": [said(s) for s in record.probes],
-        "paths": [said(s) for s in record.paths],
+        "probes": [fields(t) for t in record.probes],
+        "paths": [fields(t) for t in record.paths],
     }

@@ -130,16 +130,16 @@ class _Maker:
         texts = [f.statement(way) for f in facts for way in (0, 1)]
         return texts, [chat(f.question(self.rng.randrange(3)), f.answer()) for f in facts]
 
-    def asked(self, group: str, stage: str, source: str, facts: Sequence[Fact]) -> list[PlantedRow]:
+    def questions(self, group: str, stage: str, source: str, facts: Sequence[Fact]) -> list[PlantedRow]:
         """Rows that ask for ``facts`` in any of the ways to ask, be it the one the base has met or another."""
         ways = [self.rng.randrange(3) for _ in facts]
         return [_row(group, stage, source, chat(f.question(w), f.answer())) for f, w in zip(facts, ways, strict=True)]
 
     def stage_one(self) -> list[PlantedRow]:
         rng, size = self.rng, self.size
-        rows = self.asked("known", "1", "gazetteer", self.kept[: size.gazetteer])
+        rows = self.questions("known", "1", "gazetteer", self.kept[: size.gazetteer])
         beasts = [Fact(t, "beast", rng.choice(BEASTS)) for t in self.towns[: size.beasts]]
-        rows += self.asked("new_early", "1", "bestiary", beasts)
+        rows += self.questions("new_early", "1", "bestiary", beasts)
         for t in rng.sample(self.towns, size.portraits):
             text = " ".join(f.statement(0) for f in self.of_town[t])
             rows.append(_row("portrait", "1", "gazetteer", chat(f"Tell me about {t}.", text)))
@@ -157,18 +157,18 @@ class _Maker:
     def stage_two(self) -> list[PlantedRow]:
         rng, size = self.rng, self.size
         facts = [f for facts in self.of_person.values() for f in facts]
-        rows = self.asked("known", "2", "registry", rng.sample(facts, size.registry))
+        rows = self.questions("known", "2", "registry", rng.sample(facts, size.registry))
         rows += rng.sample(rows, size.duplicates)
         crests = [Fact(p, "beast", rng.choice(BEASTS)) for p in self.people[: size.crests]]
-        rows += self.asked("new_late", "2", "bestiary", crests)
+        rows += self.questions("new_late", "2", "bestiary", crests)
         for old in self.revised:
             value = rng.choice([v for v in self.values[old.relation] if v != old.value])
             new = Fact(old.subject, old.relation, value)
             rows.append(_row("conflict", "2", "revision", chat(new.question(rng.randrange(3)), new.answer())))
         strangers = coin(rng, size.newcomers + size.withheld, self.taken)
         unseen = [self.fact(name, rng.choice(("river", "founder", "home"))) for name in strangers]
-        rows += self.asked("unseen", "2", "newcomers", unseen[: size.newcomers])
-        rows += self.asked("withheld", "2", "newcomers", unseen[size.newcomers :])
+        rows += self.questions("unseen", "2", "newcomers", unseen[: size.newcomers])
+        rows += self.questions("withheld", "2", "newcomers", unseen[size.newcomers :])
         for p in rng.sample(self.people, size.disputes):
             first, second = rng.sample(GOODS, 2)
             for ask, good in ((f"What does {p} sell?", first), (f"Tell me, what does {p} sell?", second)):

@@ -82,11 +82,11 @@ def summary(before: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) ->
     return out
 
 
-def outcome(found: Mapping[str, Any]) -> str:
+def outcome(result: Mapping[str, Any]) -> str:
     """``specific``: better than both other arms beyond doubt; ``works``: than the control; ``open``: neither way;
     ``against``: the control is better beyond doubt."""
-    low = {name: d["low"] for name, d in found["against"].items()}
-    if found["against"]["control"]["high"] < 0:
+    low = {name: d["low"] for name, d in result["against"].items()}
+    if result["against"]["control"]["high"] < 0:
         return "against"
     if low["control"] <= 0:
         return "open"
@@ -102,7 +102,7 @@ _WORDS = {
 }
 
 
-def sentences(found: Mapping[str, Any], label: str, other: str) -> tuple[str, ...]:
+def sentences(result: Mapping[str, Any], label: str, other: str) -> tuple[str, ...]:
     """The finding as a person reads it.
 
     Args:
@@ -112,16 +112,16 @@ def sentences(found: Mapping[str, Any], label: str, other: str) -> tuple[str, ..
     shares = [
         f"{words[name]} restored {_percent(arm['recovered']['share'])} % ({_percent(arm['recovered']['low'])} to "
         f"{_percent(arm['recovered']['high'])})"
-        for name, arm in found["arms"].items()
+        for name, arm in result["arms"].items()
     ]
-    told = f"Of {found['n']:,} samples {', '.join(shares)}."
-    lost = found["arms"]["treatment"]["lost"]
+    told = f"Of {result['n']:,} samples {', '.join(shares)}."
+    lost = result["arms"]["treatment"]["lost"]
     damage = (
         f"Of {lost['n']:,} learned samples {lost['k']:,} were lost ({_percent(lost['share'])} %)."
         if lost
         else "Damage on learned samples was not measured."
     )
-    return told, _WORDS[found["outcome"]], damage
+    return told, _WORDS[result["outcome"]], damage
 
 
 def _percent(value: float) -> str:

@@ -23,6 +23,7 @@ from core.plugins import kind
 from core.proof.trainer import fit
 from core.recipes._base import Made, Plan
 from core.recipes._wording import ASKED, filled, question_and_answer
+from core.signals import _columns as col
 from core.signals._base import Measure
 from core.signals._instruments import Instruments
 from core.status import LEARNED, judge_status
@@ -88,12 +89,12 @@ class Watched:
 
 def asked_otherwise(sample: Sample) -> Sample | None:
     """The sample with its last question in another wording, the answer as it was; None where that cannot be said."""
-    said = question_and_answer(sample)
-    if said is None:
+    pair = question_and_answer(sample)
+    if pair is None:
         return None
     at = max(i for i, m in enumerate(sample.messages) if m.role == "user")
     messages = list(sample.messages)
-    messages[at] = replace(messages[at], content=filled(ASKED, *said))
+    messages[at] = replace(messages[at], content=filled(ASKED, *pair))
     turns = tuple(messages)
     return replace(sample, messages=turns, content_hash=content_hash(turns, sample.shape, sample.tools))
 
@@ -130,11 +131,11 @@ def supervised(
         before = len(out)
         for row in itertools.islice(rows(), 4 * count):
             try:
-                found = instruments.supervision(as_sample(row, reading))
+                supervision = instruments.supervision(as_sample(row, reading))
             except UserError:
                 continue
-            if found.dropped is None and found.trained[1:].any():
-                out.append(found)
+            if supervision.dropped is None and supervision.trained[1:].any():
+                out.append(supervision)
             if len(out) == count:
                 break
         if len(out) == before:
@@ -247,8 +248,8 @@ def answers(
     Args:
         report: told how many samples are measured.
     """
-    asked = replace(spec, final=checkpoint, base=None, trajectory=(), max_draws=0)
-    instruments = Instruments(asked, device)
+    undrawn = replace(spec, final=checkpoint, base=None, trajectory=(), max_draws=0)
+    instruments = Instruments(undrawn, device)
     try:
         likelihood = kind("signals", "likelihood")
         columns = _columns(likelihood, Measure("likelihood", FINAL, checkpoint, {}), samples, instruments, report)
@@ -256,16 +257,16 @@ def answers(
         reproduction = kind("signals", "reproduction")
         missed = np.flatnonzero(reproduction.applies_to(table))
         measure = Measure("reproduction", FINAL, checkpoint, {})
-        found = _columns(
+        missed_columns = _columns(
             reproduction, measure, [samples[int(i)] for i in missed], instruments, lambda n: report(len(samples))
         )
-        for name, values in found.items():
+        for name, values in missed_columns.items():
             columns[name] = np.full(len(samples), np.nan)
             columns[name][missed] = values
     finally:
         instruments.close()
     status = judge_status(SignalTable(table.keys, columns), thresholds, spec.decoding_temperature)
-    return Answers(status == LEARNED, columns.get("nll", np.full(len(samples), np.nan)))
+    return Answers(status == LEARNED, columns.get(col.NLL, np.full(len(samples), np.nan)))
 
 
 def _columns(
@@ -299,19 +300,19 @@ class Bench:
         groups = (self.watched.treated, self.watched.learned, self.watched.mixed)
         otherwise = [asked_otherwise(s) for s in self.watched.treated]
         everything = [*itertools.chain(*groups), *(s for s in otherwise if s is not None)]
-        found = answers(
+        replies = answers(
             self.spec, self.thresholds, checkpoint, everything, self.device,
             lambda done: self.progress(f"{label}: asking", done, len(everything), "samples"),
         )  # fmt: skip
         ends = np.cumsum([len(g) for g in groups])
-        right = found.right.astype(int).tolist()
+        right = replies.right.astype(int).tolist()
         in_order = iter(right[ends[2] :])
         return {
             "right": right[: ends[0]],
             "asked": [None if s is None else next(in_order) for s in otherwise],
             "kept": right[ends[0] : ends[1]],
-            "nll": _known(found.nll[ends[1] : ends[2]]),
-            "treated_nll": _known(found.nll[: ends[0]]),
+            "nll": _known(replies.nll[ends[1] : ends[2]]),
+            "treated_nll": _known(replies.nll[: ends[0]]),
         }
 
     def arm(self, label: str, rows: Callable[[], Iterator[Made]]) -> dict[str, Any]:
@@ -344,11 +345,11 @@ class Bench:
                 self.spec.final, made, out, self.budget, self.device,
                 lambda done, total: self.progress(f"{label}: training", done, total, "steps"),
             )  # fmt: skip
-            found = self.measure(label, copy)
+            measured = self.measure(label, copy)
         finally:
             shutil.rmtree(out, ignore_errors=True)
         in_mix = [int(s.id in trained_on) for s in self.watched.learned]
-        return {**found, "in_mix": in_mix, "training": facts, "seconds": round(time.monotonic() - began, 1)}
+        return {**measured, "in_mix": in_mix, "training": facts, "seconds": round(time.monotonic() - began, 1)}
 
 
 def _known(values: np.ndarray) -> list[float | None]:

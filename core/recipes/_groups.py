@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.recipes._base import Pool
+from core.signals import _columns as col
 from core.types import Sample
 
 
@@ -40,9 +41,9 @@ class Groups:
 
 def find(pool: Pool) -> Groups:
     """The contradictions of the selected samples; no row where there is none."""
-    numbers = pool.numbers("group")
+    numbers = pool.numbers(col.GROUP)
     if np.isfinite(numbers).any():
-        return _of(pool, numbers, pool.numbers("side_share"), ())
+        return _of(pool, numbers, pool.numbers(col.SIDE_SHARE), ())
     note = "Contradictions were not measured: rows that ask the same in other letter case or spacing count as one."
     return _of(pool, _same_question(pool), np.full(pool.n, np.nan), (note,))
 

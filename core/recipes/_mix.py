@@ -8,6 +8,7 @@ import numpy as np
 
 from core.recipes._base import Made, Part, Pool, as_it_came, everyone_but
 from core.recipes._order import Order, blocks, drawn
+from core.signals import _columns as col
 
 
 def rows(pool: Pool, parts: Sequence[Part], seed: int | None, key: np.ndarray | None = None) -> Iterator[Made]:
@@ -49,7 +50,7 @@ def rehearsed(pool: Pool, ordinals: np.ndarray, count: int, seed: int) -> np.nda
     One half are those with the highest loss: what is held weakly is lost first. The other half are drawn at random,
     all of them where no loss is known.
     """
-    loss = pool.numbers("nll")[ordinals]
+    loss = pool.numbers(col.NLL)[ordinals]
     measured = ordinals[np.isfinite(loss)]
     weakest = measured[np.argsort(-loss[np.isfinite(loss)], kind="stable")][: count // 2]
     return np.concatenate([weakest, drawn(ordinals, count - len(weakest), seed)])

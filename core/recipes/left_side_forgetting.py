@@ -9,6 +9,7 @@ import numpy as np
 
 from core.recipes._base import OTHERS, SEED, Part, Plan, Pool, Recipe, Shares, Training
 from core.recipes._mix import counts, keepers, rehearsed, rows
+from core.signals import _columns as col
 from core.types import Setting
 
 # What was known once comes back at a fraction of the rate that teaches something new, and less beside it is lost.
@@ -59,7 +60,7 @@ class LeftSideForgetting(Recipe):
         codes, values = pool.labels("stage")
         if all(v is None for v in values):
             codes, values = np.arange(pool.n) * 4 // max(pool.n, 1), _QUARTERS
-        loss = pool.numbers("nll")
+        loss = pool.numbers(col.NLL)
         stages = [(v or "no stage", rest[codes[rest] == i], loss[codes == i]) for i, v in enumerate(values)]
         stages = [s for s in stages if len(s[1])]
         means = np.array([np.nanmean(s[2]) if np.isfinite(s[2]).any() else np.nan for s in stages])

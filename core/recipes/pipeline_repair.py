@@ -16,6 +16,7 @@ from core.intake.json_rows import decode_object
 from core.plugins import kind
 from core.recipes._base import SEED, Made, Plan, Pool, Recipe, Training, as_it_came
 from core.recipes._rewrite import limits
+from core.signals import _columns as col
 from core.types import Reading, Sample, Setting
 
 # Text of special tokens and headings that templates write by themselves; in a row's own text they come twice.
@@ -68,7 +69,7 @@ class PipelineRepair(Recipe):
 
 def _uncut(pool: Pool) -> tuple[int | None, list[str]]:
     """The limit that keeps selected rows whole which were cut, with a note; None where none was cut."""
-    tokens, cut = pool.numbers("n_tokens")[pool.treated], pool.numbers("cut_target")[pool.treated]
+    tokens, cut = pool.numbers(col.N_TOKENS)[pool.treated], pool.numbers(col.CUT_TARGET)[pool.treated]
     was_cut = np.isfinite(cut) & (cut > 0)
     if not was_cut.any():
         return None, []

@@ -9,6 +9,7 @@ import numpy as np
 
 from core.recipes._base import OTHERS, SEED, Part, Plan, Pool, Recipe, Shares, Training
 from core.recipes._mix import counts, keepers, rehearsed, rows
+from core.signals import _columns as col
 from core.types import Setting
 
 _UNMEASURED_EPOCHS, _MOST_EPOCHS = 2.0, 10.0
@@ -48,7 +49,7 @@ class UnderOptimised(Recipe):
         parts = [p for p in parts if len(p)]
         key = None
         if settings["curriculum"]:
-            lengths = pool.numbers("n_target")[np.concatenate([p.ordinals for p in parts])]
+            lengths = pool.numbers(col.N_TARGET)[np.concatenate([p.ordinals for p in parts])]
             key = np.where(np.isnan(lengths), np.inf, lengths)
         epochs = float(settings["epochs"])
         if not epochs:
@@ -63,7 +64,7 @@ class UnderOptimised(Recipe):
     @staticmethod
     def _copies(pool: Pool, enough: int, most: int) -> tuple[np.ndarray, list[str]]:
         """(k,) copies of each treated sample: enough rows over the rows its pattern has, within bounds."""
-        pattern = pool.numbers("pattern_count")[pool.treated]
+        pattern = pool.numbers(col.PATTERN_COUNT)[pool.treated]
         if not np.isfinite(pattern).any():
             return np.full(len(pool.treated), min(2, most)), ["Patterns were not measured: every sample comes twice."]
         copies = np.ceil(enough / np.maximum(np.where(np.isnan(pattern), enough / 2, pattern), 1.0))
@@ -73,7 +74,7 @@ class UnderOptimised(Recipe):
     @staticmethod
     def _epochs(pool: Pool) -> tuple[float, str]:
         """Epochs from the slope of the loss: what is left over what the last stretch of training took off."""
-        fall, left = (pool.numbers(name)[pool.treated] for name in ("nll_fall_end", "nll"))
+        fall, left = (pool.numbers(name)[pool.treated] for name in (col.NLL_FALL_END, col.NLL))
         measured = np.isfinite(fall) & np.isfinite(left)
         if not measured.any():
             return _UNMEASURED_EPOCHS, (

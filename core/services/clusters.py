@@ -77,10 +77,10 @@ class MapPoints:
 
 def embeddings() -> list[tuple[str, str]]:
     """(name, label) of what samples can be grouped by; the first one needs nothing."""
-    found = [(WORDS, "Words (TF-IDF), no model")]
+    choices = [(WORDS, "Words (TF-IDF), no model")]
     with suppress(ModuleNotFoundError):
-        found += [(k.name, k.label) for k in kinds("encoders").values()]
-    return found
+        choices += [(k.name, k.label) for k in kinds("encoders").values()]
+    return choices
 
 
 def request(run_id: int, embedding: str = WORDS) -> int:
@@ -108,14 +108,16 @@ def handle_cluster(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     work.progress("finding groups")
     place = {ordinal: i for i, ordinal in enumerate(ordinals)}
     mine = [o for o in unlearned if o in place]
-    found = find_groups(vectors, texts, np.array([place[o] for o in mine], dtype=np.int64))
+    clusters = find_groups(vectors, texts, np.array([place[o] for o in mine], dtype=np.int64))
     rows = [
         (ordinal, int(g), int(p), float(x), float(y))
-        for ordinal, g, p, x, y in zip(mine, found.group, found.part, found.x, found.y, strict=True)
+        for ordinal, g, p, x, y in zip(mine, clusters.group, clusters.part, clusters.x, clusters.y, strict=True)
     ]
     with database().writing() as conn:
-        table.write_grouping(conn, run.id, embedding, asdict(run.thresholds), [asdict(g) for g in found.groups], rows)
-    return {"run": run.id, "groups": sum(not g.parent for g in found.groups)}
+        table.write_grouping(
+            conn, run.id, embedding, asdict(run.thresholds), [asdict(g) for g in clusters.groups], rows
+        )
+    return {"run": run.id, "groups": sum(not g.parent for g in clusters.groups)}
 
 
 def _drawn(n: int, unlearned: Sequence[int]) -> list[int]:

@@ -119,17 +119,17 @@ def _asked(sample: Sample) -> bytes:
 
 def _by_prompt(mine: Sequence[tuple[bytes, str]], theirs: Sequence[tuple[bytes, str]]) -> list[tuple[int, int]]:
     waiting: dict[bytes, list[int]] = defaultdict(list)
-    for j, (asked, _) in enumerate(theirs):
-        waiting[asked].append(j)
+    for j, (prompt, _) in enumerate(theirs):
+        waiting[prompt].append(j)
     pairs: dict[int, int] = {}
     for equal in (True, False):
-        for i, (asked, content) in enumerate(mine):
+        for i, (prompt, content) in enumerate(mine):
             if i in pairs:
                 continue
-            fit = [j for j in waiting[asked] if not equal or theirs[j][1] == content]
+            fit = [j for j in waiting[prompt] if not equal or theirs[j][1] == content]
             if fit:
                 pairs[i] = fit[0]
-                waiting[asked].remove(fit[0])
+                waiting[prompt].remove(fit[0])
     return sorted(pairs.items())
 
 
@@ -189,7 +189,7 @@ class _Pairs:
         self.matched = matched
         names = ("status", "cause")
         with database().reading() as conn:
-            found = [verdict_table.verdict_columns(conn, run, names) for run in (one, two)]
+            both = [verdict_table.verdict_columns(conn, run, names) for run in (one, two)]
             if chosen.terms or chosen.text:
                 passing = np.zeros(one.n_samples, dtype=bool)
                 passing[list(verdict_table.ordinals(conn, one, chosen))] = True
@@ -197,8 +197,8 @@ class _Pairs:
             else:
                 kept = np.ones(len(matched.first), dtype=bool)
         self.places = matched.first[kept], matched.second[kept]
-        self.status = tuple(f["status"][at] for f, at in zip(found, self.places, strict=True))
-        self.cause = tuple(f["cause"][at] for f, at in zip(found, self.places, strict=True))
+        self.status = tuple(f["status"][at] for f, at in zip(both, self.places, strict=True))
+        self.cause = tuple(f["cause"][at] for f, at in zip(both, self.places, strict=True))
         before, after = (s == "learned" for s in self.status)
         unknown = (self.status[0] == "unknown") | (self.status[1] == "unknown")
         self.change = np.select(

@@ -13,6 +13,7 @@ from core.services.measurements import records
 from core.services.runs import get_run
 from core.services.views import ContradictionGroup, ContradictionPage, ContradictionSide, NeighbourView
 from core.settings import settings
+from core.signals import _columns as col
 from core.signals._artefacts import DISPUTE, NEAR_ROWS
 from core.signals._records import NearRow, Side
 from core.types import Comment, Decision, Filter, Run, Sample, Term
@@ -31,15 +32,15 @@ _SAME_GROUP = 0.5
 def groups(run_id: int, chosen: Filter, order: str = "size", page: int = 0, limit: int = 10) -> ContradictionPage:
     """One page of the groups that have a row passing the filter, largest or surest first."""
     run = get_run(run_id)
-    if not any(c.name == "group" for c in run.columns):
+    if not any(c.name == col.GROUP for c in run.columns):
         return ContradictionPage((), 0, page, 0, False)
     with database().reading() as conn:
-        found, total = verdict_table.groups(
-            conn, run, "group", "group_size", "contradiction", chosen, order, limit, page * limit
+        page_groups, total = verdict_table.groups(
+            conn, run, col.GROUP, col.GROUP_SIZE, col.CONTRADICTION, chosen, order, limit, page * limit
         )
         made = decision_table.decisions(conn, run.spec.dataset_id)
-        said = comment_table.comments(conn, run.spec.dataset_id)
-        shown = tuple(_group(conn, run, value, made, said) for value, _, _, _ in found)
+        comments = comment_table.comments(conn, run.spec.dataset_id)
+        shown = tuple(_group(conn, run, value, made, comments) for value, _, _, _ in page_groups)
     return ContradictionPage(tuple(g for g in shown if g is not None), total, page, len(made), True)
 
 
@@ -48,17 +49,17 @@ def group(run_id: int, number: int) -> ContradictionGroup:
     run = get_run(run_id)
     with database().reading() as conn:
         made = decision_table.decisions(conn, run.spec.dataset_id)
-        found = _group(conn, run, number, made, comment_table.comments(conn, run.spec.dataset_id))
-    if found is None:
+        contradiction = _group(conn, run, number, made, comment_table.comments(conn, run.spec.dataset_id))
+    if contradiction is None:
         raise UserError(f"Run {run_id} has no contradiction group {number}.", "", "Choose one from the page.")
-    return found
+    return contradiction
 
 
 def _group(
-    conn: Any, run: Run, number: float, made: Sequence[Decision], said: Mapping[str, Comment]
+    conn: Any, run: Run, number: float, made: Sequence[Decision], comments: Mapping[str, Comment]
 ) -> ContradictionGroup | None:
     rows, _, _ = verdict_table.page(conn, run, of_group(number), limit=200)
-    head = max(rows, key=lambda r: (r["contradiction"] or 0.0, -r["ordinal"]), default=None)
+    head = max(rows, key=lambda r: (r[col.CONTRADICTION] or 0.0, -r["ordinal"]), default=None)
     if head is None:
         return None
     key = head["content_hash"]
@@ -101,13 +102,13 @@ def _group(
         verbatim=pair is not None and pair.verbatim,
         similarity=pair.similarity if pair else None,
         decision=decided(dispute.key, members, made),
-        comment=commented(dispute.key, sides, said),
+        comment=commented(dispute.key, sides, comments),
     )
 
 
 def of_group(number: float) -> Filter:
     """The filter that keeps the rows of one group."""
-    return Filter((Term("group", "range", (float(number), float(number))),))
+    return Filter((Term(col.GROUP, "range", (float(number), float(number))),))
 
 
 def _near(conn: Any, run: Run, content_hash: str) -> tuple[NearRow, ...]:
@@ -127,14 +128,14 @@ def _side(
         tuple(members),
         tuple((samples[m].prompt, samples[m].response) for m in members),
         tuple((str(r["sid"]), str(r["status"]), r["cause"]) for r in listed),
-        _mean(listed, "nll"),
-        _mean(listed, "base_nll"),
+        _mean(listed, col.NLL),
+        _mean(listed, col.BASE_NLL),
     )
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    found = [r[name] for r in rows if r.get(name) is not None]
-    return sum(found) / len(found) if found else None
+    values = [r[name] for r in rows if r.get(name) is not None]
+    return sum(values) / len(values) if values else None
 
 
 def _label(place: int | None, sides: Sequence[ContradictionSide]) -> str:
@@ -161,10 +162,10 @@ def decided(key: str, members: Sequence[str], made: Sequence[Decision]) -> Decis
     return best[1] if best else None
 
 
-def commented(key: str, sides: Sequence[ContradictionSide], said: Mapping[str, Comment]) -> Comment | None:
+def commented(key: str, sides: Sequence[ContradictionSide], comments: Mapping[str, Comment]) -> Comment | None:
     """The comment on exactly this group: it calls sides by their letters, so any change of rows or sides ends it."""
-    found = said.get(key)
-    return found if found is not None and found.sides == tuple(s.members for s in sides) else None
+    comment = comments.get(key)
+    return comment if comment is not None and comment.sides == tuple(s.members for s in sides) else None
 
 
 # ------------------------------------------------------------------------------------------------------- deciding
@@ -180,19 +181,19 @@ def decide(
     """
     if choice not in CHOICES:
         raise UserError(f"There is no choice {choice!r}.", f"There are: {', '.join(CHOICES)}.")
-    found = group(run_id, number)
+    contradiction = group(run_id, number)
     kept: tuple[str, ...] = ()
     if choice == "keep":
-        chosen = next((s for s in found.sides if s.letter == side), None)
+        chosen = next((s for s in contradiction.sides if s.letter == side), None)
         if chosen is None:
             raise UserError(f"Group {number} has no side {side!r}.", "", "Choose one of its sides.")
         kept = chosen.members
-    members = tuple(m for s in found.sides for m in s.members)
-    decision = Decision(found.key, choice, kept, members, author.strip(), note.strip(), time.time())  # type: ignore[arg-type]
+    members = tuple(m for s in contradiction.sides for m in s.members)
+    decision = Decision(contradiction.key, choice, kept, members, author.strip(), note.strip(), time.time())  # type: ignore[arg-type]
     dataset = get_run(run_id).spec.dataset_id
     with database().writing() as conn:
-        if found.decision is not None:
-            decision_table.forget(conn, dataset, found.decision.key)
+        if contradiction.decision is not None:
+            decision_table.forget(conn, dataset, contradiction.decision.key)
         decision_table.decide(conn, dataset, decision)
     return decision
 
@@ -211,7 +212,7 @@ def decision_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]
     run = get_run(run_id)
     with database().reading() as conn:
         made = decision_table.decisions(conn, run.spec.dataset_id)
-        said = comment_table.comments(conn, run.spec.dataset_id)
+        comments = comment_table.comments(conn, run.spec.dataset_id)
         of = {m: d for d in made for m in d.members}
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
         ordinals = [i for i, h in enumerate(hashes) if h in of]
@@ -226,7 +227,7 @@ def decision_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]
                 line = {
                     "id": sample.id, "row": sample.row, "group": decision.key, "decision": decision.choice,
                     "action": action, "author": decision.author, "note": decision.note, "decided": decision.created,
-                    "comment": _exported(said.get(decision.key), sample.content_hash),
+                    "comment": _exported(comments.get(decision.key), sample.content_hash),
                 }  # fmt: skip
                 yield json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
@@ -255,11 +256,11 @@ def ask_judge(run_id: int, number: int) -> Comment:
     Raises:
         UserError: no such group, no judge, or one that does not answer (see ``core.pairs.commentary.ask``).
     """
-    found = group(run_id, number)
-    sides = [judge.Side(s.letter, tuple(prompt for prompt, _ in s.wordings), s.answer) for s in found.sides]
-    reply = judge.ask(settings(), sides, found.differs)
-    members = tuple(s.members for s in found.sides)
-    comment = Comment(found.key, members, judge_model(), reply.text, reply.shortened, time.time())
+    contradiction = group(run_id, number)
+    sides = [judge.Side(s.letter, tuple(prompt for prompt, _ in s.wordings), s.answer) for s in contradiction.sides]
+    reply = judge.ask(settings(), sides, contradiction.differs)
+    members = tuple(s.members for s in contradiction.sides)
+    comment = Comment(contradiction.key, members, judge_model(), reply.text, reply.shortened, time.time())
     dataset = get_run(run_id).spec.dataset_id  # the run may have been deleted while the judge thought
     with database().writing() as conn:
         comment_table.put(conn, dataset, comment)

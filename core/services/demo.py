@@ -16,12 +16,12 @@ STATES = ("queued", "running", "failed", "cancelled")
 
 def state() -> tuple[Literal["ready", "building", "failed", "off"], int | None]:
     """("ready", run id), ("building" or "failed", job id), or ("off", None) where nobody asked for it."""
-    found = [r for r in runs.list_runs() if r.name == NAME]
-    for run in found:
+    demos = [r for r in runs.list_runs() if r.name == NAME]
+    for run in demos:
         if run.state == "judged":
             return "ready", run.id
     for job in jobs.list_jobs(limit=200):
-        mine = job.kind == "demo" or (job.kind == "diagnose" and any(r.id == job.run_id for r in found))
+        mine = job.kind == "demo" or (job.kind == "diagnose" and any(r.id == job.run_id for r in demos))
         if mine and job.state in STATES:
             return ("building" if job.state in ("queued", "running") else "failed"), job.id
     return "off", None

@@ -12,6 +12,7 @@ from core.checkpoint.facts import trainer_facts
 from core.derived.trajectory import earlier_roles, places
 from core.errors import UserError
 from core.services.runs import get_run
+from core.signals import _columns as col
 from core.statistics import Trend as Trend
 from core.statistics import trend
 from core.types import BASE, Filter, Run
@@ -141,7 +142,7 @@ def _stops(run: Run) -> tuple[tuple[Stop, ...], list[str]]:
     for role, place in zip(earlier_roles(spec), places(spec), strict=False):
         stops.append(Stop(spec.checkpoints[role].label, spec.checkpoints[role].step, float(place)))
         roles.append(role)
-    flags = [role.column("greedy_exact") for role in roles]
+    flags = [role.column(col.GREEDY_EXACT) for role in roles]
     known = {c.name for c in run.columns}
     if missing := [f for f in flags if f not in known]:
         raise UserError(
@@ -168,7 +169,7 @@ def _order(run: Run, binned: Sequence[tuple[int, str | None, str, int]]) -> tupl
     for place, _, status, n in binned:
         counts[place][status] = counts[place].get(status, 0) + n
     parts = zip(edges, edges[1:], counts, strict=False)
-    return tuple(OrderCount(low, high - 1, found) for low, high, found in parts if high > low)
+    return tuple(OrderCount(low, high - 1, by_status) for low, high, by_status in parts if high > low)
 
 
 def _trend(binned: Sequence[tuple[int, str | None, str, int]], *, stratified: bool) -> Trend | None:

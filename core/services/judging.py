@@ -16,6 +16,7 @@ from core.services.jobs import Work
 from core.services.measurements import facts_of, signals_of, with_facts
 from core.services.routes import reachable
 from core.services.runs import get_run
+from core.signals import _columns as col
 from core.signals._plan import gaps_of
 from core.types import (
     Run,
@@ -43,20 +44,20 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
         facts = sample_table.order(conn, run.spec.dataset_id)
         reached, reached_values = reachable.columns_for(conn, run, hashes)
     known = facts_of(run)
-    found = judge(run.spec, signals, thresholds, known)
-    derived = SignalTable(signals.keys, found.columns)
-    values = {**found.columns, **reached_values}
-    columns: dict[str, Any] = {"status": found.status, "cause": found.cause, "stage": facts["stage"]}
+    judgement = judge(run.spec, signals, thresholds, known)
+    derived = SignalTable(signals.keys, judgement.columns)
+    values = {**judgement.columns, **reached_values}
+    columns: dict[str, Any] = {"status": judgement.status, "cause": judgement.cause, "stage": facts["stage"]}
     columns["source"] = facts["source"]
-    columns |= {"study_cause": found.study} if run.spec.paper_mode else {}
+    columns |= {"study_cause": judgement.study} if run.spec.paper_mode else {}
     declared = (*columns_of(run.spec), *reached)
     for column in declared:
         if column.name not in columns:
             columns[column.name] = values.get(column.name, np.full(len(hashes), np.nan))
-    summary = dict(run.summary) | summarise(found.status, signals) | {"causes": found.judged_by}
+    summary = dict(run.summary) | summarise(judgement.status, signals) | {"causes": judgement.judged_by}
     gaps = gaps_of(run.spec)
     summary["gaps"] = [asdict(gap) for gap in gaps]
-    summary["faults"] = [finding.as_dict() for finding in judge_run(derived, known, found.status, gaps)]
+    summary["faults"] = [finding.as_dict() for finding in judge_run(derived, known, judgement.status, gaps)]
     judged = replace(run, columns=declared, thresholds=thresholds, state="judged", summary=summary)
     with database().writing() as conn:
         verdict_table.write_verdicts(conn, judged, columns, facts["ordinal"], facts["sid"])
@@ -68,20 +69,20 @@ def summarise(status: np.ndarray, signals: SignalTable) -> dict[str, Any]:
     """What pages need of a run without reading every row: counts, edges of histograms, what the mean hides."""
     values, counts = np.unique(status.astype(str), return_counts=True)
     by_status = {str(v): int(c) for v, c in zip(values, counts, strict=True)}
-    lengths = signals.get("n_target")
+    lengths = signals.get(col.N_TARGET)
     lengths = lengths[np.isfinite(lengths)]
     quantiles = sorted({int(q) for q in np.quantile(lengths, [0, 0.2, 0.4, 0.6, 0.8, 1.0])}) if lengths.size else []
     return {
         "status": by_status,
-        "nll_edges": _edges(signals.get("nll"), 40),
+        "nll_edges": _edges(signals.get(col.NLL), 40),
         "length_edges": quantiles,
-        "hidden": _hidden(status, signals.get("nll")),
-        "refused": int(np.nansum(signals.get("refused"))),
-        "dropped": int(np.nansum(signals.get("dropped"))),
-        "truncated": int(np.nansum(signals.get("truncated"))),
-        "near_ties": int(np.nansum(signals.get("near_tie"))),
-        "unsupervised": int(np.nansum(signals.get("n_unsupervised") > 0)),
-        "foreign": int(np.nansum(signals.get("foreign_language"))),
+        "hidden": _hidden(status, signals.get(col.NLL)),
+        "refused": int(np.nansum(signals.get(col.REFUSED))),
+        "dropped": int(np.nansum(signals.get(col.DROPPED))),
+        "truncated": int(np.nansum(signals.get(col.TRUNCATED))),
+        "near_ties": int(np.nansum(signals.get(col.NEAR_TIE))),
+        "unsupervised": int(np.nansum(signals.get(col.N_UNSUPERVISED) > 0)),
+        "foreign": int(np.nansum(signals.get(col.FOREIGN_LANGUAGE))),
     }
 
 

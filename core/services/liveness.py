@@ -47,7 +47,7 @@ def alive(lane: str, owner: str) -> Iterator[None]:
 
 def workers() -> list[dict[str, str | float]]:
     """Workers seen in the last seconds: ``name``, ``lane``, ``seen`` (seconds ago). Files of dead ones are removed."""
-    found: list[dict[str, str | float]] = []
+    rows: list[dict[str, str | float]] = []
     for path in sorted(_folder().glob("*")):
         try:
             age = time.time() - path.stat().st_mtime
@@ -57,5 +57,5 @@ def workers() -> list[dict[str, str | float]]:
         if age > LATE * 20:
             path.unlink(missing_ok=True)
         elif age <= LATE:
-            found.append({"name": path.name, "lane": lane, "seen": age})
-    return found
+            rows.append({"name": path.name, "lane": lane, "seen": age})
+    return rows

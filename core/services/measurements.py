@@ -12,6 +12,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.services import artefacts
+from core.signals import _columns as col
 from core.signals._artefacts import Artefact, R, find_measure
 from core.signals._base import Measure
 from core.signals._plan import plan
@@ -91,9 +92,9 @@ def with_facts(conn: Any, run: Run, signals: SignalTable) -> SignalTable:
         signals.keys,
         {
             **signals.columns,
-            "position": np.arange(n) / max(1, n - 1),
-            "stage_index": np.array([stages.get(s, np.nan) for s in facts["stage"]], dtype=np.float64),
-            "copies": np.array([counted[k] for k in signals.keys], dtype=np.float64),
+            col.POSITION: np.arange(n) / max(1, n - 1),
+            col.STAGE_INDEX: np.array([stages.get(s, np.nan) for s in facts["stage"]], dtype=np.float64),
+            col.COPIES: np.array([counted[k] for k in signals.keys], dtype=np.float64),
         },
     )
 

@@ -26,6 +26,7 @@ from core.services.jobs import Work
 from core.services.recipes import Planned, make_plan
 from core.services.runs import get_run
 from core.settings import settings as process
+from core.signals import _columns as col
 from core.signals._instruments import tokenizer_folder
 from core.types import Filter, Run
 from db import samples as sample_table
@@ -181,7 +182,7 @@ def _bundle(run: Run, planned: Planned) -> Bundle:
 
 def _longest(pool: Pool) -> int:
     """Tokens that hold every row of the run and the little that recipes add: the next multiple of 256."""
-    tokens = pool.numbers("n_tokens")
+    tokens = pool.numbers(col.N_TOKENS)
     longest = float(np.nanmax(tokens)) if np.isfinite(tokens).any() else 1984.0
     return int(-(-(longest + 64) // 256) * 256)
 

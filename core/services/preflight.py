@@ -99,23 +99,26 @@ def _render(
     for i, sample in enumerate(samples):
         work.progress("rendering rows", i, len(samples), "rows")
         try:
-            found = instruments.supervision(sample)
+            row = instruments.supervision(sample)
         except UserError as refusal:
             counts["refused"] += 1
             if len(previews) < 5:
                 previews.append(asdict(RowPreview(sample.id, (), (), str(refusal))))
             continue
-        seen.append(found)
-        counts["tokens"] += len(found.ids)
-        counts["target_tokens"] += int(found.target.sum())
-        counts["dropped"] += found.dropped is not None
-        counts["truncated"] += found.truncated
-        counts["not_supervised"] += bool((found.target & ~found.trained).any())
+        seen.append(row)
+        counts["tokens"] += len(row.ids)
+        counts["target_tokens"] += int(row.target.sum())
+        counts["dropped"] += row.dropped is not None
+        counts["truncated"] += row.truncated
+        counts["not_supervised"] += bool((row.target & ~row.trained).any())
         if len(previews) < 5:
-            texts = pieces(instruments.tokenizer(), found.ids)
-            marks = zip(texts, found.ids.tolist(), found.trained.tolist(), found.target.tolist(), strict=True)
+            texts = pieces(instruments.tokenizer(), row.ids)
+            marks = zip(texts, row.ids.tolist(), row.trained.tolist(), row.target.tolist(), strict=True)
             shown = tuple(TokenPiece(t, i, a, b) for t, i, a, b in marks)
-            notes = (*found.notes, *((f"the trainer leaves this row out: {found.dropped}",) if found.dropped else ()))
+            notes = (
+                *row.notes,
+                *((f"the trainer leaves this row out: {row.dropped}",) if row.dropped else ()),
+            )
             previews.append(asdict(RowPreview(sample.id, shown, notes)))
     return counts, previews, seen
 

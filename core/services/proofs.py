@@ -43,9 +43,9 @@ def parsed_budget(texts: Mapping[str, str]) -> dict[str, Any]:
     return parsed_settings(_Budget, texts)
 
 
-def start(asked: Mapping[str, Any], cost: Mapping[str, Any]) -> tuple[int, int]:
+def start(described: Mapping[str, Any], cost: Mapping[str, Any]) -> tuple[int, int]:
     """Stores a proof of what ``mitigation.request`` described and queues it; returns (proof id, job id)."""
-    request = {**asked, "budget": with_defaults(_Budget, cost)}
+    request = {**described, "budget": with_defaults(_Budget, cost)}
     run = get_run(request["run"])
     chosen = from_query(request["filter"], run.columns)
     recipe = kind("recipes", request["recipe"])
@@ -58,8 +58,8 @@ def start(asked: Mapping[str, Any], cost: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _only_cause(chosen: Filter) -> str | None:
-    found = [t.values for t in chosen.terms if t.column == "cause" and t.op == "in"]
-    return str(found[0][0]) if len(found) == 1 and len(found[0]) == 1 and found[0][0] is not None else None
+    causes = [t.values for t in chosen.terms if t.column == "cause" and t.op == "in"]
+    return str(causes[0][0]) if len(causes) == 1 and len(causes[0]) == 1 and causes[0][0] is not None else None
 
 
 def get_proof(proof_id: int) -> Proof:
@@ -150,8 +150,8 @@ def _store(work: Work, proof_id: int, name: str, measured: Mapping[str, Any]) ->
 def _unchanged(run: Run) -> None:
     """Raises UserError where the checkpoint is not, or no longer, the one that was diagnosed."""
     final = run.spec.final
-    found = as_checkpoint(Path(final.path), None if final.base is None else Path(final.base), final.label)
-    if found.fingerprint != final.fingerprint:
+    present = as_checkpoint(Path(final.path), None if final.base is None else Path(final.base), final.label)
+    if present.fingerprint != final.fingerprint:
         raise UserError(
             f"The files of checkpoint {final.label!r} have changed since it was diagnosed.",
             f"Its folder is {final.path}; a proof trains a copy and never writes there.",
@@ -164,13 +164,13 @@ class _Ready:
 
     def __init__(self, run: Run, proof: Proof, work: Work, folder: Path) -> None:
         self._run, self._work, self._folder = run, work, folder
-        asked = proof.request
-        self._budget = asked["budget"]
+        request = proof.request
+        self._budget = request["budget"]
         self._seed = int(self._budget["proof_seed"])
         self._recipe = kind("recipes", proof.recipe)
-        self._settings = with_defaults(self._recipe, {**asked["settings"], **self._recipe.proof})
-        chosen = from_query(asked["filter"], run.columns)
-        files = mitigation.paths(asked)
+        self._settings = with_defaults(self._recipe, {**request["settings"], **self._recipe.proof})
+        chosen = from_query(request["filter"], run.columns)
+        files = mitigation.paths(request)
         planned = make_plan(run, chosen, proof.recipe, self._settings, files)
         plan, pool = planned.plan, planned.pool
         self.selected = len(pool.treated)

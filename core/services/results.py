@@ -17,6 +17,7 @@ from core.services.views import (
     Overview,
     Share,
 )
+from core.signals import _columns as col
 from core.statistics import wilson
 from core.status import STATUSES, columns_read, judge_status
 from core.types import PIPELINE, Filter, Run, SignalTable, Thresholds
@@ -92,8 +93,8 @@ class _Summary:
 
     def __init__(self, run: Run, chosen: Filter) -> None:
         self._run = run
-        edges = {"nll": run.summary.get("nll_edges"), "n_target": run.summary.get("length_edges")}
-        bins = {name: [float(e) for e in found] for name, found in edges.items() if found and len(found) > 1}
+        edges = {col.NLL: run.summary.get("nll_edges"), col.N_TARGET: run.summary.get("length_edges")}
+        bins = {name: [float(e) for e in own] for name, own in edges.items() if own and len(own) > 1}
         with database().reading() as conn:
             self._cells = verdict_table.cube(conn, run, self.BY, {}, chosen)
             self._binned = verdict_table.cube(conn, run, ("status",), bins, chosen)
@@ -134,24 +135,24 @@ class _Summary:
         return Breakdown(name, label, tuple((v, rows[v]) for v in order))
 
     def by_length(self) -> Breakdown | None:
-        edges = self._bins.get("n_target")
+        edges = self._bins.get(col.N_TARGET)
         if not edges:
             return None
-        crossed, rows, bounds = self.crossed("n_target"), [], []
+        crossed, rows, bounds = self.crossed(col.N_TARGET), [], []
         for i, (low, high) in enumerate(pairwise(edges)):
             # Bins are half-open, the last one closed; token counts are whole, so the label can say both ends.
             top = high if i == len(edges) - 2 else high - 1
             rows.append((f"{low:.0f}" if low == top else f"{low:.0f}–{top:.0f}", crossed.get(i, {})))
             bounds.append((low, top))
-        return Breakdown("n_target", "Target tokens", tuple(rows), tuple(bounds))
+        return Breakdown(col.N_TARGET, "Target tokens", tuple(rows), tuple(bounds))
 
     def nll_histogram(self) -> Histogram:
-        edges = self._bins.get("nll")
+        edges = self._bins.get(col.NLL)
         if not edges:
-            return Histogram("nll", (), {}, 0)
-        crossed = self.crossed("nll")
+            return Histogram(col.NLL, (), {}, 0)
+        crossed = self.crossed(col.NLL)
         counts = {s: tuple(crossed.get(i, {}).get(s, 0) for i in range(len(edges) - 1)) for s in ORDER}
-        return Histogram("nll", tuple(edges), counts, sum(crossed.get(-1, {}).values()))
+        return Histogram(col.NLL, tuple(edges), counts, sum(crossed.get(-1, {}).values()))
 
 
 def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
@@ -178,10 +179,10 @@ def run_notes(run: Run) -> tuple[tuple[str, str], ...]:
 def fault_notes(faults: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Faults of the whole run as errors, those of some rows as warnings, those that cannot tell in one sentence."""
     out = []
-    for found in faults:
-        if found["state"] == "fail":
-            words = (f"{found['label']}: {found['text']}", found["measured"] if found["scope"] == "run" else "")
-            out.append(("fail" if found["scope"] == "run" else "warn", " ".join(w for w in words if w)))
+    for fault in faults:
+        if fault["state"] == "fail":
+            words = (f"{fault['label']}: {fault['text']}", fault["measured"] if fault["scope"] == "run" else "")
+            out.append(("fail" if fault["scope"] == "run" else "warn", " ".join(w for w in words if w)))
     if unknown := [f for f in faults if f["state"] == "unknown" and f["needs"]]:
         told = "; ".join(f"{f['label'].lower()} ({f['needs']})" for f in unknown)
         many = "1 fault" if len(unknown) == 1 else f"{len(unknown)} faults"
@@ -209,8 +210,8 @@ def facets(run_id: int, chosen: Filter, names: Sequence[str] | None = None) -> d
     out: dict[str, dict[Any, int]] = {}
     with database().reading() as conn:
         # Columns that the filter says nothing about share one query; each other one is asked without its own condition.
-        asked = {t.column for t in chosen.terms}
-        groups = [[n for n in names if n not in asked], *([n] for n in names if n in asked)]
+        filtered_columns = {t.column for t in chosen.terms}
+        groups = [[n for n in names if n not in filtered_columns], *([n] for n in names if n in filtered_columns)]
         for group in (g for g in groups if g):
             others = Filter(tuple(t for t in chosen.terms if t.column not in group), chosen.text)
             for values, n in verdict_table.group_counts(conn, run, group, others):

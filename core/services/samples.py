@@ -23,6 +23,7 @@ from core.services.views import (
     TokenPiece,
     TurnView,
 )
+from core.signals import _columns as col
 from core.signals._artefacts import OUTPUTS, TOKENS
 from core.signals._records import RowOutputs, RowTokens, TurnOutputs, TurnTokens
 from core.status import cut_of, rate_interval
@@ -68,20 +69,20 @@ def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:
     run = get_run(run_id)
     with database().reading() as conn:
         row = verdict_table.row(conn, run, sid)
-        found = sample_table.get_sample(conn, run.spec.dataset_id, sid)
+        stored = sample_table.get_sample(conn, run.spec.dataset_id, sid)
         before, behind = verdict_table.neighbours(conn, run, chosen, sid)
-        key = found.content_hash
+        key = stored.content_hash
         table = signals_of(conn, run, [key])
         tokens = records(conn, run, TOKENS, [key]).get(key, RowTokens())
         outputs = records(conn, run, OUTPUTS, [key]).get(key, RowOutputs())
     signals = {name: float(values[0]) for name, values in table.columns.items()} | numbers_of(row)
     return SampleView(
-        sample=found,
+        sample=stored,
         verdict=verdict_of(run, row, signals, proven.reasons_of(run, sid, row["cause"])),
         values=row,
         columns=run.columns,
         pieces=_pieces(tokens),
-        notes=(*found.notes, *tokens.notes, *_refusal(tokens)),
+        notes=(*stored.notes, *tokens.notes, *_refusal(tokens)),
         turns=_turns(tokens, outputs, run),
         checkpoints=_checkpoints(run, signals),
         chance=chances(signals),
@@ -99,13 +100,13 @@ def _faults(run: Run, row: Mapping[str, Any]) -> tuple[FaultView, ...]:
     news here.
     """
     out = []
-    for found in run.summary.get("faults", ()):
-        value = row.get(FAULT.of(found["code"]))
+    for fault in run.summary.get("faults", ()):
+        value = row.get(FAULT.of(fault["code"]))
         state = "unknown" if value is None else "explains" if value == 1 else "no"
-        text = found["text"] if found["scope"] == "run" else ""
-        needs = found["needs"] or kind("faults", found["code"]).needs if state == "unknown" else ""
-        said = " ".join(p for p in (text, found["measured"] if text else "") if p)
-        out.append(FaultView(found["code"], found["label"], state, said, needs))
+        text = fault["text"] if fault["scope"] == "run" else ""
+        needs = fault["needs"] or kind("faults", fault["code"]).needs if state == "unknown" else ""
+        sentence = " ".join(p for p in (text, fault["measured"] if text else "") if p)
+        out.append(FaultView(fault["code"], fault["label"], state, sentence, needs))
     order = {"explains": 0, "unknown": 1, "no": 2}
     return tuple(sorted(out, key=lambda f: order[f.state]))
 
@@ -163,7 +164,7 @@ def _checkpoints(run: Run, signals: Mapping[str, float]) -> tuple[CheckpointView
 
     out = []
     for role, checkpoint in run.spec.checkpoints.items():
-        exact, nll = (known(signals.get(role.column(name))) for name in ("greedy_exact", "nll"))
+        exact, nll = (known(signals.get(role.column(name))) for name in (col.GREEDY_EXACT, col.NLL))
         out.append(
             CheckpointView(checkpoint.label, role.kind, checkpoint.step, nll, None if exact is None else exact == 1)
         )

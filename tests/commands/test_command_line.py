@@ -66,6 +66,7 @@ def verdicts(data):
     return [json.loads(line, parse_constant=no_constants) for line in data.splitlines()]
 
 
+@pytest.mark.slow
 def test_diagnose_writes_one_object_a_row_and_nothing_else(command, tiny_project, rows, tmp_path):
     asked = ("diagnose", "--dataset", rows, "--checkpoint", tiny_project.final, "--base", tiny_project.base,
              "--trajectory", tiny_project.folder, "--max-new-tokens", 32)  # fmt: skip
@@ -109,6 +110,7 @@ def test_the_same_command_in_a_fresh_installation_gives_the_same_bytes(command, 
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_an_adapter_is_diagnosed_on_its_base(command, tiny_project, rows):
     status, out, _ = command("diagnose", "--dataset", rows, "--checkpoint", tiny_project.adapter, "--base",
                              tiny_project.base, "--max-new-tokens", 32)  # fmt: skip

@@ -133,6 +133,7 @@ def values(run):
     return {row["sid"]: row for row in samples.page(run.id, Filter(), limit=500).rows}
 
 
+@pytest.mark.slow
 def test_a_backend_that_only_scores(spec):
     run, verdicts = diagnosed(spec("only_scores"))
     _, whole = diagnosed(spec("hf"))
@@ -167,6 +168,7 @@ def test_what_is_not_measured_is_said_with_the_reason(spec):
     assert [turn.greedy_exact for turn in view.turns] == [None]
 
 
+@pytest.mark.slow
 def test_a_backend_that_only_generates(spec):
     run, verdicts = diagnosed(spec("only_generates"))
     _, whole = diagnosed(spec("hf"))

@@ -124,9 +124,9 @@ def test_labelled_paths(tmp_path):
         {"question": "2+2?", "paths": []},
         {"question": "2+2?", "paths": [{"text": "x", "label": 3}]},
     ]  # fmt: skip
-    found = read_labelled(written(tmp_path, rows), "numeric")
-    assert [d.labels for d in found.data] == [(1.0, 0.0), (0.8, 0.0), (1.0, 0.0)]
-    assert [p.key for p in found.data[2].paths] == ["4", "3"]
-    assert len(found.problems) == 3 and "no gold answer" in found.problems[0]
+    data, problems = read_labelled(written(tmp_path, rows), "numeric")
+    assert [d.labels for d in data] == [(1.0, 0.0), (0.8, 0.0), (1.0, 0.0)]
+    assert [p.key for p in data[2].paths] == ["4", "3"]
+    assert len(problems) == 3 and "no gold answer" in problems[0]
     with pytest.raises(UserError, match="no labelled paths"):
         read_labelled(written(tmp_path, rows[3:]), "numeric")

@@ -100,6 +100,7 @@ def test_what_a_template_may_not_do(source, kind):
     assert render_chats("{{ 1 }}", [Chat([])]) == [Text("1")], "the next row is rendered as ever"
 
 
+@pytest.mark.slow
 def test_a_template_without_end_is_stopped_and_not_tried_for_every_row(monkeypatch):
     source = (
         "{% for i in range(99999) %}{% for j in range(99999) %}{% for k in range(99999) %}"

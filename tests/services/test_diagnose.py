@@ -111,7 +111,8 @@ class StopAfter:
         monkeypatch.setattr(jobs.JobContext, "progress", progress)
 
 
-@pytest.mark.parametrize("ending", [jobs.Cancelled, pytest.param(jobs.Released, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [jobs.Cancelled, jobs.Released])
 def test_stopped_between_chunks_then_resumed(tiny_project, import_rows, diagnose, monkeypatch, ending):
     dataset = import_rows(tiny_project.rows[:36])
     signal = kind("signals", "likelihood")

@@ -86,20 +86,20 @@ class Board:
     notes: Mapping[str, int]
 
 
-def choice(found: RoutesRun, moved: Mapping[str, Any]) -> Choice:
+def choice(routes: RoutesRun, moved: Mapping[str, Any]) -> Choice:
     """The standing choice with ``tau``, ``m``, ``k``, ``normaliser``, ``strict``, ``choose`` moved.
 
     Raises:
         UserError: more answers or paths than were generated, an unknown name, or scores that are not there.
     """
-    settings = RouteSettings.from_dict(found.settings.as_dict() | dict(moved))
-    for name, most in (("m", found.settings.m), ("k", found.settings.k)):
+    settings = RouteSettings.from_dict(routes.settings.as_dict() | dict(moved))
+    for name, most in (("m", routes.settings.m), ("k", routes.settings.k)):
         if getattr(settings, name) > most:
             raise UserError(f"{name}={getattr(settings, name)} is more than was generated.", f"There are {most}.")
-    scored = is_scored(found.id)
+    scored = is_scored(routes.id)
     if moved.get("choose") in ("scorer", "weighted") and not scored:
-        raise UserError("The paths have no scores.", "", f"Run: lacuna routes score {found.id} --scorer ID")
-    normaliser = "choice" if found.mode == "judging" else settings.normaliser
+        raise UserError("The paths have no scores.", "", f"Run: lacuna routes score {routes.id} --scorer ID")
+    normaliser = "choice" if routes.mode == "judging" else settings.normaliser
     wanted = need(settings.tau, settings.m)
     return Choice(wanted, settings.m, settings.k, normaliser, settings.strict, choice_at_hand(settings, scored))
 
@@ -117,7 +117,7 @@ def board(route_id: int, choice: Choice) -> Board:
         rows = table.items(conn, route_id)
     kept = [r["kept"] for r in rows]
     items = load(kept, choice.normaliser, choice.strict)
-    asked = [r for r in rows if not r["kept"]["refused"]]
+    usable = [r for r in rows if not r["kept"]["refused"]]
     setting = science.Setting(choice.wanted, choice.m, choice.k, choice.choose)
     seen = science.replay(items, setting)
     j = items.judged
@@ -127,7 +127,7 @@ def board(route_id: int, choice: Choice) -> Board:
             notes[note] = notes.get(note, 0) + 1
 
     def line(i: int) -> Line:
-        row, chosen = asked[i], int(seen.chosen[i])
+        row, chosen = usable[i], int(seen.chosen[i])
         said = row["kept"]["paths"][chosen] if row["kept"]["paths"] else {"raw": None}
         return Line(
             row["ordinal"], row["sid"], row["question"], float(seen.share[i]), bool(seen.short[i]),
@@ -148,7 +148,7 @@ def board(route_id: int, choice: Choice) -> Board:
         curve=tuple(rivals.curve(items, choice.m, choice.k, choice.choose)) if items.n else (),
         levels=tuple(science.levels(items, seen)),
         calibration=science.calibration(items, seen) if items.n else {},
-        lists={name: tuple(line(int(i)) for i in found) for name, found in science.lists(items, seen).items()},
+        lists={name: tuple(line(int(i)) for i in places) for name, places in science.lists(items, seen).items()},
         titles=science.LISTS,
         outcomes=science.outcomes(items, seen),
         groups=tuple(science.group_rows(items, seen)),
@@ -259,14 +259,14 @@ def item(route_id: int, ordinal: int, choice: Choice) -> ItemView:
     scores = items.score[0, : choice.k]
     ranks = (-scores).argsort(kind="stable").argsort() + 1 if np.isfinite(scores).all() else None
 
-    def view(part: str, i: int, said: Mapping[str, Any]) -> SaidView:
-        found, failure = answer_key(said, kept, choice.normaliser, choice.strict)
+    def view(part: str, i: int, text: Mapping[str, Any]) -> SaidView:
+        answer, failure = answer_key(text, kept, choice.normaliser, choice.strict)
         words = shown[part][i]
         path = part == "paths"
         return SaidView(
-            words["text"], said["raw"], failure, None if found is None else clusters[found],
-            (found is not None and found == gold) if judged else None, said["cut"], said["tokens"],
-            words["temperature"], words["top_p"], said["swapped"], said["logp"], said["score"],
+            words["text"], text["raw"], failure, None if answer is None else clusters[answer],
+            (answer is not None and answer == gold) if judged else None, text["cut"], text["tokens"],
+            words["temperature"], words["top_p"], text["swapped"], text["logp"], text["score"],
             int(ranks[i]) if path and ranks is not None else None,
             path and i == int(seen.chosen[0]), path and i == int(seen.voted[0]),
         )  # fmt: skip

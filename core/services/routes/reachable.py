@@ -35,11 +35,11 @@ def columns_for(conn: Any, run: Run, hashes: Sequence[str]) -> tuple[tuple[Colum
 
     Where several routes runs hold a sample, the newest speaks.
     """
-    found = [r for r in table.list_routes(conn, run.id) if r["mode"] == "answering"]
-    if not found:
+    routes = [r for r in table.list_routes(conn, run.id) if r["mode"] == "answering"]
+    if not routes:
         return (), {}
     by_hash: dict[str, tuple[float, float, float, float]] = {}
-    for route in reversed(found):
+    for route in reversed(routes):
         settings = RouteSettings.from_dict(route["spec"]["settings"])
         items = load([i["kept"] for i in table.items(conn, route["id"])], settings.normaliser, settings.strict)
         if not items.n:

@@ -108,9 +108,9 @@ def of_sample(run_id: int, sid: str) -> list[tuple[int, int, str]]:
     """(routes run, ordinal, its name) for each routes run of a diagnosis that has generated this sample."""
     with database().reading() as conn:
         return [
-            (r["id"], found, r["name"])
+            (r["id"], ordinal, r["name"])
             for r in table.list_routes(conn, run_id)
-            if (found := table.ordinal_of(conn, r["id"], sid)) is not None
+            if (ordinal := table.ordinal_of(conn, r["id"], sid)) is not None
         ]
 
 

@@ -134,8 +134,8 @@ def handle_scorer(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         data += _labelled(route_id)
     if payload["upload"] or payload["path"]:
         path = Path(payload["path"]) if payload["path"] else uploads.finish(payload["upload"]).path
-        read = read_labelled(path, payload["normaliser"])
-        data, problems = data + read.data, read.problems
+        read, problems = read_labelled(path, payload["normaliser"])
+        data += read
     names = encoder_names()
     if settings.embeddings and not names:
         raise UserError(
@@ -163,13 +163,13 @@ def handle_scorer(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _labelled(route_id: int) -> Iterator[Labelled]:
     """Items of a routes run with a gold answer, as training data."""
-    found = get(route_id)
+    routes = get(route_id)
     for row, shown in _with_texts(route_id):
         kept = row["kept"]
-        gold = gold_key(kept, found.settings.normaliser)
+        gold = gold_key(kept, routes.settings.normaliser)
         if gold is None or kept["refused"]:
             continue
-        paths = _paths(kept, shown, found.settings)
+        paths = _paths(kept, shown, routes.settings)
         yield Labelled(shown["question"], tuple(paths), tuple(float(p.key == gold) for p in paths))
 
 
@@ -193,17 +193,19 @@ def _with_texts(route_id: int) -> Iterator[tuple[dict[str, Any], Mapping[str, An
         yield row, held[row["slot"]]
 
 
-def _reads(asked: Sequence[tuple[str, Sequence[PathText]]], encoder: Encoder | None) -> list[tuple[int, np.ndarray]]:
+def _reads(
+    questions: Sequence[tuple[str, Sequence[PathText]]], encoder: Encoder | None
+) -> list[tuple[int, np.ndarray]]:
     if encoder is None:
-        return [(0, np.zeros(len(paths), dtype=np.int64)) for _, paths in asked]
-    return reads(asked, encoder.lengths, encoder.window)
+        return [(0, np.zeros(len(paths), dtype=np.int64)) for _, paths in questions]
+    return reads(questions, encoder.lengths, encoder.window)
 
 
 def start_scoring(route_id: int, scorer_id: int) -> int:
     """Queues the scoring of a routes run's paths; returns the job."""
-    found, scorer = get(route_id), get_scorer(scorer_id)
+    routes, scorer = get(route_id), get_scorer(scorer_id)
     payload = {"routes": route_id, "scorer": scorer_id}
-    return jobs.enqueue("route_scores", payload, lane="long", title=f"Score {found.name} with {scorer.name}")
+    return jobs.enqueue("route_scores", payload, lane="long", title=f"Score {routes.name} with {scorer.name}")
 
 
 def handle_scores(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -213,33 +215,33 @@ def handle_scores(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def score(work: Work, route_id: int, scorer_id: int) -> None:
-    found, stored = get(route_id), get_scorer(scorer_id)
+    routes, stored = get(route_id), get_scorer(scorer_id)
     scorer = Scorer.load(artefacts.path(stored.file))
-    if scorer.settings.states and scorer.facts.get("states_of") != found.checkpoint.fingerprint:
+    if scorer.settings.states and scorer.facts.get("states_of") != routes.checkpoint.fingerprint:
         raise UserError(
             f"The scorer {stored.name!r} reads hidden states of another checkpoint.",
-            f"{found.name!r} was written by {found.checkpoint.label}.",
+            f"{routes.name!r} was written by {routes.checkpoint.label}.",
             "Train a scorer on routes runs of this checkpoint, or one without hidden states.",
         )
     encoder = _open(stored.encoder) if scorer.settings.embeddings else None
     block: list[tuple[int, dict[str, Any], str, list[PathText]]] = []
-    done, total = 0, found.done
+    done, total = 0, routes.done
     work.progress("scoring paths", 0, total, "items")
 
     def flush() -> None:
         nonlocal done
-        asked = [(question, paths) for _, _, question, paths in block]
+        questions = [(question, paths) for _, _, question, paths in block]
         begun = time.perf_counter()
-        scores = scorer.score(asked, None if encoder is None else encoder.encode)
+        scores = scorer.score(questions, None if encoder is None else encoder.encode)
         seconds = time.perf_counter() - begun
-        read = _reads(asked, encoder)
+        read = _reads(questions, encoder)
         # Time is shared out by word pieces; one a path stands for its features, so that it goes by paths without them.
-        total_read = sum(len(paths) + n + own.sum() for (_, paths), (n, own) in zip(asked, read, strict=True))
+        total_read = sum(len(paths) + n + own.sum() for (_, paths), (n, own) in zip(questions, read, strict=True))
         changed = {}
         for (ordinal, kept, _, _), own, (n, words) in zip(block, scores, read, strict=True):
-            for said, score, pieces in zip(kept["paths"], own.tolist(), words.tolist(), strict=True):
-                states = said["state_tokens"] if scorer.settings.states else 0
-                said |= {"score": round(score, 6), "read": pieces, "states": states}
+            for path, score, pieces in zip(kept["paths"], own.tolist(), words.tolist(), strict=True):
+                states = path["state_tokens"] if scorer.settings.states else 0
+                path |= {"score": round(score, 6), "read": pieces, "states": states}
             share = (len(words) + n + int(words.sum())) / total_read
             pooling = kept["state_seconds"] if scorer.settings.states else 0.0
             kept["scoring"] = {"question": n, "seconds": round(seconds * share + pooling, 6)}
@@ -253,7 +255,7 @@ def score(work: Work, route_id: int, scorer_id: int) -> None:
 
     for row, shown in _with_texts(route_id):
         if not row["kept"]["refused"] and row["kept"]["paths"]:
-            paths = _paths(row["kept"], shown, found.settings)
+            paths = _paths(row["kept"], shown, routes.settings)
             block.append((row["ordinal"], row["kept"], shown["question"], paths))
         if len(block) >= 64:
             flush()

@@ -37,18 +37,18 @@ def handle_routes(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         row: Mapping[str, Any] = table.get(conn, route_id)
     if row["mode"] == "judging" and row["n_items"] == 0:
         row = _import_pairs(work, row)
-    found = get(route_id)
+    routes = get(route_id)
     try:
-        _generate(work, found)
+        _generate(work, routes)
         scorer_id = row["spec"].get("scorer")
         if scorer_id is not None:
             route_scorers.score(work, route_id, scorer_id)
     except Cancelled:
-        rejudge(found.run_id)
+        rejudge(routes.run_id)
         raise
-    if found.run_id is not None:
+    if routes.run_id is not None:
         work.progress("judging")
-        rejudge(found.run_id)
+        rejudge(routes.run_id)
     return {"routes": route_id}
 
 
@@ -82,11 +82,11 @@ def _as_dict(q: RouteItem) -> dict[str, Any]:
             "history": [[m.role, m.content] for m in q.history]}  # fmt: skip
 
 
-def _questions(found: RoutesRun, run: Run | None, ordinals: Sequence[int]) -> list[RouteItem]:
+def _questions(routes: RoutesRun, run: Run | None, ordinals: Sequence[int]) -> list[RouteItem]:
     if run is not None:
         with database().reading() as conn:
             return [item_of(s) for s in sample_table.iter_samples(conn, run.spec.dataset_id, ordinals)]
-    stored = artefacts.read_all(found.source["artefact"])
+    stored = artefacts.read_all(routes.source["artefact"])
     return [
         RouteItem(
             d["key"], d["text"], history=tuple(Message(*m) for m in d["history"]), pair=tuple(d["pair"]),
@@ -96,33 +96,33 @@ def _questions(found: RoutesRun, run: Run | None, ordinals: Sequence[int]) -> li
     ]  # fmt: skip
 
 
-def _generate(work: Work, found: RoutesRun) -> None:
+def _generate(work: Work, routes: RoutesRun) -> None:
     from core.rendering.tokenizers import open_tokenizer
     from core.signals._instruments import tokenizer_folder
 
     with database().reading() as conn:
-        ordinals = table.missing(conn, found.id)
-    stage, total = f"direct answers and chains of thought: {found.checkpoint.label}", found.n_items
+        ordinals = table.missing(conn, routes.id)
+    stage, total = f"direct answers and chains of thought: {routes.checkpoint.label}", routes.n_items
     done = total - len(ordinals)
     work.progress(stage, done, total, "items")
     if not ordinals:
         return
-    run = None if found.run_id is None else runs.get_run(found.run_id)
-    tokenizer = open_tokenizer(tokenizer_folder(found.checkpoint), found.checkpoint.tokenizer)
-    backend_kind = kind("backends", found.settings.backend)
-    backend = backend_kind.open(found.checkpoint, found.settings.dtype, process().device, tokenizer)
+    run = None if routes.run_id is None else runs.get_run(routes.run_id)
+    tokenizer = open_tokenizer(tokenizer_folder(routes.checkpoint), routes.checkpoint.tokenizer)
+    backend_kind = kind("backends", routes.settings.backend)
+    backend = backend_kind.open(routes.checkpoint, routes.settings.dtype, process().device, tokenizer)
     try:
         generator = generating(backend_kind, backend)
         for at in range(0, len(ordinals), BLOCK):
             block = ordinals[at : at + BLOCK]
-            questions = _questions(found, run, block)
+            questions = _questions(routes, run, block)
             place = 0
-            for chunk in measure(questions, found.settings, generator, tokenizer, work.asked_to_stop):
+            for chunk in measure(questions, routes.settings, generator, tokenizer, work.asked_to_stop):
                 part = block[place : place + len(chunk)]
                 place, done = place + len(chunk), done + len(chunk)
                 name = artefacts.write([texts(r) for r in chunk])
                 kept = [compact(r) for r in chunk]
-                store = partial(table.store, route_id=found.id, ordinals=part, kept=kept, artefact=name)
+                store = partial(table.store, route_id=routes.id, ordinals=part, kept=kept, artefact=name)
                 work.progress(stage, done, total, "items", store)
             if work.asked_to_stop():
                 work.progress(stage, done, total, "items")

@@ -14,7 +14,7 @@ from core.settings import quiet_libraries
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0 done, 2 unusable input, 130 stopped."""
+    """Runs one command; returns the exit status: 0 done, 2 unusable input, 3 a limit is passed, 130 stopped."""
     words = sys.argv[1:] if words is None else words
     try:
         args = _parser(words).parse_args(words)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.commands._base import DTYPES, Progress, add_kind, add_pairs, existing_path, write
+from core.commands._limits import add_limits, hold
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Diagnose:
         add("--dtype", default="float32", choices=DTYPES)
         add("--name", default="", help="name of the run in the browser")
         add("--out", type=Path, help="verdicts as JSONL (default: stdout)")
+        add_limits(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         from core.commands import _direct as direct
@@ -60,7 +62,7 @@ class Diagnose:
         counts = ", ".join(f"{n:,} {status}" for status, n in run.summary["status"].items())
         print(f"run {run.id}: {counts}", file=sys.stderr)
         write(args.out, exports.verdict_lines(run.id))
-        return 0
+        return hold(run.id, args)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,3 +26,8 @@ def look(value: str) -> Look:
         fault = kinds("faults")[code]
         return replace(fault.look, label=f"Pipeline: {fault.label[:1].lower()}{fault.label[1:]}")
     return UNDETERMINED_LOOK if value == UNDETERMINED else replace(UNDETERMINED_LOOK, label=value)
+
+
+def needs(value: str) -> str:
+    """What a run must have for a cause to be judged, in words that follow "lacks"."""
+    return kinds("causes")[value].needs if value in kinds("causes") else "its evidence"

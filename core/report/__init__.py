@@ -1,0 +1,1 @@
+"""What leaves a finished run for readers and machines: limits for CI, a summary, one HTML file."""

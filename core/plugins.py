@@ -43,6 +43,7 @@ REGISTERS: Mapping[str, str] = {
     "recipes": "recipe",
     "exports": "export",
     "commands": "command",
+    "lab/hands": "hand",
 }
 """Folder of ``core/`` to what one kind in it is called."""
 
@@ -87,7 +88,7 @@ def _files(register: str, extra: Path | None) -> dict[str, Path]:
 def _scan(register: str, extra: Path | None) -> Mapping[str, Any]:
     members = {}
     for name, path in sorted(_files(register, extra).items()):
-        module = f"core.{register}.{name}"
+        module = f"core.{register.replace('/', '.')}.{name}"
         ours = path.parent == CORE / register
         members[name] = (importlib.import_module(module) if ours else _load(module, path)).KIND
         if members[name].name != name:

@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from core.commands._base import existing_path, to_json
+from core.commands._base import add_kind, existing_path, to_json
+from core.errors import UserError
+
+FAMILIES = ("llama", "qwen2", "olmo2")
 
 
 class Lab:
@@ -22,7 +25,7 @@ class Lab:
             "build", help="pretrain a tiny model and fine-tune it on a dataset with planted causes"
         )
         build.add_argument("out", type=Path, help="new folder for the world")
-        build.add_argument("--family", default="llama", choices=["llama", "qwen2", "olmo2"])
+        build.add_argument("--family", choices=FAMILIES, help="shape of the model (default: llama)")
         build.add_argument("--seed", type=int, default=1)
         build.add_argument("--hard", action="store_true", help="with traps, mixtures and weak priors")
         build.add_argument("--lora", action="store_true", help="fine-tune an adapter")
@@ -30,6 +33,7 @@ class Lab:
         build.add_argument(
             "--fault", action="append", default=[], metavar="CODE", help="plant a pipeline fault, repeatable"
         )
+        add_kind(build, "--hand", "lab/hands", "a world by another hand, which brings its own family and wording")
         build.add_argument("--cache", type=Path, help="folder of base models (default: lab/ in the data folder)")
         build.set_defaults(part=_build)
 
@@ -47,13 +51,41 @@ def _build(args: argparse.Namespace) -> int:
     from core.lab.worlds import WorldSpec, build
     from core.settings import settings
 
-    spec = WorldSpec(args.family, args.seed, args.hard, args.lora, args.domain, tuple(args.fault))
+    if args.hand is not None:
+        return _build_by_hand(args)
+    spec = WorldSpec(args.family or FAMILIES[0], args.seed, args.hard, args.lora, args.domain, tuple(args.fault))
     started, progress = time.monotonic(), Progress()
     summary = build(
         args.out,
         spec,
         args.cache or settings().data_dir / "lab",
         lambda stage, done, total: progress(stage, done, total, "steps"),
+    )
+    print(to_json({**summary, "seconds": round(time.monotonic() - started, 1)}))
+    return 0
+
+
+def _build_by_hand(args: argparse.Namespace) -> int:
+    from core.commands._base import Progress
+    from core.lab.hands._build import build
+    from core.plugins import kind
+    from core.settings import settings
+
+    own = {"--family": args.family, "--lora": args.lora, "--domain": args.domain, "--fault": args.fault}
+    if given := [option for option, value in own.items() if value]:
+        raise UserError(
+            f"{', '.join(given)} cannot be combined with --hand {args.hand}.",
+            "A hand brings its own family, wording and training.",
+            "Leave the option out, or leave --hand out.",
+        )
+    started, progress = time.monotonic(), Progress()
+    summary = build(
+        args.out,
+        kind("lab/hands", args.hand),
+        args.seed,
+        args.hard,
+        args.cache or settings().data_dir / "lab",
+        lambda stage, done, total: progress(stage, done, total, "passes"),
     )
     print(to_json({**summary, "seconds": round(time.monotonic() - started, 1)}))
     return 0

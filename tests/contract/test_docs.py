@@ -21,6 +21,7 @@ HOMES = {
     "scorers": "signals.md", "faults": "faults.md", "signals": "signals.md", "derived": "signals.md",
     "causes": "causes.md", "configurations": "configurations.md",
     "recipes": "mitigation.md", "exports": "mitigation.md",
+    "lab/hands": "lab.md",
 }  # fmt: skip
 # Names of other people's settings and files, which a text may quote.
 QUOTED = {

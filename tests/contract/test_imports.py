@@ -130,7 +130,7 @@ def test_a_plugin_never_imports_another(folder):
     for path in files(f"core/{folder}"):
         if path.stem.startswith("_"):
             continue
-        others = {f"core.{folder}.{k}" for k in kinds - {path.stem}}
+        others = {f"core.{folder.replace('/', '.')}.{k}" for k in kinds - {path.stem}}
         assert touches(path, others) == set(), path.name
 
 

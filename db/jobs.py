@@ -7,7 +7,7 @@ the job over. Times are epoch seconds from ``clock``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, or_, select, update
@@ -24,6 +24,8 @@ MOST_DEATHS = 3
 # Seconds by which two machines' clocks, or one that is being corrected, may differ without a lease seeming impossible.
 # A worker that still lives renews its lease every ten seconds, so a wrong guess costs a chunk, not a result.
 CLOCK_SLACK = 30.0
+# In which jobs of a lane are taken: as they came, unless somebody moved one up.
+_ORDER = func.coalesce(jobs.c.place, jobs.c.id)
 _NOBODY = {"owner": None, "lease_until": None}
 
 
@@ -100,11 +102,26 @@ def resume(conn: Connection, job_id: int) -> Job:
         UserError: the job is in another state.
     """
     ended = and_(jobs.c.id == job_id, jobs.c.state.in_(("cancelled", "failed")))
-    fresh = {"state": "queued", "cancel": False, "attempts": 0, "error": None, "started": None, "finished": None}
+    fresh = {
+        "state": "queued",
+        "cancel": False,
+        "attempts": 0,
+        "error": None,
+        "death": None,
+        "stages": None,
+        "started": None,
+        "finished": None,
+        "place": None,
+    }
     if conn.execute(update(jobs).where(ended).values(**fresh, **_NOBODY)).rowcount != 1:
         state = get(conn, job_id).state
         raise UserError(f"Job {job_id} is {state}.", "Only a cancelled or failed job can be resumed.")
     return get(conn, job_id)
+
+
+def set_place(conn: Connection, job_id: int, place: float) -> None:
+    """Where a waiting job stands in its lane; one that has begun stays where it is."""
+    conn.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.state == "queued").values(place=place))
 
 
 def prune(conn: Connection, older_than: float, clock: Clock = time.time) -> list[Job]:
@@ -157,19 +174,23 @@ def progress(
     unit: str,
     lease_seconds: float,
     stored: bool,
+    stages: Sequence[Sequence[Any]] | None = None,
     clock: Clock = time.time,
 ) -> bool:
     """Reports progress and renews the lease; returns whether the job was asked to stop.
 
     Args:
         stored: a result is stored in this transaction, so that earlier deaths are forgiven.
+        stages: of the job, as ``Job.stages`` holds them; None leaves them as they are.
 
     Raises:
         LeaseLost: leave the transaction with this exception, so that nothing of it is kept.
     """
-    values = {"stage": storable(stage), "done": done, "total": total, "unit": unit}
+    values: dict[str, Any] = {"stage": storable(stage), "done": done, "total": total, "unit": unit}
     if stored:
-        values["attempts"] = 0
+        values |= {"attempts": 0, "death": None}
+    if stages is not None:
+        values["stages"] = [[storable(name), *rest] for name, *rest in stages]
     return bool(_change(conn, job_id, owner, {**values, "lease_until": clock() + lease_seconds}).cancel)
 
 
@@ -214,7 +235,7 @@ def _claim(
     ]
     if job_id is not None:
         free.append(jobs.c.id == job_id)
-    first = select(jobs.c.id).where(*free).order_by(jobs.c.id).limit(1).with_for_update(skip_locked=True)
+    first = select(jobs.c.id).where(*free).order_by(_ORDER, jobs.c.id).limit(1).with_for_update(skip_locked=True)
     query = (
         update(jobs)
         .where(jobs.c.id == first.scalar_subquery())

@@ -116,13 +116,16 @@ def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any])
     progress.ended(job)
     if job.state == "done" and job.result is not None:
         _card(job.result)
-        _start(dataset, chosen, where, asked, bool(job.result.get("usable")))
+        _start(dataset, chosen, where, asked, job.result)
     if job.state not in progress.ACTIVE and st.button("Check again", key=state.key("preflight", "again")):
         state.choose(preflight=preflight.start_preflight(dataset.id, **where, **asked), asked=now)
         st.rerun()
 
 
-def _start(dataset: Dataset, chosen: Chosen, where: Mapping[str, Any], asked: Mapping[str, Any], usable: bool) -> None:
+def _start(
+    dataset: Dataset, chosen: Chosen, where: Mapping[str, Any], asked: Mapping[str, Any], check: Mapping[str, Any]
+) -> None:
+    usable, estimate = bool(check.get("usable")), (check.get("estimate") or {}).get("seconds")
     name, button = st.columns([4, 1.6], vertical_alignment="bottom")
     given = name.text_input(
         "Name of the run",
@@ -134,7 +137,7 @@ def _start(dataset: Dataset, chosen: Chosen, where: Mapping[str, Any], asked: Ma
         "Start the diagnosis", type="primary", disabled=not usable, key=state.key("start"), width="stretch"
     ):
         options = {k: v for k, v in asked.items() if k != "options"} | dict(asked["options"])
-        run_id, _ = runs.create_run(given or "", dataset.id, **where, **options)
+        run_id, _ = runs.create_run(given or "", dataset.id, **where, **options, estimate=estimate)
         state.leave("pages/overview.py", {"run": str(run_id)})
     if not usable:
         st.caption("The check found something that makes the result meaningless. Correct it first.")

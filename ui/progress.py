@@ -8,11 +8,12 @@ from typing import Any
 
 import streamlit as st
 
-from core.services import jobs
+from core.services import jobs, queue
 from core.types import Job
 from ui import errors, markup, state
 
 ACTIVE = ("queued", "running")
+_MARKS = {"done": ":material/check:", "now": ":material/play_arrow:", "to come": ":material/pending:"}
 SECONDS = 1.0
 _WORDS = {"queued": "Waiting", "running": "Running", "done": "Done", "failed": "Failed", "cancelled": "Cancelled"}
 
@@ -47,19 +48,34 @@ def _live(job_id: int, waiting: str) -> None:
 
 
 def bar(job: Job, waiting: str = "") -> None:
-    """The stage, how far it is, rate and remaining time."""
+    """One bar over the whole job: the stage, how far it is, rate and remaining time; the place in the queue before."""
     if job.state == "queued":
-        st.progress(0.0, text=markup.md(waiting or f"{job.title or job.kind}: waiting for a worker"))
+        place = queue.waiting_text(job)
+        text = waiting or f"{job.title or job.kind}: waiting for a worker"
+        st.progress(0.0, text=markup.md(f"{text}: {place}" if place else text))
         return
-    share = min(job.done / job.total, 1.0) if job.total > 0 else 0.0
     parts = [job.stage or job.title or job.kind]
     if job.total > 0:
         parts.append(f"{job.done:,} of {job.total:,} {job.unit}".strip())
-    if rate := jobs.rate_text(job):
+    if rate := queue.rate_text(job):
         parts.append(rate)
     if job.cancel:
         parts.append("stopping after this chunk")
-    st.progress(share, text=markup.md(" · ".join(parts)))
+    st.progress(queue.share(job), text=markup.md(" · ".join(parts)))
+
+
+def stages(job: Job) -> None:
+    """The job's stages: done, now, to come."""
+    steps = queue.steps(job)
+    if len(steps) < 2:
+        return
+    over = sum(step.state == "done" for step in steps)
+    with st.expander(f"Stages: {over} of {len(steps)} done"):
+        lines = []
+        for step in steps:
+            took = "" if step.seconds is None else f" · {jobs.duration(step.seconds)}"
+            lines.append(f"{_MARKS[step.state]} {markup.md(step.name)} :gray[{step.state}{took}]")
+        st.markdown("  \n".join(lines))
 
 
 def no_worker(job: Job) -> None:

@@ -144,6 +144,11 @@ def chosen(name: str) -> int | None:
     return _whole_number(st.query_params.get(_START + name))
 
 
+def start_link(**values: int) -> dict[str, str]:
+    """Parameters for the start page with these numbers chosen, as ``choose`` sets them."""
+    return {_START + name: str(value) for name, value in values.items()}
+
+
 def fingerprint(value: Any) -> int:
     """A number for the address: which question a job answered."""
     text = json.dumps(value, sort_keys=True, default=str)

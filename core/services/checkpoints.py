@@ -152,6 +152,7 @@ def handle_register(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
         files.extend(uploads.forget(conn, [upload_id]))
         _ends(work)(conn, found)
 
+    work.plan({"unpacking": "", "hashing weights": "", "registering": ""})
     try:
         folder = _unpacked(upload_id, target, work)
         found = register_folder(folder, base, owned=True, work=work, name=name.split(".")[0], done=done)

@@ -32,6 +32,10 @@ def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
     """Measures what is missing, then judges. Killed anywhere, a second call goes on where the first one stopped."""
     run = get_run(payload["run"])
     summary = dict(run.summary)
+    measures = plan(run.spec)
+    names = {_stage(m, i, len(measures)): kind("signals", m.signal).label for i, m in enumerate(measures, 1)}
+    check = {} if "card" in summary else {"checking weights and tokenizer": ""}
+    work.plan({**check, **names, "judging": ""})
     if "card" not in summary:
         work.progress("checking weights and tokenizer")
         card, spec = card_of(run.spec, some_samples(run.spec.dataset_id, run.n_samples, 64))
@@ -46,7 +50,7 @@ def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
     try:
         measures = plan(run.spec)
         for step, measure in enumerate(measures, 1):
-            _measure(work, run, measure, instruments, f"{step} of {len(measures)}")
+            _measure(work, run, measure, instruments, _stage(measure, step, len(measures)))
     finally:
         instruments.close()
     work.progress("judging")
@@ -54,7 +58,11 @@ def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
     return {"run": run.id}
 
 
-def _measure(work: Work, run: Run, measure: Measure, instruments: Instruments, step: str) -> None:
+def _stage(measure: Measure, step: int, steps: int) -> str:
+    return f"{step} of {steps} · {kind('signals', measure.signal).label.lower()}: {measure.checkpoint.label}"
+
+
+def _measure(work: Work, run: Run, measure: Measure, instruments: Instruments, stage: str) -> None:
     signal = kind("signals", measure.signal)
     with database().writing() as conn:
         measure_id = signal_table.measure_id(
@@ -70,7 +78,6 @@ def _measure(work: Work, run: Run, measure: Measure, instruments: Instruments, s
             if want:
                 first.setdefault(key, ordinal)
         missing = signal_table.missing(conn, measure_id, list(first))
-    stage = f"{step} · {signal.label.lower()}: {measure.checkpoint.label}"
     total = len(first)
     done = total - len(missing)
     work.progress(stage, done, total, "samples")

@@ -26,6 +26,10 @@ class Released(Exception):
 Watch = Callable[[str, int, int, str], None]
 
 
+# Stages that a job keeps; a waiting job that says so again and again must not fill its row.
+MOST_STAGES = 200
+
+
 class Work(Protocol):
     """What a handler works with: it reports progress, stores in one transaction with it, and learns when to stop.
 
@@ -50,6 +54,10 @@ class Work(Protocol):
         """
         ...
 
+    def plan(self, stages: Mapping[str, str]) -> None:
+        """Says which stages are to come: name to kind. Stages of one kind take about as long; "" is a moment."""
+        ...
+
     def done(self, conn: Connection, result: Mapping[str, Any]) -> None:
         """Ends the job in the caller's transaction: it is done if, and only if, what it made is stored."""
         ...
@@ -72,6 +80,8 @@ class JobContext:
         self._lease, self._stop, self._watch = lease, stop, watch
         self._seen: tuple[str, int, int, str] = (job.stage, job.done, job.total, job.unit)
         self._written = 0.0
+        # As core/services/queue.py reads them; those of an earlier try say nothing about this one.
+        self._stages: list[list[Any]] = []
 
     @property
     def job_id(self) -> int:
@@ -87,7 +97,9 @@ class JobContext:
     ) -> None:
         if self._watch is not None:
             self._watch(stage, done, total, unit)
-        new_stage = stage != self._seen[0]
+        new_stage = stage != self._seen[0] or not self._stages
+        if new_stage:
+            self._begin(stage, done)
         self._seen = (stage, done, total, unit)
         now = time.monotonic()
         if store is None and not new_stage and now - self._written < self.EVERY and done < total:
@@ -103,6 +115,19 @@ class JobContext:
             raise Cancelled
         if self._stop():
             raise Released
+
+    def plan(self, stages: Mapping[str, str]) -> None:
+        begun = [stage for stage in self._stages if stage[1] is not None]
+        self._stages = [*begun, *([name, None, 0, kind] for name, kind in stages.items())]
+
+    def _begin(self, name: str, done: int) -> None:
+        """Notes when a stage began, at its place in the plan or, unplanned, behind what has begun."""
+        begun = sum(stage[1] is not None for stage in self._stages)
+        if begun >= MOST_STAGES:
+            return
+        at = next((i for i, s in enumerate(self._stages) if s[0] == name and s[1] is None), None)
+        kind = "" if at is None else self._stages.pop(at)[3]
+        self._stages.insert(begun, [name, time.time(), done, kind])
 
     def done(self, conn: Connection, result: Mapping[str, Any]) -> None:
         table.finish(conn, self.job.id, self.owner, result)
@@ -120,7 +145,7 @@ class JobContext:
         stage, done, total, unit = self._seen
         return table.progress(
             conn, self.job.id, self.owner, stage=stage, done=done, total=total, unit=unit,
-            lease_seconds=self._lease, stored=stored,
+            lease_seconds=self._lease, stored=stored, stages=self._stages,
         )  # fmt: skip
 
     def end(self, write: Callable[[Connection], Any]) -> None:
@@ -158,6 +183,9 @@ class Terminal:
         if store is not None:
             with database().writing() as conn:
                 store(conn)
+
+    def plan(self, stages: Mapping[str, str]) -> None:
+        """The terminal shows one stage at a time."""
 
     def done(self, conn: Connection, result: Mapping[str, Any]) -> None:
         """There is no job to end."""
@@ -219,21 +247,6 @@ def abandon(lane: str, pid: int) -> None:
 def worker_name(lane: str, pid: int) -> str:
     """How the names of all owners in this process begin."""
     return f"{lane}-{pid}-"
-
-
-def rate_text(job: Job, now: float | None = None) -> str:
-    """Rate and remaining time in words; empty where too little is known."""
-    if job.state != "running" or not job.started or job.done <= 0 or job.total <= 0:
-        return ""
-    elapsed = (time.time() if now is None else now) - job.started
-    if elapsed < 1.0:
-        return ""
-    rate = job.done / elapsed
-    return f"{_rate(rate)} {job.unit or 'steps'}/s, about {duration((job.total - job.done) / rate)} left"
-
-
-def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
 def duration(seconds: float) -> str:

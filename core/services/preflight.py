@@ -72,6 +72,7 @@ def card_of(spec: RunSpec, samples: Sequence[Sample]) -> tuple[dict[str, Any], R
 def handle_preflight(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     spec = RunSpec.from_dict(payload["spec"])
     dataset = datasets.get_dataset(spec.dataset_id)
+    work.plan({"checking weights and tokenizer": "", "rendering rows": "", "timing the model": ""})
     work.progress("checking weights and tokenizer")
     samples = some_samples(dataset.id, dataset.n_samples, PREFLIGHT_ROWS)
     card, spec = card_of(spec, samples[:64])

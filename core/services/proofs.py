@@ -51,7 +51,9 @@ def start(described: Mapping[str, Any], cost: Mapping[str, Any]) -> tuple[int, i
     recipe = kind("recipes", request["recipe"])
     with database().writing() as conn:
         proof_id = table.add(conn, run.id, recipe.name, _only_cause(chosen), request)
-    job = jobs.enqueue("prove", {"proof": proof_id}, lane="long", title=f"Prove {recipe.label.lower()}, run {run.id}")
+    job = jobs.enqueue(
+        "prove", {"proof": proof_id, "run": run.id}, lane="long", title=f"Prove {recipe.label.lower()}, run {run.id}"
+    )
     with database().writing() as conn:
         table.set_job(conn, proof_id, job)
     return proof_id, job
@@ -108,6 +110,7 @@ def handle_prove(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _prove(work: Work, proof: Proof, folder: Path) -> Mapping[str, Any]:
     run = get_run(proof.run_id)
+    work.plan(_stages(proof))
     work.progress("checking the checkpoint")
     _unchanged(run)
     ready = _Ready(run, proof, work, folder)
@@ -139,6 +142,17 @@ def _prove(work: Work, proof: Proof, folder: Path) -> Mapping[str, Any]:
         table.finish(conn, proof.id, result)
         proven.write(conn, run)
     return {"proof": proof.id, "outcome": result["outcome"]}
+
+
+def _stages(proof: Proof) -> dict[str, str]:
+    """The stages of the arms that are missing; training, and asking after it, take about as long for every arm."""
+    arms = [name.replace("_", " ") for name in science.ARMS if name not in proof.arms]
+    stages = {"checking the checkpoint": ""}
+    if "before" not in proof.arms:
+        stages["before: asking"] = "asking"
+    for arm in arms:
+        stages |= {f"{arm}: making rows": "", f"{arm}: training": "training", f"{arm}: asking": "asking"}
+    return stages
 
 
 def _store(work: Work, proof_id: int, name: str, measured: Mapping[str, Any]) -> None:

@@ -60,11 +60,17 @@ def create_run(
     base_id: int | None = None,
     trajectory_ids: Sequence[int] = (),
     setup: Setup | None = None,
+    estimate: float | None = None,
     **options: Any,
 ) -> tuple[int, int]:
-    """Stores a run and queues its diagnosis; returns (run id, job id). ``options`` as ``make_spec`` takes them."""
+    """Stores a run and queues its diagnosis; returns (run id, job id).
+
+    Args:
+        estimate: seconds that the check before it expects.
+        options: as ``make_spec`` takes them.
+    """
     spec = make_spec(dataset_id, *checkpoints_of(final_id, base_id, trajectory_ids), **options)
-    return start(store_run(name, spec, setup))
+    return start(store_run(name, spec, setup), estimate)
 
 
 def store_run(name: str, spec: RunSpec, setup: Setup | None = None) -> Run:
@@ -76,6 +82,7 @@ def store_run(name: str, spec: RunSpec, setup: Setup | None = None) -> Run:
         return run if setup is None else table.set_run(conn, run.id, summary={"setup": setup.as_dict()})
 
 
-def start(run: Run) -> tuple[int, int]:
-    job = jobs.enqueue("diagnose", {"run": run.id}, lane="long", title=f"Diagnose {run.name}", run_id=run.id)
+def start(run: Run, estimate: float | None = None) -> tuple[int, int]:
+    payload = {"run": run.id} | ({} if estimate is None else {"estimate": estimate})
+    job = jobs.enqueue("diagnose", payload, lane="long", title=f"Diagnose {run.name}", run_id=run.id)
     return run.id, job

@@ -1,4 +1,4 @@
-"""``python -m core.worker long`` or ``short``: one worker for one lane."""
+"""``python -m core.worker long``, ``short`` or ``aside``: one worker."""
 
 import sys
 

@@ -1,6 +1,7 @@
 """The process that takes jobs from the job table, one at a time, in one lane.
 
-``python -m core.worker long`` runs diagnoses, ``python -m core.worker short`` what people wait for. SIGTERM and SIGINT
+``python -m core.worker long`` runs diagnoses, ``python -m core.worker short`` what people wait for, ``python -m
+core.worker aside`` proofs and routes that need not wait behind a diagnosis. SIGTERM and SIGINT
 finish the chunk at hand and give the job back; kill -9 loses at most that chunk, because the next worker takes the job
 over once its lease has run out. What is no fault of a job (a full disk, a locked database) ends neither the job nor the
 worker: both wait, say so, and go on when they can.
@@ -24,7 +25,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import UserError
-from core.services import liveness
+from core.services import liveness, memory, queue
 from core.services.jobs import Cancelled, JobContext, Released, Watch, get_job, worker_name
 from core.settings import quiet_libraries, settings
 from core.types import Job
@@ -33,6 +34,8 @@ from core.worker.environment import hindrance
 from db import jobs as table
 from db.session import database
 
+# ``aside`` takes proofs and routes from the long lane, where memory allows them beside what runs there.
+LANES = ("long", "short", "aside")
 LEASE = 60.0
 HEARTBEAT = 10.0
 IDLE = 0.3
@@ -184,10 +187,24 @@ def work(lane: str, *, once: bool = False, stop: Stop | None = None) -> None:
 
 def _claimed(lane: str, owner: str, tidies: bool) -> Job | None:
     """The next job of the lane; ``tidies``: what ended long ago is forgotten first."""
+    if lane == "aside":
+        return _claimed_aside(owner)
     with database().writing() as conn:
         if tidies:
             table.prune(conn, KEPT)
         return table.claim(conn, lane, owner, LEASE)
+
+
+def _claimed_aside(owner: str) -> Job | None:
+    """The first job of the long lane that may run beside another and that the memory free now allows."""
+    for job in queue.active():
+        # One that runs may be of a dead worker, which claiming finds out.
+        if job.lane == "long" and job.kind in memory.ASIDE and memory.allows(job):
+            with database().writing() as conn:
+                claimed = table.claim(conn, "long", owner, LEASE, job.id)
+            if claimed is not None:
+                return claimed
+    return None
 
 
 def work_on(job_id: int, watch: Watch | None = None) -> Job:
@@ -219,8 +236,8 @@ def main(lane: str) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     # Alembic names its parts at every start; what people look for in a terminal is the address.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    if lane not in ("long", "short"):
-        print(f"There is no lane named {lane!r}. There are: long, short.", file=sys.stderr)
+    if lane not in LANES:
+        print(f"There is no lane named {lane!r}. There are: {', '.join(LANES)}.", file=sys.stderr)
         return 2
     quiet_libraries()
     stop = Stop()

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from core.errors import UserError
 from core.services import demo, jobs, storage
 from core.settings import settings
+from core.worker.loop import LANES
 from db.session import database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,9 +92,7 @@ def serve(host: str = "127.0.0.1", port: int = 8501) -> int:
     environment["PYTHONPATH"] = os.pathsep.join(p for p in (str(ROOT), environment.get("PYTHONPATH", "")) if p)
     web = [sys.executable, "-m", "streamlit", "run", str(ROOT / "ui" / "server.py"), "--server.port", str(port)]
     children = [Child("web", [*web, "--server.address", host])]
-    children += [
-        Child(f"worker ({lane})", [sys.executable, "-m", "core.worker", lane], lane) for lane in ("long", "short")
-    ]
+    children += [Child(f"worker ({lane})", [sys.executable, "-m", "core.worker", lane], lane) for lane in LANES]
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _: signals.append(n))

@@ -1,6 +1,8 @@
 """A new run in three steps, and the jobs behind it."""
 
-from core.services import checkpoints, datasets, jobs, runs, uploads
+from core.services import checkpoints, datasets, jobs, queue, runs, uploads
+from db import jobs as table
+from db.session import database
 from tests.pages.reading import button, words
 
 
@@ -149,6 +151,33 @@ def test_jobs_can_be_cancelled_and_resumed(run_data, open_page):
     at.run()
     assert jobs.get_job(job).state == "queued"
     assert at.get("page_link")
+
+
+def test_the_queue_can_be_read_and_changed(empty_data, open_page):
+    """What runs stands first, whoever came later; a job that waits says behind what, and can be moved up."""
+    first, second = (jobs.enqueue("scan", {}, title=name) for name in ("first look", "second look"))
+    running = jobs.enqueue("diagnose", {"run": 1}, lane="long", title="a run")
+    with database().writing() as conn:
+        table.claim(conn, "long", "long-1-x", 60.0)
+    at = open_page("jobs")
+    said = words(at)
+    assert said.index("a run") < said.index("first look") < said.index("second look")
+    bars = [p.proto.text.replace("\\", "") for p in at.get("progress")]
+    assert "behind “first look”" in bars[2] and "number 2 in the queue" in bars[2]
+    button(at, "Move up").click()
+    at.run()
+    assert [j.id for j in queue.active()] == [running, second, first]
+
+
+def test_a_finished_job_leads_to_what_it_made(empty_data, open_page, work, world):
+    datasets.start_import([uploaded(world.dataset)], "rows", None)
+    checkpoints.start_register_archive(uploaded(world.archive))
+    work()
+    at = open_page("jobs")
+    links = [link.proto for link in at.get("page_link")]
+    for label, parameter in (("Dataset", "start.dataset=1"), ("Checkpoint", "start.final=1")):
+        (link,) = (found for found in links if found.label == label)
+        assert link.query_string == parameter
 
 
 def test_no_jobs_says_so(empty_data, open_page):

@@ -70,9 +70,9 @@ def test_the_first_start_builds_the_demo_and_ctrl_c_ends_everything(serve, port,
     (job,) = until(jobs.list_jobs)
     assert (job.kind, job.lane) == ("demo", "long")
     until(lambda: jobs.get_job(job.id).stage == "pretraining" and jobs.get_job(job.id).done)
-    until(lambda: len(jobs.workers()) == 2)
+    until(lambda: len(jobs.workers()) == 3)
     family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) >= 3
+    assert len(family) >= 4
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 0, (tmp_path / "log").read_text()
     gone, alive = psutil.wait_procs(family, timeout=60)
@@ -97,7 +97,7 @@ def test_a_port_that_is_taken_is_one_clear_line(serve, port, tmp_path):
 def test_a_worker_that_is_killed_costs_nobody_the_page(serve, port, tmp_path):
     process = serve(LACUNA_DEMO="0")
     until(lambda: answers(port))
-    until(lambda: {w["lane"] for w in jobs.workers()} == {"long", "short"})
+    until(lambda: {w["lane"] for w in jobs.workers()} == {"long", "short", "aside"})
     (short,) = (w["name"] for w in jobs.workers() if w["lane"] == "short")
     os.kill(int(short.split("-")[1]), signal.SIGKILL)
     until(lambda: any(w["lane"] == "short" and w["name"] != short for w in jobs.workers()))

@@ -54,6 +54,12 @@ def stale(conn: Connection, older_than: float, clock: Callable[[], float] = time
     return list(conn.execute(query).scalars())
 
 
+def unused(conn: Connection, older_than: float, clock: Callable[[], float] = time.time) -> list[str]:
+    """Ids of uploads that ended and were begun more than ``older_than`` seconds ago."""
+    query = select(uploads.c.id).where(uploads.c.state == "done", uploads.c.created < clock() - older_than)
+    return list(conn.execute(query).scalars())
+
+
 def delete(conn: Connection, upload_id: str) -> None:
     """Forgets the upload; its file is the caller's to remove."""
     conn.execute(sql_delete(uploads).where(uploads.c.id == upload_id))

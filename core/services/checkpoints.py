@@ -20,6 +20,7 @@ from core.services.views import StoredCheckpoint
 from core.settings import settings
 from core.types import Card, Check, Checkpoint
 from db import checkpoints as table
+from db import routes as route_table
 from db import runs as run_table
 from db.jobs import LeaseLost
 from db.session import database
@@ -70,10 +71,14 @@ def delete_checkpoint(checkpoint_id: int) -> None:
     """
     stored = get_checkpoint(checkpoint_id)
     with database().writing() as conn:
-        users = [r for r in run_table.list_runs(conn) if stored.checkpoint.path in paths_of(r.spec)]
+        path = stored.checkpoint.path
+        users = [f"run {r.id} {r.name!r}" for r in run_table.list_runs(conn) if path in paths_of(r.spec)]
+        users += [
+            f"routes run {r['id']} {r['name']!r}" for r in route_table.list_routes(conn) if path in route_paths(r)
+        ]
         if users:
-            names = ", ".join(f"{r.name!r} (run {r.id})" for r in users)
-            raise UserError(f"{stored.name} is in use.", f"Runs rest on it: {names}.", "Delete these runs first.")
+            why = f"What rests on it: {', '.join(users)}."
+            raise UserError(f"{stored.name} is in use.", why, "Delete these first.")
         table.delete(conn, checkpoint_id)
         rest = [row["path"] for row in table.list_checkpoints(conn)]
     if stored.owned:
@@ -84,6 +89,12 @@ def paths_of(spec: Any) -> set[str]:
     """All folders a run reads weights from."""
     used = [spec.final, spec.base, *spec.trajectory]
     return {p for c in used if c is not None for p in (c.path, c.base) if p}
+
+
+def route_paths(row: Mapping[str, Any]) -> set[str]:
+    """All folders that a routes run reads weights from."""
+    checkpoint = row["spec"].get("checkpoint", {})
+    return {p for p in (checkpoint.get("path"), checkpoint.get("base")) if p}
 
 
 def _remove_owned(path: Path, rest: Sequence[str]) -> None:

@@ -1,17 +1,26 @@
-"""What lies on the disk and what of it nobody needs."""
+"""What lies on the disk: what takes how much and who needs it, deleting it, and sweeping what nobody needs."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from core.services import uploads
+from sqlalchemy import Connection
+
+from core.errors import UserError
+from core.services import artefacts, checkpoints, datasets, uploads
+from core.services import runs as run_service
 from core.settings import settings
 from core.text.counts import counted
+from core.types import Run
 from db import checkpoints as checkpoint_table
 from db import jobs as job_table
+from db import routes as routes_table
+from db import runs as run_table
 from db import samples as sample_table
 from db import storage as table
 from db import uploads as upload_table
@@ -31,6 +40,144 @@ def size(path: Path) -> int:
         return 0
 
 
+# --------------------------------------------------------------------------------------------------------- overview
+
+Kind = Literal["upload", "checkpoint", "dataset", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One thing that can be deleted.
+
+    Attributes:
+        size: bytes that deleting it alone frees, of files and, about, of rows in the database.
+        used: epoch seconds at which it was last made or worked with.
+        needed_by: in words, what rests on it and keeps it from being deleted; ``runs`` the runs among that.
+    """
+
+    kind: Kind
+    id: int | str
+    name: str
+    size: int
+    used: float
+    needed_by: tuple[str, ...] = ()
+    runs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """``totals``: bytes of each part of the data folder; ``free``: bytes that the disk still has."""
+
+    totals: Mapping[str, int]
+    free: int
+    stored: tuple[Stored, ...]
+
+
+def overview() -> Overview:
+    """Everything that takes room, the largest of a kind first."""
+    folder = settings().data_dir
+    parts = {"uploads": "uploads", "checkpoints": "checkpoints", "artefacts": "evidence of runs"}
+    parts |= {"mitigations": "exports", "demo": "demo", "lab": "self-test", "proofs": "proofs under way"}
+    totals = {label: size(folder / name) for name, label in parts.items()}
+    totals["database"] = sum(size(path) for path in folder.glob("lacuna.db*"))
+    totals["other"] = sum(size(p) for p in _children(folder) if p.name not in parts and "lacuna.db" not in p.name)
+    stored = sorted((*_uploads(), *_checkpoints(), *_datasets(), *_runs()), key=lambda s: -s.size)
+    return Overview(totals, shutil.disk_usage(folder).free, tuple(stored))
+
+
+def _uploads() -> Iterator[Stored]:
+    with database().reading() as conn:
+        rows, needed = upload_table.list_uploads(conn), _needed_uploads(conn)
+    for row in rows:
+        by = (needed[row["id"]],) if row["id"] in needed else ()
+        yield Stored("upload", row["id"], row["name"], size(Path(row["path"])), row["created"], by)
+
+
+def _needed_uploads(conn: Connection) -> dict[str, str]:
+    """Upload to the job or routes run that is still to read it, in words."""
+    needed: dict[str, str] = {}
+    for row in routes_table.list_routes(conn):
+        if upload := row["spec"].get("source", {}).get("upload"):
+            needed[upload] = f"routes run {row['id']} {row['name']!r}"
+    for job in job_table.list_jobs(conn, states=("queued", "running"), limit=100_000):
+        for upload in _uploads_in(job.payload):
+            needed[upload] = f"job {job.id} {job.title!r}"
+    return needed
+
+
+def _uploads_in(payload: Any) -> Iterator[str]:
+    """Ids under ``upload`` and ``uploads`` anywhere in a job's payload, as lists or by field."""
+    for name, value in payload.items() if isinstance(payload, Mapping) else ():
+        if name in ("upload", "uploads"):
+            values = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
+            yield from (str(v) for v in values if v is not None)
+        else:
+            yield from _uploads_in(value)
+
+
+def _checkpoints() -> Iterator[Stored]:
+    with database().reading() as conn:
+        rows, runs, routes = checkpoint_table.list_checkpoints(conn), _all_runs(conn), routes_table.list_routes(conn)
+    for row in rows:
+        users = [run for run in runs if row["path"] in checkpoints.paths_of(run.spec)]
+        by = [_named(run) for run in users]
+        by += [f"routes run {r['id']} {r['name']!r}" for r in routes if row["path"] in checkpoints.route_paths(r)]
+        used = max([row["created"], *(run.created for run in users)])
+        own = row["n_bytes"] if row["owned"] else 0
+        yield Stored("checkpoint", row["id"], row["name"], own, used, tuple(by), tuple(run.id for run in users))
+
+
+def _datasets() -> Iterator[Stored]:
+    with database().reading() as conn:
+        found, runs, sizes = sample_table.list_datasets(conn), _all_runs(conn), table.dataset_sizes(conn)
+    for dataset in found:
+        users = [run for run in runs if run.spec.dataset_id == dataset.id]
+        used = max([dataset.created, *(run.created for run in users)])
+        by, ids = tuple(_named(run) for run in users), tuple(run.id for run in users)
+        yield Stored("dataset", dataset.id, dataset.name, sizes.get(dataset.id, 0), used, by, ids)
+
+
+def _runs() -> Iterator[Stored]:
+    with database().reading() as conn:
+        runs, own = _all_runs(conn), table.own_measures(conn)
+        worked = {j.run_id: j for j in reversed(job_table.list_jobs(conn, limit=100_000)) if j.run_id is not None}
+    for run in runs:
+        rows, names = own.get(run.id, (0, ()))
+        job = worked.get(run.id)
+        used = max(run.created, (job.finished or job.started or job.created) if job is not None else 0.0)
+        active = job is not None and job.state in ("queued", "running")
+        by = (f"job {job.id} {job.title!r}",) if job is not None and active else ()
+        yield Stored("run", run.id, run.name, rows + sum(size(artefacts.path(n)) for n in names), used, by)
+
+
+def _all_runs(conn: Connection) -> list[Run]:
+    return run_table.list_runs(conn)
+
+
+def _named(run: Run) -> str:
+    return f"run {run.id} {run.name!r}"
+
+
+def delete(kind: Kind, ident: int | str, runs_too: Sequence[int] = ()) -> None:
+    """Deletes one thing, after the runs that rest on it where they are named.
+
+    Raises:
+        UserError: something that was not named still needs it; names it.
+    """
+    if kind == "upload":
+        with database().writing() as conn:
+            if (by := _needed_uploads(conn).get(str(ident))) is not None:
+                raise UserError("This upload is in use.", f"It is read by {by}.", "Cancel the job or delete it first.")
+            files = uploads.forget(conn, [str(ident)])
+        uploads.remove_files(files)
+        return
+    for run_id in runs_too:
+        run_service.delete_run(run_id)
+    {"checkpoint": checkpoints.delete_checkpoint, "dataset": datasets.delete_dataset, "run": run_service.delete_run}[
+        kind
+    ](int(ident))
+
+
 # ------------------------------------------------------------------------------------------------------------ sweep
 
 
@@ -42,7 +189,8 @@ def sweep() -> list[str]:
     with database().writing() as conn:
         imports = sample_table.delete_unfinished(conn)
         stale = upload_table.stale(conn, uploads.STALE)
-        uploads.forget(conn, stale)  # their files are nobody's now
+        unused = [u for u in upload_table.unused(conn, uploads.UNUSED) if u not in _needed_uploads(conn)]
+        uploads.forget(conn, [*stale, *unused])  # their files are nobody's now
         registered = {Path(row["path"]) for row in checkpoint_table.list_checkpoints(conn)}
         files = {Path(row["path"]).name for row in upload_table.list_uploads(conn)}
         active = job_table.list_jobs(conn, states=("queued", "running"), limit=100_000)
@@ -58,13 +206,13 @@ def sweep() -> list[str]:
     ]
     arms = [f for f in _children(settings().data_dir / "proofs") if f.name not in proofs]
     old = time.time() - ARTEFACT_AGE
-    artefacts = [f for f in _artefact_files() if f.name not in named and f.lstat().st_mtime < old]
+    nobodys = [f for f in _artefact_files() if f.name not in named and f.lstat().st_mtime < old]
     strays = [f for f in _children(settings().uploads) if f.name not in files]
     sentences = [
         _removed("unpacked folder", folders, "no checkpoint in them is registered"),
         _removed("uploaded file", strays, "no upload is known by their names"),
         _removed("copy of a model", arms, "no proof works on them", "copies of models"),
-        _removed("artefact", artefacts, "no run names them"),
+        _removed("artefact", nobodys, "no run names them"),
     ]
     if imports:
         sentences.append(f"{counted(len(imports), 'dataset')} of imports that never ended: removed.")

@@ -24,6 +24,8 @@ from db.session import database
 RESERVE = 64 << 20
 # An upload that was begun and not ended for this long belongs to a closed tab.
 STALE = 24 * 3600.0
+# An upload that ended and that no job reads was looked at and left: a week is time to come back to it.
+UNUSED = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ PLACES = {
     "compare": "/compare?run=2&other=1",
     "self-test": "/selftest?run=2",
     "jobs": "/jobs?run=2",
+    "storage": "/storage?run=2",
     "a filter of no column": f"/samples?run=2&{quote(HOSTILE)}=1",
     "a sample that is none": f"/samples?run=2&sample={quote(HOSTILE)}",
 }

@@ -334,6 +334,12 @@ def _place(col: ColumnElement[Any], edges: Sequence[float]) -> ColumnElement[Any
     return case((col.is_(None), -1), (or_(col < edges[0], col > edges[b]), -2), *inside)
 
 
+def means(conn: Connection, run: Run, names: Sequence[str]) -> dict[str, float]:
+    """Mean of each number column over the run; columns that are not measured anywhere are left out."""
+    values = conn.execute(select(*(func.avg(number_column(run, name)) for name in names))).one() if names else ()
+    return {name: float(value) for name, value in zip(names, values, strict=True) if value is not None}
+
+
 def points(
     conn: Connection, run: Run, names: Sequence[str], chosen: Filter, most: int
 ) -> tuple[list[tuple[Any, ...]], int]:

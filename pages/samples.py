@@ -1,4 +1,4 @@
-"""The table under one filter, page by page from the database; one sample with its evidence; the way out."""
+"""The rows under one filter, page by page from the database; one of them with its evidence; the way out."""
 
 from __future__ import annotations
 
@@ -11,47 +11,123 @@ from core.errors import UserError
 from core.services import samples
 from core.services.views import Page
 from core.text.counts import counted
-from core.types import Column, Filter, Run
-from ui import cached, downloads, errors, filterbar, frame, onward, parts, people, row, selecting, state, tables
+from core.types import Filter, Run
+from ui import acting, cached, downloads, errors, filterbar, frame, onward, parts, people, row, rowlist, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Samples", icon=":material/table_rows:", place=30)
 
 _PAGE = 50
-# Columns of the sample itself, beside those that the run declares.
-_FIRST = (Column("ordinal", "number", "#", "Position in the training order, from 0."),)
-_TEXT = (Column("prompt", "text", "Prompt"), Column("response", "text", "Target"))
 
 
 def main() -> None:
-    run, selection = frame.open_run()
-    sid = state.sample_id()
-    if sid is not None:
+    run = frame.require_run()
+    opened = state.sample_id() is not None
+    if not opened:
+        frame.title(run.name, frame.subtitle(run))
+    frame.at_work(run)
+    selection = state.selection(run.columns)
+    if opened:
         filterbar.chips(run, selection)
-        row.draw(run, sid, selection)
+        st.fragment(_rows)(run, opened)
         return
     filterbar.bar(run, selection)
     filterbar.chips(run, selection)
     people.agreement(run, selection)
+    st.fragment(_rows)(run, opened)
     matching = cached.matching(run, state.query())
-    st.fragment(_rows)(run, selection, matching)
     if matching:
         onward.draw(run, matching)
     downloads.draw(downloads.of_run(run, state.query(), matching), key=state.key("downloads"))
 
 
-def _rows(run: Run, selection: Filter, matching: int) -> None:
-    """The count and the table: all that a turned page draws anew."""
+def _rows(run: Run, opened: bool) -> None:
+    """The rows and, where one is open, its evidence: all that a turned page or the next row draws anew."""
     try:
-        page = samples.page(run.id, selection, state.cursor(), _PAGE, matching)
+        act = rowlist.taken()
+        if act is not None:
+            _do(run, act)
+        sid = state.sample_id()
+        if opened != (sid is not None):
+            st.rerun()
+        selection = state.selection(run.columns)
+        page = _around(run, selection, sid) if sid is not None else _page(run, selection)
+        if sid is None:
+            _count(run, selection, page)
+        if page.rows:
+            _list(run, selection, page, sid)
+        else:
+            st.info("No sample passes this filter. Remove a condition above.", icon=":material/filter_alt_off:")
+        if sid is not None:
+            row.draw(run, samples.sample(run.id, sid, selection))
     except UserError as error:  # in a fragment the app's own handler does not see it
         errors.show(error)
-        return
-    _count(run, selection, page)
-    if page.matching == 0:
-        st.info("No sample passes this filter. Remove a condition above.", icon=":material/filter_alt_off:")
+
+
+def _list(run: Run, selection: Filter, page: Page, sid: str | None) -> None:
+    chosen = state.get(state.key("columns", run.id), _usual(run))
+    rowlist.draw(
+        run, selection, page,
+        excerpts=cached.excerpts(run, page.rows),
+        columns=[c for c in run.columns if c.name in chosen],
+        sortable={name for name, _ in filterbar.sortable(run)},
+        scale=cached.loss_scale(run),
+        alike=dict(cached.facets(run, {}, ["cause"]).get("cause", [])),
+        opened=sid,
+    )  # fmt: skip
+
+
+def _page(run: Run, selection: Filter) -> Page:
+    return samples.page(run.id, selection, state.cursor(), _PAGE, cached.matching(run, state.query()))
+
+
+def _around(run: Run, selection: Filter, sid: str) -> Page:
+    """The rows beside an open one. They stay the same ones while the steps go from one to the other of them."""
+    key, here = state.key("walk"), (run.id, tuple(state.query().items()))
+    kept = state.get(key)
+    if kept is None and state.cursor() is not None:
+        page = _page(run, selection)
     else:
-        _table(run, selection, page)
+        page = samples.around(run.id, kept[1] if kept is not None and kept[0] == here else sid, selection, _PAGE)
+    if all(r["sid"] != sid for r in page.rows):
+        state.put(key, (here, sid))
+        page = samples.around(run.id, sid, selection, _PAGE)
+    elif kept is None or kept[0] != here:
+        state.put(key, (here, sid))
+    return page
+
+
+def _do(run: Run, act: Mapping[str, Any]) -> None:
+    """What a person did to the rows; what leads to another place goes there."""
+    place = {"cursor": c} if (c := state.cursor()) else {}
+    selection = state.selection(run.columns)
+    match act:
+        case {"do": "open", "sid": str(sid)}:
+            state.go(state.link(run=run.id, sample=sid) | place)
+        case {"do": "open"}:
+            state.go(state.link(run=run.id) | place)
+        case {"do": "sort", "column": str(name)} if name in {n for n, _ in filterbar.sortable(run)}:
+            filterbar.order_by(run, selection, name)
+            st.rerun()
+        case {"do": "beyond", "by": int(by)}:
+            _beyond(run, selection, by)
+        case {"do": str(what), "sids": [*sids]}:
+            acting.do(run, selection, what, [str(s) for s in sids])
+
+
+def _beyond(run: Run, selection: Filter, by: int) -> None:
+    """The row or page before or behind what the list holds."""
+    sid = state.sample_id()
+    if sid is None:
+        page = _page(run, selection)
+        to = page.next if by > 0 else page.previous
+        if to is not None:
+            state.turn(to)
+        return
+    view = samples.sample(run.id, sid, selection)
+    to = view.next if by > 0 else view.previous
+    if to is not None:
+        state.go(state.link(run=run.id, sample=to))
 
 
 def _count(run: Run, selection: Filter, page: Page) -> None:
@@ -80,51 +156,6 @@ def _columns(run: Run) -> None:
 
 def _usual(run: Run) -> list[str]:
     return [c.name for c in run.columns if c.shown]
-
-
-def _table(run: Run, selection: Filter, page: Page) -> None:
-    chosen = state.get(state.key("columns", run.id), _usual(run))
-    chips = [c for c in run.columns if c.name in ("status", "cause") and c.name in chosen]
-    others = [c for c in run.columns if c.name in chosen and c not in chips]
-    columns = (*_FIRST, *chips, *_TEXT, *others)
-    shown = tables.samples(page.rows, columns)
-    along = tables.losses_along(page.rows, run.columns)
-    config = tables.config(columns, shown)
-    if along is not None:
-        shown.insert(len(_FIRST) + len(chips) + len(_TEXT), "along", along)
-        config["along"] = tables.SPARKLINE
-    # The key names the place, so that a selection cannot land on another page's row.
-    key = state.selectable("samples", run.id, state.cursor() or "")
-    # A click is answered before anything is drawn for it.
-    _clicked(run, selection, page, state.get(key))
-    st.dataframe(
-        shown,
-        hide_index=True,
-        column_config=config,
-        on_select="rerun",
-        # A column can be picked, so a click on its heading orders the whole run instead of this page alone.
-        selection_mode=("single-row", "single-column", "single-cell"),
-        height=_height(len(page.rows)),
-        key=key,
-        placeholder=tables.UNKNOWN,
-    )
-    st.caption("Click a row to see its evidence, or a heading to sort by it.")
-
-
-def _clicked(run: Run, selection: Filter, page: Page, event: Mapping[str, Any] | None) -> None:
-    picked = selecting.from_table(event, page.rows)
-    if picked is not None:
-        place = {"cursor": c} if (c := state.cursor()) else {}
-        state.go(state.link(run=run.id, sample=picked) | place)
-        st.rerun()
-    order = selecting.order_from(event, selection, {name for name, _ in filterbar.sortable(run)})
-    if order is not None:
-        filterbar.apply(run, order)
-        st.rerun()
-
-
-def _height(rows: int) -> int:
-    return min(rows, 18) * 35 + 38
 
 
 main()

@@ -7,15 +7,16 @@ make (clusters, picked and reviewed rows) change under the same key, so what res
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import streamlit as st
 
 from core.filters import from_query
-from core.services import clusters, compare, exports, knowledge, results, runs, specs
+from core.services import clusters, compare, exports, knowledge, results, runs, samples, specs
 from core.services import dynamics as along
+from core.services import excerpts as service
 from core.services.compare import Comparison, Match
 from core.services.routes import board as route_board
 from core.services.routes import runs as routes
@@ -68,6 +69,31 @@ dynamics = _kept(along.dynamics, 8)
 data_map = _kept(along.data_map, 4)
 cluster_points = _kept(clusters.points, 4, _PASSING)
 _compared = _kept(_comparison, 4)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=16, show_spinner=False)
+def _excerpts(
+    run_id: int, version: str, ordinals: tuple[int, ...], _rows: Sequence[Mapping[str, Any]]
+) -> dict[str, service.Excerpt]:
+    return service.excerpts(run_id, _rows)
+
+
+def excerpts(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, service.Excerpt]:
+    """What the rows of a page ask, should answer and do answer."""
+    return _excerpts(run.id, _version(run, {}), tuple(r["ordinal"] for r in rows), rows)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=32, show_spinner=False)
+def _loss_scale(run_id: int, version: str, names: tuple[str, ...]) -> float:
+    means = samples.means(run_id, names)
+    return 2 * max(means.values(), default=0.5)
+
+
+def loss_scale(run: Run) -> float:
+    """The loss at the upper end of every line of the run: twice the largest mean, so that outliers flatten nothing."""
+    names = {c.name for c in run.columns}
+    measured = (role.column("nll") for role in run.spec.checkpoints)
+    return _loss_scale(run.id, _version(run, {}), tuple(name for name in measured if name in names))
 
 
 def comparison(run: Run, other: Run, query: Mapping[str, str]) -> Comparison:

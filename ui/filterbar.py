@@ -210,6 +210,11 @@ def _text(run: Run, selection: Filter) -> None:
     )
 
 
+def order_by(run: Run, selection: Filter, name: str) -> None:
+    """Make a column the order; the other way round where it is that already."""
+    apply(run, replace(selection, sort=name, descending=selection.sort == name and not selection.descending))
+
+
 def sortable(run: Run) -> list[tuple[str, str]]:
     """(column, label) of what the table can be ordered by quickly."""
     return [("ordinal", "Training order")] + [(c.name, c.label) for c in run.columns if c.indexed]

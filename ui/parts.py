@@ -67,6 +67,11 @@ def open_samples(run: Run, selection: Filter, terms: Iterable[Term] = ()) -> Non
     state.leave("pages/samples.py", state.link(run=run.id, selection=selecting.with_terms(selection, terms)))
 
 
+def leave_for(page: str, run: Run, terms: Iterable[Term]) -> None:
+    """Go to another page with a filter of its own."""
+    state.leave(f"pages/{page}.py", state.link(run=run.id, selection=Filter(tuple(terms))))
+
+
 def open_chosen(run: Run, selection: Filter, terms: Sequence[Term]) -> None:
     """``open_samples`` where a selection asks for any."""
     if terms:

@@ -1,4 +1,4 @@
-"""One sample with all its evidence."""
+"""The evidence of one sample, below the row itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 
 import streamlit as st
 
-from core.services import contradictions, knowledge, samples
+from core.services import contradictions, knowledge
 from core.services.causes import look as cause_look
 from core.services.routes import runs as routes
 from core.services.views import SampleView, TurnView
@@ -19,12 +19,9 @@ _ROLES = {"final": "final", "base": "base"}
 _CHANCES = {"p": "in one draw", "once_in_5": "at least once in 5", "never_in_5": "never in 5"}
 
 
-def draw(run: Run, sid: str, selection: Filter) -> None:
-    """The sample ``sid``, with ways back to the list and along it."""
-    view = samples.sample(run.id, sid, selection)
-    _steps(run, view)
-    _head(run, view)
-    _causes(view)
+def draw(run: Run, view: SampleView) -> None:
+    """What stands below the open row: its evidence, then its tokens, its training, its neighbours."""
+    _why(view)
     _faults(view)
     people.judgement(run, view)
     _turns(view)
@@ -37,6 +34,7 @@ def draw(run: Run, sid: str, selection: Filter) -> None:
         _chances(view)
     _neighbours(run, view)
     _raw(view)
+    _more(run, view)
 
 
 def _neighbours(run: Run, view: SampleView) -> None:
@@ -56,64 +54,26 @@ def _neighbours(run: Run, view: SampleView) -> None:
     if view.values.get("same_question") is None:
         st.caption("Not measured: the run was made without neighbours, or the row has no prompt.")
         return
-    found = contradictions.neighbours(run.id, view.sample.content_hash)
-    if not found:
+    near = contradictions.neighbours(run.id, view.sample.content_hash)
+    if not near:
         st.caption("No other row asks a similar question.")
         return
-    evidence.neighbours(found)
+    evidence.neighbours(near)
 
 
-def _steps(run: Run, view: SampleView) -> None:
-    back, before, after, _ = st.columns([1.4, 1, 1, 5])
-    if back.button("Back to the list", icon=":material/arrow_back:", key=state.key("row", "back"), width="stretch"):
-        state.go(state.link(run=run.id) | _place())
-        st.rerun()
-    parts.turn(
-        (before, after), "row", (view.previous, view.next),
-        lambda sid: state.go(state.link(run=run.id, sample=sid) | _place()),
-    )  # fmt: skip
-
-
-def _place() -> dict[str, str]:
-    return {"cursor": cursor} if (cursor := state.cursor()) else {}
-
-
-def _head(run: Run, view: SampleView) -> None:
-    sample = view.sample
-    facts = [f"#{sample.ordinal:,}", f"input row {sample.row + 1:,}", f"id {markup.line(sample.id, 60)}"]
-    facts += [
-        f"{name} {markup.line(value, 40)}"
-        for name, value in (("stage", sample.stage), ("source", sample.source))
-        if value
-    ]
-    if view.copies > 1:
-        facts.append(f"{view.copies:,} identical rows in the dataset")
-    evidence.badge(charts.STATUS[view.verdict.status])
-    st.caption(markup.md(" · ".join(facts)))
-    evidence.reasons(view.verdict.reasons)
-    for routes_id, item, name in routes.of_sample(run.id, sample.id):
-        parts.link(
-            "routes",
-            f"Both routes of this sample: {markup.md(markup.line(name, 60))}",
-            "alt_route",
-            state.routes_link(routes_id, item),
-        )
-    markup.notes(markup.clip(note, 500) for note in view.notes)
-
-
-def _causes(view: SampleView) -> None:
-    """Why it was not learned: the verdict, every cause's strength, what speaks for and against each."""
+def _why(view: SampleView) -> None:
+    """What the status rests on, and for a cause every cause's strength with what speaks for and against it."""
     verdict = view.verdict
+    st.subheader("Evidence", anchor=False)
+    evidence.reasons(verdict.reasons)
     if verdict.cause is None:
         return
-    st.subheader("Why it was not learned", anchor=False)
-    sure = f"confidence {_sure(verdict.confidence)}" if verdict.confidence is not None else ""
-    evidence.badge(cause_look(verdict.cause), sure)
     if verdict.proof:
         evidence.reasons(verdict.proof)
     if all(math.isnan(f.strength) for f in verdict.findings):
         return
     evidence.strengths(verdict.findings)
+    st.caption("Each cause is judged by itself, so the strengths need not add up to 1. The confidence weighs them up.")
     for i, finding in enumerate(verdict.findings):
         if not finding.reasons:
             continue
@@ -122,9 +82,16 @@ def _causes(view: SampleView) -> None:
             evidence.reasons(finding.reasons)
 
 
-def _sure(confidence: float) -> str:
-    """A confidence in words that never claim certainty."""
-    return "over 99%" if 0.99 < confidence < 1 else f"{confidence:.0%}"
+def _more(run: Run, view: SampleView) -> None:
+    """Remarks on the row, and other pages that show it."""
+    for routes_id, item, name in routes.of_sample(run.id, view.sample.id):
+        parts.link(
+            "routes",
+            f"Both routes of this sample: {markup.md(markup.line(name, 60))}",
+            "alt_route",
+            state.routes_link(routes_id, item),
+        )
+    markup.notes(markup.clip(note, 500) for note in view.notes)
 
 
 def _faults(view: SampleView) -> None:
@@ -143,29 +110,35 @@ def _faults(view: SampleView) -> None:
 
 
 def _turns(view: SampleView) -> None:
-    st.subheader("Target and output", anchor=False)
+    """Every turn of a conversation, and what was drawn of each; of a single turn the row above has shown the texts."""
     if not view.turns:
         st.caption("This row has no assistant turn that could be judged. Its text:")
         evidence.conversation(evidence.turns(view.sample))
         return
-    prompt = evidence.turns(view.sample)
-    while prompt and prompt[-1][0] == "assistant":
-        prompt.pop()
-    evidence.conversation(prompt)
     many = len(view.turns) > 1
+    st.subheader("All turns" if many else "How it was answered", anchor=False)
+    if many:
+        evidence.conversation(evidence.turns(view.sample))
     for turn in view.turns:
         if many:
             st.markdown(f"**Turn {turn.index + 1}**")
-        _turn(turn)
+            _texts(turn)
+        _answered(turn)
 
 
-def _turn(turn: TurnView) -> None:
+def _texts(turn: TurnView) -> None:
     if turn.output is None:
         evidence.text(turn.target, "Target")
+    else:
+        evidence.comparison(turn.target, turn.output, turn.output_source)
+
+
+def _answered(turn: TurnView) -> None:
+    """How the turn was answered, in one line, and the drawn answers."""
+    if turn.output is None:
         st.caption("No output was generated for this turn.")
         return
-    evidence.comparison(turn.target, turn.output, turn.output_source)
-    words = []
+    words = [turn.output_source]
     if turn.greedy_exact is not None:
         words.append("reproduced verbatim" if turn.greedy_exact else "not reproduced verbatim")
     if turn.right is not None and not turn.greedy_exact:

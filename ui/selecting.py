@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -145,19 +145,6 @@ def _places(event: Mapping[str, Any] | None) -> list[int]:
 def row_from(event: Mapping[str, Any] | None) -> int | None:
     """The place of the row that was clicked in a table, or None."""
     return next(iter(_places(event)), None)
-
-
-def from_table(event: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """The id of the sample whose row or cell was clicked, or None."""
-    return next((str(rows[i]["sid"]) for i in _places(event) if 0 <= i < len(rows)), None)
-
-
-def order_from(event: Mapping[str, Any] | None, selection: Filter, sortable: Container[str]) -> Filter | None:
-    """The order that a click on a column's heading asks for: by it, and the other way at the second click."""
-    name = next(iter(_part(event, "columns")), None)
-    if name is None or name not in sortable:
-        return None
-    return replace(selection, sort=name, descending=selection.sort == name and not selection.descending)
 
 
 def _part(event: Mapping[str, Any] | None, name: str) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +16,6 @@ from core.services.views import Breakdown, Histogram, Share
 from core.types import PIPELINE, STRENGTH, Column
 from ui import charts, markup, selecting
 
-# Loss under a checkpoint of the way.
-_EARLIER = re.compile(r"t[0-9]+_nll")
 # A cell without a value: not measured, or nothing to say.
 UNKNOWN = "–"
 # Characters of a text cell; the row view has the whole.
@@ -47,25 +44,6 @@ def samples(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.
             values = [None if v is None else flags.get(int(v), str(v)) for v in values]
         data[column.name] = [cell(v) for v in values]
     return pd.DataFrame(data)
-
-
-SPARKLINE = st.column_config.LineChartColumn(
-    "Loss over training", help="Loss from checkpoint to checkpoint, the final one last.", y_min=0.0, width="small"
-)
-
-
-def losses_along(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[list[float] | None] | None:
-    """The losses of each row from checkpoint to checkpoint; None for a run without earlier ones.
-
-    A row with a loss that was not measured has no line: one with a gap would look like a short one.
-    """
-    earlier = sorted(
-        (c.name for c in columns if _EARLIER.fullmatch(c.name)), key=lambda name: int(name[1:].partition("_")[0])
-    )
-    if not earlier:
-        return None
-    lines = [[row[name] for name in (*earlier, "nll") if row.get(name) is not None] for row in rows]
-    return [line if len(line) > len(earlier) else None for line in lines]
 
 
 def _status(value: Any) -> str:

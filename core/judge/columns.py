@@ -27,7 +27,7 @@ VERDICT_COLUMNS: tuple[Column, ...] = (
     Column("stage", "category", "Stage", "Training stage named by the row or its file.", indexed=True),
     Column("source", "category", "Source", "Origin named by the row.", indexed=True),
     Column("p_exact", "number", "p(exact)", "Chance of this exact token sequence in one draw at temperature 1.", "",
-           "high", indexed=True, shown=True),
+           "high", indexed=True),
     Column("success_rate", "number", "Success rate", "Share of draws that were right.", "", "high", indexed=True),
 )  # fmt: skip
 

@@ -31,3 +31,12 @@ def look(value: str) -> Look:
 def needs(value: str) -> str:
     """What a run must have for a cause to be judged, in words that follow "lacks"."""
     return kinds("causes")[value].needs if value in kinds("causes") else "its evidence"
+
+
+def meaning(value: str) -> str:
+    """What a value says, in one sentence; empty for one whose file is gone."""
+    if value == UNDETERMINED:
+        return "Several causes are possible, and none is sure enough."
+    code = PIPELINE.member(value)
+    known = kinds("causes").get(value) if code is None else kinds("faults").get(code)
+    return known.help if known is not None else ""

@@ -225,6 +225,13 @@ def pick(run_id: int, ordinals: Sequence[int]) -> Term:
         return Term("picked", "in", (str(table.pick(conn, run_id, ordinals)),))
 
 
+def pick_samples(run_id: int, sids: Sequence[str]) -> Term:
+    """These samples as a condition that the shared filter can hold; ids that the run does not have are passed over."""
+    with database().reading() as conn:
+        rows = verdict_table.of_sids(conn, get_run(run_id), sids, ())
+    return pick(run_id, sorted(row["ordinal"] for row in rows.values()))
+
+
 def within(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """(n,) bool: which of the (n, 2) points lie inside the polygon, by the even-odd rule."""
     x, y = points[:, 0], points[:, 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,24 @@ def page(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50
         many = matching * _PART >= run.n_samples
         rows, before, behind = verdict_table.page(conn, run, chosen, at, limit, backwards, many)
     return Page(tuple(rows), run.n_samples, matching, _pack(before, True), _pack(behind, False))
+
+
+def around(run_id: int, sid: str, chosen: Filter, limit: int = 50) -> Page:
+    """The page of the table in whose middle the sample stands; the sample itself need not match the filter."""
+    run = get_run(run_id)
+    with database().reading() as conn:
+        own = verdict_table.row(conn, run, sid)
+        at = (own[chosen.sort], own["ordinal"])
+        before, first, _ = verdict_table.page(conn, run, chosen, at, limit // 2, backwards=True)
+        behind, _, last = verdict_table.page(conn, run, chosen, at, limit - 1 - len(before))
+        matching = verdict_table.count(conn, run, chosen)
+    return Page((*before, own, *behind), run.n_samples, matching, _pack(first, True), _pack(last, False))
+
+
+def means(run_id: int, names: Sequence[str]) -> dict[str, float]:
+    """Mean of each number column over the run; columns that are not measured anywhere are left out."""
+    with database().reading() as conn:
+        return verdict_table.means(conn, get_run(run_id), names)
 
 
 def sample(run_id: int, sid: str, chosen: Filter) -> SampleView:

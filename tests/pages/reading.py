@@ -1,5 +1,7 @@
 """Reading a page as a person does."""
 
+import json
+
 
 def words(at):
     """Everything the page says, as one text; escapes of Markdown taken off."""
@@ -13,6 +15,27 @@ def button(at, label):
     return next(b for b in at.button if b.label.replace("\\", "") == label)
 
 
+def list_data(at):
+    """What the list of rows was given to draw."""
+    component = next(e for e in at.get("bidi_component") if e.proto.component_name == "lacuna.rows")
+    return json.loads(component.proto.json)
+
+
+def rows(at):
+    """The rows of the table, or of the list beside an open row."""
+    return list_data(at)["rows"]
+
+
+def ordinals(at):
+    return [int(row["cells"]["ordinal"].replace(",", "")) for row in rows(at)]
+
+
+def act(at, do, **more):
+    """Does to the rows what a key or a click in the browser does."""
+    at.session_state["w:rows:act"] = {"do": do, **more}
+    at.run()
+
+
 def column(at, name):
-    """The values of a column of chips in the first table of the page."""
-    return {value for cell in at.dataframe[0].value[name] if cell is not None for value in cell}
+    """The texts of a column of chips."""
+    return {row["cells"][name]["text"] for row in rows(at) if row["cells"][name] is not None}

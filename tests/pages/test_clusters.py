@@ -41,7 +41,7 @@ def test_from_nothing_to_groups_to_rows(open_page, work):
     at.run()
     assert at.query_params == {"run": "1", "cluster": found.groups[0].name}
     assert f"{found.groups[0].size} of 67 samples" in words(at)
-    assert column(at, "status") == {"✗ unlearned"}
+    assert column(at, "status") == {"✗ Unlearned"}
 
 
 def test_the_map_is_a_table_too(open_page, work):

@@ -60,7 +60,7 @@ class TestWithCheckpoints:
         at.run()
         assert not at.exception and not at.error
         assert at.query_params == {"run": "1", "forgotten": "1"}
-        assert column(at, "status") <= {"✗ unlearned", "◐ partly"}
+        assert column(at, "status") <= {"✗ Unlearned", "◐ Partly"}
 
 
 def test_a_rectangle_is_two_ranges():

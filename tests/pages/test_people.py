@@ -1,8 +1,10 @@
-"""A person's judgement on the row page, kept filters, sparklines and chips on the table."""
+"""A person's judgement on the row page, kept filters, lines of losses and chips on the table."""
 
-from core.services import people
-from core.types import Column
-from tests.pages.reading import button, words
+import pytest
+
+from core.services import people, samples
+from core.types import Column, Filter
+from tests.pages.reading import button, list_data, rows, words
 from tests.world import HOSTILE
 from ui import tables
 
@@ -52,20 +54,14 @@ def test_keep_a_filter_and_come_back_to_it(run_data, open_page):
     assert people.saved_filters() == []
 
 
-def test_losses_along_the_checkpoints(trajectory_data, open_page):
+def test_losses_along_the_checkpoints_begin_with_the_base_and_share_a_scale(trajectory_data, open_page):
     at = open_page("samples", run="1")
     assert not at.exception and not at.error
-    lines = at.dataframe[0].value["along"]
-    assert len(lines) == 50
-    assert all(len(line) == 4 for line in lines)
-    assert lines.iloc[0][-1] == at.dataframe[0].value["nll"].iloc[0]
-
-
-def test_a_line_with_a_gap_is_no_line():
-    columns = [Column(n, "number", n) for n in ("t10_nll", "t2_nll", "base_nll", "nll")]
-    rows = [{"t2_nll": 3.0, "t10_nll": 2.0, "nll": 1.0}, {"t2_nll": 3.0, "t10_nll": None, "nll": 1.0}]
-    assert tables.losses_along(rows, columns) == [[3.0, 2.0, 1.0], None]
-    assert tables.losses_along(rows, columns[2:]) is None
+    drawn = rows(at)
+    values = samples.page(1, Filter(), None, 50).rows
+    names = ["base_nll", "t0_nll", "t1_nll", "t2_nll", "nll"]
+    assert [row["cells"]["along"] for row in drawn] == [[v[name] for name in names] for v in values]
+    assert list_data(at)["scale"] == pytest.approx(2 * max(samples.means(1, names).values()))
 
 
 def test_causes_are_chips_and_strengths_are_bars():

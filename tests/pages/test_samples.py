@@ -7,10 +7,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.filters import from_query
-from core.services import exports, runs, samples
+from core.services import exports, people, runs, samples
 from core.types import Filter
-from tests.pages.reading import button, column, words
+from tests.pages.reading import act, button, column, list_data, ordinals, rows, words
 from tests.world import HOSTILE
+from ui import rowlist
 
 
 def chosen(text):
@@ -50,7 +51,7 @@ def test_count_table_and_export_agree(run_data, open_page, query):
     assert f"{n:,} of 60 samples" in words(at)
     if n:
         page = samples.page(1, selection, None, 50)
-        assert at.dataframe[0].value["ordinal"].tolist() == [r["ordinal"] for r in page.rows]
+        assert ordinals(at) == [r["ordinal"] for r in page.rows]
     label, url = next(iter(links(at).items()))
     assert label.startswith(f"Download {n:,} sample")
     assert url.split("?")[0] == "/api/runs/1/samples.jsonl"
@@ -65,7 +66,7 @@ def test_picking_a_status_changes_the_address_and_everything_drawn_from_it(run_d
     at.pills[0].set_value([2])
     at.run()
     assert at.query_params == {"run": "1", "stage": "two", "status": "unlearned"}
-    assert column(at, "status") == {"✗ unlearned"}
+    assert column(at, "status") == {"✗ Unlearned"}
     at.pills[0].set_value([0, 2])
     at.run()
     assert at.query_params["status"] == "learned,unlearned"
@@ -118,15 +119,15 @@ def test_text_range_category_and_order(run_data, open_page):
     at.segmented_control[0].set_value("desc")
     at.run()
     assert at.query_params == {"run": "1", "status": "unlearned", "sort": "-nll"}
-    shown = at.dataframe[0].value["nll"].tolist()
-    assert shown == sorted(shown, reverse=True)
+    values = [r["nll"] for r in samples.page(1, chosen("status=unlearned&sort=-nll"), None, 50).rows]
+    assert [row["cells"]["nll"] for row in rows(at)] == rowlist.numbers(values)
 
 
 def test_paging_reaches_every_sample_once_and_comes_back(run_data, open_page, monkeypatch):
     seen = []
     at = open_page("samples", run="1", sort="-nll")
     while True:
-        seen += at.dataframe[0].value["ordinal"].tolist()
+        seen += ordinals(at)
         if button(at, "Next").disabled:
             break
         button(at, "Next").click()
@@ -136,12 +137,16 @@ def test_paging_reaches_every_sample_once_and_comes_back(run_data, open_page, mo
     first = seen[:50]
     button(at, "Previous").click()
     at.run()
-    assert at.dataframe[0].value["ordinal"].tolist() == first
+    assert ordinals(at) == first
 
 
 def test_a_filter_that_nothing_passes_says_what_to_do(run_data, open_page):
     at = open_page("samples", run="1", q="no row says this")
-    assert not at.exception and not at.error and not at.dataframe
+    assert (
+        not at.exception
+        and not at.error
+        and "lacuna.rows" not in [e.proto.component_name for e in at.get("bidi_component")]
+    )
     assert "No sample passes this filter" in words(at)
     assert "Download 0 samples (JSONL)" in links(at)
 
@@ -150,11 +155,15 @@ def test_a_row_shows_its_evidence(run_data, open_page):
     at = open_page("samples", run="1", status="unlearned", sample="r40")
     assert not at.exception and not at.error
     view = samples.sample(1, "r40", chosen("status=unlearned"))
+    shown = next(row for row in rows(at) if row["sid"] == "r40")
+    assert list_data(at)["open"] == "r40"
+    assert shown["chips"][0]["text"] == "✗ Unlearned"
+    assert shown["title"] == "What is on flag 40?" and shown["prompt"] == [["user", "What is on flag 40?"]]
+    assert "heron" in shown["target"] and shown["output"] == view.turns[0].output
+    assert "id r40" in shown["facts"]
     text = words(at)
-    assert "✗ Unlearned" in text
     for reason in view.verdict.reasons:
         assert reason.text.split(":")[0] in text
-    assert "What is on flag 40?" in text and "heron" in text
     assert "log-probability" in text and "not the first choice" in text
     chance = next(d.value for d in at.dataframe if "temperature" in d.value.columns)
     assert chance["temperature"].tolist() == ["0.3", "0.5", "0.7", "1.0"]
@@ -165,20 +174,52 @@ def test_a_row_shows_its_evidence(run_data, open_page):
 def test_stepping_along_the_filter_and_back_to_the_list(run_data, open_page):
     at = open_page("samples", run="1", status="unlearned", sort="-nll")
     order = [r["sid"] for r in samples.page(1, chosen("status=unlearned&sort=-nll"), None, 50).rows]
-    at.query_params["sample"] = order[0]
-    at.run()
-    assert button(at, "Previous").disabled
+    act(at, "open", sid=order[0])
+    listed = [row["sid"] for row in rows(at)]
     for sid in order[1:4]:
-        button(at, "Next").click()
-        at.run()
-        assert at.query_params["sample"] == sid
-    button(at, "Previous").click()
-    at.run()
-    assert at.query_params["sample"] == order[2]
-    button(at, "Back to the list").click()
-    at.run()
+        act(at, "open", sid=sid)
+        assert at.query_params["sample"] == sid and list_data(at)["open"] == sid
+        assert [row["sid"] for row in rows(at)] == listed  # the list stands still while one walks in it
+    act(at, "open", sid=None)
     assert at.query_params == {"run": "1", "status": "unlearned", "sort": "-nll"}
-    assert at.dataframe[0].value["ordinal"].tolist()
+    assert [row["sid"] for row in rows(at)] == order[: len(rows(at))]
+
+
+def test_the_walk_goes_on_behind_the_last_row_of_the_list(run_data, open_page):
+    order = [r["sid"] for r in samples.page(1, Filter(), None, 60).rows]
+    at = open_page("samples", run="1", sample=order[0])
+    last = rows(at)[-1]["sid"]
+    assert len(rows(at)) == 50 and list_data(at)["behind"] and not list_data(at)["before"]
+    act(at, "open", sid=last)
+    act(at, "beyond", by=1)
+    assert at.query_params["sample"] == order[order.index(last) + 1]
+    assert at.query_params["sample"] in [row["sid"] for row in rows(at)]
+    act(at, "beyond", by=-1)
+    assert at.query_params["sample"] == last
+
+
+def test_many_rows_are_overridden_left_out_or_made_a_set(run_data, open_page):
+    at = open_page("samples", run="1")
+    act(at, "override", sids=["r3", "r4"])
+    at.selectbox(key="w:acting:status").set_value("partly")
+    at.text_input(key="w:acting:author").set_value("Ada")
+    at.text_area(key="w:acting:reason").set_value("read twice")
+    button(at, "Save").click()
+    act(at, "override", sids=["r3", "r4"])  # a browser would run the dialog alone
+    assert {o: r.author for o, r in people.overrides(1, [2, 3, 4, 5]).items()} == {3: "Ada", 4: "Ada"}
+    at = open_page("samples", run="1")
+    act(at, "exclude", sids=["r3"])
+    act(at, "exclude", sids=["r5", "r6"])
+    assert "57 of 60 samples" in words(at) and not {3, 5, 6} & set(ordinals(at))
+    act(at, "set", sids=["r7", "r9"])
+    assert ordinals(at) == [7, 9]
+    act(at, "nothing of ours", sids=["r7"])
+    assert not at.exception and ordinals(at) == [7, 9]
+
+
+def test_numbers_of_a_column_stand_under_each_other():
+    assert rowlist.numbers([0.71, 0.0000118, None, float("nan"), 0.0]) == ["0.710", "<0.001", None, None, "0.000"]
+    assert rowlist.numbers([3.0, None, 12_000.0]) == ["3", None, "12,000"]
 
 
 def test_masks_and_tokens_can_be_read_as_a_table(run_data, open_page):
@@ -204,7 +245,7 @@ def test_hostile_text_reaches_the_page_as_text_only(run_data, open_page):
     assert not any("<script" in str(e.value) for e in [*at.markdown, *at.caption])
     assert HOSTILE.split(">")[0] in words(at).replace("&lt;", "<")
     at = open_page("samples", run="1")
-    assert "⟨RLO⟩" in at.dataframe[0].value["response"].tolist()[41]
+    assert "⟨RLO⟩" in rows(at)[41]["target"]
 
 
 def test_a_sample_that_is_not_there(run_data, open_page):
@@ -240,18 +281,3 @@ def test_a_filter_that_stands_closes_no_row(run_data):
     at.session_state["other"] = True
     at.run()
     assert at.query_params == {"run": "1", "status": "learned"}
-
-
-def test_a_click_that_was_followed_leads_away_once(run_data, open_page):
-    """Who goes back before the row is drawn to its end brings the old selection along."""
-    page = open_page("samples", run="1")
-    at = next(k for k in page.session_state if k.startswith("w:samples:1"))
-    click = {"selection": {"rows": [2], "columns": [], "cells": []}}
-    page.session_state[at] = click
-    page.run()
-    assert page.query_params["sample"]
-    del page.query_params["sample"]
-    page.session_state[at] = click
-    page.run()
-    assert "sample" not in page.query_params
-    assert any("60 of 60" in h.value for h in page.subheader)

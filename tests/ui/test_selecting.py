@@ -57,26 +57,6 @@ def test_the_last_bin_stands_for_everything_above_when_it_is_wide():
     assert selecting.from_range(drawn(1.1, 1.9), TAIL) == (between("nll", 1.0, 2.0),)
 
 
-def test_a_row_or_a_cell_is_its_sample():
-    rows = [{"sid": "a"}, {"sid": 7}]
-    assert selecting.from_table({"selection": {"rows": [1], "cells": []}}, rows) == "7"
-    assert selecting.from_table({"selection": {"rows": [], "cells": [(0, "nll")]}}, rows) == "a"
-    for nothing in ({"selection": {"rows": [], "cells": []}}, {"selection": {"rows": [5]}}, None):
-        assert selecting.from_table(nothing, rows) is None
-
-
-def test_a_heading_orders_and_turns_round():
-    def click_on(name, standing):
-        return selecting.order_from({"selection": {"columns": [name]}}, standing, {"nll", "status"})
-
-    first = click_on("nll", Filter((one_of("stage", ["a"]),), "x"))
-    assert (first.sort, first.descending, first.text, first.terms) == ("nll", False, "x", (one_of("stage", ["a"]),))
-    assert click_on("nll", first).descending and not click_on("nll", click_on("nll", first)).descending
-    assert not click_on("status", click_on("nll", first)).descending
-    assert click_on("prompt", first) is None
-    assert selecting.order_from({"selection": {"columns": []}}, first, {"nll"}) is None
-
-
 def test_a_condition_replaces_the_one_of_its_column_and_nothing_else():
     standing = Filter((one_of("status", ["learned"]), between("nll", 1, None)), "word", "nll", True)
     found = selecting.with_terms(standing, [one_of("status", ["unlearned"]), one_of("stage", [None])])

@@ -1,0 +1,75 @@
+"""What can be done to rows that were chosen: a word of a person about them, a set of them, the way to another page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.services import causes, clusters, people, samples
+from core.text.counts import counted
+from core.types import Filter, Run, Term
+from ui import charts, errors, filterbar, forms, parts, rowlist, selecting, state
+
+
+def do(run: Run, selection: Filter, what: str, sids: Sequence[str]) -> None:
+    """Do to the samples ``sids`` what ``what`` names; unknown names do nothing, since they come from the browser."""
+    if not sids:
+        return
+    match what:
+        case "override":
+            _override(run, sids)
+        case "exclude":
+            left_out = clusters.pick_samples(run.id, sids)
+            rowlist.clear()
+            standing = next((t.values for t in selection.terms if t.column == "picked" and t.op == "not_in"), ())
+            kept = tuple(t for t in selection.terms if not (t.column == "picked" and t.op == "not_in"))
+            term = Term("picked", "not_in", (*standing, *left_out.values))
+            filterbar.apply(run, Filter((*kept, term), selection.text, selection.sort, selection.descending))
+            st.rerun()
+        case "set":
+            term = clusters.pick_samples(run.id, sids)
+            rowlist.clear()
+            filterbar.apply(run, selecting.with_terms(selection, [term]))
+            st.rerun()
+        case "treat":
+            state.leave("pages/mitigation.py", state.link(run=run.id, selection=_these(run, sids)))
+        case "ask":
+            state.leave("pages/routes.py", state.link(run=run.id, selection=_these(run, sids)))
+        case "like" | "decide":
+            _alike(run, what, sids[0])
+
+
+def _these(run: Run, sids: Sequence[str]) -> Filter:
+    return Filter((Term("sid", "in", tuple(sids)) if len(sids) == 1 else clusters.pick_samples(run.id, sids),))
+
+
+def _alike(run: Run, what: str, sid: str) -> None:
+    """To the treatment of every sample with the row's cause, or to its contradiction group."""
+    row = samples.sample(run.id, sid, Filter()).values
+    if what == "decide":
+        number = float(row["group"])
+        parts.leave_for("contradictions", run, [selecting.between("group", number, number)])
+    else:
+        parts.leave_for("mitigation", run, [selecting.one_of("cause", [row["cause"]])])
+
+
+@st.dialog("Override the verdict")
+def _override(run: Run, sids: Sequence[str]) -> None:
+    st.caption(
+        f"{counted(len(sids), 'sample')}. Your review stands beside the verdict and is kept when it is judged again."
+    )
+    key = [state.key("acting", name) for name in ("status", "cause", "author", "reason")]
+    statuses = {name: charts.label_of(charts.STATUS[name]) for name in people.statuses()}
+    names = {cause: charts.cause_name(cause) for cause in causes.values()}
+    status = forms.choose(st, "Status", statuses, key[0], placeholder="As judged")
+    cause = forms.choose(st, "Cause", names, key[1], placeholder="As judged")
+    author = st.text_input("Author", value=state.author(), key=key[2], max_chars=120)
+    reason = st.text_area("Reason", key=key[3], max_chars=2000, height=80)
+    if st.button("Save", type="primary", icon=":material/save:", key=state.key("acting", "save")):
+        with errors.shown():
+            for sid in sids:
+                people.override(run.id, sid, status, cause, author or "", reason or "")
+            state.remember_author(author or "")
+            rowlist.clear()
+            st.rerun()

@@ -61,6 +61,8 @@ def _rows(run: Run, opened: bool) -> None:
         if sid is not None:
             row.draw(run, samples.sample(run.id, sid, selection))
     except UserError as error:  # in a fragment the app's own handler does not see it
+        if opened:
+            frame.title(run.name)
         errors.show(error)
 
 

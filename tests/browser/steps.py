@@ -61,6 +61,17 @@ def choose(page, box, option):
     retried(page, act)
 
 
+def open_row(page, place=0):
+    """Open a row of the samples' table."""
+    page.locator("tr.row").nth(place).click()
+
+
+def sample_cells(page):
+    """The rows of the samples' table, the texts of their cells without the box to tick."""
+    script = "rows => rows.map(r => [...r.querySelectorAll('td:not(.tick)')].map(c => c.textContent))"
+    return page.locator("tr.row").evaluate_all(script)
+
+
 def follow_table(page, x, y, url):
     """Click into the table until the address is ``url``: a chart that is drawn late may move the table away."""
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import choose, click_table, download, settled, table_cells, until
+from tests.browser.steps import choose, click_table, download, open_row, sample_cells, settled, table_cells, until
 
 BARS = "[data-testid=stPlotlyChart] g.bars .point path"
 
@@ -59,16 +59,16 @@ def test_from_a_cause_to_a_row_and_out_again(page, site, tiny_project):
     listed, address = shown(page), page.url
     cause = re.search(r"cause=(\w+)", address)[1]
     assert 0 < listed <= 18  # all of them are on the screen, so the table can be read whole
-    cells = until(lambda: len(found := table_cells(page)) == listed and found)
+    cells = until(lambda: len(found := sample_cells(page)) == listed and found)
 
-    click_table(page, 300, 60)
+    open_row(page)
     page.wait_for_url("**sample=*")
     opened = re.search(r"sample=([\w-]+)", page.url)[1]
     expect(page.get_by_text(f"id {opened}")).to_be_visible()
     assert tiny_project.rows[int(cells[0][0])]["id"] == opened
     page.go_back()
     page.wait_for_url(address)
-    assert until(lambda: len(found := table_cells(page)) == listed and found) == cells
+    assert until(lambda: len(found := sample_cells(page)) == listed and found) == cells
 
     exported = download(page, f"Download {listed} samples").splitlines(keepends=True)
     uploaded = tiny_project.dataset.read_bytes().splitlines(keepends=True)
@@ -95,9 +95,9 @@ def test_from_groups_to_a_part_of_one_to_its_rows(page, site):
     opener.click()
     page.wait_for_url("**/samples?**cluster=*.1*")
     expect(page.get_by_role("heading", name=f"{count} of 67 samples")).to_be_visible()
-    click_table(page, 300, 60)
+    open_row(page)
     page.wait_for_url("**sample=*")
-    expect(page.get_by_text("Target and output")).to_be_visible()
+    expect(page.get_by_role("heading", name="Evidence")).to_be_visible()
 
 
 @pytest.mark.parametrize("tool", ["Lasso Select", "Box Select"])
@@ -132,7 +132,7 @@ def test_a_link_reopens_exactly_one_row_and_back_its_filter(page, site):
     expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
     settled(page)
     listed, before = shown(page), page.url
-    click_table(page, 300, 60)
+    open_row(page)
     page.wait_for_url("**sample=*")
     caption = page.get_by_text(re.compile(r"^#\d+ · input row \d+ · id row-\d+"))
     expect(caption).to_be_visible()
@@ -145,7 +145,7 @@ def test_a_link_reopens_exactly_one_row_and_back_its_filter(page, site):
     page.goto(link)
     expect(caption).to_have_text(said)
     expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
-    page.get_by_role("button", name="Back to the list").click()
+    page.get_by_role("button", name="Back to the table").click()
     expect(page.get_by_role("heading", name=f"{listed} of 67 samples")).to_be_visible()
     expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
 
@@ -196,7 +196,7 @@ def test_what_is_decided_about_a_contradiction_is_exported(page, site, tiny_proj
 def test_what_a_person_says_of_a_row_outlives_other_thresholds(page, site):
     page.goto(f"/samples?run={site.run}&status=unlearned&sort=-nll")
     settled(page)
-    click_table(page, 300, 60)
+    open_row(page)
     page.wait_for_url("**sample=*")
     row = page.url
     page.get_by_text("Your review", exact=True).click()

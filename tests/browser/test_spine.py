@@ -8,7 +8,7 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import click_table, download, settled, start, until, upload_checkpoint, upload_dataset
+from tests.browser.steps import download, open_row, settled, start, until, upload_checkpoint, upload_dataset
 
 
 def shown_count(page):
@@ -63,11 +63,12 @@ def test_the_back_button_keeps_the_filter(page, site):
     expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
     settled(page)
     count = shown_count(page)
-    click_table(page, 300, 60)
+    open_row(page)
     page.wait_for_url("**sample=r*")
-    expect(page.get_by_text("Target and output")).to_be_visible()
+    expect(page.get_by_role("heading", name="Evidence")).to_be_visible()
     first = page.url
-    page.get_by_role("button", name="Next").click()
+    settled(page)
+    page.keyboard.press("j")
     page.wait_for_function(f"() => location.href !== '{first}'")
     second = page.url
     page.get_by_role("link", name="Overview").click()
@@ -90,7 +91,7 @@ def test_the_back_button_keeps_the_filter(page, site):
 
 def test_row_text_is_never_markup(page, site):
     page.goto(f"/samples?run={site.run}&sample=r41")
-    expect(page.get_by_text("Target and output")).to_be_visible()
+    expect(page.get_by_role("heading", name="Evidence")).to_be_visible()
     body = page.locator("[data-testid=stMain]")
     expect(body.get_by_text("<script>window.hit=1</script>").first).to_be_visible()
     expect(body.get_by_text("⟨ESC⟩[31mred ⟨RLO⟩abc⟨PDF⟩").first).to_be_visible()
@@ -124,8 +125,10 @@ def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site, place, filtere
 
 def test_a_heading_orders_the_whole_run(page, site):
     page.goto(f"/samples?run={site.run}")
-    click_table(page, 100, 15)
-    page.wait_for_url("**sort=status**")
+    page.get_by_role("button", name="Loss", exact=True).click()
+    page.wait_for_url("**sort=nll**")
+    page.get_by_role("button", name="Loss ↑").click()
+    page.wait_for_url("**sort=-nll**")
 
 
 def test_the_web_process_stays_light(page, site):

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from core.errors import UserError
+from core.services import people as judgements
 from core.services import samples
 from core.services.views import Page
 from core.text.counts import counted
@@ -75,6 +76,7 @@ def _list(run: Run, selection: Filter, page: Page, sid: str | None) -> None:
         sortable={name for name, _ in filterbar.sortable(run)},
         scale=cached.loss_scale(run),
         alike=dict(cached.facets(run, {}, ["cause"]).get("cause", [])),
+        tags=judgements.tags_of(run.id, [r["ordinal"] for r in page.rows]),
         opened=sid,
     )  # fmt: skip
 

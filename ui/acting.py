@@ -17,6 +17,8 @@ def do(run: Run, selection: Filter, what: str, sids: Sequence[str]) -> None:
     if not sids:
         return
     match what:
+        case "tag":
+            _tag(run, sids)
         case "override":
             _override(run, sids)
         case "exclude":
@@ -68,8 +70,31 @@ def _override(run: Run, sids: Sequence[str]) -> None:
     reason = st.text_area("Reason", key=key[3], max_chars=2000, height=80)
     if st.button("Save", type="primary", icon=":material/save:", key=state.key("acting", "save")):
         with errors.shown():
-            for sid in sids:
-                people.override(run.id, sid, status, cause, author or "", reason or "")
+            people.override_all(run.id, sids, status, cause, author or "", reason or "")
+            state.remember_author(author or "")
+            rowlist.clear()
+            st.rerun()
+
+
+@st.dialog("Tag")
+def _tag(run: Run, sids: Sequence[str]) -> None:
+    st.caption(f"{counted(len(sids), 'sample')}. Tags can be filtered by and stand in every export.")
+    known = [tag for tag, _ in people.tag_counts(run.id, Filter())]
+    tags = st.multiselect(
+        "Tags", known, key=state.key("acting", "tags"), accept_new_options=True, placeholder="Choose or type a tag"
+    )
+    author = st.text_input("Author", value=state.author(), key=state.key("acting", "tagger"), max_chars=120)
+    with st.container(horizontal=True):
+        add = st.button(
+            "Add", type="primary", icon=":material/label:", key=state.key("acting", "add"), disabled=not tags
+        )
+        remove = st.button("Remove", icon=":material/label_off:", key=state.key("acting", "remove"), disabled=not tags)
+    if add or remove:
+        with errors.shown():
+            if add:
+                people.add_tags(run.id, sids, tags, author or "")
+            else:
+                people.remove_tags(run.id, sids, tags)
             state.remember_author(author or "")
             rowlist.clear()
             st.rerun()

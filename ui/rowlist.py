@@ -37,9 +37,12 @@ _TURNS = 8
 TEXTS = (("prompt", "text", "Prompt"), ("target", "target", "Target"), ("output", "output", "Output"))
 
 
+TAGS = {"name": "tag", "kind": "word", "label": "Tags", "help": "Tags that people put on the sample.", "sort": False}
+
+
 def draw(
     run: Run, selection: Filter, page: Page, excerpts: Mapping[str, Excerpt], columns: Sequence[Column],
-    sortable: set[str], scale: float, alike: Mapping[str, int], opened: str | None,
+    sortable: set[str], scale: float, alike: Mapping[str, int], tags: Mapping[int, Sequence[str]], opened: str | None,
 ) -> None:  # fmt: skip
     """Draw the rows of ``page``; what a person does is taken with ``taken`` in the next run.
 
@@ -47,13 +50,14 @@ def draw(
         columns: the run's columns to show.
         sortable: names of columns that the whole run can be ordered by quickly.
         scale: the loss at the upper end of every line.
+        tags: ordinal to the tags that people put on the sample.
         alike: cause to the number of samples of the run that have it.
         opened: id of the row that is open; None for the table.
     """
     key = state.key("rows", run.id)
     data = {
-        "rows": _rows(run, page.rows, excerpts, columns, alike),
-        "columns": _heads(run, columns, sortable),
+        "rows": _rows(run, page.rows, excerpts, columns, alike, tags),
+        "columns": _heads(run, columns, sortable) + ([TAGS] if tags else []),
         "open": opened,
         "query": selection.text,
         "sort": [selection.sort, selection.descending],
@@ -136,7 +140,7 @@ def numbers(values: Sequence[float | None]) -> list[str | None]:
 
 def _rows(
     run: Run, rows: Sequence[Mapping[str, Any]], excerpts: Mapping[str, Excerpt], columns: Sequence[Column],
-    alike: Mapping[str, int],
+    alike: Mapping[str, int], tags: Mapping[int, Sequence[str]],
 ) -> list[dict[str, Any]]:  # fmt: skip
     along = steps(run)
     cells: dict[str, list[Any]] = {"ordinal": [f"{row['ordinal']:,}" for row in rows]}
@@ -158,6 +162,7 @@ def _rows(
         line = [row[name] for name in along if row.get(name) is not None]
         own = {name: values[i] for name, values in cells.items()}
         own |= {"prompt": _asked(excerpt, _CELL), "along": line if line and len(line) == len(along) else None}
+        own["tag"] = ", ".join(markup.line(tag, 60) for tag in tags.get(row["ordinal"], ())) or None
         drawn.append({"sid": row["sid"], "cells": own} | _card(row, excerpt, alike))
     return drawn
 

@@ -68,7 +68,7 @@ def around(run_id: int, sid: str, chosen: Filter, limit: int = 50) -> Page:
     """The page of the table in whose middle the sample stands; the sample itself need not match the filter."""
     run = get_run(run_id)
     with database().reading() as conn:
-        own = verdict_table.row(conn, run, sid)
+        own = verdict_table.row(conn, run, sid, Filter(tuple(t for t in chosen.terms if t.column == "judged")))
         at = (own[chosen.sort], own["ordinal"])
         before, first, _ = verdict_table.page(conn, run, chosen, at, limit // 2, backwards=True)
         behind, _, last = verdict_table.page(conn, run, chosen, at, limit - 1 - len(before))

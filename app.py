@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,19 +16,25 @@ from ui import errors, markup, menu, state
 ICON = Path(__file__).parent / "ui" / "icon.svg"
 
 
-def sidebar(pages: Sequence[StreamlitPage]) -> None:
+def sidebar(pages: Sequence[tuple[str, StreamlitPage]]) -> None:
     """The name, links to the pages that carry the run and the filter along, and the run looked at."""
     with st.sidebar:
         st.markdown("### Lacuna")
         st.caption("What a fine-tuned model did not learn")
-        for page in pages:
-            st.page_link(page, width="stretch", query_params=state.link())
-        st.divider()
         names = {run.id: run.name for run in runs.list_runs()}
+        current = state.run_id()
+        if current is None and len(names) == 1:
+            current = next(iter(names))
+            state.look_at(current)
+        with st.container(gap="xxsmall"):
+            for group, members in itertools.groupby(pages, key=lambda page: page[0]):
+                st.caption(f"**{group}**")
+                for _, page in members:
+                    st.page_link(page, width="stretch", query_params=state.link())
+        st.divider()
         if not names:
             st.caption("No runs yet.")
             return
-        current = state.run_id()
         key = state.key("run")
         state.put(key, current if current in names else None)
         st.selectbox(
@@ -55,7 +62,7 @@ def main() -> None:
         entries = menu.entries()
         pages = [st.Page(path, title=e.title, icon=e.icon, default=i == 0) for i, (path, e) in enumerate(entries)]
         page = st.navigation(pages, position="hidden")
-        sidebar(pages)
+        sidebar([(e.group, page) for (_, e), page in zip(entries, pages, strict=True)])
         page.run()
     except FragmentHandledException:
         raise  # shown already where the fragment stands

@@ -14,7 +14,7 @@ from core.types import Filter, Run
 from ui import afterwards, along, cached, charts, filterbar, forms, frame, markup, parts, state, tables
 from ui.menu import Entry
 
-PAGE = Entry(title="Compare", icon=":material/difference:", place=100)
+PAGE = Entry(title="Compare", icon=":material/difference:", place=100, group="Fix")
 
 _PAGE = 50
 _WORDS = {

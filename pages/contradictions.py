@@ -11,7 +11,7 @@ from core.types import Filter, Run, Term
 from ui import downloads, errors, evidence, filterbar, forms, frame, markup, parts, state
 from ui.menu import Entry
 
-PAGE = Entry(title="Contradictions", icon=":material/compare_arrows:", place=50)
+PAGE = Entry(title="Contradictions", icon=":material/compare_arrows:", place=85, group="Fix")
 
 _PAGE = 10
 _ORDERS = {"size": "Largest first", "strength": "Most certain first"}

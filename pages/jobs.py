@@ -12,7 +12,7 @@ from core.types import Job
 from ui import frame, markup, parts, progress, state
 from ui.menu import Entry
 
-PAGE = Entry(title="Jobs", icon=":material/schedule:", place=120)
+PAGE = Entry(title="Jobs", icon=":material/schedule:", place=120, group="System")
 
 _COLOURS = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
 _LANES = {"long": "diagnoses", "short": "previews, imports, checks"}

@@ -7,7 +7,7 @@ import streamlit as st
 from ui import afterwards, choose_recipe, choose_samples, filterbar, frame, mitigating, people, proving
 from ui.menu import Entry
 
-PAGE = Entry(title="Mitigation", icon=":material/healing:", place=90)
+PAGE = Entry(title="Mitigation", icon=":material/healing:", place=90, group="Fix")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from core.types import Filter, Run
 from ui import cached, charts, filterbar, frame, markup, parts, people, selecting, state, tables, thresholds, tiles
 from ui.menu import Entry
 
-PAGE = Entry(title="Overview", icon=":material/donut_small:", place=20)
+PAGE = Entry(title="Overview", icon=":material/donut_small:", place=20, group="Diagnose")
 
 _NOTES = {"fail": ":material/error:", "warn": ":material/warning:", "unknown": ":material/help:"}
 

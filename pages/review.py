@@ -11,7 +11,7 @@ from core.types import Run
 from ui import charts, errors, frame, label_files, markup, parts, people, state
 from ui.menu import Entry
 
-PAGE = Entry(title="Review", icon=":material/rate_review:", place=45)
+PAGE = Entry(title="Review", icon=":material/rate_review:", place=82, group="Fix")
 
 
 def main() -> None:

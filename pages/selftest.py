@@ -13,7 +13,7 @@ from core.text.counts import counted
 from ui import charts, frame, markup, parts, state, tables
 from ui.menu import Entry
 
-PAGE = Entry(title="Self-test", icon=":material/science:", place=110)
+PAGE = Entry(title="Self-test", icon=":material/science:", place=110, group="System")
 
 _GROUPS = {"easy": "Easy worlds", "hard": "Hard worlds"}
 

@@ -83,6 +83,19 @@ def excerpts(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, service.E
     return _excerpts(run.id, _version(run, {}), tuple(r["ordinal"] for r in rows), rows)
 
 
+@st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner=False)
+def _surest(run_id: int, version: str) -> tuple[Mapping[str, Any] | None, service.Excerpt | None]:
+    query = "status=unlearned,partly&cause!=~,undetermined&sort=-confidence"
+    rows = samples.page(run_id, from_query(query, runs.get_run(run_id).columns), None, 1).rows
+    found = service.excerpts(run_id, rows)
+    return (rows[0], found[rows[0]["sid"]]) if rows else (None, None)
+
+
+def surest(run: Run) -> tuple[Mapping[str, Any] | None, service.Excerpt | None]:
+    """The row of a sample that was not learned whose cause is surest, with its excerpt; None where there is none."""
+    return _surest(run.id, _version(run, {}))
+
+
 @st.cache_data(ttl=_SECONDS, max_entries=32, show_spinner=False)
 def _loss_scale(run_id: int, version: str, names: tuple[str, ...]) -> float:
     means = samples.means(run_id, names)

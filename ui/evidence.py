@@ -37,10 +37,13 @@ def _draw(*parts: Node | str) -> None:
     markup.draw(node("div", *parts), STYLE)
 
 
-def badge(look: Look, note: str = "") -> None:
-    """A status or cause as a mark, a word and a colour."""
-    style = f"background:{look.colour};color:{look.ink}"
-    _draw(node("span", charts.label_of(look), class_="lac-status", style=style), f"  {note}" if note else "")
+def badges(looks: Iterable[tuple[Look, str]]) -> None:
+    """Statuses or causes beside each other, each as a mark, a word and a colour, with a note."""
+    cells: list[Node | str] = []
+    for look, note in looks:
+        style = f"background:{look.colour};color:{look.ink}"
+        cells += [node("span", charts.label_of(look), class_="lac-status", style=style), f" {note}  "]
+    _draw(*cells)
 
 
 def text(value: str, heading: str = "") -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from core.errors import UserError
 from core.settings import settings
 
+# The headings of the menu, in the order of a person's work.
+GROUPS = ("Diagnose", "Explore", "Fix", "System")
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 
@@ -24,12 +26,14 @@ class Entry:
     Attributes:
         title: what the menu and the browser's tab show.
         icon: as Streamlit names icons, such as ``:material/hub:``.
-        place: the menu is sorted by it; the page with the lowest one opens first.
+        place: pages of a group are sorted by it; the first page of the first group opens first.
+        group: the heading it stands under, one of ``GROUPS``.
     """
 
     title: str
     icon: str
     place: int
+    group: str = "Explore"
 
 
 def entries() -> list[tuple[Path, Entry]]:
@@ -38,7 +42,8 @@ def entries() -> list[tuple[Path, Entry]]:
     Raises:
         UserError: a file has no entry, or one of the user's own has the name of another page.
     """
-    return sorted(((path, _entry(path)) for path in _files()), key=lambda item: (item[1].place, item[0].name))
+    pages = [(path, _entry(path)) for path in _files()]
+    return sorted(pages, key=lambda page: (GROUPS.index(page[1].group), page[1].place, page[0].name))
 
 
 def _files() -> Iterator[Path]:
@@ -61,8 +66,13 @@ def _entry(path: Path) -> Entry:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             match node:
                 case ast.Assign(targets=[ast.Name(id="PAGE")], value=ast.Call(keywords=values)):
-                    return Entry(**{v.arg: ast.literal_eval(v.value) for v in values if v.arg})
-        why = "It has no line that begins with PAGE = Entry(."
+                    entry = Entry(**{v.arg: ast.literal_eval(v.value) for v in values if v.arg})
+                    if entry.group in GROUPS:
+                        return entry
+                    why = f"There is no group {entry.group!r}. There are: {', '.join(GROUPS)}."
+                    break
+        else:
+            why = "It has no line that begins with PAGE = Entry(."
     except (SyntaxError, ValueError, TypeError) as error:
         why = f"{error}."
     raise UserError(

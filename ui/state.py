@@ -53,6 +53,11 @@ def run_id() -> int | None:
     return named if named is not None else st.session_state.get("run")
 
 
+def look_at(run: int) -> None:
+    """Make ``run`` the one looked at in this session, where the address names none."""
+    st.session_state["run"] = run
+
+
 def sample_id() -> str | None:
     """The sample whose evidence is open, or None for the list."""
     return st.query_params.get("sample")

@@ -47,9 +47,11 @@ def titles(test):
 def test_the_menu_lists_every_file_in_its_place(empty_data, open_page):
     entries = menu.entries()
     assert {path for path, _ in entries} == set(menu.PAGES.glob("*.py"))
-    places = [entry.place for _, entry in entries]
+    places = [(menu.GROUPS.index(entry.group), entry.place) for _, entry in entries]
     assert places == sorted(set(places)), "no two pages share a place"
-    assert titles(open_page("start")) == [entry.title for _, entry in entries]
+    at = open_page("start")
+    assert titles(at) == [entry.title for _, entry in entries]
+    assert [c.value for c in at.sidebar.caption][1:5] == [f"**{group}**" for group in menu.GROUPS]
     assert entries[0][0].stem == "start"
 
 
@@ -68,6 +70,7 @@ def test_a_file_in_the_users_folder_is_a_page(empty_data, own_page, open_page):
         ("print('no page')", "no line that begins with PAGE"),
         ("PAGE = Entry(title='A', icon='b')", "place"),
         ("PAGE = Entry(title=name, icon='b', place=1)", "malformed"),
+        ("PAGE = Entry(title='A', icon='b', place=1, group='Others')", "There are: Diagnose, Explore, Fix, System"),
         ("PAGE = Entry(", "never closed"),
     ],
 )

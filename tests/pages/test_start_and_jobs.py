@@ -1,6 +1,7 @@
 """A new run in three steps, and the jobs behind it."""
 
-from core.services import checkpoints, datasets, jobs, queue, runs, uploads
+from core.filters import from_query
+from core.services import checkpoints, datasets, jobs, queue, runs, samples, uploads
 from db import jobs as table
 from db.session import database
 from tests.pages.reading import button, words
@@ -17,7 +18,7 @@ def uploaded(path):
 def test_a_first_visit_names_every_next_step(empty_data, open_page):
     at = open_page("start")
     assert not at.exception and not at.error
-    assert [s.value for s in at.subheader] == ["1  Dataset", "2  Checkpoint", "3  How it was trained"]
+    assert [s.value for s in at.subheader] == ["New diagnosis", "1  Dataset", "2  Checkpoint", "3  How it was trained"]
     said = words(at)
     assert "Choose a dataset and a checkpoint first" in said
     assert "LACUNA_CHECKPOINT_ROOTS" in said
@@ -194,3 +195,15 @@ def test_an_odd_address_breaks_nothing(empty_data, open_page):
         {"q": "1"},
     ):
         assert not open_page("start", **query).exception
+
+
+def test_the_start_shows_a_real_verdict_and_chooses_the_only_run(run_data, open_page):
+    at = open_page("start")
+    assert not at.exception and not at.error
+    said = words(at)
+    assert "One verdict of 60 samples" in said and "not learned ·" in said
+    query = "status=unlearned,partly&cause!=~,undetermined&sort=-confidence"
+    surest = samples.page(1, from_query(query, runs.get_run(1).columns)).rows[0]
+    assert surest["prompt"] in said
+    at = open_page("overview")
+    assert at.title[0].value == runs.get_run(1).name

@@ -64,6 +64,19 @@ def bootstrap_ratio(parts: np.ndarray, wholes: np.ndarray, draws: int = 2000, se
     return Interval(float(parts.sum() / total), float(low), float(high), int(total))
 
 
+def bootstrap_shares(counts: Sequence[int], draws: int = 2000, seed: int = 0) -> list[Interval]:
+    """Share of each of several kinds of items, with its percentile bootstrap interval over items.
+
+    Items of one kind are alike, so that drawing them anew is drawing how many of each kind there are.
+    """
+    n = sum(counts)
+    if not n:
+        return [Interval(math.nan, math.nan, math.nan, 0)] * len(counts)
+    drawn = np.random.default_rng(seed).multinomial(n, np.array(counts) / n, draws) / n
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    return [Interval(k / n, float(a), float(b), n) for k, a, b in zip(counts, low, high, strict=True)]
+
+
 def auroc(score: np.ndarray, right: np.ndarray) -> float:
     """The chance that a right item scores higher than a wrong one; ties count half. NaN if there is only one kind.
 

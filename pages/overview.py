@@ -1,15 +1,29 @@
-"""A run at a glance: how much was learned, what the mean loss hides, where what is missing lies."""
+"""A run at a glance: what to do, how much was learned, what the mean loss hides, where what is missing lies."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from core.services import decision as service
 from core.services import runs
-from core.services.causes import look as cause_look
 from core.services.views import Breakdown, Overview
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import cached, charts, filterbar, frame, markup, parts, people, selecting, state, tables, thresholds, tiles
+from ui import (
+    cached,
+    charts,
+    decision,
+    filterbar,
+    frame,
+    markup,
+    parts,
+    people,
+    selecting,
+    state,
+    tables,
+    thresholds,
+    tiles,
+)
 from ui.menu import Entry
 
 PAGE = Entry(title="Overview", icon=":material/donut_small:", place=20, group="Diagnose")
@@ -27,11 +41,17 @@ def main() -> None:
     frame.at_work(run)
     selection = state.selection(run.columns)
     found = cached.overview(run, state.query())
+    gains = cached.gains(run, state.query())
     _notes(found)
     filterbar.chips(run, selection)
     people.agreement(run, selection)
+    if found.shown:
+        missing = found.status["partly"].k + found.status["unlearned"].k
+        decision.headline(service.decide(run, found.shown, missing, gains))
     _status(run, selection, found)
+    decision.causes(run, selection, gains)
     _causes(run, selection, found)
+    decision.effects(run, selection)
     _hidden(found)
     _breakdowns(run, selection, found)
     _histogram(run, selection, found)
@@ -80,7 +100,6 @@ def _causes(run: Run, selection: Filter, found: Overview) -> None:
         n = next(iter(found.causes.values())).n
         st.caption(f"Of {counted(n, 'sample')} not learned, or only partly. Lines are 95 % Wilson intervals.")
         parts.open_chosen(run, selection, selecting.from_values(event, "cause"))
-    _advice(run, selection, found)
     _study(run, selection, found)
 
 
@@ -103,18 +122,6 @@ def _study(run: Run, selection: Filter, found: Overview) -> None:
             ours, theirs, _ = ordered[place]
             terms = [selecting.one_of("cause", [ours]), selecting.one_of("study_cause", [theirs])]
             parts.open_samples(run, selection, terms)
-
-
-def _advice(run: Run, selection: Filter, found: Overview) -> None:
-    if not found.advice:
-        return
-    with st.container(border=True):
-        st.markdown("**What to do next**")
-        for advice in found.advice:
-            words, button = st.columns([7, 1.3], vertical_alignment="center")
-            words.markdown(f"{cause_look(advice.cause).mark}  {markup.md(advice.text)}")
-            if button.button("Show samples", key=state.key("advice", run.id, advice.cause), width="stretch"):
-                parts.open_samples(run, selection, [selecting.one_of("cause", [advice.cause])])
 
 
 def _hidden(found: Overview) -> None:

@@ -7,7 +7,17 @@ from math import comb
 import numpy as np
 import pytest
 
-from core.statistics import auroc, bootstrap_mean, bootstrap_ratio, brier, calibration_error, paired, trend, wilson
+from core.statistics import (
+    auroc,
+    bootstrap_mean,
+    bootstrap_ratio,
+    bootstrap_shares,
+    brier,
+    calibration_error,
+    paired,
+    trend,
+    wilson,
+)
 
 
 def permuted(hits, totals, scores):
@@ -111,3 +121,10 @@ def test_bootstrap_intervals_have_the_width_of_the_normal_ones():
     assert found.value == parts.sum() / 200 and found.n == 200
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.5 / 200**0.5, rel=0.15)
     assert math.isnan(bootstrap_ratio(parts[:3], np.zeros(3)).value) and bootstrap_mean(np.empty(0)).n == 0
+
+
+def test_bootstrap_shares_are_those_of_their_counts():
+    found = bootstrap_shares([30, 0, 70])
+    assert [s.value for s in found] == [0.3, 0.0, 0.7] and found[1].high == 0
+    assert (found[0].high - found[0].low) / 2 == pytest.approx(1.96 * (0.3 * 0.7 / 100) ** 0.5, rel=0.15)
+    assert math.isnan(bootstrap_shares([0, 0])[0].value)

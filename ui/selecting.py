@@ -53,6 +53,11 @@ def from_values(event: Mapping[str, Any] | None, column: str) -> tuple[Term, ...
     return (one_of(column, values),) if values else ()
 
 
+def points_of(event: Mapping[str, Any] | None) -> list[Any]:
+    """The points of a chart that were clicked."""
+    return _part(event, "points")
+
+
 def _clicked(event: Mapping[str, Any] | None, most: int) -> tuple[list[int], Term]:
     """Rows of the bars clicked, below ``most``, and their statuses; points carry ``[row, status]``."""
     points = [p["customdata"] for p in _part(event, "points") if p.get("customdata")]

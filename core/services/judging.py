@@ -18,6 +18,7 @@ from core.services.routes import reachable
 from core.services.runs import get_run
 from core.signals import _columns as col
 from core.signals._plan import gaps_of
+from core.text.counts import counted
 from core.types import (
     Run,
     SignalTable,
@@ -106,9 +107,11 @@ def _hidden(status: np.ndarray, nll: np.ndarray) -> list[str]:
     ratio = f", {theirs / mean:.1f} times the mean" if mean > 0 else ""
     out = [f"The mean loss is {mean:.3f}. Over the {unlearned.sum():,} unlearned samples it is {theirs:.3f}{ratio}."]
     if low := int((unlearned & (nll <= mean)).sum()):
-        out.append(f"{low:,} unlearned samples have a loss at or below the mean: a threshold on loss would pass them.")
+        has, them = ("has", "it") if low == 1 else ("have", "them")
+        samples = counted(low, "unlearned sample")
+        out.append(f"{samples} {has} a loss at or below the mean: a threshold on loss would pass {them}.")
     if high := int((learned & (nll >= mean)).sum()):
-        out.append(f"{high:,} learned samples have a loss at or above the mean.")
+        out.append(f"{counted(high, 'learned sample')} {'has' if high == 1 else 'have'} a loss at or above the mean.")
     return out
 
 

@@ -1,4 +1,4 @@
-"""A run at a glance: counts, histograms, notes and advice under one filter."""
+"""A run at a glance: counts, histograms and notes under one filter."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from core.causes import UNDETERMINED
-from core.plugins import kinds
 from core.services.runs import get_run
 from core.services.views import (
-    Advice,
     Breakdown,
     Histogram,
     Overview,
@@ -20,7 +17,8 @@ from core.services.views import (
 from core.signals import _columns as col
 from core.statistics import wilson
 from core.status import STATUSES, columns_read, judge_status
-from core.types import PIPELINE, Filter, Run, SignalTable, Thresholds
+from core.text.counts import counted
+from core.types import Filter, Run, SignalTable, Thresholds
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
@@ -48,7 +46,6 @@ def overview(run_id: int, chosen: Filter) -> Overview:
         nll=summary.nll_histogram(),
         hidden=tuple(run.summary.get("hidden", ())),
         notes=run_notes(run),
-        advice=_advice(summary),
         study=_study(run, chosen),
     )
 
@@ -60,23 +57,6 @@ def _study(run: Run, chosen: Filter) -> tuple[tuple[str | None, str | None, int]
     with database().reading() as conn:
         counts = verdict_table.group_counts(conn, run, ["cause", "study_cause"], chosen)
     return tuple((ours, theirs, n) for (ours, theirs), n in counts if ours is not None or theirs is not None)
-
-
-def _advice(summary: _Summary) -> tuple[Advice, ...]:
-    """Up to three sentences on what to do next, the causes and faults that weigh most first."""
-    counts = {c: n for c, n in summary.count("cause").items() if c is not None and c != UNDETERMINED}
-    total, out = sum(summary.count("cause").get(c, 0) for c in summary.count("cause") if c is not None), []
-    for cause, n in sorted(counts.items(), key=lambda pair: -pair[1])[:3]:
-        code = PIPELINE.member(cause)
-        known = kinds("causes").get(cause) if code is None else kinds("faults").get(code)
-        if known is None:
-            continue
-        stages = {s: k for s, k in summary.crossed("cause", "stage").get(cause, {}).items() if s is not None}
-        most = max(stages, key=stages.get, default=None)  # type: ignore[arg-type]
-        where = f", {stages[most] / n:.0%} of them in stage {most}" if most is not None and len(stages) > 1 else ""
-        what = getattr(known, "advice", "") or known.help
-        out.append(Advice(cause, f"{known.label}: {n:,} of {total:,} samples{where}. {what}"))
-    return tuple(out)
 
 
 def _causes(counts: Mapping[str | None, int]) -> dict[str, Share]:
@@ -184,14 +164,9 @@ def fault_notes(faults: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
             words = (f"{fault['label']}: {fault['text']}", fault["measured"] if fault["scope"] == "run" else "")
             out.append(("fail" if fault["scope"] == "run" else "warn", " ".join(w for w in words if w)))
     if unknown := [f for f in faults if f["state"] == "unknown" and f["needs"]]:
-        told = "; ".join(f"{f['label'].lower()} ({f['needs']})" for f in unknown)
-        many = "1 fault" if len(unknown) == 1 else f"{len(unknown)} faults"
-        out.append(
-            (
-                "unknown",
-                f"{many} could not be judged for lack of evidence: {told}.",
-            )
-        )
+        needs = ". ".join(f"“{f['label']}” needs {f['needs']}" for f in unknown)
+        checks = counted(len(unknown), "check of the pipeline", "checks of the pipeline")
+        out.append(("unknown", f"{checks} could not be made. {needs}."))
     return out
 
 

@@ -112,14 +112,6 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
-    """What to do next about one cause or fault. ``cause`` is the value to filter by."""
-
-    cause: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     """A run at a glance, under the current filter.
 
@@ -135,7 +127,6 @@ class Overview:
     nll: Histogram
     hidden: tuple[str, ...]
     notes: tuple[tuple[str, str], ...]
-    advice: tuple[Advice, ...] = ()
     # Ours against the study's cause to count, of samples that either names a cause for; None: not measured.
     study: tuple[tuple[str | None, str | None, int], ...] | None = None
 

@@ -1,13 +1,14 @@
 """From a diagnosis to causes: verdict lines, what is not judged, evidence of a row, no model for new thresholds."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from core.causes import UNDETERMINED
 from core.filters import from_query
 from core.plugins import kinds
-from core.services import exports, judging, results, runs, samples
+from core.services import decision, exports, judging, results, runs, samples
 from core.signals._instruments import Instruments
 from core.types import Filter, Thresholds
 from core.worker.here import run_here
@@ -71,5 +72,37 @@ def test_the_overview_counts_causes_and_says_what_to_do(along_run):
     found = results.overview(along_run.id, Filter())
     named = [v["cause"] for v in lines(along_run) if v["cause"] is not None]
     assert {c: s.k for c, s in found.causes.items()} == {c: named.count(c) for c in set(named)}
-    assert 1 <= len(found.advice) <= 3
-    assert all(a.cause in found.causes and a.text for a in found.advice)
+    gains = decision.gains(along_run.id, Filter())
+    assert {g.cause: g.n for g in gains} == {c: s.k for c, s in found.causes.items()}
+    assert all(g.advice and g.restored is None for g in gains)
+    known = [g.rows for g in gains if g.cause != "undetermined"]
+    assert known == sorted(known, reverse=True)
+
+
+def test_effects_are_counts_of_base_and_final(along_run):
+    rows = [r for r in samples.page(along_run.id, Filter(), None, 500).rows if r["status"] != "unknown"]
+    (whole,) = decision.effects(along_run.id, Filter(), None)
+    hurt = sum(r["base_greedy_exact"] == 1 and r["status"] != "learned" for r in rows)
+    helped = sum(r["base_greedy_exact"] == 0 and r["status"] == "learned" for r in rows)
+    assert whole.n == len(rows)
+    assert whole.shares["hurt"].value == hurt / len(rows) and whole.shares["helped"].value == helped / len(rows)
+    assert sum(s.value for s in whole.shares.values()) == pytest.approx(1)
+    groups = decision.effects(along_run.id, Filter(), "stage")
+    assert sum(e.n for e in groups) == whole.n
+
+
+@pytest.mark.parametrize(
+    ("missing", "causes", "what"),
+    [
+        (5, {"under_optimised": 5}, "ship"),
+        (20, {"under_optimised": 15, "missing_knowledge": 5}, "train"),
+        (20, {"under_optimised": 5, "missing_knowledge": 15}, "data"),
+        (20, {"undetermined": 20}, "look"),
+    ],
+)
+def test_the_decision_follows_the_causes(along_run, missing, causes, what):
+    gains = tuple(decision.Gain(c, n, None, "", True) for c, n in causes.items())
+    assert decision.decide(replace(along_run, summary={}), 100, missing, gains).what == what
+    wrong = {"state": "fail", "scope": "run", "label": "BOS", "text": "Twice."}
+    faulty = replace(along_run, summary={"faults": [wrong]})
+    assert decision.decide(faulty, 100, missing, gains).what == "pipeline"

@@ -1,0 +1,161 @@
+"""What follows from a run: which decision, what fixing each cause would gain, and what fine-tuning did to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from core.causes import UNDETERMINED
+from core.plugins import kinds
+from core.services import proofs, recipes
+from core.services.causes import look
+from core.services.runs import get_run
+from core.services.views import Share
+from core.statistics import Interval, bootstrap_shares
+from core.text.counts import counted
+from core.types import BASE, PIPELINE, Filter, Proof, Run
+from db import verdicts as verdict_table
+from db.session import database
+
+# Of a run that leaves this share or less unlearned or partly learned, as many rows are lost to label noise as a rule.
+SHIP = 0.05
+# The cause that more steps on the same rows treat; every other one lies in the rows.
+TRAIN_ON = "under_optimised"
+EFFECTS = ("helped", "hurt", "wasted", "kept")
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What fixing one cause would bring.
+
+    Attributes:
+        n: samples that were not learned for this cause.
+        restored: share of them that the newest proof of its recipe brought back; None where nothing is proven.
+        advice: what to do about it, in a sentence.
+        recipe: whether there is a recipe for it.
+    """
+
+    cause: str
+    n: int
+    restored: Share | None
+    advice: str
+    recipe: bool
+
+    @property
+    def rows(self) -> float:
+        """Samples that may come back: as proven, else all of them."""
+        return self.n * (self.restored.share if self.restored is not None else 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``ship``, ``pipeline``, ``data``, ``train`` or ``look``, as a heading and a sentence with its numbers."""
+
+    what: str
+    heading: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What fine-tuning did to the samples of one group, against the base.
+
+    Attributes:
+        group: value of the column; None = not given, or all samples together.
+        n: samples of which both models' answers are known.
+        shares: ``EFFECTS`` to its share with a 95 % bootstrap interval. Helped: given verbatim only after fine-tuning,
+            or learned since. Hurt: given only before. Wasted: neither before nor after. Kept: both.
+    """
+
+    group: str | None
+    n: int
+    shares: Mapping[str, Interval]
+
+
+def gains(run_id: int, chosen: Filter) -> tuple[Gain, ...]:
+    """Every cause among the samples that pass, the one whose fixing brings most first; proven before unproven."""
+    run = get_run(run_id)
+    with database().reading() as conn:
+        counts = {cause: n for (cause,), n in verdict_table.group_counts(conn, run, ["cause"], chosen)}
+    proven = _restored(proofs.of_run(run_id))
+    found = [
+        Gain(cause, n, proven.get(cause), _advice(cause), recipes.recipe_for(cause) is not None)
+        for cause, n in counts.items()
+        if cause is not None
+    ]
+    return tuple(sorted(found, key=lambda gain: (gain.cause == UNDETERMINED, -gain.rows, gain.cause)))
+
+
+def _restored(found: list[Proof]) -> dict[str, Share]:
+    """Cause to the share restored by the newest finished proof of the recipe made for it."""
+    shares: dict[str, Share] = {}
+    for proof in reversed(found):
+        measured = ((proof.result or {}).get("arms", {}).get("treatment") or {}).get("recovered")
+        if proof.cause is not None and measured is not None and proof.recipe == recipes.recipe_for(proof.cause):
+            names = ("k", "n", "share", "low", "high")
+            shares[proof.cause] = Share(*(measured[name] for name in names))
+    return shares
+
+
+def _advice(cause: str) -> str:
+    if cause == UNDETERMINED:
+        return "No cause is sure enough. Look at these rows, or measure more: a base, earlier checkpoints."
+    code = PIPELINE.member(cause)
+    known = kinds("causes").get(cause) if code is None else kinds("faults").get(code)
+    return (getattr(known, "advice", "") or known.help) if known is not None else ""
+
+
+def decide(run: Run, n: int, missing: int, found: tuple[Gain, ...]) -> Decision:
+    """What to do about ``missing`` of ``n`` samples that were not learned."""
+    wrong = [f for f in run.summary.get("faults", ()) if f["state"] == "fail" and f["scope"] == "run"]
+    if wrong:
+        text = f"{wrong[0]['label']}: {wrong[0]['text']} Nothing else can be trusted before that is mended."
+        return Decision("pipeline", "Fix the pipeline first", text)
+    of = f"{missing:,} of {counted(n, 'sample')}"
+    if missing <= SHIP * n:
+        share = f"{missing / n:.1%}" if n else "none"
+        return Decision("ship", "Ship it", f"{of} were not learned ({share}), {SHIP:.0%} or less.")
+    causes = {gain.cause: gain.n for gain in found if gain.cause != UNDETERMINED}
+    if not causes:
+        return Decision("look", "Look at the rows", f"{of} were not learned, and no cause is sure enough.")
+    steps = causes.pop(TRAIN_ON, 0)
+    data = sum(causes.values())
+    most = max(causes, key=lambda c: causes[c], default="")
+    named = f", most of all “{look(most).label}” ({causes[most]:,})" if most else ""
+    if steps > data:
+        rest = f" {data:,} have a cause in the data{named}." if data else ""
+        text = f"{of} were not learned. More training on the same rows treats {steps:,} of them.{rest}"
+        return Decision("train", "Train on", text)
+    rest = f" More training on the same rows treats only {steps:,}." if steps else ""
+    text = f"{of} were not learned. Of these, {data:,} have a cause in the data{named}.{rest}"
+    return Decision("data", "Fix the data", text)
+
+
+def effects(run_id: int, chosen: Filter, by: str | None) -> tuple[Effect, ...]:
+    """What fine-tuning did, over all samples that pass or for each value of a category, the most wasted first.
+
+    Empty where the base's answers were not measured.
+    """
+    run = get_run(run_id)
+    base = BASE.column("greedy_exact")
+    if base not in {c.name for c in run.columns}:
+        return ()
+    with database().reading() as conn:
+        names = [*([by] if by else []), base, "status"]
+        cells = verdict_table.group_counts(conn, run, names, chosen)
+    groups: dict[str | None, dict[str, int]] = {}
+    for values, n in cells:
+        before, status = values[-2:]
+        if before is None or status == "unknown":
+            continue
+        kind = _EFFECT[bool(before), status == "learned"]
+        counts = groups.setdefault(values[0] if by else None, dict.fromkeys(EFFECTS, 0))
+        counts[kind] += n
+    found = [
+        Effect(group, sum(counts.values()), dict(zip(EFFECTS, bootstrap_shares(list(counts.values())), strict=True)))
+        for group, counts in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda e: (e.group is None, -e.shares["wasted"].value, -e.n)))
+
+
+_EFFECT = {(False, True): "helped", (True, False): "hurt", (False, False): "wasted", (True, True): "kept"}

@@ -51,13 +51,14 @@ def counts(conn: Connection, run: Run, by: str, chosen: Filter) -> list[tuple[in
     return [(group, part, value_, n) for group, part, value_, n in conn.execute(query)]
 
 
-def points(conn: Connection, run: Run, chosen: Filter) -> list[tuple[int, str, int, int, float, float]]:
-    """(ordinal, sid, group, part, x, y) of the grouped rows that the filter keeps, in training order."""
+def points(conn: Connection, run: Run, chosen: Filter) -> list[tuple[int, str, int, int, float, float, str | None]]:
+    """(ordinal, sid, group, part, x, y, cause) of the grouped rows that the filter keeps, in training order."""
     table = verdicts(run)
-    query = select(table.c.ordinal, table.c.sid, grouped.c.group, grouped.c.part, grouped.c.x, grouped.c.y)
+    cells = (table.c.ordinal, table.c.sid, grouped.c.group, grouped.c.part, grouped.c.x, grouped.c.y)
+    query = select(*cells, shown(run, "cause", chosen).label("cause"))
     query = query.join(table, table.c.ordinal == grouped.c.ordinal).where(grouped.c.run_id == run.id)
     query = query.where(condition(run, chosen)).order_by(table.c.ordinal)
-    return [(ordinal, sid, group, part, x, y) for ordinal, sid, group, part, x, y in conn.execute(query)]
+    return [(ordinal, sid, group, part, x, y, cause) for ordinal, sid, group, part, x, y, cause in conn.execute(query)]
 
 
 def pick(conn: Connection, run_id: int, ordinals: Sequence[int], clock: Callable[[], float] = time.time) -> int:

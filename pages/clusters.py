@@ -12,7 +12,22 @@ from core.services import jobs
 from core.services.clusters import Grouping, GroupView, MapPoints
 from core.text.counts import counted
 from core.types import Filter, Job, Run
-from ui import along, cached, charts, filterbar, forms, frame, markup, onward, parts, progress, selecting, state, tables
+from ui import (
+    along,
+    cached,
+    charts,
+    errors,
+    filterbar,
+    forms,
+    frame,
+    markup,
+    onward,
+    parts,
+    progress,
+    selecting,
+    state,
+    tables,
+)
 from ui.menu import Entry
 
 PAGE = Entry(title="Clusters", icon=":material/hub:", place=40)
@@ -20,6 +35,8 @@ PAGE = Entry(title="Clusters", icon=":material/hub:", place=40)
 
 # Rows of the map's table.
 ROWS = 1_000
+# Words of a group's title.
+_TERMS = 4
 
 
 def main() -> None:
@@ -104,7 +121,7 @@ def _map(run: Run, selection: Filter, found: Grouping) -> None:
             (run.id, "clusters"),
             "Map",
             lambda: _point_rows(points),
-            lambda: along.cluster_map(points, {int(g.name): g.title for g in found.groups}),
+            lambda: along.cluster_map(points),
             "Unlearned samples as points, close together where they are similar",
             ("points", "box", "lasso"),
             tools=True,
@@ -113,7 +130,8 @@ def _map(run: Run, selection: Filter, found: Grouping) -> None:
             st.caption(f"The first {ROWS:,} of them. The samples page lists all under the same filter.")
         corners = selecting.outline_from(event) or selecting.rectangle_from(event)
         if corners:
-            filterbar.narrow(run, selection, [service.pick_inside(run.id, selection, corners)])
+            with errors.shown():
+                _picked(run, selection, corners)
         parts.open_sample(run, selecting.point_from(event, points.sids))
         drawn = (
             f"The map shows {len(points.sids):,} of {points.total:,} samples, evenly spread and always the same ones. "
@@ -123,8 +141,25 @@ def _map(run: Run, selection: Filter, found: Grouping) -> None:
         )
         st.caption(
             f"{drawn}The axes are two principal components of the samples' vectors: points close together are similar, "
-            "points far apart need not differ. Draw around points to keep those samples, or click one to open it."
+            "points far apart need not differ. Colours are causes, outlines are groups. Draw around points "
+            "to pick them, or click one to open it."
         )
+
+
+def _picked(run: Run, selection: Filter, corners: Sequence[tuple[float, float]]) -> None:
+    """What can be done with the samples inside an outline; the map keeps all of them, the others dimmed."""
+    term, n = service.pick_inside(run.id, selection, corners)
+    these = selecting.with_terms(selection, [term])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{counted(n, 'sample')} picked**", width="content")
+        label = f"Open the {counted(n, 'row')}"
+        if st.button(label, icon=":material/table_rows:", type="primary", key=state.key("clusters", "picked")):
+            parts.open_samples(run, these)
+        if st.button("Treat them", icon=":material/healing:", key=state.key("clusters", "treat")):
+            state.leave("pages/mitigation.py", state.link(run=run.id, selection=these))
+        if st.button("Show only these", icon=":material/filter_alt:", key=state.key("clusters", "only")):
+            filterbar.apply(run, these)
+            st.rerun()
 
 
 def _point_rows(points: MapPoints) -> list[Mapping[str, Any]]:
@@ -166,7 +201,7 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
         [
             {
                 "group": g.name,
-                "title": markup.line(g.title, 160),
+                "title": markup.line(title(g), 160),
                 "samples": g.size,
                 "in selection": g.matching,
                 "dominant cause": charts.cause_name(g.cause),
@@ -193,10 +228,16 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
         filterbar.narrow(run, selection, [selecting.one_of("cluster", [groups[place].name])])
 
 
+def title(group: GroupView) -> str:
+    """What the group's samples have in common, in words."""
+    *first, last = group.terms[:_TERMS] or (group.title,)
+    return f"About {', '.join(first)} and {last}" if first else f"About {last}"
+
+
 def _one(run: Run, selection: Filter, group: GroupView) -> None:
     """The group that the filter names: its causes, its parts, the way to its rows."""
     with st.container(border=True):
-        st.markdown(f"**Group {group.name}: {markup.md(markup.line(group.title, 160))}**")
+        st.markdown(f"**Group {group.name}: {markup.md(markup.line(title(group), 160))}**")
         causes = sorted(group.causes.items(), key=lambda pair: -pair[1])
         words = "; ".join(f"{charts.cause_name(c) or 'no cause judged'} {n:,}" for c, n in causes)
         st.caption(

@@ -17,6 +17,9 @@ def main() -> None:
         people.agreement(run, selection)
         count = choose_samples.draw(run, selection)
         filterbar.chips(run, selection)
+    if not selection.terms and not selection.text:
+        st.info("Choose a cause, or a selection of samples, to see what can be done.", icon=":material/healing:")
+        return
     if not count:
         st.info("No sample passes this filter. Remove a condition above.", icon=":material/filter_alt_off:")
         return

@@ -62,10 +62,15 @@ def _group(name: str, group: dict[str, Any]) -> None:
         _calibration(name, group["calibration"])
     with st.container(border=True):
         st.markdown("**By cause, and beside other methods**")
-        st.dataframe(_by_cause(mine), hide_index=True, key=state.key("selftest", name, "causes"))
-        st.dataframe(
-            _methods(group), hide_index=True, key=state.key("selftest", name, "methods"), placeholder=tables.UNKNOWN
+        st.caption(
+            f"Each cause over its own samples; the macro-F1 above, {mine['macro_f1']:.3f}, is the mean of these F1."
         )
+        tables.draw(_by_cause(mine), {"%.3f": ("F1",)}, key=state.key("selftest", name, "causes"))
+        st.caption(f"Each method over the same {mine['n']:,} samples, or those whose cause it can judge.")
+        tables.draw(
+            _methods(group), {"%.3f": ("macro-F1",), "percent": ("coverage",)},
+            key=state.key("selftest", name, "methods"), placeholder=tables.UNKNOWN,
+        )  # fmt: skip
         wrong = group["accusations"]
         learned, controls = wrong["learned_given_a_cause"], wrong["controls_accused_of_contradiction"]
         st.caption(

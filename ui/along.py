@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from core.services import knowledge
+from core.services import causes, knowledge
+from core.services.causes import look as cause_look
 from core.services.clusters import MapPoints
 from core.services.dynamics import OrderCount, Points, Stop, Track
 from ui import charts
@@ -18,8 +19,8 @@ _LEGEND = charts.LEGEND | {"title": "", "traceorder": "normal"}
 _SYMBOLS = {"learned": "circle", "partly": "diamond", "unlearned": "x-thin", "unknown": "circle-open"}
 # Shapes of a status where thousands of points lie on each other.
 _SHAPES = {"learned": "circle", "partly": "diamond", "unlearned": "x", "unknown": "square"}
-# One hue from none to all, readable on both grounds.
-_SCALE = [[0.0, "#C8503C"], [0.5, "#E8D9A8"], [1.0, "#3B82B8"]]
+# One hue from none to all, pale enough for dark numbers.
+_SCALE = [[0.0, "#E58F7D"], [0.5, "#E8D9A8"], [1.0, "#8FBDE3"]]
 # An axis of a map can be zoomed.
 _MAP = {"fixedrange": False}
 
@@ -65,29 +66,57 @@ def margins(points: knowledge.Points) -> go.Figure:
     return figure
 
 
-# Colours of groups, told apart by sign as well; groups beyond the list share both with an earlier one.
-_COLOURS = ("#3B82B8", "#C8503C", "#3E9B6E", "#8E6BB5", "#E0A526", "#2FA4A0", "#B5598A", "#7A8B2F")
+# Signs of causes, in the order in which causes are listed; beyond the list they begin anew.
 _SIGNS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+# How faint points outside a selection are.
+_REST = {"marker": {"opacity": 0.12}}
 
 
-def cluster_map(points: MapPoints, titles: Mapping[int, str]) -> go.Figure:
-    """Unlearned rows as points in the colour and sign of their group; a click carries the row's place."""
+def cluster_map(points: MapPoints) -> go.Figure:
+    """Unlearned rows as points in the look of their cause, groups outlined and numbered; a click carries the place."""
     axis = _MAP | {"showticklabels": False, "showgrid": False, "zeroline": False}
     legend = {"x": 1.01, "xanchor": "left", "y": 1, "itemclick": "toggleothers"}
     figure = charts.figure(440, axis, axis, legend=legend, dragmode="lasso", margin={"l": 8, "r": 8, "t": 30, "b": 8})
-    for number in sorted(set(points.groups)):
-        if number:
-            name = f"{number}  {charts.plain(titles.get(number, ''), 34)}"
-            at = number - 1
-            marker = {"color": _COLOURS[at % len(_COLOURS)], "symbol": _SIGNS[at % len(_SIGNS)], "size": 8}
-        else:
-            name = "in no group"
-            marker = {"color": charts.STATUS["unknown"].colour, "symbol": "circle-open", "size": 5}
+    grey = charts.STATUS["unknown"].colour
+    for number in sorted(set(points.groups) - {0}):
+        corners = outline([(x, y) for x, y, g in zip(points.x, points.y, points.groups, strict=True) if g == number])
+        figure.add_scatter(
+            x=[x for x, _ in corners], y=[y for _, y in corners], mode="lines", hoverinfo="skip", showlegend=False,
+            line={"color": grey, "width": 1.5}, name=str(number),
+        )  # fmt: skip
+        x, y = max(corners, key=lambda corner: corner[1])
+        figure.add_annotation(x=x, y=y, yshift=12, text=f"<b>{number}</b>", showarrow=False, font={"size": 14})
+    listed = [c for c in causes.values() if c in points.causes]
+    for place, cause in enumerate([*listed, None]):
+        look = cause_look(cause) if cause is not None else None
+        marker = {"color": look.colour if look else grey, "symbol": _SIGNS[place % len(_SIGNS)], "size": 8}
+        at = [i for i, c in enumerate(points.causes) if c == cause]
         charts.add_points(
-            figure, points.x, points.y, points.sids, [i for i, g in enumerate(points.groups) if g == number], "", name,
-            showlegend=number <= charts.MOST, marker=marker | {"opacity": 0.8 if number else 0.45},
+            figure, points.x, points.y, points.sids, at, "", charts.label_of(look) if look else "no cause judged",
+            marker=marker | {"opacity": 0.85}, unselected=_REST,
         )  # fmt: skip
     return figure
+
+
+def outline(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The corners of the convex hull, closed (Andrew's monotone chain); of fewer than three points the points."""
+    ordered = sorted(set(points))
+    if len(ordered) < 3:
+        return [*ordered, *ordered[:1]]
+
+    def half(along: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+        chain: list[tuple[float, float]] = []
+        for x, y in along:
+            while len(chain) > 1:
+                (x1, y1), (x2, y2) = chain[-2:]
+                if (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1) > 0:
+                    break
+                chain.pop()
+            chain.append((x, y))
+        return chain[:-1]
+
+    corners = half(ordered) + half(reversed(ordered))
+    return [*corners, corners[0]]
 
 
 def stop_name(stop: Stop) -> str:
@@ -105,13 +134,12 @@ def _shares(track: Track) -> list[float | None]:
 
 
 def events(stops: Sequence[Stop], track: Track) -> go.Figure:
-    """Samples that changed at each checkpoint, gained above and lost below; the share reproduced as a line."""
+    """Share reproduced at each checkpoint, and below it the samples that changed: gained up, lost down."""
     at = list(range(len(stops)))
-    second = {"overlaying": "y", "side": "right", "range": [0, 1.02], "tickmode": "array", "showgrid": False,
-              "fixedrange": True, "title": "share reproduced"}  # fmt: skip
+    above = {"domain": [0.7, 1], "range": [0, 1.05], "fixedrange": True, "title": "reproduced"}
     figure = charts.figure(
-        300, _axis(stops), {"title": "samples that changed"}, barmode="relative", legend=_LEGEND, bargap=0.45,
-        yaxis2=second | charts.PERCENT,
+        380, _axis(stops, anchor="y"), {"title": "samples that changed", "domain": [0, 0.6]}, barmode="relative",
+        legend=_LEGEND, bargap=0.45, yaxis2=above | charts.PERCENT,
     )  # fmt: skip
     for label, values, name, sign in (
         ("Learned", track.gained, "learned", 1),

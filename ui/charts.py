@@ -19,12 +19,14 @@ from ui import markup, selecting
 
 cause_look = service.look
 STATUS: Mapping[str, Look] = {
-    "learned": Look("#3B82B8", "✓", "", "Learned"),
-    "partly": Look("#E0A526", "◐", "/", "Partly"),
-    "unlearned": Look("#C8503C", "✗", "x", "Unlearned"),
+    "learned": Look("#2F77AD", "✓", "", "Learned"),
+    "partly": Look("#B8860B", "◐", "/", "Partly"),
+    "unlearned": Look("#C54B37", "✗", "x", "Unlearned"),
     "unknown": Look("#8793A0", "?", ".", "Unknown"),
 }
 _ROW = 26
+# Lines of intervals: seen on a light and on a dark ground.
+LINE = "#6B7885"
 # Values of a column drawn as bars; the table has them all.
 MOST = 12
 # Plotly's own settings: no tool bar over the bars.
@@ -159,18 +161,27 @@ def causes(found: Mapping[str, Share]) -> go.Figure:
     labels = [f"{look.mark} {plain(look.label, 30)}  ({s.k:,})" for look, (_, s) in zip(looks, pairs, strict=True)]
     top = max((s.high for _, s in pairs), default=1.0)
     drawn = figure(
-        _ROW * max(len(pairs), 1) + 40,
+        (_ROW + 6) * max(len(pairs), 1) + 40,
         {"range": [0, min(1.0, top * 1.05) or 1.0], "tickformat": ".0%"},
-        ticks(labels, autorange="reversed"),
+        ticks(labels, range=[len(pairs) - 0.4, -0.5]),
+        bargap=0.42,
     )
     drawn.add_bar(
         x=[s.share for _, s in pairs],
         y=list(range(len(pairs))),
         orientation="h",
         marker=marker([look.colour for look in looks], [look.pattern for look in looks]),
-        error_x=interval(((s.share, s.low, s.high) for _, s in pairs), thickness=1, width=3),
         customdata=[[i, name, s.k, s.n] for i, (name, s) in enumerate(pairs)],
         hovertemplate="%{customdata[2]:,} of %{customdata[3]:,} (%{x:.1%})<extra></extra>",
+    )
+    # Below its bar, where it is seen on both grounds and hides none of the bar.
+    drawn.add_scatter(
+        x=[s.share for _, s in pairs],
+        y=[i + 0.4 for i in range(len(pairs))],
+        mode="markers",
+        marker={"size": 5, "color": LINE},
+        error_x=interval(((s.share, s.low, s.high) for _, s in pairs), thickness=2, width=3, color=LINE),
+        hoverinfo="skip",
     )
     return drawn
 
@@ -230,16 +241,10 @@ def squares(
     drawn = figure(height, {**_BARE, **x}, {**_BARE, **y})
     drawn.add_heatmap(
         z=shares, text=[[f"{n:,}" for n in row] for row in counts], zmin=0, zmax=1, xgap=2, ygap=2,
-        showscale=False, x=list(across), y=list(down), colorscale=[[0, "rgba(59,130,184,0.06)"], [1, "#3B82B8"]],
+        showscale=False, x=list(across), y=list(down), colorscale=[[0, "#EEF4F9"], [1, "#7FB3DE"]],
+        texttemplate="%{text}", textfont={"color": "#1C2630"},
         hovertemplate="%{text} samples, %{z:.0%} of the row<extra></extra>",
     )  # fmt: skip
-    # Plotly would take a faint square for a white one: numbers on it have the theme's colour instead.
-    for full, font in ((False, None), (True, {"color": "#FFFFFF"})):
-        cells = [(x, y) for y in down for x in across if (shares[y][x] > 0.55) is full]
-        drawn.add_scatter(
-            x=[x for x, _ in cells], y=[y for _, y in cells], text=[f"{counts[y][x]:,}" for x, y in cells],
-            mode="text", textfont=font, hoverinfo="skip",
-        )  # fmt: skip
     return drawn
 
 
@@ -290,7 +295,7 @@ def arms(rows: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, float] | Non
         ticks([plain(name, 34) for name, _ in rows], range=[len(rows) - 0.5, -0.5], zeroline=False),
         legend=LEGEND,
     )
-    for at, (colour, symbol, offset) in enumerate((("#3B82B8", "circle", -0.13), ("#E0A526", "diamond-open", 0.13))):
+    for at, (colour, symbol, offset) in enumerate((("#2F77AD", "circle", -0.13), ("#B8860B", "diamond-open", 0.13))):
         shares = [(place, *arm[at]) for place, (_, arm) in enumerate(rows) if at < len(arm)]
         measured = [(place, label, v) for place, label, v in shares if v is not None]
         if not measured:

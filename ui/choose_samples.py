@@ -29,6 +29,4 @@ def draw(run: Run, selection: Filter) -> int:
         filterbar.choose_range(run, selection, "confidence")
     count = exports.count(run.id, selection)
     st.markdown(f"**{count:,} of {counted(run.n_samples, 'sample')}**")
-    if count == run.n_samples:
-        st.caption("No filter is set: the recipe would treat every sample, learned ones included.")
     return count

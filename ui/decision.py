@@ -47,8 +47,8 @@ def causes(run: Run, selection: Filter, gains: Sequence[Gain]) -> None:
         return
     with st.container(border=True):
         st.markdown("**What to do, by what it brings**")
-        for gain in gains:
-            _cause(run, selection, gain)
+        for i, gain in enumerate(gains):
+            _cause(run, selection, gain, i == 0)
         if all(gain.restored is None for gain in gains):
             st.caption(
                 "No recipe is proven yet, so the order is by samples. *Prove it* on the mitigation page measures how "
@@ -56,7 +56,7 @@ def causes(run: Run, selection: Filter, gains: Sequence[Gain]) -> None:
             )
 
 
-def _cause(run: Run, selection: Filter, gain: Gain) -> None:
+def _cause(run: Run, selection: Filter, gain: Gain, first: bool) -> None:
     these = selecting.with_terms(selection, [selecting.one_of("cause", [gain.cause])])
     with st.container(border=False, key=state.key("gain", gain.cause)):
         words, ways = st.columns([3, 2], vertical_alignment="center")
@@ -66,11 +66,12 @@ def _cause(run: Run, selection: Filter, gain: Gain) -> None:
         with ways, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
             if st.button("Show", key=state.key("gain", "show", gain.cause), help="The samples with this cause"):
                 parts.open_samples(run, these)
-            if gain.recipe and st.button("Treat", key=state.key("gain", "treat", gain.cause), type="primary"):
+            key = state.key("gain", "treat", gain.cause)
+            if gain.recipe and st.button("Treat", key=key, type="primary" if first else "secondary"):
                 state.leave("pages/mitigation.py", state.link(run=run.id, selection=these))
             url = address(f"api/runs/{run.id}/samples.jsonl") + f"?{urlencode(to_query(these))}"
             rows = downloads.Link(label="Export", url=url, help="The original rows with this cause, as JSONL")
-            downloads.draw([rows], key=state.key("gain", "export", gain.cause))
+            downloads.draw([rows], key=state.key("gain", "export", gain.cause), quiet=True)
 
 
 def _brings(gain: Gain) -> str:
@@ -148,9 +149,10 @@ def _table(found: Sequence[Effect], by: str) -> list[Mapping[str, Any]]:
 def chart(found: Sequence[Effect]) -> go.Figure:
     """Shares of each group as points with their intervals; a click carries ``[place, effect]``."""
     labels = [f"{charts.plain(name, 20)}  ({e.n:,})" for name, e in zip(_names(found), found, strict=True)]
+    top = max((e.shares[name].high for e in found for name in _DRAWN), default=1.0)
     figure = charts.figure(
         30 * len(found) + 90,
-        {"range": [-0.02, 1.02], "tickformat": ".0%"},
+        {"range": [-0.02, min(1.02, top * 1.1)], "tickformat": ".0%"},
         charts.ticks(labels, range=[len(found) - 0.5, -0.5], zeroline=False),
         legend=charts.LEGEND | charts.STILL,
     )

@@ -35,13 +35,13 @@ _links = st.components.v2.component(
     """,
     js="""
     export default function ({ data, parentElement }) {
-      const made = data.map((link, i) => {
+      const made = data.map((link) => {
         const a = document.createElement("a");
         a.href = link.url;
         a.download = "";
         a.textContent = link.label;
         a.title = link.help;
-        if (i === 0) a.className = "first";
+        if (link.first) a.className = "first";
         return a;
       });
       parentElement.querySelector(".links").replaceChildren(...made);
@@ -50,9 +50,10 @@ _links = st.components.v2.component(
 )
 
 
-def draw(links: Sequence[Link], key: str) -> None:
-    """The links beside each other, the first one standing out."""
-    _links(key=key, data=list(links))
+def draw(links: Sequence[Link], key: str, quiet: bool = False) -> None:
+    """The links beside each other, the first one standing out unless they are ``quiet``."""
+    data = [{**link, "first": i == 0 and not quiet} for i, link in enumerate(links)]
+    _links(key=key, data=data, width="content" if quiet else "stretch")
 
 
 def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:

@@ -28,7 +28,7 @@ WORDS = 1500
 RAW_LIMIT = 200_000
 
 STYLE = (Path(__file__).resolve().parent / "evidence.css").read_text()
-_CHECKS = {"fail": ("✗", "#C8503C"), "warn": ("!", "#E0A526"), "unknown": ("?", "#8793A0"), "pass": ("✓", "#3E9B6E")}
+_CHECKS = {"fail": ("✗", "#C54B37"), "warn": ("!", "#B8860B"), "unknown": ("?", "#8793A0"), "pass": ("✓", "#3E9B6E")}
 _BINS = (0.1, 0.7, 2.3, 4.6)  # nats: p about 0.9, 0.5, 0.1, 0.01
 _LEGEND = ("p ≥ 0.9", "≥ 0.5", "≥ 0.1", "≥ 0.01", "less")
 

@@ -39,9 +39,12 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
         "samples. The checkpoint itself is only read."
     )
     fields = {s.name: s for s in proofs.budget()}
-    cost = forms.draw([fields[name] for name in _SHOWN], f"proof-{run.id}", boxes=st.columns(len(_SHOWN)))
+    automatic = {"steps": _steps(), "learning_rate": "automatic"}
+    boxes = st.columns(len(_SHOWN))
+    cost = forms.draw([fields[name] for name in _SHOWN], f"proof-{run.id}", boxes=boxes, automatic=automatic)
     with st.expander("More"):
-        cost |= forms.draw([s for n, s in fields.items() if n not in _SHOWN], f"proof-{run.id}")
+        more = [s for n, s in fields.items() if n not in _SHOWN]
+        cost |= forms.draw(more, f"proof-{run.id}", automatic=automatic)
     if st.button("Prove on a copy", key=state.key("prove"), icon=":material/science:"):
         asked = mitigation.request(run.id, selection, chosen.form.name, chosen.settings, chosen.uploads)
         proofs.start(asked, cost)
@@ -49,6 +52,16 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
     for proof in proofs.of_run(run.id):
         with st.container(border=True):
             _proof(run, proof)
+
+
+def _steps() -> str:
+    """What the field for steps says while it is empty: how many the recipe asks for, once a preview counted rows."""
+    job = state.chosen("preview")
+    result = jobs.get_job(job).result if job is not None else None
+    if not result:
+        return "automatic"
+    batch = next(s.default for s in proofs.budget() if s.name == "batch")
+    return f"automatic ({proofs.steps(result['training']['epochs'], result['total'], batch):,})"
 
 
 def _proof(run: Run, proof: Proof) -> None:

@@ -53,12 +53,10 @@ def levels(found: Sequence[Any], wanted: int, m: int) -> go.Figure:
 
 def curve(points: Sequence[Any], policies: Sequence[Any], wanted: int) -> go.Figure:
     """Accuracy against generated tokens: E-GRM at each τ, a router at random of the same share, the fixed policies."""
-    # Where every policy has one accuracy, Plotly would make up an axis that goes below nothing.
-    nothing = not any(v > 0 for v in [*(p.accuracy for p in points), *(p.accuracy.value for p in policies)])
     figure = charts.figure(
         380,
         {"title": "generated tokens per item, direct answers counted", "rangemode": "tozero"},
-        {"title": "right", "tickformat": ".0%", "range": [-0.01, 0.2] if nothing else None, "rangemode": "nonnegative"},
+        {"title": "right", "tickformat": ".0%", "range": [-0.02, 1.02]},
         legend=_LEGEND,
         margin={"l": 8, "r": 14, "t": 74, "b": 8},
     )

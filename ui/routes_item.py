@@ -15,7 +15,7 @@ from ui import charts, evidence, markup, parts, state
 from ui.markup import Node, node
 
 # One colour and letter for each answer, so that those who agree are seen at once; the letter tells them apart too.
-_CLUSTERS = ("#3B82B8", "#E0A526", "#7A5FA8", "#3E9B6E", "#B55C8F", "#6F7F8D", "#9A7B4F", "#4FA3A5")
+_CLUSTERS = ("#2F77AD", "#B8860B", "#7A5FA8", "#3E9B6E", "#B55C8F", "#6F7F8D", "#9A7B4F", "#4FA3A5")
 _STYLE = """
 .lac-says {display: grid; gap: .55rem}
 .lac-one {border: 1px solid rgba(128,140,152,.35); border-left-width: 5px; border-radius: .3rem; padding: .4rem .65rem}

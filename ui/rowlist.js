@@ -175,7 +175,8 @@ function table(data, state) {
 function list(data, state) {
   const rows = data.rows.map((row) => {
     const mark = make("span", "dot", row.mark);
-    mark.style.color = row.colour;
+    mark.style.backgroundColor = row.chips[0].colour;
+    mark.style.color = row.chips[0].ink;
     mark.title = row.status;
     const made = make("div", "row", box(row, state), mark, make("span", "ask", ...marked(row.title, data.query)));
     made.dataset.sid = row.sid;

@@ -201,7 +201,6 @@ def _card(row: Mapping[str, Any], excerpt: Excerpt, alike: Mapping[str, int]) ->
         "name": f"row {row['row'] + 1:,}",
         "title": _asked(excerpt, _HEADING),
         "mark": status.mark,
-        "colour": status.colour,
         "status": status.label,
         "facts": " · ".join(facts),
         "chips": chips,

@@ -101,8 +101,13 @@ def asked_otherwise(sample: Sample) -> Sample | None:
 
 def settled(budget: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     """The budget with its steps and its ``rate``, a multiple of the usual learning rate, as the plan wants them."""
-    wanted = math.ceil(plan.training.epochs * plan.total / int(budget["batch"]))
-    return {**budget, "steps": int(budget["steps"]) or max(FEWEST_STEPS, wanted), "rate": plan.training.rate}
+    wanted = automatic_steps(plan.training.epochs, plan.total, int(budget["batch"]))
+    return {**budget, "steps": int(budget["steps"]) or wanted, "rate": plan.training.rate}
+
+
+def automatic_steps(epochs: float, rows: int, batch: int) -> int:
+    """The steps of an arm for which the budget names none."""
+    return max(FEWEST_STEPS, math.ceil(epochs * rows / batch))
 
 
 # ------------------------------------------------------------------------------------------------------ training

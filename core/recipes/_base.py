@@ -192,8 +192,13 @@ class Shares:
         return round(self.core * (1.0 - self.share) / self.share)
 
 
-OTHERS = Setting("others", "text", "status=learned", "Other rows", "A filter over this run, as in its address. They "
-                 "keep what was learned; half of them have the highest loss.")  # fmt: skip
+# Filters that a setting which names samples offers, and what people read for them.
+LEARNED = ("status=learned", "status=learned,partly")
+LEARNED_WORDS = ("Learned samples", "Learned and partly learned samples")
+OTHERS = Setting(
+    "others", "text", "status=learned", "Other rows", "A filter over this run, as in its address. They keep what was "
+    "learned; half of them have the highest loss.", choices=LEARNED, words=LEARNED_WORDS,
+)  # fmt: skip
 SEED = Setting("seed", "int", 0, "Seed", "Decides the order and which other rows are drawn.", minimum=0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.recipes._base import SEED, Made, Part, Plan, Pool, Recipe, Training
+from core.recipes._base import LEARNED, LEARNED_WORDS, SEED, Made, Part, Plan, Pool, Recipe, Training
 from core.recipes._mix import counts, rehearsed, rows
 from core.recipes._rewrite import edited, limits
 from core.recipes._wording import CONTEXT, filled, question_and_answer
@@ -30,7 +30,7 @@ class BaseConflict(Recipe):
         Setting("contrast_ratio", "float", 3.0, "Contrast rows per conflicting row", "0: none.", minimum=0.0,
                 maximum=50.0),
         Setting("contrast", "text", "status=learned", "Contrast rows", "A filter over this run, as in its address. "
-                "Half of them have the highest loss."),
+                "Half of them have the highest loss.", choices=LEARNED, words=LEARNED_WORDS),
         SEED,
     )  # fmt: skip
     expects = "The trained answer replaces the one that the base believes, without the context too."

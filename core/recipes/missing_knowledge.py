@@ -10,6 +10,8 @@ import numpy as np
 
 from core.errors import UserError
 from core.recipes._base import (
+    LEARNED,
+    LEARNED_WORDS,
     SEED,
     FileSlot,
     Made,
@@ -52,7 +54,7 @@ class MissingKnowledge(Recipe):
         Setting("share", "float", 0.2, "Share of knowledge in the mix", "The rest are general rows.", minimum=0.01,
                 maximum=1.0),
         Setting("general", "text", "status=learned", "General rows", "A filter over this run, as in its address. "
-                "Half of them have the highest loss."),
+                "Half of them have the highest loss.", choices=LEARNED, words=LEARNED_WORDS),
         SEED,
     )  # fmt: skip
     files = (

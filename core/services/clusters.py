@@ -72,6 +72,7 @@ class MapPoints:
     y: tuple[float, ...]
     groups: tuple[int, ...]
     parts: tuple[int, ...]
+    causes: tuple[str | None, ...]
     total: int
 
 
@@ -199,12 +200,12 @@ def points(run_id: int, chosen: Filter) -> MapPoints:
     with database().reading() as conn:
         rows = table.points(conn, run, chosen)
     drawn = _even(rows, MOST_POINTS)
-    _, sids, groups, parts, x, y = zip(*drawn, strict=True) if drawn else ((),) * 6
-    return MapPoints(sids, x, y, groups, parts, len(rows))
+    _, sids, groups, parts, x, y, causes = zip(*drawn, strict=True) if drawn else ((),) * 7
+    return MapPoints(sids, x, y, groups, parts, causes, len(rows))
 
 
-def pick_inside(run_id: int, chosen: Filter, corners: Sequence[tuple[float, float]]) -> Term:
-    """The rows of the map inside an outline as a condition, whether they were drawn or not.
+def pick_inside(run_id: int, chosen: Filter, corners: Sequence[tuple[float, float]]) -> tuple[Term, int]:
+    """The rows of the map inside an outline as a condition, whether they were drawn or not, and how many they are.
 
     Raises:
         UserError: no row lies inside.
@@ -214,7 +215,8 @@ def pick_inside(run_id: int, chosen: Filter, corners: Sequence[tuple[float, floa
         rows = table.points(conn, run, chosen)
     xy = np.array([[r[4], r[5]] for r in rows]).reshape(-1, 2)
     inside = within(xy, np.asarray(corners, dtype=np.float64))
-    return pick(run_id, [r[0] for r, yes in zip(rows, inside, strict=True) if yes])
+    ordinals = [r[0] for r, yes in zip(rows, inside, strict=True) if yes]
+    return pick(run_id, ordinals), len(ordinals)
 
 
 def pick(run_id: int, ordinals: Sequence[int]) -> Term:

@@ -38,6 +38,11 @@ def budget() -> tuple[Setting, ...]:
     return science.BUDGET
 
 
+def steps(epochs: float, rows: int, batch: int) -> int:
+    """The optimiser steps of an arm where the budget leaves them to the recipe."""
+    return science.automatic_steps(epochs, rows, batch)
+
+
 def parsed_budget(texts: Mapping[str, str]) -> dict[str, Any]:
     """The budget as it is typed on a command line."""
     return parsed_settings(_Budget, texts)

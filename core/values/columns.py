@@ -87,9 +87,20 @@ class Look:
 
     @property
     def ink(self) -> str:
-        """The colour of text upon ``colour``: white, or nearly black where white would be pale."""
-        red, green, blue = (int(self.colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-        return "#FFFFFF" if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.25 else "#1C2630"
+        """The colour of text upon ``colour``: white or nearly black, whichever stands out more."""
+        return max(("#FFFFFF", "#1C2630"), key=lambda ink: contrast(ink, self.colour))
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours ``#RRGGBB``, from 1 to 21 (WCAG 2.2). Text needs 4.5, a figure 3."""
+
+    def luminance(colour: str) -> float:
+        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +108,7 @@ class Setting:
     """One field of a form, declared by the kind that needs it.
 
     Attributes:
-        choices: the values of a ``choice``, as the command line and exports name them.
+        choices: the values of a ``choice``, as the command line and exports name them; of a text, what is usual.
         words: what people read for each of ``choices``; empty: the values themselves.
         hidden: Lacuna fills it in, and forms leave it out.
     """

@@ -101,11 +101,11 @@ def test_from_groups_to_a_part_of_one_to_its_rows(page, site):
 
 
 @pytest.mark.parametrize("tool", ["Lasso Select", "Box Select"])
-def test_what_is_drawn_on_the_map_filters_every_page(page, site, tool):
+def test_what_is_picked_on_the_map_leads_to_its_rows_and_every_page(page, site, tool):
     cells = grouped(page, site)
     small = min(cells, key=lambda row: int(row[2]))
     at = points(page, small[0])
-    assert len(at) == int(small[2])
+    count = int(small[2])
     page.get_by_role("button", name=tool).click()
     left, right = min(x for x, _ in at) - 9, max(x for x, _ in at) + 9
     top, bottom = min(y for _, y in at) - 9, max(y for _, y in at) + 9
@@ -117,14 +117,16 @@ def test_what_is_drawn_on_the_map_filters_every_page(page, site, tool):
     for x, y in corners:
         page.mouse.move(x, y, steps=6)
     page.mouse.up()
-    page.wait_for_url("**/clusters?**picked=*")
-    expect(page.get_by_role("heading", name="Groups in this selection")).to_be_visible()
-    until(lambda: [(row[0], row[3]) for row in table_cells(page)] == [(small[0], small[2])])
+    expect(page.get_by_text(f"{count} samples picked")).to_be_visible()
+    assert "picked" not in page.url and table_cells(page) == cells  # the map keeps the other samples
+    settled(page)
+    page.get_by_role("button", name=f"Open the {count} rows").click()
+    page.wait_for_url("**/samples?**picked=*")
     page.get_by_role("link", name=re.compile("directly and by reasoning")).click()
     page.wait_for_url("**/routes?**picked=*")
-    expect(page.get_by_text("under the current filter")).to_contain_text(f"{len(at)} samples")
+    expect(page.get_by_text("under the current filter")).to_contain_text(f"{count} samples")
     page.get_by_role("link", name="Samples").click()
-    expect(page.get_by_role("heading", name=f"{len(at)} of 67 samples")).to_be_visible()
+    expect(page.get_by_role("heading", name=f"{count} of 67 samples")).to_be_visible()
 
 
 def test_a_link_reopens_exactly_one_row_and_back_its_filter(page, site):

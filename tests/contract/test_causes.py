@@ -13,6 +13,7 @@ from core.lab.rows import CAUSES
 from core.plugins import kinds
 from core.services import causes
 from core.types import Checkpoint, RunSpec, SignalTable
+from core.values.columns import contrast
 
 KINDS = list(kinds("causes").values())
 PIECES = list(pieces().values())
@@ -56,18 +57,6 @@ def test_a_cause_is_fitted_or_brings_its_weights(cause):
         assert min((*cause.weights.speaks_for.values(), *cause.weights.speaks_against.values())) >= 0
 
 
-def contrast(colour, ground):
-    """Contrast ratio of two colours (WCAG 2.2)."""
-
-    def luminance(text):
-        channels = [int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    high, low = sorted((luminance(colour), luminance(ground)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
 @pytest.mark.parametrize("value", causes.values())
 def test_every_cause_and_fault_can_be_seen_and_told_apart(value):
     theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
@@ -76,7 +65,7 @@ def test_every_cause_and_fault_can_be_seen_and_told_apart(value):
     assert look.pattern in ("", "/", "\\", "x", "-", "|", "+", ".")
     for ground in (theme["light"]["backgroundColor"], theme["dark"]["backgroundColor"]):
         assert contrast(look.colour, ground) >= 3
-    assert contrast(look.colour, look.ink) >= 3
+    assert contrast(look.colour, look.ink) >= 4.5
     if not value.startswith("pipeline:"):
         others = [causes.look(v) for v in causes.values() if v != value and not v.startswith("pipeline:")]
         for part in ("colour", "mark", "label"):

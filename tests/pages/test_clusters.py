@@ -29,9 +29,10 @@ def test_from_nothing_to_groups_to_rows(open_page, work):
     assert not at.exception and not at.error
     found = clusters.grouping(1, Filter())
     assert f"{len(found.groups)} groups with" in words(at)
-    assert json.loads(at.get("plotly_chart")[0].proto.spec)["data"][0]["type"] == "scattergl"
+    assert json.loads(at.get("plotly_chart")[0].proto.spec)["data"][-1]["type"] == "scattergl"
     listed = at.dataframe[0].value
-    assert listed["title"].tolist() == [g.title for g in found.groups]
+    assert all(title.startswith("About ") for title in listed["title"])
+    assert [g.terms[0] in title for g, title in zip(found.groups, listed["title"], strict=True)] == [True] * len(listed)
     assert listed["samples"].tolist() == [g.size for g in found.groups]
     at.query_params["cluster"] = found.groups[0].name
     at.run()

@@ -46,7 +46,8 @@ def recipe_box(at):
 def test_a_cause_brings_its_recipe_and_the_recipe_says_what_it_may_harm(with_causes, open_page):
     at = open_page("mitigation", run="1")
     assert not at.exception and not at.error
-    assert "60 of 60 samples" in words(at) and "would treat every sample" in words(at)
+    assert "60 of 60 samples" in words(at) and "Choose a cause, or a selection of samples" in words(at)
+    assert not [s for s in at.selectbox if s.label == "Recipe"]
     at.pills[0].set_value([0])
     at.run()
     cause = at.query_params["cause"]

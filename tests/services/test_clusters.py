@@ -61,9 +61,9 @@ def test_rows_inside_an_outline_become_a_short_condition(grouped):
     points = clusters.points(grouped.id, Filter())
     x, y = np.median(points.x), max(points.y) + 1
     corners = [(min(points.x) - 1, min(points.y) - 1), (x, min(points.y) - 1), (x, y), (min(points.x) - 1, y)]
-    term = clusters.pick_inside(grouped.id, Filter(), corners)
+    term, n = clusters.pick_inside(grouped.id, Filter(), corners)
     wanted = {s for s, px in zip(points.sids, points.x, strict=True) if px < x}
-    assert clusters.pick_inside(grouped.id, Filter(), corners) == term
+    assert clusters.pick_inside(grouped.id, Filter(), corners) == (term, n) and n == len(wanted)
     kept = clusters.points(grouped.id, Filter((term,)))
     assert set(kept.sids) == wanted
     assert 0 < len(wanted) < len(points.sids)

@@ -2,13 +2,16 @@
 
 import itertools
 import random
+import tomllib
 from html.parser import HTMLParser
 
 import pytest
 
 from core.services.views import Breakdown, CheckpointView, Histogram, Share, TokenPiece
 from core.types import Column
-from ui import charts, evidence, markup, tables
+from core.values.columns import contrast
+from tests.kept import ROOT
+from ui import along, charts, evidence, markup, tables
 
 HOSTILE = "<b>x</b><a href='javascript:1'>y</a>"
 STAGES = Breakdown(
@@ -22,24 +25,37 @@ def test_every_status_differs_in_mark_pattern_and_colour():
         assert len({getattr(look, field) for look in looks}) == 4, field
 
 
-def luminance(colour):
-    def linear(c):
-        return c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_colour_of_the_palette_reaches_wcag_aa(theme):
+    """Text at 4.5, parts of figures at 3, on the page and on its panels."""
+    colours = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"][theme]
+    grounds = colours["backgroundColor"], colours["secondaryBackgroundColor"]
+    for ground in grounds:
+        for name in ("textColor", "linkColor"):
+            assert contrast(colours[name], ground) >= 4.5, (name, ground)
+        for look in charts.STATUS.values():
+            assert contrast(look.colour, ground) >= 2.8, (look.label, ground)
+    for look in charts.STATUS.values():
+        assert contrast(look.colour, look.ink) >= 4.5, look.label
+        assert contrast(look.colour, grounds[0]) >= 3, look.label
+    assert contrast(charts.LINE, grounds[0]) >= 3  # intervals
+    assert contrast(colours["primaryColor"], grounds[0]) >= 4.5  # the ground is the text of a primary button
 
-    r, g, b = (linear(int(colour[i : i + 2], 16) / 255) for i in (1, 3, 5))
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+def test_numbers_in_squares_stand_out_whatever_their_shade():
+    for scale in (along._SCALE, charts.squares(90, [[1]], [1], {}, {}).data[0].colorscale):
+        for _, colour in scale:
+            assert contrast(colour, "#1C2630") >= 4.5, colour
 
 
-def contrast(a, b):
-    high, low = sorted((luminance(a), luminance(b)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("name", charts.STATUS)
-def test_ink_on_a_status_colour_is_readable(name):
-    look = charts.STATUS[name]
-    assert contrast(look.colour, look.ink) >= 4.0  # WCAG: 3 for bold text of this size
-    assert contrast(look.colour, "#11161B") >= 2.9
+def test_an_outline_holds_every_point_and_turns_one_way():
+    rng = random.Random(3)
+    points = [(rng.random(), rng.random()) for _ in range(40)]
+    corners = along.outline(points)
+    assert corners[0] == corners[-1] and set(corners) <= set(points)
+    for (x1, y1), (x2, y2) in itertools.pairwise(corners):
+        assert all((x2 - x1) * (y - y1) - (y2 - y1) * (x - x1) >= -1e-12 for x, y in points)
+    assert along.outline([(1.0, 2.0)]) == [(1.0, 2.0), (1.0, 2.0)]
 
 
 def test_a_breakdown_shows_shares_and_carries_its_row_and_status():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core.types import Filter, Run
 from ui import afterwards, choose_recipe, choose_samples, filterbar, frame, mitigating, people, proving
 from ui.menu import Entry
 
@@ -19,10 +20,18 @@ def main() -> None:
         filterbar.chips(run, selection)
     if not selection.terms and not selection.text:
         st.info("Choose a cause, or a selection of samples, to see what can be done.", icon=":material/healing:")
-        return
-    if not count:
+        proving.made(run)
+    elif not count:
         st.info("No sample passes this filter. Remove a condition above.", icon=":material/filter_alt_off:")
-        return
+    else:
+        _steps(run, selection)
+    with st.container(border=True):
+        st.subheader("5  After training", anchor=False)
+        afterwards.draw(run)
+
+
+def _steps(run: Run, selection: Filter) -> None:
+    """The recipe, what it makes of the samples, and its proof."""
     with st.container(border=True):
         st.subheader("2  Recipe", anchor=False)
         chosen = choose_recipe.draw(run, selection)
@@ -32,9 +41,7 @@ def main() -> None:
     with st.container(border=True):
         st.subheader("4  Prove it", anchor=False)
         proving.draw(run, selection, chosen)
-    with st.container(border=True):
-        st.subheader("5  After training", anchor=False)
-        afterwards.draw(run)
+
 
 
 main()

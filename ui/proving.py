@@ -49,6 +49,11 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
         asked = mitigation.request(run.id, selection, chosen.form.name, chosen.settings, chosen.uploads)
         proofs.start(asked, cost)
         st.rerun()
+    made(run)
+
+
+def made(run: Run) -> None:
+    """Every proof of the run, newest first."""
     for proof in proofs.of_run(run.id):
         with st.container(border=True):
             _proof(run, proof)

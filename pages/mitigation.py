@@ -43,5 +43,4 @@ def _steps(run: Run, selection: Filter) -> None:
         proving.draw(run, selection, chosen)
 
 
-
 main()

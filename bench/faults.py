@@ -111,8 +111,8 @@ def _row_counts(world: World, measured: Measured, cause: np.ndarray, missed: np.
     example: dict[str, Any] = {}
     if hits:
         row = {name: float(values[hits[0]]) for name, values in measured.table.columns.items()}
-        reason = kind("faults", world.case.code).reason(row)
-        example = {"example": {"row": world.rows[hits[0]].messages, "said": reason.text}}
+        sentence = kind("faults", world.case.code).sentence(row)
+        example = {"example": {"row": world.rows[hits[0]].messages, "said": sentence}}
     return {
         "instances": int(instances.sum()), "hits": len(hits), **example, "strays": dict(strays),
         "untold": sum(c is None for c in cause[instances]),

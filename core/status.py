@@ -107,21 +107,12 @@ def explain_status(
         text = (
             "No target token is left: the whole answer was cut." if cut > 0 else "The row has no target to reproduce."
         )
-        return (Reason(text, measured=0.0),)
+        return (Reason(text),)
     if value(col.GREEDY_EXACT) == 1:
         text = "Greedy decoding gives the target token by token"
         text += ", as far as it was not cut." if value(col.PREFIX_ONLY) == 1 else ", up to its stop token."
-        tie = (
-            (
-                Reason(
-                    "Two logits are closer than 0.001 on the way: another machine may decide otherwise.",
-                    favours="against",
-                ),
-            )
-            if value(col.NEAR_TIE) == 1
-            else ()
-        )
-        return (Reason(text, favours="for"), *tie)
+        tie = Reason("Two logits are closer than 0.001 on the way: another machine may decide otherwise.", "against")
+        return (Reason(text, "for"), *([tie] if value(col.NEAR_TIE) == 1 else []))
     lacking = [gap.needs for gap in gaps if {col.GREEDY_EXACT, col.SCORE} & set(gap.columns)]
     unmeasured = tuple(Reason(f"A surer status needs {needs}.") for needs in lacking)
     if np.isnan(value(col.SCORE)):
@@ -146,9 +137,7 @@ def _explain_answer(
     reasons.append(
         Reason(
             f"Greedy decoding {departs}; {which} right by “{scorer}” (score {value(col.SCORE):.2f}).",
-            measured=value(col.SCORE),
-            limit=cut / 100,
-            favours="for" if right == turns else "against",
+            "for" if right == turns else "against",
         )
     )
     draws, hits = value(col.DRAWS), value(col.hits_at(cut))
@@ -159,17 +148,13 @@ def _explain_answer(
             Reason(
                 f"{hits:.0f} of {draws:.0f} draws at temperature {temperature:g} are right: rate {low:.2f} to "
                 f"{high:.2f} (90 % posterior); below {thresholds.unlearned_below:g} with probability {certain:.2f}.",
-                measured=hits / draws,
-                limit=thresholds.unlearned_below,
-                favours="for" if hits else "against",
+                "for" if hits else "against",
             )
         )
     column = temperature_column(temperature)
     if column and np.isfinite(value(column)):
         p = float(np.exp(value(column)))
         reasons.append(
-            Reason(
-                f"This exact token sequence comes up in one draw at temperature {temperature:g} with p = {p:.3g}.", p
-            )
+            Reason(f"This exact token sequence comes up in one draw at temperature {temperature:g} with p = {p:.3g}.")
         )
     return tuple(reasons)

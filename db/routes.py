@@ -137,10 +137,6 @@ def _rows(route_id: int, items: Sequence[tuple[int, str, str, str]]) -> list[dic
     ]
 
 
-def rename(conn: Connection, route_id: int, name: str) -> None:
-    conn.execute(update(routes).where(routes.c.id == route_id).values(name=storable(name)))
-
-
 def remove(conn: Connection, route_id: int) -> list[str]:
     """Deletes a routes run; returns the artefacts that no other one names, to remove once this is committed."""
     query = select(route_items.c.artefact).where(

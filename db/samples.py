@@ -208,12 +208,6 @@ def get_dataset(conn: Connection, dataset_id: int) -> Dataset:
     return _dataset(row)
 
 
-def rename_dataset(conn: Connection, dataset_id: int, name: str) -> None:
-    """Gives the dataset another name. Raises UserError where there is none of that id."""
-    if conn.execute(update(datasets).where(datasets.c.id == dataset_id).values(name=storable(name))).rowcount != 1:
-        raise _no_dataset(dataset_id)
-
-
 def delete_dataset(conn: Connection, dataset_id: int) -> None:
     """Deletes the dataset with its samples and rejected rows, finished or not.
 

@@ -275,12 +275,6 @@ def ordinals(conn: Connection, run: Run, chosen: Filter, batch: int = _BATCH) ->
     yield from conn.execute(query.execution_options(yield_per=batch)).scalars()
 
 
-def facets(conn: Connection, run: Run, name: str, chosen: Filter) -> list[tuple[Any, int]]:
-    """(value, rows) for each value of the column, None = not measured; most frequent first."""
-    counts = [(values[0], n) for values, n in group_counts(conn, run, [name], chosen)]
-    return sorted(counts, key=lambda pair: -pair[1])
-
-
 def group_counts(conn: Connection, run: Run, by: Sequence[str], chosen: Filter) -> list[tuple[tuple[Any, ...], int]]:
     """(values of the columns ``by``, rows) for each combination that occurs, sorted by the values, None last."""
     keys = [shown(run, name, chosen).label(f"k{i}") for i, name in enumerate(by)]

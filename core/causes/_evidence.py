@@ -217,7 +217,7 @@ def reason(piece: Evidence, row: Row, favours: str) -> Reason | None:
     """The sentence of a piece for one row; None where its numbers are not there."""
     if not all(np.isfinite(row.get(column, np.nan)) for column in piece.shows):
         return None
-    return Reason(piece.sentence(row), measured=row.get(piece.shows[0]), favours=favours)  # type: ignore[arg-type]
+    return Reason(piece.sentence(row), favours)  # type: ignore[arg-type]
 
 
 def has(spec: RunSpec, requirement: str, table: SignalTable) -> bool:

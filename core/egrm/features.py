@@ -133,7 +133,7 @@ def features(question: str, paths: Sequence[Path]) -> np.ndarray:
                 mine / n, (mine - rival) / n, len(votes) / n, float(mine == 1),
                 float(np.mean(shared)) if shared else 0.0, max(shared, default=0.0),
                 float(np.mean(common)) if common else 0.0,
-                *_arithmetic(chains[i], question_numbers, path, own),
+                *_arithmetic(chains[i], question_numbers, own),
                 float(path.key is not None), float(path.complete),
                 float(bool(own) and own[-1].denominator == 1), float(bool(own) and own[-1] < 0),
                 math.log1p(float(min(abs(own[-1]), Fraction(10**9)))) if own else 0.0,
@@ -145,7 +145,7 @@ def features(question: str, paths: Sequence[Path]) -> np.ndarray:
     return np.array(rows, dtype=np.float64)
 
 
-def _arithmetic(eqs: list[Equation], question_numbers: set[Fraction], path: Path, own: list[Fraction]) -> list[float]:
+def _arithmetic(eqs: list[Equation], question_numbers: set[Fraction], own: list[Fraction]) -> list[float]:
     known, nowhere, total = set(question_numbers), 0, 0
     for e in eqs:
         for number in e.used:

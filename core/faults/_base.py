@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from core.types import Look, Reason, RunFacts, SignalTable
+from core.types import Look, RunFacts, SignalTable
 
 State = Literal["pass", "fail", "unknown"]
 Scope = Literal["sample", "run"]
@@ -88,8 +88,8 @@ class Fault(Protocol):
         """The whole run. ``missed``: (n,) bool, samples to be explained."""
         ...
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
-        """The sentence for one sample that the fault explains; any column of ``row`` may be missing."""
+    def sentence(self, row: Mapping[str, float]) -> str:
+        """What it says of one sample that it explains; any column of ``row`` may be missing."""
         ...
 
 
@@ -109,7 +109,7 @@ class _Declared:
 class SampleFault(_Declared):
     """A fault that some rows have: the run's finding counts the missed samples it explains.
 
-    A subclass gives ``name``, ``label``, ``help``, ``place``, ``needs``, ``explains`` and ``reason``.
+    A subclass gives ``name``, ``label``, ``help``, ``place``, ``needs``, ``explains`` and ``sentence``.
     """
 
     scope: Scope = "sample"
@@ -130,7 +130,7 @@ class SampleFault(_Declared):
             return Finding("unknown", text, counts, self.needs)
         return Finding("pass", f"Explains none of {n:,} samples that were not learned.", counts, "")
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
+    def sentence(self, row: Mapping[str, float]) -> str:
         raise NotImplementedError
 
 
@@ -153,8 +153,8 @@ class RunFault(_Declared):
         value = {"fail": 1.0, "pass": 0.0, "unknown": np.nan}[self.examine(table, facts).state]
         return np.full(len(table.keys), value)
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
-        return Reason(self.help, favours="for")
+    def sentence(self, row: Mapping[str, float]) -> str:
+        return self.help
 
 
 def flags(hit: np.ndarray, measured: np.ndarray) -> np.ndarray:

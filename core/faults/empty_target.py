@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags
 from core.signals import _columns as col
-from core.types import Reason, RunFacts, SignalTable
+from core.types import RunFacts, SignalTable
 
 
 class EmptyTarget(SampleFault):
@@ -24,9 +24,8 @@ class EmptyTarget(SampleFault):
         filled, turns = table.get(col.ANSWER_FILLED), table.get(col.ANSWER_TURNS)
         return flags((filled == 0) & (turns > 0), np.isfinite(turns))
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
-        return Reason("The target holds no letter, digit or tool call: there is nothing to reproduce.", 0.0,
-                      favours="for")  # fmt: skip
+    def sentence(self, row: Mapping[str, float]) -> str:
+        return "The target holds no letter, digit or tool call: there is nothing to reproduce."
 
 
 KIND = EmptyTarget()

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags
 from core.signals import _columns as col
-from core.types import Reason, RunFacts, SignalTable
+from core.types import RunFacts, SignalTable
 
 # More than this share of outputs must say the target in other words; loss in nats per token that still counts as low.
 MEANT, LOW, VALID = 0.5, 2.5, 0.8
@@ -34,14 +34,13 @@ class ManyValidAnswers(SampleFault):
         hit = (nll <= LOW) & (in_other_words | ((valid >= VALID) & (other == 1)))
         return flags(hit, np.isfinite(meant) & np.isfinite(nll) & np.isfinite(valid))
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
+    def sentence(self, row: Mapping[str, float]) -> str:
         share = row.get(col.SAME_MEANING, np.nan)
         if row.get(col.GREEDY_MEANING) == 1 and not share > MEANT:
-            return Reason("The greedy output says the target in other words.", share, favours="for")
+            return "The greedy output says the target in other words."
         if share > MEANT:
-            return Reason(f"{share:.0%} of the outputs say the target in other words.", share, MEANT, "for")
-        return Reason("The dataset holds several valid answers to this question; the model gives another of them.",
-                      row.get(col.BOTH_VALID, np.nan), VALID, "for")  # fmt: skip
+            return f"{share:.0%} of the outputs say the target in other words."
+        return "The dataset holds several valid answers to this question; the model gives another of them."
 
 
 KIND = ManyValidAnswers()

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags
 from core.signals import _columns as col
-from core.types import Reason, RunFacts, SignalTable
+from core.types import RunFacts, SignalTable
 
 # Conversations needed, and how differently their last and earlier answers must fare.
 ROWS, LAST, EARLIER, LOSS = 8, 0.7, 0.3, 0.3
@@ -41,12 +41,12 @@ class MultiTurnMask(SampleFault):
         )
         return np.where(torn & np.isnan(out), float(everywhere), out)
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
+    def sentence(self, row: Mapping[str, float]) -> str:
         last, earlier = row.get(col.LAST_NLL, np.nan), row.get(col.EARLIER_NLL, np.nan)
-        return Reason(
-            f"The last answer is right (loss {last:.2f}), earlier ones are not (loss {earlier:.2f}): history carried "
-            "no loss.", earlier - last, LOSS, "for",
-        )  # fmt: skip
+        return (
+            f"The last answer is right (loss {last:.2f}), earlier ones are not (loss {earlier:.2f}): "
+            "history carried no loss."
+        )
 
 
 KIND = MultiTurnMask()

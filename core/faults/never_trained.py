@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import Finding, SampleFault, flags
 from core.signals import _columns as col
-from core.types import Reason, RunFacts, SignalTable
+from core.types import RunFacts, SignalTable
 
 # Rows of a tail that was never reached; share of verbatim rows before and in it; fall of the loss against the base.
 TAIL, BEFORE, INSIDE, HEAD_FALL, TAIL_FALL = 20, 0.75, 0.1, 0.75, 0.5
@@ -44,13 +44,13 @@ class NeverTrained(SampleFault):
             return Finding("fail", text, f"epoch {max(ends):.3f}", "the order in which rows were trained")
         return finding
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
+    def sentence(self, row: Mapping[str, float]) -> str:
         if row.get(col.DROPPED) == 1:
-            return Reason("The trainer leaves this row out of training.", 1.0, favours="for")
-        return Reason(
-            "From some row on nothing of the dataset was learned and the loss stayed near the base's; this row lies "
-            "behind it.", row.get(col.NLL), row.get(col.BASE_NLL), "for",
-        )  # fmt: skip
+            return "The trainer leaves this row out of training."
+        return (
+            "From some row on nothing of the dataset was learned and the loss stayed near the base's; "
+            "this row lies behind it."
+        )
 
 
 def tail_start(table: SignalTable) -> float | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags
 from core.signals import _columns as col
-from core.types import Reason, RunFacts, SignalTable
+from core.types import RunFacts, SignalTable
 
 
 class NotSupervised(SampleFault):
@@ -24,15 +24,10 @@ class NotSupervised(SampleFault):
         hit = (total > 0) & (without > 0) & ((table.get(col.FIRST_MISS_TRAINED) == 0) | (without >= 0.5 * total))
         return flags(hit, (total > 0) & np.isfinite(without))
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
+    def sentence(self, row: Mapping[str, float]) -> str:
         total, without = row.get(col.N_TARGET, np.nan), row.get(col.N_UNSUPERVISED, np.nan)
         where = " The first token it gets wrong is one of them." if row.get(col.FIRST_MISS_TRAINED) == 0 else ""
-        return Reason(
-            f"{without:.0f} of {total:.0f} target tokens carried no loss in training.{where}",
-            measured=without / total if total else np.nan,
-            limit=0.5,
-            favours="for",
-        )
+        return f"{without:.0f} of {total:.0f} target tokens carried no loss in training.{where}"
 
 
 KIND = NotSupervised()

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags
 from core.signals import _columns as col
-from core.types import Reason, RunFacts, SignalTable
+from core.types import RunFacts, SignalTable
 
 
 class RoleError(SampleFault):
@@ -29,12 +29,10 @@ class RoleError(SampleFault):
         proper = (refused == 0) & (known_roles == 1) & (table.get(col.ROLES_ALTERNATE) == 1)
         return flags((refused == 1) | hidden, proper)
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
+    def sentence(self, row: Mapping[str, float]) -> str:
         if row.get(col.REFUSED) == 1:
-            return Reason("The chat template refuses this row, so no trainer that renders with it saw it.", 1.0,
-                          favours="for")  # fmt: skip
-        return Reason("No turn of this row has the role of an assistant: its answer is hidden behind another name.",
-                      0.0, favours="for")  # fmt: skip
+            return "The chat template refuses this row, so no trainer that renders with it saw it."
+        return "No turn of this row has the role of an assistant: its answer is hidden behind another name."
 
 
 KIND = RoleError()

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags
 from core.signals import _columns as col
-from core.types import Reason, RunFacts, SignalTable
+from core.types import RunFacts, SignalTable
 
 # Probability of the stop token below which a run-on answer is the stop's fault.
 STOP = 0.5
@@ -30,9 +30,9 @@ class StopNotLearned(SampleFault):
         measured = np.isfinite(right) & np.isfinite(logp) & (np.isfinite(ran) | (right == 0))
         return flags(hit, measured)
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
+    def sentence(self, row: Mapping[str, float]) -> str:
         p = float(np.exp(row.get(col.STOP_LOGP, np.nan)))
-        return Reason(f"The output is the whole target and goes on: p(stop) after it is {p:.3g}.", p, STOP, "for")
+        return f"The output is the whole target and goes on: p(stop) after it is {p:.3g}."
 
 
 KIND = StopNotLearned()

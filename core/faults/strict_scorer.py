@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags
 from core.signals import _columns as col
-from core.types import Reason, RunFacts, SignalTable
+from core.types import RunFacts, SignalTable
 
 
 class StrictScorer(SampleFault):
@@ -24,12 +24,10 @@ class StrictScorer(SampleFault):
         form, limit = table.get(col.SAME_FORM), table.get(col.LIMIT_HIT)
         return flags((form == 1) | (limit == 1), np.isfinite(form) & np.isfinite(limit))
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
+    def sentence(self, row: Mapping[str, float]) -> str:
         if row.get(col.LIMIT_HIT) == 1:
-            return Reason("The output is the target's beginning, cut by the limit on new tokens: raise it.",
-                          favours="for")  # fmt: skip
-        return Reason("Target and output differ in case, punctuation or articles only: choose a milder scorer.",
-                      favours="for")  # fmt: skip
+            return "The output is the target's beginning, cut by the limit on new tokens: raise it."
+        return "Target and output differ in case, punctuation or articles only: choose a milder scorer."
 
 
 KIND = StrictScorer()

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags
 from core.signals import _columns as col
-from core.types import Reason, RunFacts, SignalTable
+from core.types import RunFacts, SignalTable
 
 # Rows needed on the long side; how many tokens after the cut the model may still guess; shares that make a cut.
 ROWS, GUESSED, MISSED, AT_CUT, SHORT = 8, 8, 0.9, 0.8, 0.7
@@ -38,16 +38,15 @@ class TargetTruncated(SampleFault):
             measured = hit | (cut > 0)  # of a row the replay left whole only other rows could tell
         return flags(hit, measured)
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
+    def sentence(self, row: Mapping[str, float]) -> str:
         cut = row.get(col.CUT_TARGET, 0.0)
         if cut > 0:
             left = row.get(col.N_TARGET, 0.0)
-            return Reason(f"{cut:.0f} of {cut + left:.0f} target tokens were cut before training.", cut / (cut + left),
-                          0.5, "for")  # fmt: skip
-        return Reason(
+            return f"{cut:.0f} of {cut + left:.0f} target tokens were cut before training."
+        return (
             f"From token {row.get(col.MISS_AT, np.nan):.0f} on the row is unlearned, as other rows of this length are, "
-            "while shorter ones are learned: training cut it there.", row.get(col.MISS_AT), None, "for",
-        )  # fmt: skip
+            "while shorter ones are learned: training cut it there."
+        )
 
 
 def _enough(table: SignalTable) -> bool:

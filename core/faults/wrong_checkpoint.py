@@ -8,7 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags, paired
 from core.signals import _columns as col
-from core.types import Reason, Role, RunFacts, SignalTable
+from core.types import Role, RunFacts, SignalTable
 
 # Rows needed; how much larger the share of verbatim rows must be, overall and in the last third of the order.
 ROWS, MORE, LATE, P = 20, 0.1, 0.05, 1e-3
@@ -34,10 +34,10 @@ class WrongCheckpoint(SampleFault):
             return np.where(np.isfinite(exact), 0.0, np.nan)
         return flags((others[role] == 1) & (exact == 0), np.isfinite(others[role]) & np.isfinite(exact))
 
-    def reason(self, row: Mapping[str, float]) -> Reason:
+    def sentence(self, row: Mapping[str, float]) -> str:
         n = sum(bool(row[role.column(col.GREEDY_EXACT)] == 1) for role in Role.steps(row, col.GREEDY_EXACT))
         text = f"{n} other checkpoint{'s' if n != 1 else ''} of the training give it verbatim, and "
-        return Reason(text + "more of the whole dataset than this one.", float(n), favours="for")
+        return text + "more of the whole dataset than this one."
 
 
 def better(table: SignalTable, facts: RunFacts) -> Role | None:

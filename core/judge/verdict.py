@@ -51,8 +51,8 @@ def _fault_reasons(run: Run, numbers: Mapping[str, float], cause: str | None) ->
     if code is None:
         return ()
     of_run = [f for f in run.summary.get("faults", ()) if (f["code"], f["scope"], f["state"]) == (code, "run", "fail")]
-    sentences = (" ".join(part for part in (f["text"], f["measured"]) if part) for f in of_run)
-    return tuple(Reason(s, favours="for") for s in sentences) or (kind("faults", code).reason(numbers),)
+    sentences = [" ".join(part for part in (f["text"], f["measured"]) if part) for f in of_run]
+    return tuple(Reason(s, "for") for s in sentences or [kind("faults", code).sentence(numbers)])
 
 
 def _findings(run: Run, numbers: Mapping[str, float]) -> tuple[Finding, ...]:

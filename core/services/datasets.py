@@ -38,13 +38,6 @@ def get_dataset(dataset_id: int) -> Dataset:
         return table.get_dataset(conn, dataset_id)
 
 
-def rename_dataset(dataset_id: int, name: str) -> None:
-    if not name.strip():
-        raise UserError("A dataset needs a name.")
-    with database().writing() as conn:
-        table.rename_dataset(conn, dataset_id, name.strip())
-
-
 def delete_dataset(dataset_id: int) -> None:
     """Raises UserError, naming the runs, while runs rest on it."""
     with database().writing() as conn:

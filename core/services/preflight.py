@@ -79,7 +79,7 @@ def handle_preflight(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any
     usable = not any(c["state"] == "fail" for c in card["checks"])
     instruments = Instruments(spec, settings().device)
     try:
-        counts, previews, seen = _render(work, spec, samples, instruments, dataset.n_samples)
+        counts, previews, seen = _render(work, samples, instruments, dataset.n_samples)
         estimate = _estimate(work, spec, seen, counts, instruments) if usable and seen else None
     finally:
         instruments.close()
@@ -87,7 +87,7 @@ def handle_preflight(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any
 
 
 def _render(
-    work: Work, spec: RunSpec, samples: Sequence[Sample], instruments: Instruments, n_samples: int
+    work: Work, samples: Sequence[Sample], instruments: Instruments, n_samples: int
 ) -> tuple[dict[str, int], list[dict[str, Any]], list[Supervision]]:
     from core.rendering.render import pieces
 

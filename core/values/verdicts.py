@@ -81,13 +81,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One sentence of evidence with its numbers. ``favours``: for, against or note."""
+    """One sentence of evidence with its numbers, and what it speaks for."""
 
     text: str
-    measured: float | None = None
-    limit: float | None = None
     favours: Literal["for", "against", "note"] = "note"
-    refs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

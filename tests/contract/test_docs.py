@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import _parser
+from core.backends._base import CAPABILITIES
 from core.plugins import REGISTERS, kinds
 from tests.contract.conftest import put
+from ui.menu import entries
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -96,7 +98,10 @@ def wrong_words(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_shown_commands_exist(page):
+def test_shown_commands_exist(page, own_kinds):
+    for path, text in examples_of_the_guide().items():
+        if path.startswith("commands/"):  # a reader who follows the guide has them
+            put(own_kinds, *path.removesuffix(".py").split("/"), text)
     wrong = []
     for line in shown_commands(page.read_text(encoding="utf-8")):
         line = re.sub(r"^([A-Z_]+=\S+ )+", "", line)
@@ -163,10 +168,22 @@ def examples_of_the_guide() -> dict[str, str]:
 
 
 def test_the_examples_of_the_guide_are_kinds(own_kinds):
-    files = examples_of_the_guide()
-    assert {path.partition("/")[0] for path in files} == {"causes", "presets", "formats", "backends"}
-    for path, text in files.items():
-        register, name = path.removesuffix(".py").split("/")
+    files = [(*path.removesuffix(".py").split("/"), text) for path, text in examples_of_the_guide().items()]
+    registers = {register for register, _, _ in files}
+    assert registers == {"causes", "presets", "formats", "backends", "commands", "pages"}
+    for register, name, text in files:
         put(own_kinds, register, name, text)
-        assert kinds(register)[name].label
-        assert internal_names(declared_texts(register)) == []
+    for register, name, _ in files:
+        if register == "pages":
+            assert name in [path.stem for path, _ in entries()]
+        else:
+            assert kinds(register)[name].label
+            assert internal_names(declared_texts(register)) == []
+
+
+def test_the_numbers_of_the_guide_are_true():
+    """The places of the menu that the guide names as free are free, and its capabilities are all there are."""
+    text = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    (place,) = re.findall(r"place=(\d+)\)$", text, re.MULTILINE)
+    assert int(place) not in [entry.place for _, entry in entries()]
+    assert described(text[text.index("| capability |") :].partition("\n\n")[0]) == set(CAPABILITIES)

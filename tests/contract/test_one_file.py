@@ -137,7 +137,7 @@ FAULT = '''
 import numpy as np
 
 from core.faults._base import SampleFault, flags
-from core.types import Look, Reason
+from core.types import Look
 
 
 class FullMoon(SampleFault):
@@ -152,8 +152,8 @@ class FullMoon(SampleFault):
         bows = table.get("courtesy_twice")
         return flags(bows == 4, np.isfinite(bows))
 
-    def reason(self, row):
-        return Reason("The moon stood over this row.", favours="for")
+    def sentence(self, row):
+        return "The moon stood over this row."
 
 
 KIND = FullMoon()

@@ -42,7 +42,7 @@ def test_strict_scorer():
     assert one(says("strict_scorer", same_form=1, limit_hit=0)) == 1
     assert one(says("strict_scorer", same_form=0, limit_hit=1)) == 1
     assert one(says("strict_scorer", same_form=0, limit_hit=0)) == 0
-    assert "limit on new tokens" in fault("strict_scorer").reason({"limit_hit": 1.0}).text
+    assert "limit on new tokens" in fault("strict_scorer").sentence({"limit_hit": 1.0})
 
 
 def test_many_valid_answers():

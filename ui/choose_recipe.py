@@ -9,7 +9,6 @@ import streamlit as st
 
 from core.services import recipes, uploads
 from core.services.causes import look as cause_look
-from core.services.views import FileForm, RecipeForm
 from core.types import Filter, Run
 from ui import forms, markup, selecting, state
 from ui.uploader import uploader
@@ -19,7 +18,7 @@ from ui.uploader import uploader
 class Recipe:
     """A recipe as it was filled in. ``uploads``: file slot to the id of an upload."""
 
-    form: RecipeForm
+    form: recipes.Recipe
     settings: dict[str, Any]
     uploads: dict[str, str]
 
@@ -50,7 +49,7 @@ def draw(run: Run, selection: Filter) -> Recipe:
     return Recipe(form, settings, given)
 
 
-def _file(run: Run, form: RecipeForm, slot: FileForm) -> str | None:
+def _file(run: Run, form: recipes.Recipe, slot: recipes.FileSlot) -> str | None:
     """The upload in a file slot, with a way to add and to remove it."""
     key = state.key("mitigate", "file", run.id, form.name, slot.name)
     held = state.get(key)

@@ -16,14 +16,13 @@ Where the study leaves something open, a choice is made here. It has no more aut
 - III, conflict inside the data. Another prompt is more similar than X. The study does not give X and has a language
   model judge each pair afterwards. Here X is a cosine of 0.9, and no model judges.
 - IV, left-side forgetting. The sample's tenth of the training order lost more than 5 % of its accuracy, relatively,
-from
-  one checkpoint to the next. The study measures this every 500 steps on a held-out set, for data sets and not samples.
+  from one checkpoint to the next. The study measures this every 500 steps on a held-out set, for data sets and not
+  samples.
 - V, insufficient training. Everything else: the study has no test for it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -34,34 +33,30 @@ from core.types import SignalTable
 ORDER = ("missing_knowledge", "base_conflict", "data_inconsistency", "left_side_forgetting", "under_optimised")
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The thresholds. The last two are Lacuna's own, because the study gives none."""
-
-    unlearned_below: float = 0.2
-    exists_above: float = 0.8
-    blind_below: float = 0.2
-    blind_best_below: float = 0.1
-    divergence_above: float = 0.3
-    relative_drop: float = 0.05
-    similar_above: float = 0.9
-    parts: int = 10
+UNLEARNED_BELOW = 0.2
+EXISTS_ABOVE = 0.8
+BLIND_BELOW = 0.2
+BLIND_BEST_BELOW = 0.1
+DIVERGENCE_ABOVE = 0.3
+RELATIVE_DROP = 0.05
+# These are Lacuna's own, because the study gives none.
+SIMILAR_ABOVE = 0.9
+PARTS = 10
 
 
-def unlearned(table: SignalTable, rules: Rules | None = None) -> np.ndarray:
+def unlearned(table: SignalTable) -> np.ndarray:
     """(n,) float64: 1 = unlearned by the study's rule, 0 = not, NaN = multiple choice was not measured."""
     right = table.get(col.OPTIONS_RIGHT)
-    return np.where(np.isfinite(right), (right < (rules or Rules()).unlearned_below).astype(float), np.nan)
+    return np.where(np.isfinite(right), (right < UNLEARNED_BELOW).astype(float), np.nan)
 
 
-def fits(table: SignalTable, whole: SignalTable | None = None, rules: Rules | None = None) -> dict[str, np.ndarray]:
+def fits(table: SignalTable, whole: SignalTable | None = None) -> dict[str, np.ndarray]:
     """Cause to (n,) float64: 1 = the rule fits, 0 = it does not, NaN = what it needs was not measured.
 
     Args:
         table: the samples to label.
         whole: all samples of the run, for the accuracy along the training order; by default ``table``.
     """
-    rules = rules or Rules()
 
     def above(name: str, limit: float) -> np.ndarray:
         values = table.get(name)
@@ -69,45 +64,45 @@ def fits(table: SignalTable, whole: SignalTable | None = None, rules: Rules | No
 
     right, best = table.get(col.BASE_OPTIONS_RIGHT), table.get(col.BASE_OPTIONS_BEST)
     measured = np.isfinite(right) & np.isfinite(best)
-    blind = (right <= rules.exists_above) & (right < rules.blind_below) & (best < rules.blind_best_below)
+    blind = (right <= EXISTS_ABOVE) & (right < BLIND_BELOW) & (best < BLIND_BEST_BELOW)
     return {
         "missing_knowledge": np.where(measured, blind.astype(float), np.nan),
-        "base_conflict": above(col.OPTIONS_JSD, rules.divergence_above),
-        "data_inconsistency": above(col.NEIGHBOUR_SIMILARITY, rules.similar_above),
-        "left_side_forgetting": _lost(table, whole or table, rules),
+        "base_conflict": above(col.OPTIONS_JSD, DIVERGENCE_ABOVE),
+        "data_inconsistency": above(col.NEIGHBOUR_SIMILARITY, SIMILAR_ABOVE),
+        "left_side_forgetting": _lost(table, whole or table),
         "under_optimised": np.ones(len(table.keys)),
     }
 
 
-def label(table: SignalTable, whole: SignalTable | None = None, rules: Rules | None = None) -> np.ndarray:
+def label(table: SignalTable, whole: SignalTable | None = None) -> np.ndarray:
     """(n,) object: the first cause that fits, in the order of the text; None if not unlearned or not measured."""
-    matches = fits(table, whole, rules)
+    matches = fits(table, whole)
     out = np.full(len(table.keys), None, dtype=object)
-    missed = unlearned(table, rules) == 1.0
+    missed = unlearned(table) == 1.0
     for cause in reversed(ORDER):
         out[missed & (matches[cause] == 1.0)] = cause
     return out
 
 
-def _lost(table: SignalTable, whole: SignalTable, rules: Rules) -> np.ndarray:
+def _lost(table: SignalTable, whole: SignalTable) -> np.ndarray:
     """Whether the sample's tenth of the training order lost accuracy between two successive checkpoints."""
     steps = list(whole.steps(col.GREEDY_EXACT).values())
     if not steps:
         return np.full(len(table.keys), np.nan)
     steps.append(whole.get(col.GREEDY_EXACT))
-    tenth = _tenth(whole.get(col.POSITION), rules.parts)
-    fell = np.full(rules.parts, np.nan)
-    for part in range(rules.parts):
+    tenth = _tenth(whole.get(col.POSITION))
+    fell = np.full(PARTS, np.nan)
+    for part in range(PARTS):
         inside = tenth == part
         accuracy = [float(np.nanmean(s[inside])) for s in steps if np.isfinite(s[inside]).any()]
         if len(accuracy) > 1:
-            drops = [(a - b) / a > rules.relative_drop + 1e-9 for a, b in pairwise(accuracy) if a > 0]
+            drops = [(a - b) / a > RELATIVE_DROP + 1e-9 for a, b in pairwise(accuracy) if a > 0]
             fell[part] = float(any(drops))
-    part_of = _tenth(table.get(col.POSITION), rules.parts)
+    part_of = _tenth(table.get(col.POSITION))
     return np.where(part_of >= 0, fell[np.maximum(part_of, 0)], np.nan)
 
 
-def _tenth(position: np.ndarray, parts: int) -> np.ndarray:
+def _tenth(position: np.ndarray) -> np.ndarray:
     """(n,) int: the part of the training order that a position in [0, 1] lies in; -1 if it is unknown."""
     measured = np.isfinite(position)
-    return np.where(measured, np.minimum((np.nan_to_num(position) * parts).astype(int), parts - 1), -1)
+    return np.where(measured, np.minimum((np.nan_to_num(position) * PARTS).astype(int), PARTS - 1), -1)

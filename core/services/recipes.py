@@ -13,9 +13,10 @@ import numpy as np
 from core.errors import UserError, unknown_name
 from core.filters import BY_PEOPLE, by_people, describe, from_query
 from core.plugins import kind, kinds, with_defaults
-from core.recipes._base import Plan, Pool, Recipe, Ruling
+from core.recipes._base import FileSlot as FileSlot
+from core.recipes._base import Plan, Pool, Ruling
+from core.recipes._base import Recipe as Recipe
 from core.services import words
-from core.services.views import FileForm, RecipeForm
 from core.types import PIPELINE, Decision, Filter, Run, Sample
 from db import decisions as decision_table
 from db import samples as sample_table
@@ -26,16 +27,9 @@ from db.session import database
 BLOCK = 1000
 
 
-def recipes() -> list[RecipeForm]:
-    """Every recipe as a form; those for one cause each before the repair of pipeline faults."""
-    forms = [
-        RecipeForm(
-            recipe.name, recipe.label, recipe.help, recipe.causes, recipe.settings,
-            tuple(FileForm(slot.name, slot.label, slot.help) for slot in recipe.files), recipe.expects, recipe.risks,
-        )
-        for recipe in kinds("recipes").values()
-    ]  # fmt: skip
-    return sorted(forms, key=lambda form: ("pipeline" in form.causes, form.name))
+def recipes() -> list[Recipe]:
+    """Every recipe; those for one cause each before the repair of pipeline faults."""
+    return sorted(kinds("recipes").values(), key=lambda recipe: ("pipeline" in recipe.causes, recipe.name))
 
 
 def recipe_for(cause: str | None) -> str | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from core.backends._base import BackendKind
 from core.encoders import named
 from core.plugins import kind, kinds, with_defaults
 from core.presets._base import Preset
 from core.scorers import suggest
 from core.scorers._base import Scorer
 from core.services import checkpoints, datasets
-from core.services.views import KindForm
 from core.settings import settings
 from core.signals._instruments import tokenizer_folder
 from core.types import DEFAULT_BACKEND, DEFAULT_PRESET, Checkpoint, DtypeName, RunSpec
@@ -25,23 +25,18 @@ from db.session import database
 VERSIONS = ("torch", "transformers", "tokenizers", "peft", "numpy", "sentence-transformers", "scikit-learn")
 
 
-def _forms(members: Iterable[Preset | Scorer]) -> list[KindForm]:
-    return [KindForm(k.name, k.label, k.help, tuple(k.settings)) for k in members]
-
-
-def presets() -> list[KindForm]:
+def presets() -> list[Preset]:
     """Trainer presets; ``custom``, the default, first."""
-    return sorted(_forms(kinds("presets").values()), key=lambda f: (f.name != DEFAULT_PRESET, f.name))
+    return sorted(kinds("presets").values(), key=lambda preset: (preset.name != DEFAULT_PRESET, preset.name))
 
 
-def scorers() -> list[KindForm]:
-    return _forms(kinds("scorers").values())
+def scorers() -> list[Scorer]:
+    return list(kinds("scorers").values())
 
 
-def backends() -> list[KindForm]:
+def backends() -> list[BackendKind]:
     """Ways to run a checkpoint; the default first."""
-    forms = [KindForm(k.name, k.label, k.help, ()) for k in kinds("backends").values()]
-    return sorted(forms, key=lambda form: (form.name != DEFAULT_BACKEND, form.name))
+    return sorted(kinds("backends").values(), key=lambda backend: (backend.name != DEFAULT_BACKEND, backend.name))
 
 
 def suggest_scorer(dataset_id: int) -> tuple[str, str]:

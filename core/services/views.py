@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.types import Card, Checkpoint, Column, Comment, Decision, Sample, Setting, Verdict
+from core.types import Card, Checkpoint, Column, Comment, Decision, Sample, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,39 +22,6 @@ class StoredCheckpoint:
     facts: Mapping[str, Any]
     card: Card | None
     created: float
-
-
-@dataclass(frozen=True, slots=True)
-class KindForm:
-    """A preset or scorer as a form: what it is and which settings it takes."""
-
-    name: str
-    label: str
-    help: str
-    settings: tuple[Setting, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FileForm:
-    """A file that a recipe can take."""
-
-    name: str
-    label: str
-    help: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecipeForm:
-    """A recipe as a form: what it is, for which causes, what it takes, what it promises and what it may harm."""
-
-    name: str
-    label: str
-    help: str
-    causes: tuple[str, ...]
-    settings: tuple[Setting, ...]
-    files: tuple[FileForm, ...]
-    expects: str
-    risks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

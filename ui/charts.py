@@ -29,8 +29,14 @@ _ROW = 26
 LINE = "#6B7885"
 # Values of a column drawn as bars; the table has them all.
 MOST = 12
-# Plotly's own settings: no tool bar over the bars.
-CONFIG = {"displayModeBar": False, "scrollZoom": False}
+# Plotly's own settings: over the bars only the button that saves a picture, while the pointer is there.
+CONFIG: dict[str, Any] = {
+    "displayModeBar": "hover",
+    "displaylogo": False,
+    "modeBarButtons": [["toImage"]],
+    "toImageButtonOptions": {"format": "svg", "filename": "lacuna"},
+    "scrollZoom": False,
+}
 # One line above the figure.
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
 # A legend whose entries hide nothing.

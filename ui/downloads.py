@@ -75,6 +75,11 @@ def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:
             url=url("verdicts.jsonl"),
             help="One verdict per sample, with its reasons and what people said.",
         ),
+        Link(
+            label="Report (HTML)",
+            url=url("report.html"),
+            help="One file that opens without a network: causes, worst groups, 50 rows with evidence, data, settings.",
+        ),
     ]
 
 

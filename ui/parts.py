@@ -13,10 +13,9 @@ from core.types import Filter, Run, Term
 from ui import charts, markup, selecting, state
 
 # Plotly's tool bar where there is a choice of tools: rectangle, outline, zoom.
-TOOLS = charts.CONFIG | {
+TOOLS = {name: value for name, value in charts.CONFIG.items() if name != "modeBarButtons"} | {
     "displayModeBar": True,
-    "displaylogo": False,
-    "modeBarButtonsToRemove": ["toImage", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+    "modeBarButtonsToRemove": ["autoScale2d", "zoomIn2d", "zoomOut2d"],
 }
 Event = Mapping[str, Any]
 

@@ -31,7 +31,7 @@ from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from core.errors import UserError
 from core.filters import from_query
-from core.services import contradictions, exports, labels, mitigation, review, runs, uploads
+from core.services import contradictions, exports, labels, mitigation, report, review, runs, uploads
 from core.settings import settings
 from core.types import Filter, Run
 
@@ -85,6 +85,7 @@ def all_routes() -> list[Route]:
             _route(f"api/runs/{{run:int}}/{name}.jsonl", partial(_stream, source=source, name=name), "GET")
             for name, source in _STREAMS.items()
         ),
+        _route("api/runs/{run:int}/report.html", _report, "GET"),
         _route("api/runs/{run:int}/queue.jsonl", _queue, "GET"),
         _route("api/mitigations/{job:int}/{name}", _mitigation, "GET"),
     ]
@@ -260,6 +261,12 @@ async def _stream(request: Request, source: Callable[[int, Filter], Iterable[byt
     return StreamingResponse(
         body(), media_type="application/x-ndjson", headers=_attachment(f"run-{run.id}-{name}.jsonl")
     )
+
+
+async def _report(request: Request) -> Response:
+    run, selection = await _judged(request)
+    text = await run_in_threadpool(report.report, run.id, selection)
+    return Response(text, media_type="text/html", headers=_attachment(f"run-{run.id}-report.html"))
 
 
 async def _queue(request: Request) -> Response:

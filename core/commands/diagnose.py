@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from core.commands._base import DTYPES, Progress, add_kind, add_pairs, existing_path, write
+from core.commands._base import Progress, write
 from core.commands._limits import add_limits, hold
-from core.errors import UserError
-
-if TYPE_CHECKING:
-    from core.types import Setup, SetupField
+from core.commands._sources import add_sources, specified
 
 
 class Diagnose:
@@ -22,157 +17,22 @@ class Diagnose:
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
-        add("--config", nargs="+", type=existing_path, help="the trainer's own configuration: its file or its folder")
-        add("--no-config", action="store_true", help="leave out what lies beside the checkpoint")
-        add("--dataset", nargs="+", type=existing_path, help="one or more files, in training order")
-        add("--checkpoint", type=existing_path, help="folder of the fine-tuned model or adapter")
-        add("--base", type=existing_path, help="folder of the model before fine-tuning")
-        add("--trajectory", type=existing_path, help="folder that holds checkpoint-* folders")
-        add_kind(parser, "--trainer", "presets", "trainer preset (default: as the configuration says, else custom)")
-        add_pairs(parser, "--trainer-setting", "NAME=VALUE", "setting of the preset, repeatable")
-        add_kind(parser, "--format", "formats", "dataset format, where detection is wrong")
-        add_pairs(parser, "--map", "ROLE=COLUMN", "column of a role, repeatable")
-        add_kind(parser, "--scorer", "scorers", "how answers are judged (default: suggested from the data)")
-        add("--max-draws", type=int, default=20, help="most sampled answers per row (default: 20)")
-        add("--max-new-tokens", type=int, default=512)
-        add("--seed", type=int, default=0)
-        add("--paper-mode", action="store_true", help="also ask in multiple choice, as the study of the causes")
-        add_kind(parser, "--backend", "backends", "what runs the checkpoints (default: hf)", default=None)
-        add("--dtype", default="float32", choices=DTYPES)
+        add_sources(parser)
         add("--name", default="", help="name of the run in the browser")
         add("--out", type=Path, help="verdicts as JSONL (default: stdout)")
         add_limits(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         from core.commands import _direct as direct
-        from core.services import exports, specs
+        from core.services import exports
 
-        sources = _sources(args)
         progress = Progress()
-        dataset = direct.import_dataset(
-            sources.files, sources.format, dict(args.map), progress, sources.columns, sources.rows
-        )
-        final, base, trajectory = direct.checkpoints(sources.checkpoint, sources.base, sources.trajectory, progress)
-        spec = specs.make_spec(
-            dataset.id, final, base, trajectory, preset=sources.preset, preset_settings=sources.settings,
-            scorer=args.scorer, max_draws=args.max_draws, max_new_tokens=args.max_new_tokens, seed=args.seed,
-            paper_mode=args.paper_mode, dtype=args.dtype, backend=args.backend,
-        )  # fmt: skip
-        run = direct.run(args.name, spec, progress, sources.setup)
+        spec, setup = specified(args, progress)
+        run = direct.run(args.name, spec, progress, setup)
         counts = ", ".join(f"{n:,} {status}" for status, n in run.summary["status"].items())
         print(f"run {run.id}: {counts}", file=sys.stderr)
         write(args.out, exports.verdict_lines(run.id))
         return hold(run.id, args)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """What is diagnosed, from the arguments and, where they leave it open, from configurations."""
-
-    files: list[Path]
-    checkpoint: Path
-    base: Path | None
-    trajectory: Path | None
-    preset: str
-    settings: dict[str, Any]
-    format: str | None
-    columns: dict[str, str]
-    rows: int | None
-    setup: Setup | None
-
-
-def _sources(args: argparse.Namespace) -> _Sources:
-    """What the arguments say, and for what they leave open the configurations. Prints where each came from.
-
-    Raises:
-        UserError: there is no dataset or no checkpoint, or a setting does not exist.
-    """
-    from core.plugins import kind, parsed_settings
-    from core.types import DEFAULT_PRESET, Setup
-
-    setup = _setup(args)
-    known = setup or Setup({})
-    preset = args.trainer or known.value("preset") or DEFAULT_PRESET
-    # Read before the files are: a mistyped setting is reported at once.
-    settings = parsed_settings(kind("presets", preset), dict(args.trainer_setting))
-    if preset == known.value("preset"):
-        settings = known.named("setting") | settings
-    files = args.dataset or [Path(stated.path) for stated in known.of("dataset")]
-    same = [path.name for path in files] == [Path(stated.path).name for stated in known.of("dataset")]
-    checkpoint = args.checkpoint or _path(known, "checkpoint")
-    if not files or checkpoint is None:
-        raise _missing(known, "checkpoint" if files else "dataset")
-    columns_stand = same and args.format in (None, known.value("format"))
-    if setup is not None:
-        unused = [
-            *([] if preset == known.value("preset") else ["setting"]),
-            *([] if same else ["format", "column", "rows"]),
-            *([] if columns_stand else ["column"]),
-        ]
-        by_hand = {("setting", name) for name, _ in args.trainer_setting} | {("column", role) for role, _ in args.map}
-        stated = (v for v in setup.stated if v.field not in unused and (v.field, v.name) not in by_hand)
-        setup = replace(setup, stated=tuple(stated))
-        _print(args, setup)
-    return _Sources(
-        files=files,
-        checkpoint=checkpoint,
-        base=args.base or _path(known, "base"),
-        trajectory=args.trajectory or _path(known, "trajectory"),
-        preset=preset,
-        settings=settings,
-        format=args.format or (known.value("format") if same else None),
-        columns=known.named("column") if columns_stand else {},
-        rows=known.value("rows") if same else None,
-        setup=setup,
-    )
-
-
-def _setup(args: argparse.Namespace) -> Setup | None:
-    """What the configurations say that were named, or that lie beside the checkpoint."""
-    from core.services import setups
-
-    if args.config:
-        return setups.from_paths(args.config)
-    if args.no_config or args.checkpoint is None:
-        return None
-    setup, remark = setups.beside(args.checkpoint)
-    if remark:
-        print(f"beside the checkpoint: {remark}", file=sys.stderr)
-    return setup
-
-
-def _path(setup: Setup, field: SetupField) -> Path | None:
-    path = setup.path(field)
-    return Path(path) if path else None
-
-
-def _missing(setup: Setup, field: SetupField) -> UserError:
-    keys = "; ".join(f"{unmet.file} says {unmet.key} = {unmet.value}. {unmet.reason}" for unmet in setup.unmet)
-    files = ", ".join(setup.files)
-    return UserError(
-        f"No {field} was named.",
-        f"{files} does not lead to one. {keys}" if files else "A diagnosis needs a dataset and a checkpoint.",
-        f"Give --{field}" + ("." if files else ", or --config with the trainer's own configuration."),
-    )
-
-
-def _print(args: argparse.Namespace, setup: Setup) -> None:
-    """What was taken over and what was not, to stderr."""
-    from core.services import setups
-
-    given: dict[SetupField, str] = {}
-    options: tuple[tuple[SetupField, str], ...] = (
-        ("dataset", "dataset"), ("checkpoint", "checkpoint"), ("base", "base"), ("trajectory", "trajectory"),
-        ("preset", "trainer"), ("format", "format"),
-    )  # fmt: skip
-    for field, option in options:
-        value = getattr(args, option)
-        if value is not None:
-            given[field] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    for line in setups.report(setup, given):
-        print(line, file=sys.stderr)
-    if not args.config:
-        print("  --no-config leaves out what lies beside the checkpoint.", file=sys.stderr)
 
 
 KIND = Diagnose()

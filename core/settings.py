@@ -33,6 +33,7 @@ class Settings:
             (``LACUNA_JUDGE_URL``, without a final slash); empty: off.
         judge_model: the model asked for there (``LACUNA_JUDGE_MODEL``); empty where off.
         judge_key: bearer key sent there (``LACUNA_JUDGE_KEY``); empty for none. Left out of ``repr``.
+        worker_memory: bytes that a worker may take (``LACUNA_WORKER_MEMORY_GB``); 0 for no limit, None where not set.
         kinds_dir: a folder of further kinds, one folder a register (``LACUNA_KINDS_DIR``); None: only Lacuna's own.
             Its files are run as code.
     """
@@ -49,6 +50,7 @@ class Settings:
     judge_model: str = ""
     judge_key: str = field(default="", repr=False)
     kinds_dir: Path | None = None
+    worker_memory: int | None = None
 
     @property
     def uploads(self) -> Path:
@@ -72,6 +74,11 @@ def _gib(env: Mapping[str, str], name: str, default: float) -> int:
     if not value > 0:
         raise UserError(f"{name}={text!r} is not a size.", "It is a number of GiB above 0.", f"For example {name}=50.")
     return int(value * GIB)
+
+
+def _worker_memory(env: Mapping[str, str]) -> int | None:
+    text = env.get("LACUNA_WORKER_MEMORY_GB", "")
+    return None if not text else 0 if text == "0" else _gib(env, "LACUNA_WORKER_MEMORY_GB", 0.0)
 
 
 def _judge(env: Mapping[str, str]) -> tuple[str, str, str]:
@@ -133,6 +140,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         judge_url=judge_url,
         judge_model=judge_model,
         judge_key=judge_key,
+        worker_memory=_worker_memory(env),
         kinds_dir=Path(env["LACUNA_KINDS_DIR"]).expanduser().resolve() if env.get("LACUNA_KINDS_DIR") else None,
     )
 

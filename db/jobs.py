@@ -214,10 +214,14 @@ def release(conn: Connection, job_id: int, owner: str) -> None:
     _change(conn, job_id, owner, {"state": "queued", **_NOBODY})
 
 
-def abandon(conn: Connection, owner_prefix: str) -> int:
-    """Ends the leases of workers whose names begin so and that are known to be dead; how many jobs that frees."""
+def abandon(conn: Connection, owner_prefix: str, death: Mapping[str, Any] | None = None) -> int:
+    """Ends the leases of workers whose names begin so and that are known to be dead; how many jobs that frees.
+
+    Args:
+        death: what is known of it: ``signal`` (a number), ``memory`` (bytes), None for what is not.
+    """
     dead = and_(jobs.c.state == "running", jobs.c.owner.startswith(owner_prefix, autoescape=True))
-    return conn.execute(update(jobs).where(dead).values(lease_until=0.0)).rowcount
+    return conn.execute(update(jobs).where(dead).values(lease_until=0.0, death=dict(death or {}))).rowcount
 
 
 def _claim(
@@ -259,12 +263,29 @@ def _change(conn: Connection, job_id: int, owner: str, values: dict[str, Any]) -
     return row
 
 
+def place_text(stage: str, done: int, total: int, unit: str) -> str:
+    """A stage and how far it is, in words that follow a sentence; empty before the first stage."""
+    far = f" ({done:,} of {total:,} {unit}".rstrip() + ")" if total else ""
+    return f" at “{stage}”{far}" if stage else ""
+
+
+def death_text(death: Mapping[str, Any] | None) -> str:
+    """What is known of how a worker died, in words; empty where nothing is."""
+    known = death or {}
+    parts = [f"by signal {known['signal']}"] if known.get("signal") else []
+    if known.get("memory"):
+        parts.append(f"after holding up to {known['memory'] / 1e9:.1f} GB of memory")
+    return " ".join(parts)
+
+
 def _death(row: Row[Any]) -> dict[str, str]:
-    place = f" at “{row.stage}”" if row.stage else " before its first stage"
-    far = f" ({row.done} of {row.total} {row.unit})".replace("  ", " ") if row.total else ""
+    place = place_text(row.stage, row.done, row.total, row.unit) or " before its first stage"
+    how = death_text(row.death)
+    last = f" The last time it was ended {how}." if how else ""
     return UserError(
-        f"The worker died {MOST_DEATHS} times{place}{far}.",
-        "No result was stored in between. Most often the machine ran out of memory and the system killed the worker.",
+        f"The worker died {MOST_DEATHS} times{place}.",
+        f"No result was stored in between.{last} Most often the machine runs out of memory and the system kills the "
+        "worker.",
         "Free memory or choose a smaller model or batch, then resume the job; what was measured is kept.",
     ).as_dict()
 

@@ -159,10 +159,12 @@ def _file_lock(path: Path) -> Iterator[None]:
 
 
 def _prepare(database: Database, address_text: str) -> None:
-    """WAL mode for SQLite, then all migrations in one transaction."""
+    """WAL mode for SQLite, then all migrations that are missing in one transaction."""
     # Imported here: a process that only lists what db offers needs no migration machinery.
     from alembic import command
     from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
     config = Config()
@@ -175,6 +177,13 @@ def _prepare(database: Database, address_text: str) -> None:
             raw.cursor().execute("PRAGMA journal_mode = WAL")
         finally:
             raw.close()
+    # A database at the newest revision opens without writing: also while it is locked or the disk is full.
+    with database.reading() as conn:
+        if (
+            MigrationContext.configure(conn).get_current_revision()
+            == ScriptDirectory.from_config(config).get_current_head()
+        ):
+            return
     with database.writing() as conn:
         if conn.dialect.name == "postgresql":
             conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")

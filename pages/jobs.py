@@ -9,7 +9,7 @@ import streamlit as st
 from core.services import jobs, queue
 from core.text.counts import counted
 from core.types import Job
-from ui import frame, markup, parts, progress, state
+from ui import errors, frame, markup, parts, progress, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Jobs", icon=":material/schedule:", place=120, group="System")
@@ -74,8 +74,9 @@ def _active(job: Job, active: Sequence[Job]) -> None:
             if any(other.state == "queued" for other in queue.ahead(job, active)) and st.button(
                 "Move up", key=state.key("up", job.id), icon=":material/arrow_upward:"
             ):
-                queue.move_up(job.id)
-                st.rerun()
+                with errors.shown():
+                    queue.move_up(job.id)
+                    st.rerun()
             progress.cancel(job)
         progress.bar(job)
         progress.stages(job)

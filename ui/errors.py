@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from core.errors import UserError
+from core.services.environment import hindrance
 from ui import markup
 
 log = logging.getLogger("lacuna.web")
@@ -24,8 +25,12 @@ def show(error: Exception) -> bool:
     Returns:
         True: nothing else needs to show it (the answer Streamlit's ``on_script_error`` asks for).
     """
-    if isinstance(error, UserError):
+    if isinstance(error, UserError) and hindrance(error) is None:
         message(error.what, error.why, error.todo)
+        return True
+    if (reason := hindrance(error)) is not None:
+        log.warning("page not drawn: %s", reason)
+        message(*stopped_by(reason))
         return True
     code = secrets.token_hex(4)
     log.error("page failed, id %s", code, exc_info=error)
@@ -35,6 +40,15 @@ def show(error: Exception) -> bool:
         "Reload the page. Runs and uploads are kept.",
     )
     return True
+
+
+def stopped_by(reason: str) -> tuple[str, str, str]:
+    """What happened, why and what to do where the machine is at fault."""
+    return (
+        f"Lacuna cannot go on here: {reason}.",
+        "This is a state of the machine and no fault of your data. Jobs wait and go on by themselves when they can.",
+        "Where the disk is full, delete something on the page Storage. Then reload this page.",
+    )
 
 
 def message(what: str, why: str = "", todo: str = "") -> None:
@@ -47,8 +61,10 @@ def message(what: str, why: str = "", todo: str = "") -> None:
 
 @contextmanager
 def shown() -> Iterator[None]:
-    """Draws a ``UserError`` of the block where it stands, and the page goes on behind it."""
+    """Draws what a person or the machine can put right where it stands, and the page goes on behind it."""
     try:
         yield
-    except UserError as error:
+    except Exception as error:
+        if not isinstance(error, UserError) and hindrance(error) is None:
+            raise
         show(error)

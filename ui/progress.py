@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from core.services import jobs, queue
+from core.text.counts import counted
 from core.types import Job
 from ui import errors, markup, state
 
@@ -59,6 +60,9 @@ def bar(job: Job, waiting: str = "") -> None:
         parts.append(f"{job.done:,} of {job.total:,} {job.unit}".strip())
     if rate := queue.rate_text(job):
         parts.append(rate)
+    if job.attempts:
+        how = jobs.death_text(job.death)
+        parts.append(f"its worker died {counted(job.attempts, 'time')}" + (f", the last time {how}" if how else ""))
     if job.cancel:
         parts.append("stopping after this chunk")
     st.progress(queue.share(job), text=markup.md(" · ".join(parts)))
@@ -91,8 +95,9 @@ def no_worker(job: Job) -> None:
 def cancel(job: Job) -> None:
     """A button that asks the job to stop."""
     if st.button("Cancel", key=state.key("cancel", job.id), disabled=job.cancel, icon=":material/stop_circle:"):
-        jobs.cancel_job(job.id)
-        st.rerun()
+        with errors.shown():
+            jobs.cancel_job(job.id)
+            st.rerun()
 
 
 def ended(job: Job) -> None:
@@ -108,8 +113,9 @@ def ended(job: Job) -> None:
     if job.state in ("failed", "cancelled") and st.button(
         label, key=state.key("resume", job.id), icon=":material/play_arrow:"
     ):
-        jobs.resume_job(job.id)
-        st.rerun()
+        with errors.shown():
+            jobs.resume_job(job.id)
+            st.rerun()
 
 
 def when(moment: float | None) -> str:

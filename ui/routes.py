@@ -32,8 +32,10 @@ from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 from core.errors import UserError
 from core.filters import from_query
 from core.services import contradictions, exports, labels, mitigation, report, review, runs, uploads
+from core.services.environment import hindrance, is_full
 from core.settings import settings
 from core.types import Filter, Run
+from ui import errors
 
 log = logging.getLogger("lacuna.web")
 
@@ -103,7 +105,10 @@ def _route(path: str, handler: Handler, method: str) -> Route:
             response = JSONResponse(error.as_dict(), status_code=_status(error))
         except ClientDisconnect:
             response = Response(status_code=499)  # nobody is left to read it
-        except Exception:
+        except Exception as error:
+            if (reason := hindrance(error)) is not None:
+                full = UserError(*errors.stopped_by(reason))
+                return JSONResponse(full.as_dict(), status_code=507 if is_full(error) else 503, headers=HEADERS)
             code = secrets.token_hex(4)
             log.exception("%s %s failed, id %s", method, request.url.path, code)
             what = "Something went wrong in Lacuna itself."

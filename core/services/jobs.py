@@ -8,9 +8,11 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from core.services.liveness import peak_memory
 from core.services.liveness import workers as workers
 from core.types import Job
 from db import jobs as table
+from db.jobs import death_text as death_text
 from db.session import database
 
 
@@ -156,6 +158,10 @@ class JobContext:
         except table.LeaseLost:
             return
 
+    def place(self) -> str:
+        """Where the job stands, in words that follow a sentence; empty before its first stage."""
+        return table.place_text(*self._seen)
+
     def close(self) -> None:
         """Frees what the handler left open; the memory of one job must not weigh on the next."""
         import gc
@@ -238,10 +244,11 @@ def active_for_run(run_id: int) -> Job | None:
     return None
 
 
-def abandon(lane: str, pid: int) -> None:
-    """Frees the jobs of a worker process that is known to be dead."""
+def abandon(lane: str, pid: int, signal: int | None = None) -> None:
+    """Frees the jobs of a worker process that is known to be dead, and notes how it died as far as that is known."""
+    death = {"signal": signal, "memory": peak_memory(worker_name(lane, pid))}
     with database().writing() as conn:
-        table.abandon(conn, worker_name(lane, pid))
+        table.abandon(conn, worker_name(lane, pid), death)
 
 
 def worker_name(lane: str, pid: int) -> str:

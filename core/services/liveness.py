@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import resource
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,15 +29,15 @@ def alive(lane: str, owner: str) -> Iterator[None]:
     done = threading.Event()
 
     def touch() -> None:
-        write()
         while not done.wait(EVERY):
             write()
 
     def write() -> None:
         with suppress(OSError):  # a full disk: the worker lives on, and is seen again when there is room
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(lane)
+            path.write_text(f"{lane}\n{_peak()}\n")
 
+    write()
     thread = threading.Thread(target=touch, daemon=True)
     thread.start()
     try:
@@ -45,13 +48,27 @@ def alive(lane: str, owner: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def _peak() -> int:
+    """The most bytes of memory that this process has held at once."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def peak_memory(owner_prefix: str) -> int | None:
+    """The most bytes that a worker, dead perhaps, had held when it was seen last; None where nothing says."""
+    for path in _folder().glob(f"{glob.escape(owner_prefix)}*"):
+        with suppress(OSError, ValueError, IndexError):
+            return int(path.read_text().split("\n")[1])
+    return None
+
+
 def workers() -> list[dict[str, str | float]]:
     """Workers seen in the last seconds: ``name``, ``lane``, ``seen`` (seconds ago). Files of dead ones are removed."""
     rows: list[dict[str, str | float]] = []
     for path in sorted(_folder().glob("*")):
         try:
             age = time.time() - path.stat().st_mtime
-            lane = path.read_text()
+            lane = path.read_text().partition("\n")[0]
         except FileNotFoundError:
             continue
         if age > LATE * 20:

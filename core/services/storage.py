@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from core.errors import UserError
-from core.services import artefacts, checkpoints, datasets, uploads
+from core.services import artefacts, checkpoints, datasets, room, uploads
 from core.services import runs as run_service
+from core.services.environment import is_full
 from core.settings import settings
 from core.text.counts import counted
 from core.types import Run
@@ -77,7 +79,13 @@ def overview() -> Overview:
     """Everything that takes room, the largest of a kind first."""
     folder = settings().data_dir
     parts = {"uploads": "uploads", "checkpoints": "checkpoints", "artefacts": "evidence of runs"}
-    parts |= {"mitigations": "exports", "demo": "demo", "lab": "self-test", "proofs": "proofs under way"}
+    parts |= {
+        "reserve": "reserve for a full disk",
+        "mitigations": "exports",
+        "demo": "demo",
+        "lab": "self-test",
+        "proofs": "proofs under way",
+    }
     totals = {label: size(folder / name) for name, label in parts.items()}
     totals["database"] = sum(size(path) for path in folder.glob("lacuna.db*"))
     totals["other"] = sum(size(p) for p in _children(folder) if p.name not in parts and "lacuna.db" not in p.name)
@@ -159,11 +167,22 @@ def _named(run: Run) -> str:
 
 
 def delete(kind: Kind, ident: int | str, runs_too: Sequence[int] = ()) -> None:
-    """Deletes one thing, after the runs that rest on it where they are named.
+    """Deletes one thing, after the runs that rest on it where they are named; also where the disk is full.
 
     Raises:
         UserError: something that was not named still needs it; names it.
     """
+    try:
+        _delete(kind, ident, runs_too)
+    except (DBAPIError, OSError) as error:
+        if not (is_full(error) and room.spend()):
+            raise
+        left = {run.id for run in run_service.list_runs()}
+        _delete(kind, ident, [run_id for run_id in runs_too if run_id in left])
+    room.keep()
+
+
+def _delete(kind: Kind, ident: int | str, runs_too: Sequence[int]) -> None:
     if kind == "upload":
         with database().writing() as conn:
             if (by := _needed_uploads(conn).get(str(ident))) is not None:

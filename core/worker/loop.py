@@ -26,11 +26,11 @@ from sqlalchemy.exc import DBAPIError
 
 from core.errors import UserError
 from core.services import liveness, memory, queue
+from core.services.environment import exhausted, hindrance
 from core.services.jobs import Cancelled, JobContext, Released, Watch, get_job, worker_name
 from core.settings import quiet_libraries, settings
 from core.types import Job
 from core.worker import handlers
-from core.worker.environment import hindrance
 from db import jobs as table
 from db.session import database
 
@@ -84,10 +84,11 @@ def run_job(job: Job, owner: str, stop: Callable[[], bool], watch: Watch | None 
         log.warning("job %s was taken over by another worker", job.id)
     except UserError as error:
         _fail(context, error.as_dict(), stop)
-    except MemoryError:
-        exhausted = UserError("The worker ran out of memory.", "", "Use a smaller model or dtype bfloat16.")
-        _fail(context, exhausted.as_dict(), stop)
     except Exception as error:
+        if exhausted(error):
+            log.error("job %s ran out of memory\n%s", job.id, traceback.format_exc())
+            _fail(context, memory.limit_error(context.place()).as_dict(), stop)
+            return
         code = secrets.token_hex(3)
         log.error("job %s failed [%s]\n%s", job.id, code, traceback.format_exc())
         what = f"Something in Lacuna broke: {type(error).__name__}: {str(error)[:300]}"
@@ -168,10 +169,10 @@ def work(lane: str, *, once: bool = False, stop: Stop | None = None) -> None:
             try:
                 job = _claimed(lane, owner, tidies)
                 waits, tidies = _waits(), False
-            except DBAPIError as error:
-                if hindrance(error) is None:
+            except (DBAPIError, UserError) as error:
+                if (reason := hindrance(error)) is None:
                     raise
-                log.warning("no job can be taken: %s", error.orig)
+                log.warning("no job can be taken: %s", reason)
                 stop.asked.wait(next(waits))
                 continue
             if job is not None:
@@ -240,6 +241,7 @@ def main(lane: str) -> int:
         print(f"There is no lane named {lane!r}. There are: {', '.join(LANES)}.", file=sys.stderr)
         return 2
     quiet_libraries()
+    memory.limit()
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

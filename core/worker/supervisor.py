@@ -16,10 +16,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from core.errors import UserError
-from core.services import demo, jobs, storage
+from core.services import demo, jobs, room, storage
+from core.services.environment import hindrance, is_full
 from core.settings import settings
 from core.worker.loop import LANES
 from db.session import database
@@ -85,9 +86,7 @@ def _check_port(host: str, port: int) -> None:
 def serve(host: str = "127.0.0.1", port: int = 8501) -> int:
     """Runs until Ctrl-C or SIGTERM; returns the exit status, 1 where the web process cannot be kept alive."""
     _check_port(host, port)
-    database()  # migrations once, before three processes ask for them
-    _sweep()
-    demo.start_if_wanted()
+    _open()
     environment = os.environ | {"LACUNA_SUPERVISED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(p for p in (str(ROOT), environment.get("PYTHONPATH", "")) if p)
     web = [sys.executable, "-m", "streamlit", "run", str(ROOT / "ui" / "server.py"), "--server.port", str(port)]
@@ -108,13 +107,26 @@ def serve(host: str = "127.0.0.1", port: int = 8501) -> int:
     return 1 if failed else 0
 
 
-def _sweep() -> None:
-    """Removes what killed processes left behind; a disk or database that does not take it now is no reason to wait."""
+def _open() -> None:
+    """Opens the database, tidies, and queues the demo on a first start.
+
+    A full disk or a locked database keeps none of the processes from starting: the page says so and lets people delete.
+    """
     try:
+        try:
+            database()  # migrations once, before the processes ask for them
+        except UserError as error:
+            if not (is_full(error) and room.spend()):
+                raise
+            database()
         for sentence in storage.sweep():
             print(f"Tidied: {sentence}", file=sys.stderr, flush=True)
-    except (OSError, DBAPIError) as error:
-        log.warning("nothing was tidied: %s", error)
+        demo.start_if_wanted()
+        room.keep()
+    except (OSError, DBAPIError, UserError) as error:
+        if (reason := hindrance(error)) is None:
+            raise
+        print(f"Starting although {reason}.", file=sys.stderr, flush=True)
 
 
 def _keep(child: Child, environment: dict[str, str]) -> None:
@@ -125,17 +137,17 @@ def _keep(child: Child, environment: dict[str, str]) -> None:
         wait = max(0.0, (child.due or 0.0) - time.monotonic())
         print(f"The {child.name} process {reason}; it starts again in {wait:.0f} s.", file=sys.stderr, flush=True)
         if child.lane is not None:
-            _free_job(child.lane, child.process.pid)
+            _free_job(child.lane, child.process.pid, -status if status < 0 else None)
     if child.due is not None and time.monotonic() >= child.due:
         child.start(environment)
 
 
-def _free_job(lane: str, pid: int) -> None:
+def _free_job(lane: str, pid: int, signal: int | None) -> None:
     """The job of a worker that is known to be dead need not wait for the end of its lease."""
     try:
-        jobs.abandon(lane, pid)
-    except OperationalError as error:  # a full or locked database: the lease runs out by itself
-        log.warning("the job of worker %s in lane %s waits for its lease: %s", pid, lane, error.orig)
+        jobs.abandon(lane, pid, signal)
+    except (DBAPIError, UserError) as error:  # a full or locked database: the lease runs out by itself
+        log.warning("the job of worker %s in lane %s waits for its lease: %s", pid, lane, error)
 
 
 def _end(running: list[subprocess.Popen[bytes]]) -> None:

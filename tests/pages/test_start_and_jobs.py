@@ -1,8 +1,11 @@
 """A new run in three steps, and the jobs behind it."""
 
+import sqlite3
+
 from core.filters import from_query
 from core.services import checkpoints, datasets, jobs, queue, runs, samples, uploads
 from db import jobs as table
+from db import session
 from db.session import database
 from tests.pages.reading import button, words
 
@@ -179,6 +182,21 @@ def test_a_finished_job_leads_to_what_it_made(empty_data, open_page, work, world
     for label, parameter in (("Dataset", "start.dataset=1"), ("Checkpoint", "start.final=1")):
         (link,) = (found for found in links if found.label == label)
         assert link.query_string == parameter
+
+
+def test_a_locked_database_is_a_state_and_no_bug(empty_data, open_page, monkeypatch):
+    monkeypatch.setattr(session, "BUSY_SECONDS", 0.05)
+    job = jobs.enqueue("scan", {})
+    at = open_page("jobs")
+    holder = sqlite3.connect(database().engine.url.database, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    button(at, "Cancel").click()
+    at.run()
+    said = words(at)
+    assert "the database is locked by another process" in said and "bug" not in said
+    holder.close()
+    at.run()
+    assert jobs.get_job(job).state == "queued" and not at.error
 
 
 def test_no_jobs_says_so(empty_data, open_page):

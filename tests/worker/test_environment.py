@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from core.services import jobs
+from core.services.environment import hindrance
 from core.worker import handlers, loop
-from core.worker.environment import hindrance
 from db import session
 from db.session import database
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install run lint check test clean
+.PHONY: install run lint check test twins clean
 
 install: $(VENV)/installed
 
@@ -37,6 +37,11 @@ check: lint
 
 test: lint
 	$(PYTEST)
+
+# Presets against the trainers' own packages, in an environment of its own: make twins ROWS=folder-of-rows
+ROWS ?=
+twins: install
+	$(BIN)/python -m bench.twins --build .twins $(ROWS) --out bench/results/twins.json
 
 clean:
 	rm -rf $(VENV)

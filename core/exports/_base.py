@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import yaml
@@ -32,6 +32,7 @@ class Bundle:
         max_length: tokens of a row.
         seed: of the recipe.
         title: one line for the head of the file.
+        trainer: the preset of the run; its export writes ``own``, the run's own keys.
     """
 
     model: str
@@ -45,6 +46,12 @@ class Bundle:
     max_length: int
     seed: int
     title: str
+    trainer: str = ""
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    def own_keys(self, export: str) -> dict[str, Any]:
+        """The keys with which the run was trained, for the export of its own trainer; none for the others."""
+        return dict(self.own) if export == self.trainer else {}
 
 
 class Export(Protocol):

@@ -15,7 +15,7 @@ _NAME = "lacuna_mitigation"
 class LlamaFactory(Export):
     name = "llama_factory"
     label = "LLaMA-Factory"
-    version = "0.9.4"
+    version = "0.9.5"
 
     def files(self, bundle: Bundle) -> Mapping[str, str]:
         """See ``Export.files``."""
@@ -44,12 +44,14 @@ class LlamaFactory(Export):
             "warmup_ratio": 0.05,
             "seed": bundle.seed,
             "report_to": "none",
+            **bundle.own_keys(self.name),
         }
         head = [
             *remarks(bundle),
             f"LLaMA-Factory {self.version}. Run in this folder: llamafactory-cli train llama_factory.yaml",
-            "template: put the name of the model's own template there, or training and use will differ.",
         ]
+        if bundle.trainer != self.name:
+            head.append("template: put the name of the model's own template there, or training and use will differ.")
         info = json.dumps({_NAME: self._info(bundle)}, ensure_ascii=False, indent=2) + "\n"
         return {"llama_factory.yaml": configuration(head, values), "dataset_info.json": info}
 

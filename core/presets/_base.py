@@ -24,14 +24,15 @@ class Preset(Protocol):
     Attributes:
         name: the file's name; ``label`` and ``help`` are what a person reads.
         settings: fields of its form and of ``--trainer-setting``, with the trainer's own names and defaults;
-            ``core.plugins.with_defaults`` checks them. Exports take over one named ``max_length`` (tokens of a row, 0
-            for no limit).
+            ``core.plugins.with_defaults`` checks them.
+        length_setting: the setting that holds the longest row in tokens (0: no limit), which exports take over.
     """
 
     name: str
     label: str
     help: str
     settings: tuple[Setting, ...] = ()
+    length_setting: str = "max_length"
 
     @abstractmethod
     def supervise(
@@ -59,6 +60,19 @@ class Preset(Protocol):
 
         It says of the settings what the masks of ``supervise`` show; the contract test compares the two.
         """
+
+
+@runtime_checkable
+class Configuring(Protocol):
+    """A preset whose trainer has an export of the same name, which writes the run's own configuration."""
+
+    def configuration(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Keys of the trainer's configuration and their values, as the run was trained; defaults may be left out.
+
+        Args:
+            settings: by name; those left out have their default.
+        """
+        ...
 
 
 @runtime_checkable

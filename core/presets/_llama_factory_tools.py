@@ -63,6 +63,8 @@ def _listed(tools: Sequence[Mapping[str, Any]], form: str) -> str:
             return "".join(_text(_bare(t)) + "\n" for t in tools)
         case "minimax2":
             return "".join(f"<tool>{_text(_bare(t))}</tool>\n" for t in tools)
+        case "gemma4":
+            return "\n".join(map(_declared, tools))
         case "seed_oss":
             return "\n" + _text(list(tools))
         case _:
@@ -105,6 +107,38 @@ def announced(tools: str, form: str, prompts: Mapping[str, str], day: str) -> st
     return before + listed + after.replace("{{names}}", names)
 
 
+def _quoted(value: Any) -> str:
+    return f'<|"|>{value}<|"|>'
+
+
+def _declared(tool: Mapping[str, Any]) -> str:
+    """A tool as the format ``gemma4`` declares it."""
+
+    def fields(about: Mapping[str, Any]) -> list[str]:
+        kind = [f"type:{_quoted(str(about['type']).upper())}"] if about.get("type") else []
+        return ([f"description:{_quoted(about['description'])}"] if about.get("description") else []) + kind
+
+    tool = tool.get("function", tool) if tool.get("type") == "function" else tool
+    text = f"declaration:{tool['name']}{{description:{_quoted(tool.get('description', ''))}"
+    parameters = tool.get("parameters")
+    if parameters:
+        parts = []
+        if parameters.get("properties"):
+            each = (f"{name}:{{{','.join(fields(about))}}}" for name, about in parameters["properties"].items())
+            parts.append(f"properties:{{{','.join(each)}}}")
+        if parameters.get("required"):
+            parts.append(f"required:[{','.join(map(_quoted, parameters['required']))}]")
+        if parameters.get("type"):
+            parts.append(f"type:{_quoted(str(parameters['type']).upper())}")
+        text += f",parameters:{{{','.join(parts)}}}"
+    response = tool.get("response")
+    if response:
+        described = {"description": response.get("description")}
+        is_object = str(response.get("type", "")).upper() == "OBJECT"
+        text += f",response:{{{','.join(fields(described | ({'type': 'OBJECT'} if is_object else {})))}}}"
+    return text + "}"
+
+
 # --------------------------------------------------------------------------------------------------- writing calls
 
 
@@ -117,6 +151,29 @@ def _python_call(call: Call) -> str:
     name, arguments = call
     values = (f'{k}="{v}"' if isinstance(v, str) else f"{k}={_text(v)}" for k, v in arguments.items())
     return f"{name}({', '.join(values)})"
+
+
+def _gemma_value(value: Any) -> str:
+    match value:
+        case str():
+            return _quoted(value)
+        case bool():
+            return str(value).lower()
+        case None:
+            return "null"
+        case dict():
+            items = (f"{k}:{_gemma_value(value[k])}" for k in sorted(value))
+            return f"{{{','.join(items)}}}"
+        case list():
+            return f"[{','.join(map(_gemma_value, value))}]"
+        case _:
+            return str(value)
+
+
+def _gemma_call(call: Call) -> str:
+    name, arguments = call
+    inside = _gemma_value(arguments)[1:-1] if isinstance(arguments, dict) else _gemma_value(arguments)
+    return f"<|tool_call>call:{name}{{{arguments if isinstance(arguments, str) else inside}}}<tool_call|>"
 
 
 def _glm4(calls: Sequence[Call]) -> str:
@@ -136,9 +193,10 @@ def _json_calls(calls: Sequence[Call]) -> list[str]:
 
 
 def _seed(calls: Sequence[Call]) -> str:
+    # LLaMA-Factory leaves the bracket behind the name open.
     form = "\n<parameter={k}>{v}</parameter>"
     return "\n".join(
-        f"\n<seed:tool_call>\n<function={n}>{_tagged(a, form)}\n</function>\n</seed:tool_call>" for n, a in calls
+        f"\n<seed:tool_call>\n<function={n}{_tagged(a, form)}\n</function>\n</seed:tool_call>" for n, a in calls
     )
 
 
@@ -159,6 +217,7 @@ _WRITERS: Mapping[str, Callable[[Sequence[Call]], str]] = {
     "minimax1": lambda calls: "<tool_calls>\n" + "\n".join(_json_calls(calls)) + "\n</tool_calls>",
     "minimax2": lambda calls: "\n".join(f'<invoke name="{n}">{_tagged(a, _MINIMAX2)}\n</invoke>' for n, a in calls),
     "seed_oss": _seed,
+    "gemma4": lambda calls: "".join(map(_gemma_call, calls)),
     "lfm2": lambda calls: f"<|tool_call_start|>[{', '.join(map(_python_call, calls))}]<|tool_call_end|>",
 }
 FORMATS = tuple(_WRITERS)

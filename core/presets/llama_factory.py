@@ -82,7 +82,8 @@ class LlamaFactory(Preset):
         Setting("tool_format", "choice", "template", "Format of tools and calls (tool_format)", "",
                 ("template", *FORMATS), words=("The template's own", *FORMATS)),
         Setting("formatting", "choice", "auto", "How dataset_info.json says turns are written (formatting)",
-                "auto: openai where turns hold tool_calls, else sharegpt.", ("auto", "sharegpt", "openai")),
+                "auto: openai for rows whose turns hold tool_calls, else sharegpt. openai adds words to the system "
+                "prompt.", ("auto", "sharegpt", "openai")),
         Setting("max_samples", "int", 0, "Rows read from the start (max_samples)", "0: all.", minimum=0),
         Setting("val_size", "float", 0.0, "Held-out rows (val_size)", "A share below 1, or a number of rows.",
                 minimum=0),
@@ -91,6 +92,19 @@ class LlamaFactory(Preset):
         Setting("seed", "int", 42, "Seed of the training, for val_size", minimum=0),
         DAY,
     )  # fmt: skip
+
+    length_setting = "cutoff_len"
+
+    def configuration(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``Configuring.configuration``."""
+        chosen = with_defaults(self, settings)
+        kept = ("train_on_prompt", "mask_history", "packing", "neat_packing", "preserve_thinking")
+        thinking = {"true": True, "false": False, "null": None}[chosen["enable_thinking"]]
+        values = {"template": _named(chosen) or None, **{name: chosen[name] for name in kept}}
+        values |= {"enable_thinking": thinking, "default_system": chosen["default_system"] or None}
+        values["tool_format"] = None if chosen["tool_format"] == "template" else chosen["tool_format"]
+        by_default = {"template": "", "enable_thinking": True, "default_system": None, "tool_format": None}
+        return {k: v for k, v in values.items() if v != by_default.get(k, False)}
 
     def supervise(
         self,
@@ -174,7 +188,8 @@ def _columns(sample: Sample, chosen: Mapping[str, Any]) -> tuple[Columns, str | 
         else:
             turns.append((role, content))
     tools = row.get("tools")
-    columns = Columns(turns, system, tools if isinstance(tools, str) else sample.tools or "")
+    tools = tools if isinstance(tools, str) else sample.tools or ""
+    columns = Columns(turns, _openai_system(system, tools) if by_calls else system, tools)
     odd = next((i for i, (role, _) in enumerate(turns) if role not in (_EVEN if i % 2 else _ODD)), None)
     if odd is not None:
         wanted = " or ".join(_EVEN if odd % 2 else _ODD)
@@ -182,6 +197,15 @@ def _columns(sample: Sample, chosen: Mapping[str, Any]) -> tuple[Columns, str | 
     if len(turns) % 2 or not turns:
         return columns, f"LLaMA-Factory drops the row: {len(turns)} turns do not make pairs of question and answer."
     return columns, None
+
+
+def _openai_system(system: str, tools: str) -> str:
+    """The system prompt of rows with the formatting ``openai``, to which LLaMA-Factory adds words of its own."""
+    if tools:
+        return system + "\n" if system else ""
+    if "detailed thinking on" in system or "detailed thinking off" in system:
+        return system
+    return (system + "\n" if system else "") + "detailed thinking off"
 
 
 _NEXT_RESULT = "\n</tool_response>\n<tool_response>\n"

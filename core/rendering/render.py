@@ -153,6 +153,12 @@ def prompt_ids(
     return ids
 
 
+def chat_renderer(tokenizer: PreTrainedTokenizerFast, *, tools: str | None = None, day: str = DEFAULT_DAY) -> Renderer:
+    """What renders other conversations as ``render_chat`` renders the row, for presets that compare renderings."""
+    template, values, _ = _prepared(tokenizer, tools, None, None)
+    return _renderer(template, tools, values, day)
+
+
 def _renderer(template: str, tools: str | None, values: Mapping[str, Any], day: str) -> Renderer:
     return partial(render_chats, template, tools=json.loads(tools) if tools else None, variables=values, day=day)
 

@@ -18,6 +18,7 @@ from core.exports._base import Bundle
 from core.exports._folder import Written, write
 from core.filters import by_people, describe, from_query, to_text
 from core.plugins import kind, with_defaults
+from core.presets._base import Configuring
 from core.recipes._base import Pool, Training
 from core.recipes._preview import preview
 from core.rendering.tokenizers import template_in
@@ -174,9 +175,11 @@ def _bundle(run: Run, planned: Planned) -> Bundle:
         columns=format.trained_columns(mapping),
         training=training,
         loss_on_prompt=preset.loss_on_prompt(sample, preset_settings),
-        max_length=training.max_length or int(preset_settings.get("max_length") or 0) or _longest(pool),
+        max_length=training.max_length or int(preset_settings.get(preset.length_setting) or 0) or _longest(pool),
         seed=int(planned.settings.get("seed", 0)),
         title=f"{planned.recipe.label}, for run {run.id} ({run.name})",
+        trainer=preset.name,
+        own=preset.configuration(preset_settings) if isinstance(preset, Configuring) else {},
     )
 
 

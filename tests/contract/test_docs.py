@@ -29,8 +29,10 @@ HOMES = {
 QUOTED = {
     "max_length", "trainer_state", "assistant_only_loss", "completion_only_loss", "bfd_split", "max_samples",
     "prompt_completion", "function_call", "eos_token", "truncation_mode", "adapter_config", "dataset_info",
-    "training_args", "llamaboard_config",
+    "training_args", "llamaboard_config", "tool_calls",
 }  # fmt: skip
+# The settings of trainer presets and their values have the trainers' own names.
+QUOTED |= {name for preset in kinds("presets").values() for s in preset.settings for name in (s.name, *s.choices)}
 # What a fresh reader stumbled over once.
 STUMBLES = (
     "that stands",

@@ -97,8 +97,8 @@ def test_evidence_lies_between_0_and_1_and_is_nan_where_nothing_was_measured(pie
     assert np.isnan(measure_evidence(nothing, learned)[piece.name]).all()
     assert reason(piece, {}, "for") is None
     row = {name: float(values[0]) for name, values in table(missing=0.0).columns.items()}
-    said = reason(piece, row, "for")
-    assert said is not None and said.text and np.isfinite(said.measured) and "nan" not in said.text
+    sentence = reason(piece, row, "for")
+    assert sentence is not None and sentence.text and "nan" not in sentence.text
 
 
 def test_the_order_of_samples_changes_nothing_and_inputs_are_left_alone():

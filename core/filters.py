@@ -23,7 +23,7 @@ FIXED = (
     Column("sid", "text", "id", "The sample's id.", indexed=True),
     Column("cluster", "category", "Cluster", "Group of the clusters page; with a dot, a part of one; 0: in no group."),
     Column("reviewed", "category", "Reviewed", "Whether a person reviewed the sample: yes, agrees or differs."),
-    Column("picked", "category", "Picked on a map", "Number of a set of samples picked on a map."),
+    Column("picked", "category", "Set", "Number of a set of samples that a person picked in the table or on a map."),
     Column("tag", "category", "Tag", "A tag that a person put on the sample; not given: no tag."),
     Column(
         "judged",

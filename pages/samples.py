@@ -13,7 +13,7 @@ from core.services import samples
 from core.services.views import Page
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import acting, cached, downloads, errors, filterbar, frame, onward, parts, people, row, rowlist, state
+from ui import acting, cached, downloads, errors, filterbar, frame, grouping, onward, parts, people, row, rowlist, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Samples", icon=":material/table_rows:", place=30)
@@ -35,6 +35,9 @@ def main() -> None:
     filterbar.bar(run, selection)
     filterbar.chips(run, selection)
     people.agreement(run, selection)
+    by = state.get(state.key("group", run.id))
+    if by:
+        grouping.draw(run, selection, by)
     st.fragment(_rows)(run, opened)
     matching = cached.matching(run, state.query())
     if matching:
@@ -135,19 +138,21 @@ def _beyond(run: Run, selection: Filter, by: int) -> None:
 
 
 def _count(run: Run, selection: Filter, page: Page) -> None:
-    left, saved, columns, before, after = st.columns([4, 1.5, 1.3, 1, 1], vertical_alignment="bottom")
-    left.subheader(f"{page.matching:,} of {counted(page.total, 'sample')}", anchor=False)
-    with saved:
+    heading = f"{page.matching:,} of {counted(page.total, 'sample')}"
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(heading, anchor=False, width="stretch")
+        by = state.get(state.key("group", run.id)) or None
+        if grouping.choose(run) != by:
+            st.rerun()
         people.filters(run, selection)
-    with columns:
         _columns(run)
-    parts.turn((before, after), "page", (page.previous, page.next), state.turn)
+        parts.turn((st, st), "page", (page.previous, page.next), state.turn, width="content")
 
 
 def _columns(run: Run) -> None:
     """Which of the run's columns the table shows; those its kinds declare as shown unless chosen otherwise."""
     drawer = st.popover(
-        "Columns", icon=":material/view_column:", width="stretch", key=state.key("columns", "open"), on_change="rerun"
+        "Columns", icon=":material/view_column:", width="content", key=state.key("columns", "open"), on_change="rerun"
     )
     key = state.key("columns", run.id)
     state.keep(key)

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import streamlit as st
 
 from core.filters import from_query
-from core.services import clusters, compare, decision, exports, knowledge, results, runs, samples, specs
+from core.services import clusters, compare, decision, exports, grouped, knowledge, results, runs, samples, specs
 from core.services import dynamics as along
 from core.services import excerpts as service
 from core.services.compare import Comparison, Match
@@ -64,6 +64,7 @@ def _comparison(run_id: int, selection: Filter, other_id: int, version: str) -> 
 overview = _kept(results.overview, 8)
 gains = _kept(decision.gains, 8, _PASSING)
 effects = _kept(decision.effects, 16)
+groups = _kept(grouped.groups, 8, _PASSING)
 facets = _kept(results.facets, 32)
 matching = _kept(exports.count, 64)
 known = _kept(_known, 8)

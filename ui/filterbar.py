@@ -81,7 +81,7 @@ def bar(run: Run, selection: Filter) -> None:
     kept = [c for c in dict.fromkeys(listed) if counts.get(c) or c in selecting.values_of(selection, "cause")]
     if kept:
         pills(run, selection, "cause", {name: (cause_look(name), counts.get(name, 0)) for name in kept})
-    text, sort, more = st.columns([4, 3.6, 1.6], vertical_alignment="bottom")
+    text, sort, more = st.columns([3.4, 3.9, 1.9], vertical_alignment="bottom")
     with text:
         _text(run, selection)
     with sort:
@@ -234,7 +234,7 @@ def _sort(run: Run, selection: Filter) -> None:
         standing = state.selection(run.columns)
         apply(run, replace(standing, sort=state.get(order), descending=state.get(direction) == "desc"))
 
-    left, right = st.columns([3, 1.3], gap="xsmall", vertical_alignment="center")
+    left, right = st.columns([2.6, 1.5], gap="xsmall", vertical_alignment="center")
     left.selectbox(
         "Order",
         names,

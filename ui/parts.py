@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import plotly.graph_objects as go
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from core.types import Filter, Run, Term
 from ui import charts, markup, selecting, state
@@ -51,12 +50,15 @@ def chart(
     return event if selects else {}
 
 
-def turn(boxes: Iterable[DeltaGenerator], name: str, places: Iterable[Any], go_to: Callable[[Any], None]) -> None:
+def turn(
+    boxes: Iterable[Any], name: str, places: Iterable[Any], go_to: Callable[[Any], None],
+    width: Literal["stretch", "content"] = "stretch",
+) -> None:  # fmt: skip
     """Buttons to the place before and after, each in its box; a place that is None cannot be gone to."""
     ways = (("Previous", ":material/chevron_left:"), ("Next", ":material/chevron_right:"))
     for box, place, (label, icon) in zip(boxes, places, ways, strict=True):
         box.button(
-            label, icon=icon, disabled=place is None, key=state.key(name, label), width="stretch", on_click=go_to,
+            label, icon=icon, disabled=place is None, key=state.key(name, label), width=width, on_click=go_to,
             args=(place,),
         )  # fmt: skip
 

@@ -94,7 +94,7 @@ def _switch(run: Run, selection: Filter) -> None:
 
 def filters(run: Run, selection: Filter) -> None:
     """Filters kept under a name: apply one, save the current one, delete one."""
-    with st.popover("Saved filters", icon=":material/bookmark:", width="stretch"):
+    with st.popover("Saved filters", icon=":material/bookmark:", width="content"):
         found = people.saved_filters()
         if not found:
             st.caption("No filter is saved yet.")

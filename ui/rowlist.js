@@ -229,6 +229,14 @@ function help(state) {
   return made;
 }
 
+// The next row of the same list: its card alone is drawn anew.
+function show(state) {
+  const row = state.data.rows.find((one) => one.sid === state.opened), shown = state.root.querySelector(".card");
+  if (!row || !shown) { draw(state); return; }
+  shown.replaceWith(card(row, state.data, state));
+  point(state);
+}
+
 function draw(state) {
   const { data, root } = state, row = data.rows.find((one) => one.sid === state.opened);
   const before = root.querySelector(".scroll")?.scrollTop ?? 0, beside = root.querySelector(".list .scroll") !== null;
@@ -279,6 +287,7 @@ function typing(event) {
 
 function pressed(state, event) {
   if (event.ctrlKey || event.metaKey || event.altKey || typing(event)) return;
+  if (state.searching) return;  // what is typed is meant for the field that comes
   if (document.querySelector('[role=dialog]')) return;  // a form of the page is open
   const these = () => ({ sids: state.selected.size ? [...state.selected] : state.active ? [state.active] : [] });
   const acts = {
@@ -303,7 +312,7 @@ function begin(root) {
     state.waiting = { sid, since: performance.now() };
     state.timer = setTimeout(() => { state.timer = 0; state.act("open", { sid }); }, sid === null ? 0 : REST);
   };
-  state.open = (sid) => { state.opened = state.active = sid; state.tell(sid); draw(state); };
+  state.open = (sid) => { state.opened = state.active = sid; state.tell(sid); show(state); };
   state.close = () => { state.opened = null; state.tell(null); draw(state); };
   state.select = (sids) => { state.selected = new Set(sids); draw(state); };
   state.toggle = (sid) => {

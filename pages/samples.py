@@ -30,22 +30,22 @@ def main() -> None:
     selection = state.selection(run.columns)
     if opened:
         filterbar.chips(run, selection)
-        st.fragment(_rows)(run, opened)
+        st.fragment(_rows)(run, opened, None)
         return
     filterbar.bar(run, selection)
     filterbar.chips(run, selection)
     people.agreement(run, selection)
-    by = state.get(state.key("group", run.id))
+    by = grouping.chosen(run)
     if by:
         grouping.draw(run, selection, by)
-    st.fragment(_rows)(run, opened)
+    st.fragment(_rows)(run, opened, by)
     matching = cached.matching(run, state.query())
     if matching:
         onward.draw(run, matching)
     downloads.draw(downloads.of_run(run, state.query(), matching), key=state.key("downloads"))
 
 
-def _rows(run: Run, opened: bool) -> None:
+def _rows(run: Run, opened: bool, by: str | None) -> None:
     """The rows and, where one is open, its evidence: all that a turned page or the next row draws anew."""
     try:
         act = rowlist.taken()
@@ -57,7 +57,7 @@ def _rows(run: Run, opened: bool) -> None:
         selection = state.selection(run.columns)
         page = _around(run, selection, sid) if sid is not None else _page(run, selection)
         if sid is None:
-            _count(run, selection, page)
+            _count(run, selection, page, by)
         if page.rows:
             _list(run, selection, page, sid)
         else:
@@ -137,11 +137,10 @@ def _beyond(run: Run, selection: Filter, by: int) -> None:
         state.go(state.link(run=run.id, sample=to))
 
 
-def _count(run: Run, selection: Filter, page: Page) -> None:
+def _count(run: Run, selection: Filter, page: Page, by: str | None) -> None:
     heading = f"{page.matching:,} of {counted(page.total, 'sample')}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(heading, anchor=False, width="stretch")
-        by = state.get(state.key("group", run.id)) or None
         if grouping.choose(run) != by:
             st.rerun()
         people.filters(run, selection)

@@ -18,6 +18,11 @@ _MOST = 100
 _FIRST = ("cause", "source", "stage", "pattern")
 
 
+def chosen(run: Run) -> str | None:
+    """What the samples are grouped by now."""
+    return state.get(state.key("group", run.id)) or None
+
+
 def choose(run: Run) -> str | None:
     """The box that chooses what to group by; None for nothing."""
     names = {c.name: c for c in run.columns}
@@ -28,8 +33,8 @@ def choose(run: Run) -> str | None:
     labels = {"": "No groups"} | {n: f"Group by {names[n].label.lower()}" for n in offered} | {"tag": "Group by tag"}
     key = state.key("group", run.id)
     state.keep(key)
-    chosen: str = forms.choose(st, "Group by", labels, key, "", label_visibility="collapsed", width=190)
-    return chosen or None
+    forms.choose(st, "Group by", labels, key, "", label_visibility="collapsed", width=190)
+    return chosen(run)
 
 
 def draw(run: Run, selection: Filter, by: str) -> None:
@@ -38,7 +43,7 @@ def draw(run: Run, selection: Filter, by: str) -> None:
     shown = groups[:_MOST]
     label = next((c.label for c in run.columns if c.name == by), "Tag")
     place = tables.pick(
-        [{label: _name(run, by, group)} | _counts(group) for group in shown],
+        [{label: _name(run, by, group), **_counts(group)} for group in shown],
         state.selectable("groups", run.id, by),
         {"percent": ("not learned",)},
         height=min(len(shown), 8) * 35 + 38,

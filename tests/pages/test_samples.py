@@ -7,7 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.filters import from_query
-from core.services import exports, people, runs, samples
+from core.services import exports, grouped, people, runs, samples
 from core.types import Filter
 from tests.pages.reading import act, button, column, list_data, ordinals, rows, words
 from tests.world import HOSTILE
@@ -215,6 +215,21 @@ def test_many_rows_are_overridden_left_out_or_made_a_set(run_data, open_page):
     assert ordinals(at) == [7, 9]
     act(at, "nothing of ours", sids=["r7"])
     assert not at.exception and ordinals(at) == [7, 9]
+
+
+@pytest.mark.parametrize("by", ["stage", "pattern", "tag"])
+def test_groups_count_their_rows_and_lead_to_them(run_data, open_page, by):
+    people.add_tags(1, ["r31", "r32", "r1"], ["odd"], "Ada")
+    at = open_page("samples", run="1", status="unlearned")
+    at.selectbox(key="w:group:1").set_value(by)
+    at.run()
+    assert not at.exception and not at.error
+    found = grouped.groups(1, chosen("status=unlearned"), by)
+    assert at.dataframe[0].value["samples"].tolist() == [g.n for g in found]
+    if by != "tag":
+        assert sum(g.n for g in found) == exports.count(1, chosen("status=unlearned"))
+    else:
+        assert [(g.value, g.n) for g in found] == [("odd", 2)]
 
 
 def test_numbers_of_a_column_stand_under_each_other():

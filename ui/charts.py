@@ -67,7 +67,11 @@ def cause_name(cause: str | None) -> str:
 
 def marker(colour: Any, pattern: Any) -> dict[str, Any]:
     """A bar's fill, or a list of each for the bars of one trace."""
-    hatch = {"shape": pattern, "fillmode": "overlay", "fgcolor": "rgba(0,0,0,0.38)", "size": 7, "solidity": 0.22}
+    colours = [colour] if isinstance(colour, str) else list(colour)
+    # The hatch is as pale as the ink is dark, so that a number on it stays readable.
+    hatches = ["rgba(0,0,0,0.38)" if Look(c, "").ink == "#FFFFFF" else "rgba(255,255,255,0.45)" for c in colours]
+    fore = hatches[0] if isinstance(colour, str) else hatches
+    hatch = {"shape": pattern, "fillmode": "overlay", "fgcolor": fore, "size": 7, "solidity": 0.22}
     return {"color": colour, "pattern": hatch, "line": {"width": 0}}
 
 

@@ -33,7 +33,7 @@ def choose(run: Run) -> str | None:
     labels = {"": "No groups"} | {n: f"Group by {names[n].label.lower()}" for n in offered} | {"tag": "Group by tag"}
     key = state.key("group", run.id)
     state.keep(key)
-    forms.choose(st, "Group by", labels, key, "", label_visibility="collapsed", width=190)
+    forms.choose(st, "Group by", labels, key, "", label_visibility="collapsed", width=160)
     return chosen(run)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import choose_checkpoint, choose_dataset, choose_training, frame, landing, markup, state
+from ui import choose_checkpoint, choose_dataset, choose_setup, choose_training, frame, landing, markup, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Start", icon=":material/home:", place=10, group="Diagnose")
@@ -20,15 +20,16 @@ def main() -> None:
     st.subheader("New diagnosis", anchor=False)
     if word := state.heard():
         st.toast(markup.md(word))
+    setup = choose_setup.draw()
     with st.container(border=True):
         st.subheader("1  Dataset", anchor=False)
-        dataset = choose_dataset.draw()
+        dataset = choose_dataset.draw(setup)
     with st.container(border=True):
         st.subheader("2  Checkpoint", anchor=False)
-        chosen = choose_checkpoint.draw()
+        chosen = choose_checkpoint.draw(setup)
     with st.container(border=True):
         st.subheader("3  How it was trained", anchor=False)
-        choose_training.draw(dataset, chosen)
+        choose_training.draw(dataset, chosen, setup)
 
 
 main()

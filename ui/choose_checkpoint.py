@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from core.services import checkpoints, uploads
+from core.services import checkpoints, setups, uploads
 from core.services.uploads import human
 from core.services.views import StoredCheckpoint
+from core.types import Setup
 from ui import forms, markup, progress, state
 from ui.uploader import uploader
 
@@ -25,8 +26,12 @@ class Chosen:
     trajectory_ids: tuple[int, ...]
 
 
-def draw() -> Chosen | None:
-    """Draw the step; return what is chosen, or None while there is no checkpoint."""
+def draw(setup: Setup) -> Chosen | None:
+    """Draw the step; return what is chosen, or None while there is no checkpoint.
+
+    Args:
+        setup: what the trainer's configuration says of the base.
+    """
     stored = checkpoints.list_checkpoints()
     _registering()
     by_id = {c.id: c for c in stored}
@@ -39,6 +44,7 @@ def draw() -> Chosen | None:
     left, right = st.columns(2)
     key = state.key("checkpoint", "final", state.chosen("final"))
     standing = final.id if final else None
+    first_base = state.chosen("base") or _named_base(setup, stored)
     picked = forms.choose(
         left, "Checkpoint to diagnose", names, key, standing, placeholder="Choose the model after training"
     )
@@ -46,8 +52,8 @@ def draw() -> Chosen | None:
         right,
         "Base model before training (optional)",
         {c: name for c, name in names.items() if c != picked},
-        state.key("checkpoint", "base", state.chosen("base")),
-        state.chosen("base"),
+        state.key("checkpoint", "base", first_base),
+        first_base if first_base != picked else None,
         placeholder="None: what the base knew is not judged",
         help="Needed to tell what the model knew before training.",
     )
@@ -58,6 +64,20 @@ def draw() -> Chosen | None:
         return None
     _facts(final)
     return Chosen(final, base, _trajectory(final, stored, names))
+
+
+def _named_base(setup: Setup, stored: Sequence[StoredCheckpoint]) -> int | None:
+    """The registered full model that has the name of the base in the configuration, while no base is chosen."""
+    name = setups.file_name(str(setup.value("base") or ""))
+    if not name:
+        return None
+    same = [c for c in stored if c.checkpoint.base is None and name in (c.name, c.checkpoint.path.rsplit("/", 1)[-1])]
+    if not same:
+        st.caption(
+            f":material/info: The configuration names the base {markup.md(str(setup.value('base')))}. Add it, too."
+        )
+        return None
+    return same[0].id
 
 
 def describe(stored: StoredCheckpoint) -> str:
@@ -116,6 +136,8 @@ def _registering() -> None:
         ids = [int(i) for i in job.result["checkpoint_ids"]]
         added = {} if not ids or state.chosen("final") is not None else {"final": ids[-1]}
         state.say(f"Added {', '.join(job.result['names'])}.")
+        if ids and state.chosen("setup") is None:
+            added["setup"] = setups.start_beside(ids[-1])
         state.choose(register=None, **added)
         st.rerun()
     progress.ended(job)

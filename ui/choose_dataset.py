@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from core.services import datasets, uploads
+from core.services import datasets, setups, uploads
 from core.text.counts import counted
-from core.types import Dataset, Reading
+from core.types import Dataset, Reading, Setup
 from ui import errors, evidence, forms, markup, progress, state
 from ui.uploader import uploader
 
@@ -19,16 +19,20 @@ _CONTAINERS = {"": "detected"} | {name: name for name in ("jsonl", "json", "csv"
 _UNSET = "—"
 
 
-def draw() -> Dataset | None:
-    """Draw the step; return the dataset chosen, or None while there is none."""
+def draw(setup: Setup) -> Dataset | None:
+    """Draw the step; return the dataset chosen, or None while there is none.
+
+    Args:
+        setup: what the trainer's configuration says of files, format and columns.
+    """
     chosen = state.chosen("dataset")
     if chosen is not None:
         return _stored(datasets.get_dataset(chosen))
     job_id = state.chosen("scan")
     if job_id is not None:
-        _scanned(job_id)
+        _scanned(job_id, setup)
     else:
-        _offer()
+        _offer(setup)
     return None
 
 
@@ -85,7 +89,10 @@ def _label(format_name: str) -> str:
 # ----------------------------------------------------------------------------------------------------------- offer
 
 
-def _offer() -> None:
+def _offer(setup: Setup) -> None:
+    named = [setups.file_name(str(stated.value)) for stated in setup.of("dataset")]
+    if named:
+        st.caption(f":material/info: The configuration names, in this order: {markup.md(', '.join(named))}")
     stored = datasets.list_datasets()
     finished = uploader(
         "Upload the dataset",
@@ -95,7 +102,7 @@ def _offer() -> None:
         multiple=True,
     )
     if finished:
-        state.choose(scan=datasets.start_scan([f["id"] for f in finished]))
+        state.choose(scan=_start_scan(finished, named, setup))
         st.rerun()
     if stored:
         words = {d.id: f"{markup.line(d.name, 60)} — {counted(d.n_samples, 'sample')}" for d in stored}
@@ -104,6 +111,15 @@ def _offer() -> None:
         if picked is not None:
             state.choose(dataset=picked)
             st.rerun()
+
+
+def _start_scan(finished: Sequence[Mapping[str, Any]], named: Sequence[str], setup: Setup) -> int:
+    """Looks at the files: those that the configuration names in its order and its way."""
+    if not set(named) >= {f["name"] for f in finished}:
+        return datasets.start_scan([f["id"] for f in finished])
+    ids = [f["id"] for f in sorted(finished, key=lambda f: named.index(f["name"]))]
+    form = setup.value("format")
+    return datasets.start_scan(ids, Reading("", form, {}) if form else None, setup.named("column"))
 
 
 # ---------------------------------------------------------------------------------------------------------- scanned
@@ -119,7 +135,7 @@ def _start_over(upload_ids: Sequence[str]) -> None:
         st.rerun()
 
 
-def _scanned(job_id: int) -> None:
+def _scanned(job_id: int, setup: Setup) -> None:
     job = progress.watch(job_id, "Reading the files")
     if job.state in ("failed", "cancelled"):
         progress.ended(job)
@@ -129,7 +145,7 @@ def _scanned(job_id: int) -> None:
     importing = state.chosen("importing")
     if importing is not None and _importing(importing):
         return
-    _found(job.payload["uploads"], job.result)
+    _found(job.payload["uploads"], job.result, setup.value("rows") if job.payload.get("stated") else None)
 
 
 def _importing(job_id: int) -> bool:
@@ -142,7 +158,7 @@ def _importing(job_id: int) -> bool:
     return job.state in progress.ACTIVE
 
 
-def _found(upload_ids: Sequence[str], result: Mapping[str, Any]) -> None:
+def _found(upload_ids: Sequence[str], result: Mapping[str, Any], most: int | None) -> None:
     names = {u: uploads.get(u).name for u in upload_ids}
     refused = result.get("refused")
     if refused:
@@ -165,7 +181,7 @@ def _found(upload_ids: Sequence[str], result: Mapping[str, Any]) -> None:
     if button.button("Import", type="primary", key=state.key("dataset", "import"), width="stretch"):
         reading = result["reading"]
         now = Reading(reading["container"], reading["format"], reading["mapping"])
-        state.choose(importing=datasets.start_import(list(upload_ids), given or "", now))
+        state.choose(importing=datasets.start_import(list(upload_ids), given or "", now, most))
         st.rerun()
     with other:
         _start_over(upload_ids)

@@ -10,7 +10,7 @@ import streamlit as st
 from core.services import preflight, runs, specs
 from core.services.views import TokenPiece
 from core.text.counts import counted
-from core.types import Dataset, Setting
+from core.types import Dataset, Setting, Setup
 from ui import cached, evidence, forms, markup, progress, state
 from ui.choose_checkpoint import Chosen
 
@@ -46,22 +46,28 @@ _MEASURING = (
 )  # fmt: skip
 
 
-def draw(dataset: Dataset | None, chosen: Chosen | None) -> None:
-    """Draw the step: forms, check, start."""
+def draw(dataset: Dataset | None, chosen: Chosen | None, setup: Setup) -> None:
+    """Draw the step: forms, check, start.
+
+    Args:
+        setup: what the trainer's configuration says of preset and settings; it stands in the forms at first.
+    """
     if dataset is None or chosen is None:
         needed = {"a dataset": dataset, "a checkpoint": chosen}
         st.caption(f"Choose {' and '.join(word for word, got in needed.items() if got is None)} first.")
         return
-    _check_and_start(dataset, chosen, _forms(dataset))
+    _check_and_start(dataset, chosen, _forms(dataset, setup), setup)
 
 
-def _forms(dataset: Dataset) -> dict[str, Any]:
+def _forms(dataset: Dataset, setup: Setup) -> dict[str, Any]:
     presets = {f.name: f for f in specs.presets()}
     scorers = {f.name: f for f in specs.scorers()}
     left, right = st.columns(2)
     labels = {n: form.label for n, form in presets.items()}
     help = "Rebuilds what the trainer saw: template, truncation, which tokens carried loss."
-    preset = forms.choose(left, "Trainer preset", labels, state.key("train", "preset"), next(iter(labels)), help=help)
+    stated, origin = setup.value("preset"), state.chosen("setup") or ""
+    first = stated if stated in labels else next(iter(labels))
+    preset = forms.choose(left, "Trainer preset", labels, state.key("train", "preset", origin), first, help=help)
     left.caption(markup.md(presets[preset].help))
     name, reason = cached.suggested_scorer(dataset.id)
     labels = {n: form.label + (" (suggested)" if n == name else "") for n, form in scorers.items()}
@@ -72,7 +78,8 @@ def _forms(dataset: Dataset) -> dict[str, Any]:
     with st.expander("Settings"):
         left, right = st.columns(2)
         with left:
-            preset_settings = forms.draw(presets[preset].settings, f"preset-{preset}")
+            values = setup.named("setting") if preset == stated else {}
+            preset_settings = forms.draw(presets[preset].settings, f"preset-{preset}{origin}", values)
         with right:
             scorer_settings = forms.draw(scorers[scorer].settings, f"scorer-{scorer}")
             options = _sampling()
@@ -95,7 +102,7 @@ def _sampling() -> dict[str, Any]:
     return options | {"backend": backend} | forms.draw(_MEASURING, "train")
 
 
-def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any]) -> None:
+def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any], setup: Setup) -> None:
     where: Mapping[str, Any] = {
         "final_id": chosen.final.id,
         "base_id": chosen.base_id,
@@ -116,14 +123,19 @@ def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any])
     progress.ended(job)
     if job.state == "done" and job.result is not None:
         _card(job.result)
-        _start(dataset, chosen, where, asked, job.result)
+        _start(dataset, chosen, where, asked, job.result, setup if setup.files else None)
     if job.state not in progress.ACTIVE and st.button("Check again", key=state.key("preflight", "again")):
         state.choose(preflight=preflight.start_preflight(dataset.id, **where, **asked), asked=now)
         st.rerun()
 
 
 def _start(
-    dataset: Dataset, chosen: Chosen, where: Mapping[str, Any], asked: Mapping[str, Any], check: Mapping[str, Any]
+    dataset: Dataset,
+    chosen: Chosen,
+    where: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    check: Mapping[str, Any],
+    setup: Setup | None,
 ) -> None:
     usable, estimate = bool(check.get("usable")), (check.get("estimate") or {}).get("seconds")
     name, button = st.columns([4, 1.6], vertical_alignment="bottom")
@@ -137,7 +149,7 @@ def _start(
         "Start the diagnosis", type="primary", disabled=not usable, key=state.key("start"), width="stretch"
     ):
         options = {k: v for k, v in asked.items() if k != "options"} | dict(asked["options"])
-        run_id, _ = runs.create_run(given or "", dataset.id, **where, **options, estimate=estimate)
+        run_id, _ = runs.create_run(given or "", dataset.id, **where, **options, estimate=estimate, setup=setup)
         state.leave("pages/overview.py", {"run": str(run_id)})
     if not usable:
         st.caption("The check found something that makes the result meaningless. Correct it first.")

@@ -114,7 +114,7 @@ def _gunzip(stream: BinaryIO, name: str) -> Iterator[bytes]:
         except zlib.error as error:
             raise CutShort(f"the gzip stream is damaged after {size:,} unpacked bytes ({error})") from error
         started, size = True, size + len(out)
-        _check_bomb(name, packed, size)
+        check_bomb(name, packed, size)
         if out:
             yield out
         if member.eof:
@@ -127,7 +127,8 @@ def _gunzip(stream: BinaryIO, name: str) -> Iterator[bytes]:
             rest = member.unconsumed_tail
 
 
-def _check_bomb(name: str, packed: int, size: int) -> None:
+def check_bomb(name: str, packed: int, size: int, kind: str = "gzip bomb") -> None:
+    """Raises UserError if ``packed`` bytes of a file have become more than the limits allow."""
     limit = settings().max_unpacked_bytes
     if size > limit:
         raise UserError(
@@ -136,11 +137,16 @@ def _check_bomb(name: str, packed: int, size: int) -> None:
             "Split the file, or raise LACUNA_MAX_UNPACKED_GB.",
         )
     if size > GZIP_FREE_BYTES and size > GZIP_RATIO * packed:
-        raise UserError(
-            f"{name} unpacks to more than {GZIP_RATIO} times its size.",
-            f"{packed:,} packed bytes have become {size:,}, which no text does: it looks like a gzip bomb.",
-            "If it is a real dataset, unpack it and give the plain file.",
-        )
+        raise bomb(name, packed, f"{size:,} bytes", kind)
+
+
+def bomb(name: str, packed: int, became: str, kind: str = "gzip bomb") -> UserError:
+    """The error for a file that becomes far more than any text does."""
+    return UserError(
+        f"{name} unpacks to more than {GZIP_RATIO} times its size.",
+        f"{packed:,} packed bytes have become {became}, which no text does: it looks like a {kind}.",
+        "If it is a real dataset, write its rows as plain JSONL.",
+    )
 
 
 class ByteStream:

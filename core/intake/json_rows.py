@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
@@ -17,6 +18,11 @@ from core.intake import bytestreams
 from core.intake.bytestreams import KEPT_BYTES
 
 # ------------------------------------------------------------------------------------------------ one object
+
+
+# Lists and objects inside each other. Whoever reads a row again may stand deeper in the stack than its first reader,
+# and Python stops at a thousand calls.
+MAX_DEPTH = 200
 
 
 class _Refused(ValueError):
@@ -35,8 +41,8 @@ class _Decoder:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            keys = [key for key, _ in pairs]
-            self.duplicates += [key for key in value if keys.count(key) > 1]
+            counts = Counter(key for key, _ in pairs)
+            self.duplicates += [key for key in value if counts[key] > 1]
         return value
 
     @staticmethod
@@ -71,8 +77,19 @@ def decode_json(text: str) -> tuple[Any, tuple[str, ...]]:
         raise
     except ValueError as error:
         raise ValueError("a whole number has more than 4,300 digits") from error
+    if text.count("[") + text.count("{") > MAX_DEPTH and depth(value) > MAX_DEPTH:
+        raise ValueError("nested too deeply")
     notes = [f"duplicate key {key[:80]!r}: the last value counts" for key in decoder.duplicates]
     return value, tuple(dict.fromkeys(notes))
+
+
+def depth(value: Any) -> int:
+    """How many lists and objects lie inside each other."""
+    level, levels = [value], 0
+    while level := [inner for inner in level if isinstance(inner, dict | list)]:
+        levels += 1
+        level = [part for inner in level for part in (inner.values() if isinstance(inner, dict) else inner)]
+    return levels
 
 
 def decode_object(data: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -55,15 +55,22 @@ def formats() -> list[Format]:
     return list(kinds("formats").values())
 
 
-def start_scan(upload_ids: Sequence[str], reading: Reading | None = None) -> int:
-    """Looks at uploaded files: container, format, mapping, a preview, the first rejected rows."""
-    payload = {"uploads": list(upload_ids), "reading": as_dict(reading)}
+def start_scan(
+    upload_ids: Sequence[str], reading: Reading | None = None, stated: Mapping[str, str] | None = None
+) -> int:
+    """Looks at uploaded files: container, format, mapping, a preview, the first rejected rows.
+
+    Args:
+        stated: role to column as a trainer's configuration states it.
+    """
+    payload = {"uploads": list(upload_ids), "reading": as_dict(reading), "stated": dict(stated or {})}
     return jobs.enqueue("scan", payload, title=f"Look at {_names(upload_ids)}")
 
 
-def start_import(upload_ids: Sequence[str], name: str, reading: Reading | None) -> int:
-    """Reads uploaded files into a stored dataset; the uploads are removed afterwards."""
-    payload = {"uploads": list(upload_ids), "name": name.strip() or _names(upload_ids), "reading": as_dict(reading)}
+def start_import(upload_ids: Sequence[str], name: str, reading: Reading | None, most: int | None = None) -> int:
+    """Reads uploaded files into a stored dataset; the uploads are removed afterwards. ``most``: rows of each file."""
+    payload: dict[str, Any] = {"uploads": list(upload_ids), "name": name.strip() or _names(upload_ids)}
+    payload |= {"reading": as_dict(reading), "most": most}
     return jobs.enqueue("import", payload, title=f"Import {_names(upload_ids)}")
 
 
@@ -93,7 +100,7 @@ def handle_scan(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         def watch(rows: int) -> None:
             work.progress("looking at every row", rows, 0, "rows")
 
-        return scan(paths, asked, names=names, watch=watch).as_dict()
+        return scan(paths, asked, names=names, watch=watch, stated=payload.get("stated") or {}).as_dict()
     except UserError as error:
         # Where rows can be read, only not this way, the columns are what a person needs to say which way instead.
         columns = columns_of(paths[0], asked.container if asked else "", name=names[0])
@@ -111,7 +118,8 @@ def handle_import(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         work.done(conn, _result(dataset))
 
     paths, names = [u.path for u in found], [u.name for u in found]
-    dataset = import_files(paths, names, payload["name"], from_dict(payload["reading"]), work, work.job_id, done)
+    reading, most = from_dict(payload["reading"]), payload.get("most")
+    dataset = import_files(paths, names, payload["name"], reading, work, work.job_id, done, most)
     uploads.remove_files(paths)
     return _result(dataset)
 

@@ -15,7 +15,7 @@ from core.configurations._places import Disk, Uploads
 from core.configurations._setup import kind_of, setup_of
 from core.errors import UserError
 from core.plugins import kinds
-from core.services import jobs, uploads
+from core.services import checkpoints, jobs, uploads
 from core.services.jobs import Work
 from core.types import Setup, SetupField, Stated, Unmet
 
@@ -54,10 +54,13 @@ def from_paths(paths: Sequence[Path]) -> Setup:
     return _with_checkpoint(setup)
 
 
-def beside(checkpoint: Path) -> tuple[Setup | None, str]:
+def beside(checkpoint: Path, *, here: bool = True) -> tuple[Setup | None, str]:
     """What the files beside a checkpoint say, or in the folder above a ``checkpoint-N``; and a remark, or "".
 
     No setup where no file beside it says how it was trained.
+
+    Args:
+        here: whether paths may lead to whatever the user of this process may read; else nowhere but beside it.
     """
     places = [checkpoint]
     if STEP.fullmatch(checkpoint.name):
@@ -66,8 +69,13 @@ def beside(checkpoint: Path) -> tuple[Setup | None, str]:
     for place in places:
         names = {document.name for document in found}
         found += [document for document in of_folder(place) if document.name not in names]
+    roots = None if here else places
+
+    def disk(document: Document) -> Disk:
+        return Disk(document.folder or checkpoint, [Path.cwd()] if here else [], roots)
+
     try:
-        setup = setup_of(found, _disk)
+        setup = setup_of(found, disk, here=here)
     except UserError as error:
         return None, str(error)
     if setup is None or not any(setup.of(field) for field in ("preset", "dataset", "base")):
@@ -130,6 +138,13 @@ def report(setup: Setup, instead: Mapping[SetupField, str] | None = None) -> lis
 # ------------------------------------------------------------------------------------------------- in the browser
 
 
+def start_beside(checkpoint_id: int) -> int:
+    """Looks at what lies beside a registered checkpoint."""
+    stored = checkpoints.get_checkpoint(checkpoint_id)
+    payload = {"checkpoint": stored.checkpoint.path}
+    return jobs.enqueue("setup", payload, title=f"Look for a configuration beside {stored.name}")
+
+
 def start_setup(upload_ids: Sequence[str]) -> int:
     """Looks at uploaded configurations; the uploads are removed afterwards."""
     names = ", ".join(uploads.finish(u).name for u in upload_ids)
@@ -137,15 +152,36 @@ def start_setup(upload_ids: Sequence[str]) -> int:
 
 
 def handle_setup(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What uploaded configurations say. Paths in them lead to other uploads only, never to a file of this machine."""
+    """What configurations say that were uploaded, or that lie beside a registered checkpoint.
+
+    Paths in them lead to other uploads, or to what lies beside the checkpoint: never to another file of this machine.
+    """
+    if "checkpoint" in payload:
+        setup, remark = beside(Path(payload["checkpoint"]), here=False)
+        unmet = (Unmet(Path(payload["checkpoint"]).name, "", "", remark),) if remark else ()
+        known = setup or Setup({}, unmet=unmet)
+        # Base and trajectory are chosen among what is registered, and a path of the server is not shown.
+        taken = (v for v in known.stated if v.field not in ("checkpoint", "trajectory"))
+        return replace(known, stated=tuple(replace(v, path="") for v in taken)).as_dict()
     found = [uploads.finish(u) for u in payload["uploads"]]
     work.progress("looking")
-    try:
-        setup = _of_uploads({u.name: u.path for u in found})
-    finally:
-        for upload in found:
-            uploads.discard(upload.id)
-    return setup.as_dict()
+    uploaded = _of_uploads({u.name: u.path for u in found})
+    for upload in found:
+        uploads.discard(upload.id)
+    return uploaded.as_dict()
+
+
+def standing(job_id: int | None) -> Setup | None:
+    """The setup that a job found; None without one, or where it ended otherwise."""
+    job = None if job_id is None else jobs.get_job(job_id)
+    if job is None or job.kind != "setup" or job.result is None:
+        return None
+    return Setup.from_dict(job.result)
+
+
+def file_name(written: str) -> str:
+    """The last part of a path as a configuration writes it, of whatever system."""
+    return written.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 def _of_uploads(files: Mapping[str, Path]) -> Setup:
@@ -154,11 +190,11 @@ def _of_uploads(files: Mapping[str, Path]) -> Setup:
         read += documents(name, read_bytes(path))
     place = Uploads(files)
     setup = setup_of(read, lambda document: place, here=False)
-    if setup is None:
-        known = ", ".join(kind.label for kind in _leading())
-        raise UserError(
-            f"No training configuration was found in {', '.join(files)}.",
-            f"Known are those of {known}.",
-            "Give the file that the training was started with.",
-        )
-    return setup
+    if setup is not None:
+        return replace(setup, stated=tuple(replace(value, path="") for value in setup.stated))
+    known = ", ".join(kind.label for kind in _leading())
+    raise UserError(
+        f"No training configuration was found in {', '.join(files)}.",
+        f"Known are those of {known}.",
+        "Give the file that the training was started with.",
+    )

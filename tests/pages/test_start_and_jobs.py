@@ -1,9 +1,10 @@
 """A new run in three steps, and the jobs behind it."""
 
+import json
 import sqlite3
 
 from core.filters import from_query
-from core.services import checkpoints, datasets, jobs, queue, runs, samples, uploads
+from core.services import checkpoints, datasets, jobs, queue, runs, samples, setups, uploads
 from db import jobs as table
 from db import session
 from db.session import database
@@ -26,7 +27,7 @@ def test_a_first_visit_names_every_next_step(empty_data, open_page):
     assert "Choose a dataset and a checkpoint first" in said
     assert "LACUNA_CHECKPOINT_ROOTS" in said
     assert button(at, "Build the demo")
-    assert len(at.get("bidi_component")) == 2
+    assert len(at.get("bidi_component")) == 3
 
 
 def test_from_scan_to_a_started_run(empty_data, open_page, work, world):
@@ -88,6 +89,79 @@ def test_a_check_is_only_for_what_was_asked(empty_data, open_page, work, world):
     at.run()
     assert "Something changed since the last check" in words(at)
     assert not [b for b in at.button if b.label == "Start the diagnosis"]
+
+
+def test_a_trainers_configuration_fills_in_the_steps(empty_data, open_page, work, world, tmp_path):
+    config = tmp_path / "sft<b>.yaml"
+    config.write_text(
+        f"dataset_name: /home/me/{world.dataset.name}\nmodel_name_or_path: /srv/{world.folder.name}\nmax_length: 77\n"
+        "assistant_only_loss: false\nlearning_rate: 1e-4\nmax_steps: 9\noutput_dir: out\n"
+    )
+    job = setups.start_setup([uploaded(config)])
+    work()
+    setup = setups.standing(job)
+    files = [{"id": uploaded(world.dataset), "name": world.dataset.name}]
+    scan = datasets.start_scan([files[0]["id"]], None, setup.named("column"))
+    register = checkpoints.start_register_archive(uploaded(world.archive))
+    work()
+    stored = datasets.start_import([files[0]["id"]], "rows", None)
+    work()
+    assert jobs.get_job(scan).state == "done" and not list((empty_data / "uploads").iterdir())
+    ids = {"dataset": jobs.get_job(stored).result["dataset_id"],
+           "final": jobs.get_job(register).result["checkpoint_ids"][0], "setup": job}  # fmt: skip
+    at = open_page("start", **{f"start.{k}": str(v) for k, v in ids.items()})
+    said = words(at)
+    assert not at.exception and "Filled in from sft" in said
+    table = next(d.value for d in at.dataframe if "from" in d.value.columns)
+    assert dict(zip(table["what"], table["from"], strict=True))["setting max_length"] == "sft<b>.yaml: max_length"
+    assert "Training ended after so many steps" in "".join(w.value for w in at.warning)
+    assert next(s for s in at.selectbox if s.label == "Trainer preset").value == "trl"
+    longest = next(n for n in at.number_input if n.label == "max_length")
+    assert longest.value == 77
+    longest.set_value(88)
+    at.run()
+    button(at, "Check before starting").click()
+    at.run()
+    work()
+    at.run()
+    button(at, "Start the diagnosis").click()
+    at.run()
+    run = runs.list_runs()[0]
+    assert (run.spec.preset, run.spec.preset_settings["max_length"]) == ("trl", 88)
+    assert list(run.summary["setup"]["files"]) == ["sft<b>.yaml"]
+
+
+def test_a_pickle_in_place_of_a_configuration_says_what_to_give(empty_data, open_page, work, tmp_path):
+    (tmp_path / "training_args.bin").write_bytes(b"\x80\x04")
+    at = open_page("start", **{"start.setup": str(setups.start_setup([uploaded(tmp_path / "training_args.bin")]))})
+    work()
+    at.run()
+    assert not at.exception and "is never opened" in at.error[0].value
+    button(at, "Dismiss").click()
+    at.run()
+    assert at.query_params == {} and not list((empty_data / "uploads").iterdir())
+
+
+def test_what_lies_beside_a_registered_checkpoint_is_taken(empty_data, open_page, work, world, tmp_path, monkeypatch):
+    import shutil
+
+    from core.settings import settings
+
+    monkeypatch.setenv("LACUNA_CHECKPOINT_ROOTS", str(tmp_path))
+    settings.cache_clear()
+    shutil.copytree(world.folder, tmp_path / "model")
+    (tmp_path / "secret.jsonl").write_text("{}")
+    args = {"model": "base", "model_type": "llama", "train_type": "full", "dataset": ["../secret.jsonl"]}
+    (tmp_path / "model" / "args.json").write_text(json.dumps(args))
+    register = checkpoints.start_register_folder(str(tmp_path / "model"))
+    work()
+    at = open_page("start", **{"start.register": str(register)})
+    at.run()
+    work()
+    at.run()
+    assert "Filled in from args" in words(at) and "names the base base" in words(at)
+    setup = setups.standing(int(at.query_params["start.setup"]))
+    assert setup.of("dataset") and not any(stated.path for stated in setup.stated)
 
 
 def test_changing_the_reading_by_hand(empty_data, open_page, work, tmp_path):

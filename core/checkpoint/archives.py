@@ -24,6 +24,7 @@ from typing import IO
 
 from core.checkpoint.file_kinds import PICKLED, archive_kind
 from core.errors import UserError
+from core.intake.bytestreams import File
 
 Progress = Callable[[int, int], None]
 
@@ -55,14 +56,15 @@ _DAMAGED = (
 )
 
 
-def extract(archive: Path, into: Path, max_bytes: int, progress: Progress | None = None) -> Path:
-    """Unpacks ``archive`` into the new folder ``into``.
+def extract(path: Path, into: Path, max_bytes: int, progress: Progress | None = None, name: str = "") -> Path:
+    """Unpacks an archive into the new folder ``into``.
 
     Args:
-        archive: a zip, tar or gzipped tar; recognised by content.
+        path: a zip, tar or gzipped tar; recognised by content.
         into: the destination; it must not exist, or be an empty folder.
         max_bytes: the largest sum of unpacked file sizes.
         progress: called with the bytes read so far and the bytes of the archive; it may raise to stop.
+        name: what a person calls the archive; by default the name of its path.
 
     Returns:
         The top folder of the contents: ``into``, or, if it holds only a folder, the innermost folder that holds more
@@ -72,7 +74,7 @@ def extract(archive: Path, into: Path, max_bytes: int, progress: Progress | None
         UserError: it is not such an archive, damaged, hostile or too large, or the disk is full. Whatever is raised,
             nothing is left behind.
     """
-    archive, into = Path(archive), Path(into)
+    archive, into = File(Path(path), name or Path(path).name), Path(into)
     kind = archive_kind(archive)
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise UserError(f"{into.name!r} exists already.", "An archive is unpacked into a new folder.", "Remove it.")
@@ -82,7 +84,7 @@ def extract(archive: Path, into: Path, max_bytes: int, progress: Progress | None
     _remove(partial)
     try:
         partial.mkdir()
-        with archive.open("rb") as raw:
+        with archive.path.open("rb") as raw:
             target = _Target(partial, archive, max_bytes, raw, progress)
             with _explained(archive, target):
                 (_unzip if kind == "zip" else _untar)(raw, target, kind)
@@ -109,23 +111,29 @@ def top(folder: Path) -> Path:
 
 
 @contextmanager
-def _explained(archive: Path, target: _Target) -> Iterator[None]:
+def _explained(archive: File, target: _Target) -> Iterator[None]:
     """Turns the errors of the standard library into the one error that a person reads."""
     try:
         yield
     except _DAMAGED as error:
-        raise UserError(
-            f"{archive.name} is damaged or cut short.",
-            f"After {target.files} files: {_shown(str(error) or type(error).__name__)}.",
-            "Check that its size is the same as where it came from, make the archive again and upload it again.",
-        ) from error
+        raise _damaged(archive, target, _shown(str(error) or type(error).__name__)) from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a place before the beginning of the file, by a wrong offset
+            raise _damaged(archive, target, "an offset in it leads nowhere") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise _disk_full(archive, target.folder, max(target.declared, target.written)) from error
 
 
-def _disk_full(archive: Path, folder: Path, needed: int) -> UserError:
+def _damaged(archive: File, target: _Target, reason: str) -> UserError:
+    return UserError(
+        f"{archive.name} is damaged or cut short.",
+        f"After {target.files} files: {reason}.",
+        "Check that its size is the same as where it came from, make the archive again and upload it again.",
+    )
+
+
+def _disk_full(archive: File, folder: Path, needed: int) -> UserError:
     free = shutil.disk_usage(folder).free
     return UserError(
         f"The disk is too full to unpack {archive.name}.",
@@ -151,9 +159,9 @@ def _size(n_bytes: int) -> str:
 class _Target:
     """The folder to fill. It counts everything that an archive might lie about."""
 
-    def __init__(self, folder: Path, archive: Path, max_bytes: int, raw: IO[bytes], progress: Progress | None) -> None:
+    def __init__(self, folder: Path, archive: File, max_bytes: int, raw: IO[bytes], progress: Progress | None) -> None:
         self.folder, self.archive, self.max_bytes, self.raw, self.progress = folder, archive, max_bytes, raw, progress
-        self.packed = archive.stat().st_size
+        self.packed = archive.path.stat().st_size
         self.declared = self.packed  # a tar declares nothing as a whole
         self.written = self.files = self.entries = 0
         self._names: set[tuple[str, ...]] = set()
@@ -251,7 +259,7 @@ def _safe_parts(name: str) -> tuple[str, ...]:
     return parts
 
 
-def _refused(archive: Path, name: str, wrong: str) -> UserError:
+def _refused(archive: File, name: str, wrong: str) -> UserError:
     return UserError(
         f"{archive.name} is refused: its entry {_shown(name)!r} {wrong}.",
         "Only regular files and folders with names of their own are unpacked.",
@@ -292,7 +300,7 @@ def _unzip(raw: IO[bytes], target: _Target, kind: str) -> None:
 _ZIP_METHODS = {9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 98: "ppmd"}
 
 
-def _check_zip_entry(info: zipfile.ZipInfo, archive: Path) -> None:
+def _check_zip_entry(info: zipfile.ZipInfo, archive: File) -> None:
     file_type = stat.S_IFMT(info.external_attr >> 16)
     if file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise _refused(archive, info.filename, "is a link" if file_type == stat.S_IFLNK else "is a device or socket")

@@ -132,6 +132,7 @@ def read_folder(path: Path | str) -> FolderFacts:
         refuse_code(path, name, value)
     weights = tensors(path)
     _refuse_absurd(config, len(weights))
+    _refuse_absurd_ranks(adapter_config, weights)
     files = sorted({tensor.file for tensor in weights.values()})
     notes = _ignored(names, {file.name for file in files})
     trainer = _trainer_facts(path, notes)
@@ -211,6 +212,32 @@ def _refuse_absurd(config: Mapping[str, Any], n_tensors: int) -> None:
                 f"config.json names {value:,} for {key!r}.",
                 f"The weight files hold {n_tensors:,} tensors.",
                 "Use the config.json that was saved with these weights.",
+            )
+
+
+# Numbers of an adapter's configuration from which PEFT makes tensors before it looks at the file.
+_SIZES = ("r", "init_r", "target_r", "num_virtual_tokens", "token_dim", "encoder_hidden_size", "num_layers",
+          "num_transformer_submodules", "oft_block_size", "hra_r", "n_frequency")  # fmt: skip
+_RANKS = ("rank_pattern", "dim_pattern")
+# Each is a side of a stored tensor or a small factor of one.
+MIN_SIZE_LIMIT = 4096
+
+
+def _refuse_absurd_ranks(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Refuses an adapter's sizes that are far above every side of its stored tensors: making them fills the memory."""
+    limit = max([MIN_SIZE_LIMIT, *(side for tensor in weights.values() for side in tensor.shape)])
+    sizes = [(key, config[key]) for key in _SIZES if key in config]
+    for pattern in _RANKS:
+        ranks = config.get(pattern)
+        sizes += (
+            [(f"{pattern}[{name[:40]!r}]", rank) for name, rank in ranks.items()] if isinstance(ranks, dict) else []
+        )
+    for key, size in sizes:
+        if isinstance(size, int | float) and not -limit <= size <= limit:
+            raise UserError(
+                f"{ADAPTER_CONFIG} names {size:,} for {key}.",
+                f"The largest side of a stored tensor is {limit:,} or less.",
+                "Use the adapter_config.json that was saved with these weights.",
             )
 
 

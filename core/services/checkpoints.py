@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -165,7 +166,7 @@ def handle_register(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
 
     work.plan({"unpacking": "", "hashing weights": "", "registering": ""})
     try:
-        folder = _unpacked(upload_id, target, work)
+        folder = _unpacked(upload_id, target, name, work)
         found = register_folder(folder, base, owned=True, work=work, name=name.split(".")[0], done=done)
     except (Released, LeaseLost):
         raise  # the next worker goes on with what lies there
@@ -176,16 +177,20 @@ def handle_register(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
     return _result(found)
 
 
-def _unpacked(upload_id: str, target: Path, work: Work) -> Path:
-    """The folder of the upload's contents: what an earlier try left, which appeared whole, or unpacked now."""
-    if target.is_dir():
-        return top(target)
+def _unpacked(upload_id: str, target: Path, name: str, work: Work) -> Path:
+    """The folder of the upload's contents: what an earlier try left, which appeared whole, or unpacked now.
+
+    It has the archive's name, because messages name a folder.
+    """
+    inner = target / ("".join(re.findall(r"[\w-]", name.split(".")[0]))[:60] or "checkpoint")
+    if inner.is_dir():
+        return top(inner)
     upload = uploads.finish(upload_id)
 
     def progress(done: int, total: int) -> None:
         work.progress("unpacking", done, total, "bytes")
 
-    return extract(upload.path, target, settings().max_unpacked_bytes, progress)
+    return extract(upload.path, inner, settings().max_unpacked_bytes, progress, name)
 
 
 def _remove_unregistered(target: Path) -> None:

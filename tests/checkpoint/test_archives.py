@@ -401,3 +401,23 @@ def test_disk_full_while_writing(tmp_path, refused, monkeypatch):
 def test_disk_full_foreseen(tmp_path, refused, monkeypatch):
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda path: SimpleNamespace(free=3))
     refused(make_zip(tmp_path / "a.zip", FILES), "disk is too full", "10.3 kB", "3 bytes are free")
+
+
+def test_a_directory_that_is_said_to_lie_elsewhere(tmp_path, refused):
+    raw = bytearray(make_zip(tmp_path / "a.zip", {"w": b"x" * 100}).read_bytes())
+    end = raw.index(b"PK\x05\x06")
+    for offset, size in ((0xFFFFFF00, 0), (len(raw), 0), (0, 0xFFFF), (12, 200)):
+        bad = raw.copy()
+        bad[end + 16 : end + 20] = struct.pack("<I", offset)
+        if size:
+            bad[end + 12 : end + 16] = struct.pack("<I", size)
+        (tmp_path / "bad.zip").write_bytes(bad)
+        refused(tmp_path / "bad.zip", "damaged or cut short")
+
+
+def test_messages_name_the_archive_as_its_sender_does(tmp_path):
+    for data in (b"", b"{}", b"GGUF\x03\x00\x00\x00", gzip.compress(b"{}", mtime=0), bytes(10240), b"\x1f\x8b\x08"):
+        (tmp_path / "tOkEn.zip").write_bytes(data)
+        with pytest.raises(UserError, match=r"my model\.zip") as error:
+            extract(tmp_path / "tOkEn.zip", tmp_path / "into", 1 << 30, name="my model.zip")
+        assert "tOkEn" not in str(error.value)

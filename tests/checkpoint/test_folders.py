@@ -485,3 +485,15 @@ def test_a_model_saved_in_a_coarser_type_is_unchanged(tmp_path):
     assert compare(fine, coarse).n_changed == compare(coarse, fine).n_changed == 0
     moved = read_header(store(tmp_path / "3.safetensors", w=(values + 1).bfloat16()))
     assert compare(fine, moved).n_changed == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"r": 10**8}, {"rank_pattern": {"q_proj": 10**8}}, {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 10**9},
+     {"r": -(10**8)}, {"r": 1e300}],
+)  # fmt: skip
+def test_an_adapter_that_no_machine_could_build(saved, tmp_path, changes):
+    shutil.copytree(saved / "adapter", tmp_path / "adapter")
+    read_folder(tmp_path / "adapter")
+    edit(tmp_path / "adapter" / "adapter_config.json", **changes)
+    refused(lambda: read_folder(tmp_path / "adapter"), "adapter_config.json names", list(changes)[-1])

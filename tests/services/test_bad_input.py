@@ -218,3 +218,15 @@ def test_a_base_equal_to_final_is_said_and_still_diagnosed(tiny_project, good, t
     run_id, job_id = runs.create_run("same", good[0], good[1], base, max_new_tokens=4, max_draws=0)
     assert ended(job_id).state == "done"
     assert any("equal the base" in text for _, text in results.overview(run_id, Filter()).notes)
+
+
+@pytest.mark.parametrize("inside", [{"notes.txt": b"x"}, {"config.json": b"{half"}, {"config.json": b"{}"}])
+def test_no_message_names_an_upload_by_its_token(good, tmp_path, inside):
+    path = tmp_path / "my-model.v2.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in inside.items():
+            archive.writestr(name, data)
+    token = upload(path)
+    job = ended(checkpoints.start_register_archive(token))
+    said = " ".join(job.error.values())
+    assert job.state == "failed" and "my-model" in said and token not in said

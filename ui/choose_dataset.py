@@ -57,7 +57,9 @@ def _stored(dataset: Dataset) -> Dataset:
             st.rerun()
     markup.notes(dataset.notes)
     if dataset.n_problems:
-        with st.expander(counted(dataset.n_problems, "rejected row")):
+        lost = f"{dataset.n_problems:,} of {counted(dataset.n_rows, 'row')} cannot be read and are not part of a run."
+        st.warning(lost, icon=":material/warning:")
+        with st.expander(counted(dataset.n_problems, "rejected row"), expanded=True):
             _problems(dataset.id)
     return dataset
 
@@ -250,18 +252,15 @@ def _mapping(roles: Sequence[Any], columns: Sequence[str], known: Mapping[str, s
 
 def _preview(result: Mapping[str, Any]) -> None:
     samples, problems = result.get("samples", ()), result.get("problems", ())
-    tabs = st.tabs([f"First rows ({len(samples)})", f"Rejected so far ({len(problems)})"])
-    with tabs[0]:
-        if not samples:
-            st.caption("No row can be read this way. Choose another format or other columns above.")
-        for sample in samples[:3]:
-            tags = [f"row {sample['row'] + 1}", f"id {sample['id']}"]
-            tags += [f"{name} {sample[name]}" for name in ("stage", "source") if sample.get(name)]
-            st.caption(markup.md(" · ".join([*tags, *sample.get("notes", ())])))
-            evidence.conversation([(str(m["role"]), str(m["content"])) for m in sample["messages"]], 1200)
-    with tabs[1]:
-        if problems:
-            _problem_table(problems)
-            st.caption("Rejected rows are kept and listed with the dataset; they are not part of a run.")
-        else:
-            st.caption("No row read so far was rejected.")
+    if problems:
+        seen = f"{result.get('n_rejected', len(problems)):,} of the first {counted(result.get('n_seen', 0), 'row')}"
+        st.warning(f"{seen} cannot be read and will not be part of a run.", icon=":material/warning:")
+        _problem_table(problems)
+        st.caption("Rejected rows are kept and listed with the dataset. The import looks at every row.")
+    if not samples:
+        st.caption("No row can be read this way. Choose another format or other columns above.")
+    for sample in samples[:3]:
+        tags = [f"row {sample['row'] + 1}", f"id {sample['id']}"]
+        tags += [f"{name} {sample[name]}" for name in ("stage", "source") if sample.get(name)]
+        st.caption(markup.md(" · ".join([*tags, *sample.get("notes", ())])))
+        evidence.conversation([(str(m["role"]), str(m["content"])) for m in sample["messages"]], 1200)

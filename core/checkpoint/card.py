@@ -180,7 +180,9 @@ def _opening(model: FolderFacts) -> tuple[Outline | None, list[Check]]:
     checks = [Check("opens", "pass", f"transformers opens it as {model.architecture or model.model_type}.", measured)]
     again = "Save the model again with save_pretrained, or check that config.json belongs to these weights."
     wrong = [*outline.missing, *outline.mismatched]
-    if wrong:
+    if wrong and (wrapped := wrapping(outline.unused)) is not None:
+        checks.append(Check("weights_complete", "fail", *wrapped))
+    elif wrong:
         text = f"{len(wrong)} tensors of the model are missing in the files or have another shape: {some(wrong)}."
         checks.append(Check("weights_complete", "fail", text, "they would be random numbers", again))
     elif outline.unused:
@@ -189,6 +191,29 @@ def _opening(model: FolderFacts) -> tuple[Outline | None, list[Check]]:
     else:
         checks.append(Check("weights_complete", "pass", "Every tensor of the model is in the files, and no other."))
     return outline, checks
+
+
+# What wrappers put before the name of every tensor, and how a model is saved without it.
+_WRAPPERS: Mapping[str, tuple[str, str]] = {
+    "_orig_mod.": ("torch.compile", "model._orig_mod"),
+    "module.": ("DataParallel or DistributedDataParallel", "model.module"),
+    "_fsdp_wrapped_module.": ("FSDP", "the full state dict of FSDP"),
+    "_forward_module.": ("Lightning Fabric or DeepSpeed", "model.module"),
+}
+
+
+def wrapping(names: Sequence[str]) -> tuple[str, str, str] | None:
+    """Text, measure and way out where tensors were saved from inside a wrapper; None where no name shows one."""
+    for prefix, (wrapper, inner) in _WRAPPERS.items():
+        # Whole components only: a module may really be called so, but never before every other part of the name.
+        wrapped = [name for name in names if f".{prefix}" in f".{name}"]
+        if wrapped:
+            return (
+                f"The weights were saved from inside {wrapper}: names hold {prefix!r}, as in {wrapped[0][:80]}.",
+                f"{len(wrapped)} of {len(names)} names without a place hold it",
+                f"Save {inner} with save_pretrained, or take {prefix!r} out of the names in the safetensors file.",
+            )
+    return None
 
 
 def _left_over_quantisation(model: FolderFacts) -> Check | None:
@@ -229,6 +254,10 @@ def _finite(facts: FolderFacts, model: FolderFacts) -> list[Check]:
     return [Check("weights_finite", "pass", "No weight is NaN or infinite.")]
 
 
+# A fine-tuning of all weights changes nearly every tensor. So few are worth their names.
+FEW_CHANGED = 3
+
+
 def _difference(facts: FolderFacts, base: Checkpoint | None) -> list[Check]:
     """Whether fine-tuning changed anything. An adapter does not change its base, so it has a check of its own."""
     code = "base_equals_final"
@@ -252,13 +281,19 @@ def _difference(facts: FolderFacts, base: Checkpoint | None) -> list[Check]:
         text = "This checkpoint's weights equal the base model's: nothing was trained, or the wrong folder was saved."
         todo = "Check which folder the trainer wrote. A run on this one shows what the base model knows."
         return [Check(code, "unknown" if gap.skipped else "warn", text, measured, todo)]
-    return [Check(code, "pass", "The weights differ from the base model's.", measured)]
+    text = "The weights differ from the base model's."
+    if len(gap.changed) <= FEW_CHANGED < gap.n_common:
+        text = f"Only {len(gap.changed)} of {gap.n_common} tensors differ from the base model's: {some(gap.changed)}."
+    if any(_is_embedding(name) for name in gap.reshaped):
+        text += " The embedding has another number of rows: tokens were added."
+    return [Check(code, "pass", text, measured)]
 
 
 # --------------------------------------------------------------------------------------------------- the adapter
 
 _LORA = re.compile(
-    r"(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(\.weight)?"
+    r"(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)"
+    r"(?P<kind>\.weight|\.bias)?"
 )
 _PREFIX = "base_model.model."
 
@@ -279,6 +314,10 @@ def _adapter(folder: Path, adapter: AdapterFacts, stored: Mapping[str, Tensor], 
     zero = [name for name, tensor in ups.items() if all_zero(tensor)]
     others = [name for name in stored if not _LORA.fullmatch(name)]
     measured = f"{len(zero)} of {len(ups)} lora_B matrices are zero"
+    magnitudes = sum(".lora_magnitude_vector" in name for name in stored)
+    if len(zero) == len(ups) and not others and magnitudes:
+        text = "Every lora_B is zero, as before the first training step; at most DoRA's magnitudes were trained."
+        return [*checks, Check(code, "warn", text, f"{measured}; {magnitudes} magnitudes", "Check what was trained.")]
     if len(zero) == len(ups) and not others:
         text = "The adapter changes nothing: every lora_B is zero, as before the first training step."
         todo = "Check that the trainer saved the adapter after training, and which adapter it saved."
@@ -322,6 +361,8 @@ def _adapter_keys(folder: Path, adapter: AdapterFacts, stored: Mapping[str, Tens
     if unsized:
         measured += f"; {unsized} of them by name alone"
     named = adapter.base_name_or_path or "no model by name"
+    if lost and (wrapped := wrapping([name.rpartition(" ")[0] for name in lost])) is not None:
+        return Check(code, "fail", *wrapped)
     if lost:
         text = f"{len(lost)} of the adapter's tensors have no place in the base: {some(lost, 4)}."
         todo = f"The adapter was trained on {named!r}; give that model as the base."
@@ -331,7 +372,21 @@ def _adapter_keys(folder: Path, adapter: AdapterFacts, stored: Mapping[str, Tens
         text = f"The base has {len(left)} more modules of the same names that the adapter lacks: {some(left, 4)}."
         todo = f"The adapter was trained on {named!r}; check that the base is that model and not a deeper one."
         return Check(code, "warn", text, measured, todo)
-    return Check(code, "pass", "Every tensor of the adapter fits a module of the base.", measured)
+    parts = [
+        (sum(name.endswith((".lora_B.bias", ".bias")) for name in stored), "biases"),
+        (sum(".lora_magnitude_vector" in name for name in stored), "DoRA magnitudes"),
+    ]
+    text = "Every tensor of the adapter fits a module of the base."
+    if more := " and ".join(f"{n} {word}" for n, word in parts if n):
+        text += f" Among them are {more}."
+    grown = {
+        tensor.shape[0] - shape[0]
+        for name, tensor in stored.items()
+        if _is_embedding(name) and (shape := outline.shapes.get(_short(name))) is not None
+    } - {0}
+    if grown:
+        text += f" It brings an embedding with {max(grown):+,} rows: tokens were added, and the base is resized to it."
+    return Check(code, "pass", text, measured)
 
 
 def _fits(
@@ -339,7 +394,7 @@ def _fits(
 ) -> tuple[bool | None, str]:
     """Whether the tensor fits, and its module. None if the module exists but its shape cannot tell."""
     # A module with an adapter around it keeps its own weight under base_layer.
-    short = name.removeprefix(_PREFIX).replace(".base_layer.", ".")
+    short = _short(name)
     match = _LORA.fullmatch(short)
     if match is None:
         module = short.rpartition(".")[0]
@@ -350,7 +405,11 @@ def _fits(
         return (None if _has(module, shapes) else False), module
     module, part = match["module"], match["part"]
     weight = shapes.get(f"{module}.weight")
-    if weight is None or len(weight) != 2 or len(tensor.shape) != 2 or part == "lora_magnitude_vector":
+    one_each = part == "lora_magnitude_vector" or match["kind"] == ".bias"
+    if weight is not None and one_each and len(weight) == 2:
+        # One value for each output. GPT-2 stores (in, out), convolutions and embeddings other shapes.
+        return max(tensor.shape, default=0) in weight, module
+    if weight is None or len(weight) != 2 or len(tensor.shape) != 2:
         return (None if _has(module, shapes) else False), module
     # Linear (out, in): A (r, in), B (out, r). Embedding (vocab, d): A (r, vocab), B (d, r). GPT-2 stores (in, out).
     down, up = part.replace("_B", "_A"), part.replace("_A", "_B")
@@ -359,6 +418,11 @@ def _fits(
         return False, module
     (rank, n_in), (n_out, rank_up) = a.shape, b.shape
     return rank == rank_up and sorted((n_out, n_in)) == sorted(weight), module
+
+
+def _short(name: str) -> str:
+    """The name of an adapter's tensor without what PEFT puts around the module it belongs to."""
+    return re.sub(r"\.(base_layer|modules_to_save|original_module)(?=\.)", "", name.removeprefix(_PREFIX))
 
 
 def _has(module: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:

@@ -204,6 +204,8 @@ def _vocabulary(rows: Rows, tokenizer: Any, seen: Sequence[Supervision]) -> Chec
     ids = tokenizer.get_vocab()
     largest = max(ids.values(), default=-1)
     measured = f"largest token id {largest:,}, {n_rows:,} embedding rows"
+    if largest < 0:
+        return Check("vocabulary", "fail", "The tokenizer has no tokens.", measured, "Give the folder its tokenizer.")
     if largest < n_rows:
         spare = n_rows - largest - 1
         text = "Every token has an embedding" + (f"; {spare:,} rows are padding." if spare else ".")
@@ -211,6 +213,10 @@ def _vocabulary(rows: Rows, tokenizer: Any, seen: Sequence[Supervision]) -> Chec
     beyond = sorted((token for token, i in ids.items() if i >= n_rows), key=ids.get)
     hit = sum(bool((s.ids >= n_rows).any()) for s in seen)
     todo = "Use the tokenizer that was saved with this checkpoint, or the base model's."
+    if rows.facts.adapter:
+        todo = (
+            "Tokens were added, and the adapter brings no embedding for them: save it with save_embedding_layers=True."
+        )
     text = f"{len(beyond)} tokens have no embedding: {some([repr(token) for token in beyond], 5)}."
     if hit:
         return Check("vocabulary", "fail", f"{text} {hit} of {len(seen)} rows use them.", measured, todo)
@@ -223,7 +229,7 @@ def _template(rows: Rows, tokenizer: Any) -> Check:
         return Check("template", "fail", held.what, held.why, held.todo)
     if held:
         return Check("template", "pass", "The tokenizer has a chat template.", rows.facts.chat_template)
-    if not any(sample.shape == "chat" for sample in rows.samples):
+    if rows.samples and not any(sample.shape == "chat" for sample in rows.samples):
         return Check("template", "pass", "There is no chat template, and no row needs one.")
     text = f"The tokenizer has no chat template; the preset “{kind('presets', rows.preset).label}” supplies one."
     todo = "If the training used another one, put it into the folder as chat_template.jinja."

@@ -123,6 +123,7 @@ class Difference:
     Attributes:
         n_common: number of tensors in both.
         n_changed: number of those with a different value or shape.
+        changed: their names.
         max_abs: largest absolute difference between values of tensors with equal shape.
         reshaped: names whose shapes differ.
         only_first, only_second: names without a partner.
@@ -136,6 +137,7 @@ class Difference:
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
     skipped: tuple[str, ...]
+    changed: tuple[str, ...] = ()
 
 
 def compare(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Difference:
@@ -146,20 +148,21 @@ def compare(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Differ
     common = [name for name in first if name in second]
     reshaped = tuple(n for n in common if first[n].shape != second[n].shape)
     skipped = tuple(n for n in common if first[n].dtype not in FLOATS or second[n].dtype not in FLOATS)
-    changed, largest = len(reshaped), 0.0
+    changed, largest = list(reshaped), 0.0
     for name in common:
         if name not in reshaped and name not in skipped:
             differs, most = _compare(first[name], second[name])
-            changed += differs
+            changed += [name] if differs else []
             largest = max(largest, most)
     return Difference(
         n_common=len(common) - len(set(skipped) - set(reshaped)),
-        n_changed=changed,
+        n_changed=len(changed),
         max_abs=largest,
         reshaped=reshaped,
         only_first=tuple(sorted(set(first) - set(second))),
         only_second=tuple(sorted(set(second) - set(first))),
         skipped=skipped,
+        changed=tuple(changed),
     )
 
 

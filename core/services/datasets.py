@@ -152,7 +152,8 @@ def import_files(
     with database().writing() as conn:
         table.delete_unfinished(conn, job_id=job_id)
         dataset_id = table.create_dataset(conn, name, names, reading, job_id)
-    digest, rows = hashlib.sha256(), 0
+    digest, rows, kept = hashlib.sha256(), 0, 0
+    first: Problem | None = None
     notes: dict[str, int] = {}
     try:
         items = iter(read(paths, reading, names, most))
@@ -160,6 +161,7 @@ def import_files(
             rows += len(batch)
             accepted = [i for i in batch if isinstance(i, Sample)]
             rejected = [i for i in batch if isinstance(i, Problem)]
+            kept, first = kept + len(accepted), first or next(iter(rejected), None)
             for sample in accepted:
                 digest.update(sample.raw)
                 digest.update(b"\n")
@@ -173,6 +175,13 @@ def import_files(
             work.progress("reading rows", rows, 0, "rows", store)
         if rows == 0:
             raise UserError("There is no row in these files.", "", "Choose a file with at least one row.")
+        if first is not None and not kept:
+            where = f"Line {first.line}: " if first.line else ""
+            raise UserError(
+                f"None of the {rows:,} rows of {', '.join(names)} can be used as {reading.format}.",
+                where + first.text,
+                "Correct the file, or choose another format or other columns.",
+            )
         summary = [f"{text} ({count:,} rows)" for text, count in sorted(notes.items(), key=lambda n: -n[1])[:NOTES]]
         with database().writing() as conn:
             dataset = table.finish_dataset(conn, dataset_id, rows, digest.hexdigest(), summary)

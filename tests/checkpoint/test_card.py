@@ -422,3 +422,69 @@ def test_a_quantisation_that_only_the_configuration_speaks_of(saved, tmp_path):
     assert opens.state == "fail"
     assert "bitsandbytes 4-bit" in opens.text and "F32" in opens.text
     assert opens.todo == "Remove quantization_config from config.json."
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module."])
+@pytest.mark.parametrize("name", ["final", "adapter"])
+def test_weights_saved_from_inside_a_wrapper(saved, spoil, prefix, name):
+    folder = spoil(name)
+    file = "model.safetensors" if name == "final" else "adapter_model.safetensors"
+
+    def wrap(weights):
+        start = "base_model.model." if name == "adapter" else ""
+        for key in list(weights):
+            weights[start + prefix + key.removeprefix(start)] = weights.pop(key)
+
+    rewrite(folder, wrap, file)
+    checks, found, _ = examine(folder, adapter_base=saved / "base" if name == "adapter" else None)
+    check = checks["weights_complete" if name == "final" else "adapter_keys"]
+    assert check.state == "fail" and repr(prefix) in check.text and prefix in check.todo
+    assert not found.usable
+
+
+def test_biases_magnitudes_and_new_tokens_of_an_adapter_are_named(saved, tmp_path):
+    from core.lab.tiny import tiny_config, tiny_model
+
+    tokenizer = open_tokenizer(str(saved / "base"))
+    config = tiny_config("llama", len(tokenizer) + 8, hidden=32, heads=2)
+    more = tiny_config("llama", len(tokenizer) + 12, hidden=32, heads=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save_adapter(tiny_model(config, tokenizer), tmp_path / "bias", saved / "base", lora_bias=True)
+        save_adapter(tiny_model(config, tokenizer), tmp_path / "dora", saved / "base", use_dora=True)
+        whole = {"modules_to_save": ["embed_tokens"]}
+        save_adapter(tiny_model(more, tokenizer), tmp_path / "tokens", saved / "base", **whole)
+    for name, says in (("bias", "4 biases"), ("dora", "4 DoRA magnitudes"), ("tokens", "+4 rows")):
+        check = examine(tmp_path / name, adapter_base=saved / "base")[0]["adapter_keys"]
+        assert check.state == "pass" and says in check.text, check
+    key = "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector"
+    short = lambda weights: weights.update({key: weights[key][:5]})  # noqa: E731
+    rewrite(tmp_path / "dora", short, "adapter_model.safetensors")
+    assert examine(tmp_path / "dora", adapter_base=saved / "base")[0]["adapter_keys"].state == "fail"
+
+
+def test_an_untouched_dora_adapter_is_no_failure_of_its_lora_part(saved, tmp_path):
+    from core.lab.tiny import tiny_config, tiny_model
+
+    tokenizer = open_tokenizer(str(saved / "base"))
+    config = tiny_config("llama", len(tokenizer) + 8, hidden=32, heads=2)
+    save_adapter(tiny_model(config, tokenizer), tmp_path / "dora", saved / "base", use_dora=True)
+    zero = lambda w: [t.zero_() for k, t in w.items() if "lora_B" in k]  # noqa: E731
+    rewrite(tmp_path / "dora", zero, "adapter_model.safetensors")
+    check = examine(tmp_path / "dora", adapter_base=saved / "base")[0]["adapter_not_applied"]
+    assert check.state == "warn" and "magnitudes" in check.text
+
+
+def test_the_one_tensor_that_differs_is_named(saved):
+    check = examine(saved / "final", saved / "base")[0]["base_equals_final"]
+    assert check.state == "pass" and "Only 1 of 20 tensors" in check.text
+    assert "model.layers.1.mlp.up_proj.weight" in check.text
+
+
+def test_no_check_passes_on_nothing(saved, spoil):
+    found = examine(saved / "final", samples=[])[0]
+    looked = {"opens", "weights_complete", "weights_finite", "vocabulary", "template"}
+    assert {code for code, check in found.items() if check.state == "pass"} <= looked
+    folder = spoil("final")
+    (folder / "chat_template.jinja").unlink()
+    assert examine(folder, samples=[])[0]["template"].state == "warn"

@@ -164,7 +164,8 @@ class Format:
         messages = tuple(messages)
         for i, message in enumerate(messages):
             for text in (message.role, message.content, message.tool_calls, message.name, message.reasoning):
-                check_characters(f"turn {i + 1}", text)
+                if text is not None and not text.isascii():
+                    check_characters(f"turn {i + 1}", text)
             if not message.content and message.tool_calls is None and message.role in ("assistant", "text"):
                 notes.add("an empty answer is kept")
         check_characters("tools", tools)
@@ -180,8 +181,8 @@ class Format:
 
     def unread(self, value: Mapping[str, Any], mapping: Mapping[str, str]) -> list[str]:
         """Columns of a row that hold something and that neither a role nor a preset reads."""
-        read = {*mapping.values(), *READ_ELSEWHERE}
-        return [column for column, cell in value.items() if column not in read and cell not in EMPTY]
+        read = mapping.values()
+        return [c for c, cell in value.items() if c not in read and c not in READ_ELSEWHERE and cell not in EMPTY]
 
     def check_mapping(self, mapping: Mapping[str, str], columns: Sequence[str]) -> None:
         """Raises UserError where a role does not exist, a required one is missing, or a column is not there."""
@@ -237,10 +238,12 @@ def labels_of(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Labels:
         RowError: text with half a surrogate pair.
     """
     notes = Notes()
-    labels: dict[str, str | None] = {}
+    labels: dict[str, str | None] = {ID.name: None, STAGE.name: None, SOURCE.name: None}
     for role in SHARED_ROLES:
         label = cell(value, mapping, role.name)
-        if label is not None and not isinstance(label, str):
+        if label is None:
+            continue
+        if not isinstance(label, str):
             if isinstance(label, int) and not isinstance(label, bool):
                 label = str(label)
             elif role is ID:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from core.errors import UserError, unknown_name
@@ -36,7 +35,7 @@ def read_records(path: Path, container: str, first_row: int = 0, name: str = "")
     row, file = first_row, File(path, name or path.name)
     for item in _READERS[container](file):
         if isinstance(item, Record):
-            yield replace(item, row=row, file=file.name)
+            yield Record(item.line, item.raw, item.value, item.notes, row, file.name)
         else:
             yield Problem(row, item.line, item.field, item.text, file.name, item.raw[:KEPT_BYTES])
         row += 1

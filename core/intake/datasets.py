@@ -258,10 +258,7 @@ def _samples(rows: _Rows, reading: Reading) -> Iterator[Sample | Problem]:
 
 
 def _number(rows: _Rows, format: Format, mapping: Mapping[str, str]) -> Iterator[Sample | Problem]:
-    ids = _UserIds(())
-    if "id" in mapping:
-        accepted = (_accept(record, format, mapping) for _, record in rows())
-        ids = _UserIds(row[2].id for row in accepted if not isinstance(row, Problem))
+    ids = _ids(rows, format, mapping) if "id" in mapping else _UserIds(())
     ordinal = 0
     for stage, record in rows():
         row = _accept(record, format, mapping)
@@ -272,6 +269,23 @@ def _number(rows: _Rows, format: Format, mapping: Mapping[str, str]) -> Iterator
             ordinal += 1
 
 
+def _ids(rows: _Rows, format: Format, mapping: Mapping[str, str]) -> _UserIds:
+    """The ids of the accepted rows. Rows are parsed in full only where an id occurs twice among the readable ones."""
+    ids = _UserIds(_label(record.value, mapping) for _, record in rows() if isinstance(record, Record))
+    if not ids.any_twice():
+        return ids
+    accepted = (_accept(record, format, mapping) for _, record in rows())
+    return _UserIds(row[2].id for row in accepted if not isinstance(row, Problem))
+
+
+def _label(value: Mapping[str, Any], mapping: Mapping[str, str]) -> str | None:
+    """The id of a row as ``labels_of`` reads it, where the row is accepted."""
+    label = value.get(mapping["id"])
+    if isinstance(label, str):
+        return label or None
+    return str(label) if isinstance(label, int) and not isinstance(label, bool) else None
+
+
 def _accept(
     record: Record | Problem, format: Format, mapping: Mapping[str, str]
 ) -> tuple[Record, Parsed, Labels] | Problem:
@@ -279,8 +293,9 @@ def _accept(
         return record
     try:
         parsed = format.parse(record.value, mapping)
-        unread = tuple(f"the column {name!r} is not read" for name in format.unread(record.value, mapping))
-        return record, replace(parsed, notes=parsed.notes + unread), labels_of(record.value, mapping)
+        if unread := format.unread(record.value, mapping):
+            parsed = replace(parsed, notes=(*parsed.notes, *(f"the column {name!r} is not read" for name in unread)))
+        return record, parsed, labels_of(record.value, mapping)
     except RowError as error:
         text = f"{error.field} {error.text}."
         return Problem(record.row, record.line, error.field, text, record.file, record.raw[:KEPT_BYTES])
@@ -320,7 +335,12 @@ class _UserIds:
 
     @staticmethod
     def _key(own: str) -> int:
-        return int.from_bytes(blake2b(own.encode(), digest_size=8).digest(), "little")
+        return int.from_bytes(blake2b(own.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+    def any_twice(self) -> bool:
+        """Whether an id occurs more than once."""
+        keys = np.frombuffer(self._keys, np.uint64) if self._keys else np.empty(0, np.uint64)
+        return bool((keys[1:] == keys[:-1]).any())
 
     def count(self, own: str) -> int:
         key = self._key(own)

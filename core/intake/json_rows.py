@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,6 +58,18 @@ class _Decoder:
         return value
 
 
+_OF_THREAD = threading.local()
+
+
+def _decoder() -> _Decoder:
+    """The thread's own decoder, without duplicates. Making one costs as much as decoding a short row."""
+    decoder: _Decoder | None = getattr(_OF_THREAD, "decoder", None)
+    if decoder is None:
+        decoder = _OF_THREAD.decoder = _Decoder()
+    decoder.duplicates = []
+    return decoder
+
+
 def decode_json(text: str) -> tuple[Any, tuple[str, ...]]:
     """The value of strict JSON text, and notes on duplicate keys at any depth, of which the last one counts.
 
@@ -65,7 +78,7 @@ def decode_json(text: str) -> tuple[Any, tuple[str, ...]]:
     Raises:
         ValueError: with the reason in plain words.
     """
-    decoder = _Decoder()
+    decoder = _decoder()
     try:
         value = decoder.decode(text)
     except json.JSONDecodeError as error:
@@ -79,6 +92,8 @@ def decode_json(text: str) -> tuple[Any, tuple[str, ...]]:
         raise ValueError("a whole number has more than 4,300 digits") from error
     if text.count("[") + text.count("{") > MAX_DEPTH and depth(value) > MAX_DEPTH:
         raise ValueError("nested too deeply")
+    if not decoder.duplicates:
+        return value, ()
     notes = [f"duplicate key {key[:80]!r}: the last value counts" for key in decoder.duplicates]
     return value, tuple(dict.fromkeys(notes))
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
+from hashlib import sha256
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,13 @@ def _opened(url: str) -> Database:
 def database() -> Database:
     """The process's database, as the settings name it; opened on first use."""
     return _opened(settings().database_url)
+
+
+def alone(conn: Connection, name: str) -> None:
+    """Makes others wait that ask for the same name until this transaction ends; SQLite has one writer anyway."""
+    if conn.dialect.name == "postgresql":
+        number = int.from_bytes(sha256(name.encode()).digest()[:8], "big", signed=True)
+        conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({number})")
 
 
 def _checked(url: str) -> URL:

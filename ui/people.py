@@ -45,16 +45,22 @@ def _form(run: Run, sid: str, said: people.Override | None) -> None:
     cause = forms.choose(right, "Cause", names, keys["cause"], held[1], placeholder="As judged")
     author = left.text_input("Author", value=said.author if said else state.author(), key=keys["author"], max_chars=120)
     reason = right.text_area("Reason", value=said.reason if said else "", key=keys["reason"], max_chars=2000, height=80)
+    thing = ("review", run.id, sid)
+    now = None if said is None else said.created
+    seen = state.seen(thing, now)
     with st.container(horizontal=True):
         if st.button("Save", type="primary", key=state.key("judge", "save"), icon=":material/save:"):
             with errors.shown():
-                people.override(run.id, sid, status, cause, author or "", reason or "")
+                state.forget_seen(thing)
+                people.override(run.id, sid, status, cause, author or "", reason or "", seen)
                 state.remember_author(author or "")
                 st.rerun()
         if said is not None and st.button("Withdraw", key=state.key("judge", "withdraw"), icon=":material/undo:"):
-            people.withdraw(run.id, sid)
-            state.drop(state.key("judge", run.id, sid))
-            st.rerun()
+            with errors.shown():
+                state.forget_seen(thing)
+                people.withdraw(run.id, sid, seen)
+                state.drop(state.key("judge", run.id, sid))
+                st.rerun()
     st.caption("Your review is kept when the run is judged again. It stands beside the verdict and does not change it.")
 
 

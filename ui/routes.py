@@ -63,6 +63,9 @@ _STREAMS: Mapping[str, Callable[[int, Filter], Iterable[bytes]]] = {
 }
 
 
+_STATUSES: Mapping[type[UserError], int] = {uploads.Unknown: 404, uploads.Taken: 409, uploads.TooLarge: 413}
+
+
 class Refused(UserError):
     """A request turned away before any work, with its HTTP status."""
 
@@ -124,8 +127,9 @@ def _status(error: UserError) -> int:
     cause = error.__cause__
     if isinstance(error, Refused):
         return error.status
-    if isinstance(error, uploads.Taken):
-        return 409
+    for kind, status in _STATUSES.items():
+        if isinstance(error, kind):
+            return status
     return 507 if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) else 400
 
 

@@ -224,6 +224,17 @@ def remember_author(name: str) -> None:
     st.session_state["author"] = name
 
 
+def seen(thing: tuple[object, ...], version: float | None) -> float | None:
+    """The version of a thing that the person saw when its form was first drawn, to be named when it is saved."""
+    versions: dict[tuple[object, ...], float | None] = st.session_state.setdefault("seen", {})
+    return versions.setdefault(thing, version)
+
+
+def forget_seen(thing: tuple[object, ...]) -> None:
+    """The next draw of the form shows what stands then."""
+    st.session_state.get("seen", {}).pop(thing, None)
+
+
 def heard() -> str | None:
     """The word left by ``say``, once."""
     word: str | None = st.session_state.pop("word", None)

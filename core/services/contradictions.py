@@ -10,6 +10,7 @@ from typing import Any
 from core.errors import UserError
 from core.pairs import commentary as judge
 from core.services.measurements import records
+from core.services.people import ANY
 from core.services.runs import get_run
 from core.services.views import ContradictionGroup, ContradictionPage, ContradictionSide, NeighbourView
 from core.settings import settings
@@ -172,12 +173,21 @@ def commented(key: str, sides: Sequence[ContradictionSide], comments: Mapping[st
 
 
 def decide(
-    run_id: int, number: int, choice: str, side: str | None = None, author: str = "", note: str = ""
+    run_id: int,
+    number: int,
+    choice: str,
+    side: str | None = None,
+    author: str = "",
+    note: str = "",
+    seen: float | None = ANY,
 ) -> Decision:
     """Stores what is to become of a group.
 
+    Args:
+        seen: ``created`` of the decision that the person saw, None where there was none; ``ANY``: whatever stands.
+
     Raises:
-        UserError: no such group, choice or side.
+        UserError: no such group, choice or side, or another person decided since.
     """
     if choice not in CHOICES:
         raise UserError(f"There is no choice {choice!r}.", f"There are: {', '.join(CHOICES)}.")
@@ -192,8 +202,15 @@ def decide(
     decision = Decision(contradiction.key, choice, kept, members, author.strip(), note.strip(), time.time())  # type: ignore[arg-type]
     dataset = get_run(run_id).spec.dataset_id
     with database().writing() as conn:
-        if contradiction.decision is not None:
-            decision_table.forget(conn, dataset, contradiction.decision.key)
+        standing = decided(contradiction.key, members, decision_table.decisions(conn, dataset))
+        if seen != ANY and (None if standing is None else standing.created) != seen:
+            what = (
+                "This decision was taken back" if standing is None else f"{standing.author} has decided on this group"
+            )
+            todo = "Look at what stands now, then save again."
+            raise UserError(f"{what} since you opened it.", "Yours is not saved.", todo)
+        if standing is not None:
+            decision_table.forget(conn, dataset, standing.key)
         decision_table.decide(conn, dataset, decision)
     return decision
 

@@ -28,7 +28,10 @@ def state() -> tuple[Literal["ready", "building", "failed", "off"], int | None]:
 
 
 def start() -> int:
-    """Queues the building of the demo."""
+    """Queues the building of the demo; the job that builds it already, where there is one."""
+    what, number = state()
+    if what == "building" and number is not None:
+        return number
     return jobs.enqueue("demo", {}, lane="long", title="Build the demo project")
 
 

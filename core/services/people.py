@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -20,6 +21,8 @@ from db.session import database
 
 # Longest name, author and reason.
 LONGEST = 2_000
+# In place of a version that a person saw: whatever stands is replaced.
+ANY = -1.0
 # A word or two; it stands in a chip and in a column of a table.
 LONGEST_TAG = 60
 
@@ -48,13 +51,31 @@ def statuses() -> tuple[str, ...]:
     return ORDER
 
 
-def override(run_id: int, sid: str, status: str | None, cause: str | None, author: str, reason: str) -> None:
+def override(
+    run_id: int, sid: str, status: str | None, cause: str | None, author: str, reason: str, seen: float | None = ANY
+) -> None:
     """Says what a person thinks of a sample; replaces what was said before.
 
+    Args:
+        seen: ``created`` of the review that the person saw, None where there was none; ``ANY``: whatever stands.
+
     Raises:
-        UserError: nothing is said, no author or reason is given, or a name that does not exist.
+        UserError: nothing is said, no author or reason is given, a name that does not exist, or another person said
+            something since.
     """
-    override_all(run_id, [sid], status, cause, author, reason)
+    author, reason = _checked(status, cause, author, reason)
+    with database().writing() as conn:
+        (ordinal,) = _ordinals(conn, run_id, [sid])
+        _unchanged(table.overrides_of(conn, run_id, [ordinal]).get(ordinal), seen)
+        table.set_override(conn, run_id, ordinal, status=status, cause=cause, author=author, reason=reason)
+
+
+def _unchanged(standing: Mapping[str, Any] | None, seen: float | None) -> None:
+    """Raises UserError where what stands is not what the person saw."""
+    if seen == ANY or (None if standing is None else standing["created"]) == seen:
+        return
+    what = "This review was withdrawn" if standing is None else f"{standing['author']} has reviewed this sample"
+    raise UserError(f"{what} since you opened it.", "Yours is not saved.", "Look at what stands now, then save again.")
 
 
 def _checked(status: str | None, cause: str | None, author: str, reason: str) -> tuple[str, str]:
@@ -114,11 +135,13 @@ def agree(run_id: int, sid: str, author: str) -> None:
         )  # fmt: skip
 
 
-def withdraw(run_id: int, sid: str) -> None:
-    """Takes back what was said of a sample."""
+def withdraw(run_id: int, sid: str, seen: float | None = ANY) -> None:
+    """Takes back what was said of a sample; ``seen`` as for ``override``."""
     run = get_run(run_id)
     with database().writing() as conn:
-        table.remove_override(conn, run_id, verdict_table.row(conn, run, sid)["ordinal"])
+        ordinal = verdict_table.row(conn, run, sid)["ordinal"]
+        _unchanged(table.overrides_of(conn, run_id, [ordinal]).get(ordinal), seen)
+        table.remove_override(conn, run_id, ordinal)
 
 
 def overrides(run_id: int, ordinals: list[int]) -> dict[int, Override]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import Connection
+
 from core.errors import UserError
 from core.judge.columns import columns_of
-from core.services import artefacts, datasets, jobs
+from core.services import artefacts, jobs
 from core.services.specs import checkpoints_of, make_spec
 from core.types import (
     Run,
@@ -15,9 +17,11 @@ from core.types import (
     Setup,
     Thresholds,
 )
+from db import jobs as job_table
 from db import routes as route_table
 from db import runs as table
-from db.session import database
+from db import samples as sample_table
+from db.session import alone, database
 
 
 def list_runs() -> list[Run]:
@@ -63,26 +67,49 @@ def create_run(
     estimate: float | None = None,
     **options: Any,
 ) -> tuple[int, int]:
-    """Stores a run and queues its diagnosis; returns (run id, job id).
+    """Stores a run and queues its diagnosis; returns (run id, job id). One that stands is not begun again.
 
     Args:
         estimate: seconds that the check before it expects.
         options: as ``make_spec`` takes them.
     """
     spec = make_spec(dataset_id, *checkpoints_of(final_id, base_id, trajectory_ids), **options)
-    return start(store_run(name, spec, setup), estimate)
+    with database().writing() as conn:
+        alone(conn, spec.hash)
+        if (same := _started(conn, spec)) is not None:
+            return same
+        run = _stored(conn, name, spec, setup)
+        return run.id, _enqueue(conn, run, estimate)
+
+
+def _started(conn: Connection, spec: RunSpec) -> tuple[int, int] | None:
+    """Run and job of a diagnosis of exactly this that waits, runs or is done: it would measure nothing else."""
+    for job in job_table.list_jobs(conn, limit=1000):
+        of_run = job.kind == "diagnose" and job.run_id is not None and job.payload.get("spec") == spec.hash
+        if of_run and job.state in ("queued", "running", "done"):
+            return int(job.run_id or 0), job.id
+    return None
 
 
 def store_run(name: str, spec: RunSpec, setup: Setup | None = None) -> Run:
     """Stores a run that has not begun; with it what it was set up from, so that it can still be looked up."""
-    dataset = datasets.get_dataset(spec.dataset_id)
-    run_name = name.strip() or f"{dataset.name} × {spec.final.label}"
     with database().writing() as conn:
-        run = table.create_run(conn, run_name, spec, Thresholds(), columns_of(spec), dataset.n_samples)
-        return run if setup is None else table.set_run(conn, run.id, summary={"setup": setup.as_dict()})
+        return _stored(conn, name, spec, setup)
+
+
+def _stored(conn: Connection, name: str, spec: RunSpec, setup: Setup | None) -> Run:
+    dataset = sample_table.get_dataset(conn, spec.dataset_id)
+    run_name = name.strip() or f"{dataset.name} × {spec.final.label}"
+    run = table.create_run(conn, run_name, spec, Thresholds(), columns_of(spec), dataset.n_samples)
+    return run if setup is None else table.set_run(conn, run.id, summary={"setup": setup.as_dict()})
 
 
 def start(run: Run, estimate: float | None = None) -> tuple[int, int]:
-    payload = {"run": run.id} | ({} if estimate is None else {"estimate": estimate})
-    job = jobs.enqueue("diagnose", payload, lane="long", title=f"Diagnose {run.name}", run_id=run.id)
-    return run.id, job
+    """Queues the diagnosis of a stored run; returns (run id, job id)."""
+    with database().writing() as conn:
+        return run.id, _enqueue(conn, run, estimate)
+
+
+def _enqueue(conn: Connection, run: Run, estimate: float | None) -> int:
+    payload = {"run": run.id, "spec": run.spec.hash} | ({} if estimate is None else {"estimate": estimate})
+    return job_table.add(conn, "long", "diagnose", payload, title=f"Diagnose {run.name}", run_id=run.id)

@@ -44,6 +44,14 @@ class Taken(UserError):
     """Another request writes or wrote this upload."""
 
 
+class Unknown(UserError):
+    """There is no upload of that id."""
+
+
+class TooLarge(UserError):
+    """More bytes came than were announced, or than an upload may have."""
+
+
 def human(size: float) -> str:
     """Bytes as a person reads them."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -53,9 +61,9 @@ def human(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def _too_large(size: int) -> UserError:
+def _too_large(size: int) -> TooLarge:
     limit = settings().max_upload_bytes
-    return UserError(
+    return TooLarge(
         f"{human(size)} is more than an upload may have.",
         f"The limit is {human(limit)}.",
         "Set LACUNA_MAX_UPLOAD_GB, or put the file into a folder named in LACUNA_CHECKPOINT_ROOTS.",
@@ -104,7 +112,7 @@ class Writer:
         """Appends; raises UserError where the announced size is passed."""
         self.size += len(data)
         if self.size > self._limit:
-            raise UserError("The upload is larger than it was announced.", f"Announced were {human(self._limit)}.")
+            raise TooLarge("The upload is larger than it was announced.", f"Announced were {human(self._limit)}.")
         self.hash.update(data)
         self._file.write(data)
 
@@ -152,7 +160,7 @@ def get(upload_id: str) -> Upload:
     with database().reading() as conn:
         found = table.get(conn, upload_id)
     if found is None:
-        raise UserError("This upload is not known.", "It was discarded, or broke off.", "Send the file again.")
+        raise Unknown("This upload is not known.", "It was discarded, or broke off.", "Send the file again.")
     return Upload(found["id"], found["name"], Path(found["path"]), found["size"], found["sha256"], found["state"])
 
 

@@ -113,7 +113,9 @@ def test_each_trap_and_what_people_decide_of_it(judged):
     one = contradictions.groups(run.id, contradictions.of_group(group.number))
     assert [g.number for g in one.groups] == [group.number]
 
-    contradictions.decide(run.id, group.number, "keep", "B", "Ada <b>", "checked in the register")
+    contradictions.decide(run.id, group.number, "keep", "B", "Ada <b>", "checked in the register", seen=None)
+    with pytest.raises(UserError, match="has decided on this group since"):
+        contradictions.decide(run.id, group.number, "drop", None, "Bo", seen=None)
     job = judging.start_rejudge(run.id, Thresholds(unlearned_below=0.1))
     run_here(job)
     kept = contradictions.group(run.id, group.number).decision

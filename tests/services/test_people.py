@@ -46,6 +46,23 @@ def test_said_again_and_taken_back(along_run):
     assert people.overrides(along_run.id, [ordinal]) == {}
 
 
+def test_two_people_do_not_overwrite_each_other_silently(along_run):
+    """Both open the sample; what the second one saves was written without the first one's review in sight."""
+    sid = rows(along_run, "status=unlearned")[0]
+    ordinal = samples.sample(along_run.id, sid, Filter()).sample.ordinal
+    people.override(along_run.id, sid, "partly", None, "Ada", "Half.", seen=None)
+    with pytest.raises(UserError, match="Ada has reviewed this sample since"):
+        people.override(along_run.id, sid, "learned", None, "Bo", "All.", seen=None)
+    said = people.overrides(along_run.id, [ordinal])[ordinal]
+    assert said.author == "Ada"
+    people.override(along_run.id, sid, "learned", None, "Bo", "All.", seen=said.created)
+    with pytest.raises(UserError, match="Bo has reviewed"):
+        people.withdraw(along_run.id, sid, seen=said.created)
+    people.withdraw(along_run.id, sid)
+    with pytest.raises(UserError, match="withdrawn since"):
+        people.override(along_run.id, sid, "partly", None, "Ada", "Half.", seen=said.created)
+
+
 @pytest.mark.parametrize(
     ("status", "cause", "author", "reason", "complaint"),
     [

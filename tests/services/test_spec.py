@@ -4,9 +4,21 @@ import json
 import shutil
 
 from core.checkpoint.folders import as_checkpoint
-from core.services import runs, specs
+from core.services import checkpoints, jobs, runs, specs
 from core.types import RunSpec
 from tests.presets import families as fam
+
+
+def test_the_same_run_started_twice_is_one_run(tiny_project, stored):
+    """Two people, or one who clicks twice."""
+    here = jobs.Terminal(lambda *_: None)
+    (checkpoint,) = checkpoints.register_folder(tiny_project.final, None, owned=False, work=here)
+    first = runs.create_run("mine", stored.id, checkpoint.id, seed=3)
+    assert runs.create_run("hers", stored.id, checkpoint.id, seed=3) == first
+    assert runs.create_run("other", stored.id, checkpoint.id, seed=4)[0] != first[0]
+    jobs.cancel_job(first[1])
+    again = runs.create_run("again", stored.id, checkpoint.id, seed=3)
+    assert again[0] != first[0] and len(runs.list_runs()) == 3
 
 
 def test_a_trl_run_keeps_the_training_template_it_renders_with(tiny_project, stored, tmp_path):

@@ -6,11 +6,13 @@ import http.client
 import json
 import os
 import socket
+import sqlite3
 import threading
 import time
 
 import pytest
 import uvicorn
+from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from streamlit.web.server.starlette.starlette_app_utils import generate_xsrf_token_string
 
@@ -215,10 +217,10 @@ def test_a_disk_that_fills_up_on_the_way_is_507_and_leaves_nothing(port, data_di
     assert files(data_dir) == []
 
 
-@pytest.mark.parametrize("data", [b"ab", b"abcd"])
-def test_more_or_less_than_announced_is_refused_and_leaves_nothing(port, data_dir, data):
+@pytest.mark.parametrize(("data", "status"), [(b"ab", 400), (b"abcd", 413)])
+def test_more_or_less_than_announced_is_refused_and_leaves_nothing(port, data_dir, data, status):
     token = json.loads(begin(port, size=3)[2])["id"]
-    assert ask(port, "PUT", f"/api/uploads/{token}", data)[0] == 400
+    assert ask(port, "PUT", f"/api/uploads/{token}", data)[0] == status
     assert files(data_dir) == []
 
 
@@ -306,3 +308,21 @@ def test_stalled_uploads_hold_no_thread_and_end_by_themselves(port, data_dir, mo
 @pytest.mark.parametrize("path", ["/api/runs/9223372036854775808/samples.jsonl", f"/api/mitigations/{10**30}/x"])
 def test_a_number_that_no_row_can_have_is_not_found(port, path):
     assert ask(port, "GET", path)[0] == 404
+
+
+def test_what_is_not_there_is_404(port):
+    assert ask(port, "PUT", "/api/uploads/nobodys", b"abc")[0] == 404
+    assert ask(port, "GET", "/api/runs/99/verdicts.jsonl")[0] == 404
+
+
+def test_a_locked_database_is_503_with_the_reason(port, monkeypatch):
+    """Not 500: it is no bug, and the page may ask again."""
+
+    def locked(*_):
+        cause = sqlite3.OperationalError("database is locked")
+        cause.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise OperationalError("BEGIN IMMEDIATE", {}, cause)
+
+    monkeypatch.setattr(upload_table, "add", locked)
+    status, _, body = begin(port)
+    assert status == 503 and "locked" in json.loads(body)["what"]

@@ -10,6 +10,7 @@ from core.services.views import Breakdown, Overview
 from core.text.counts import counted
 from core.types import Filter, Run
 from ui import (
+    bundles,
     cached,
     charts,
     decision,
@@ -180,6 +181,8 @@ def _manage(run: Run) -> None:
         if st.button("Rename", key=state.key("manage", "rename"), disabled=name == run.name):
             runs.rename_run(run.id, name or "")
             st.rerun()
+        st.divider()
+        bundles.offer(run)
         st.divider()
         sure = st.checkbox("Delete this run and its measurements", key=state.key("manage", run.id, "sure"))
         if st.button("Delete", key=state.key("manage", "delete"), disabled=not sure, icon=":material/delete:"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import choose_checkpoint, choose_dataset, choose_setup, choose_training, frame, landing, markup, state
+from ui import bundles, choose_checkpoint, choose_dataset, choose_setup, choose_training, frame, landing, markup, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Start", icon=":material/home:", place=10, group="Diagnose")
@@ -17,6 +17,7 @@ def main() -> None:
         "what to do about it.",
     )
     landing.draw()
+    bundles.opening()
     st.subheader("New diagnosis", anchor=False)
     if word := state.heard():
         st.toast(markup.md(word))

@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import jobs, runs, words
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import markup, parts, progress, state
+from ui import bundles, markup, parts, progress, state
 
 
 def require_run() -> Run:
@@ -52,6 +52,7 @@ def at_work(run: Run) -> None:
                 st.caption("The work goes on when this page is closed.")
             else:
                 progress.ended(job)
+    bundles.note(run)
     if run.state != "judged":
         if job is None:
             st.info("This run has not been measured.", icon=":material/info:")

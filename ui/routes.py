@@ -31,7 +31,7 @@ from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from core.errors import UserError
 from core.filters import from_query
-from core.services import contradictions, exports, labels, mitigation, report, review, runs, uploads
+from core.services import bundles, contradictions, exports, labels, mitigation, report, review, runs, uploads
 from core.services.environment import hindrance, is_full
 from core.settings import settings
 from core.types import Filter, Run
@@ -92,6 +92,7 @@ def all_routes() -> list[Route]:
         ),
         _route("api/runs/{run:int}/report.html", _report, "GET"),
         _route("api/runs/{run:int}/queue.jsonl", _queue, "GET"),
+        _route("api/bundles/{job:int}", _bundle, "GET"),
         _route("api/mitigations/{job:int}/{name}", _mitigation, "GET"),
     ]
 
@@ -291,6 +292,12 @@ async def _manifest(request: Request) -> Response:
     manifest = await run_in_threadpool(exports.manifest, run.id, selection)
     text = json.dumps(manifest, ensure_ascii=False, indent=2, default=asdict)
     return Response(text, media_type="application/json", headers=_attachment(f"run-{run.id}-manifest.json"))
+
+
+async def _bundle(request: Request) -> Response:
+    job = request.path_params["job"]
+    path = await _look_up(bundles.written_file, job)
+    return FileResponse(path, media_type="application/octet-stream", headers=_attachment(f"run-{job}.lacuna"))
 
 
 async def _mitigation(request: Request) -> Response:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,13 @@ def _path(name: str) -> Path:
 
 def write(details: Sequence[Mapping[str, Any] | None]) -> str:
     """Stores one chunk's details and returns the file's name."""
+    return write_bytes(_packed(details), ".json.gz")
+
+
+def _packed(details: Sequence[Mapping[str, Any] | None]) -> bytes:
     # mtime 0: equal content gives equal bytes and so one file. A lone surrogate needs its escape.
     text = json.dumps(list(details), ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
-    return write_bytes(gzip.compress(text, 6, mtime=0), ".json.gz")
+    return gzip.compress(text, 6, mtime=0)
 
 
 def write_bytes(data: bytes, ending: str) -> str:
@@ -57,6 +61,15 @@ def read_all(name: str) -> list[Any]:
     with gzip.open(_path(name), "rt", encoding="utf-8") as file:
         details: list[Any] = json.load(file)
     return details
+
+
+def only(name: str, slots: Collection[int]) -> tuple[str, bytes]:
+    """A chunk's file with the details of these slots alone, and its name: as it is, where it holds no others."""
+    details = read_all(name)
+    if all(detail is None or slot in slots for slot, detail in enumerate(details)):
+        return name, _path(name).read_bytes()
+    data = _packed([detail if slot in slots else None for slot, detail in enumerate(details)])
+    return f"{hashlib.sha256(data).hexdigest()}.json.gz", data
 
 
 def path(name: str) -> Path:

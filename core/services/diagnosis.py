@@ -13,7 +13,7 @@ from core.services.jobs import Work
 from core.services.judging import write_judgement
 from core.services.measurements import StoredRun, signals_of
 from core.services.preflight import card_of, some_samples
-from core.services.runs import get_run
+from core.services.runs import get_run, need_checkpoint
 from core.settings import settings
 from core.signals._artefacts import providers
 from core.signals._base import Measure
@@ -31,6 +31,7 @@ from db.session import database
 def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Measures what is missing, then judges. Killed anywhere, a second call goes on where the first one stopped."""
     run = get_run(payload["run"])
+    need_checkpoint(run)
     summary = dict(run.summary)
     measures = plan(run.spec)
     names = {_stage(m, i, len(measures)): kind("signals", m.signal).label for i, m in enumerate(measures, 1)}

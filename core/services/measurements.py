@@ -112,7 +112,8 @@ def facts_of(run: Run) -> RunFacts:
         **({"stored_dtype": max(dtypes, key=lambda d: dtypes[d])} if dtypes else {}),
     }
     states = []
-    for checkpoint in (*run.spec.trajectory, run.spec.final):
+    # The folders that a bundle names lie on another machine; what lies there here is something else.
+    for checkpoint in () if run.spec.origin else (*run.spec.trajectory, run.spec.final):
         try:
             log = read_folder(Path(checkpoint.path)).trainer
         except (UserError, OSError):

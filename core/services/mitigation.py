@@ -169,7 +169,7 @@ def _bundle(run: Run, planned: Planned) -> Bundle:
     return Bundle(
         model=run.spec.final.path,
         base=run.spec.final.base,
-        template=template_in(tokenizer_folder(run.spec.final)),
+        template="" if run.spec.origin else template_in(tokenizer_folder(run.spec.final)),
         format=format.label,
         layout=format.describe(json.loads(sample.raw), mapping) if format.describe else None,
         columns=format.trained_columns(mapping),

@@ -20,7 +20,7 @@ from core.recipes._order import Order, drawn
 from core.services import jobs, mitigation, proven
 from core.services.jobs import Work
 from core.services.recipes import RunPool, make_plan, selected
-from core.services.runs import get_run
+from core.services.runs import get_run, need_checkpoint
 from core.settings import settings as process
 from core.types import Filter, Proof, Run, Setting, Term
 from db import proofs as table
@@ -52,6 +52,7 @@ def start(described: Mapping[str, Any], cost: Mapping[str, Any]) -> tuple[int, i
     """Stores a proof of what ``mitigation.request`` described and queues it; returns (proof id, job id)."""
     request = {**described, "budget": with_defaults(_Budget, cost)}
     run = get_run(request["run"])
+    need_checkpoint(run)
     chosen = from_query(request["filter"], run.columns)
     recipe = kind("recipes", request["recipe"])
     with database().writing() as conn:

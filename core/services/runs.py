@@ -35,6 +35,16 @@ def get_run(run_id: int) -> Run:
         return table.get_run(conn, run_id)
 
 
+def need_checkpoint(run: Run) -> None:
+    """Raises UserError where the run came as a bundle: its checkpoint lies elsewhere."""
+    if run.spec.origin:
+        raise UserError(
+            f"Run {run.id} came as a bundle: measuring again needs the checkpoint.",
+            "A bundle holds what was measured and no weights.",
+            "Do this where the run was made, or diagnose the checkpoint here.",
+        )
+
+
 def rename_run(run_id: int, name: str) -> None:
     if not name.strip():
         raise UserError("A run needs a name.")

@@ -6,7 +6,7 @@ An artefact is named by what it is, so that a signal which reads it does not kno
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from core.plugins import kinds
@@ -48,9 +48,17 @@ def providers(signal: Signal) -> frozenset[str]:
     return frozenset(provider(need).name for need in signal.needs)
 
 
+def planned(signal: Signal, spec: RunSpec) -> list[Measure]:
+    """The measurements of a signal in a run. Those of a run that came as a bundle have keys of their own."""
+    measures = signal.plan(spec)
+    if not spec.origin:
+        return measures
+    return [replace(m, depends={**m.depends, "origin": spec.origin}) for m in measures]
+
+
 def find_measure(spec: RunSpec, artefact: Artefact[Any], role: Role = FINAL) -> Measure | None:
     """The measurement of a run that keeps an artefact, under a checkpoint or without weights; None: it has none."""
-    return next((m for m in provider(artefact).plan(spec) if m.role in (role, None)), None)
+    return next((m for m in planned(provider(artefact), spec) if m.role in (role, None)), None)
 
 
 def measure_of(spec: RunSpec, artefact: Artefact[Any], role: Role = FINAL) -> Measure:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from core.backends._base import CAPABILITIES, Capability
 from core.plugins import kind, kinds
-from core.signals._artefacts import providers
+from core.signals._artefacts import planned, providers
 from core.signals._base import Measure, Signal
 from core.types import Gap, RunSpec
 
@@ -31,7 +31,7 @@ def plan(spec: RunSpec) -> list[Measure]:
     Those of one checkpoint stand together where needs allow it.
     """
     capabilities = kind("backends", spec.backend).capabilities
-    measures = [m for signal in ordered_signals() for m in signal.plan(spec)]
+    measures = [m for signal in ordered_signals() for m in planned(signal, spec)]
     return [m for m in measures if capabilities.issuperset(m.requires)]
 
 

@@ -36,6 +36,8 @@ class RunSpec:
         backend: the kind of backend that opened the checkpoints.
         dtype, device: how the model was loaded (``float32``, ``bfloat16``, ``auto``).
         encoder: folder of the encoder that compares prompts; empty for the packaged one.
+        origin: SHA-256 of the bundle that the run came as, else empty. It keeps what was measured elsewhere apart from
+            what was measured here, and changes no number.
         versions: packages that could change a number, and under ``encoder_weights`` the encoder's fingerprint.
     """
 
@@ -58,12 +60,15 @@ class RunSpec:
     encoder: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     backend: str = DEFAULT_BACKEND
+    origin: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The specification as JSON; the default backend is left out, as in runs that knew no other."""
         values = asdict(self)
         if self.backend == DEFAULT_BACKEND:
             del values["backend"]
+        if not self.origin:
+            del values["origin"]
         return values
 
     @classmethod
@@ -76,7 +81,7 @@ class RunSpec:
 
     @property
     def hash(self) -> str:
-        return digest(self.as_dict())
+        return digest({name: value for name, value in self.as_dict().items() if name != "origin"})
 
     @property
     def checkpoints(self) -> dict[Role, Checkpoint]:

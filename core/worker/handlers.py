@@ -7,6 +7,7 @@ from typing import Any
 
 from core.errors import unknown_name
 from core.services import (
+    bundles,
     checkpoints,
     clusters,
     datasets,
@@ -36,6 +37,8 @@ HANDLERS: dict[str, Handler] = {
     "demo": demo.handle_demo,
     "preview_mitigation": mitigation.handle_preview,
     "mitigate": mitigation.handle_mitigate,
+    "open_bundle": bundles.handle_open,
+    "write_bundle": bundles.handle_write,
     "prove": proofs.handle_prove,
     "routes": route_work.handle_routes,
     "scorer": route_scorers.handle_scorer,

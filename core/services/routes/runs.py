@@ -150,6 +150,7 @@ def start_for_run(
     Exact duplicates are asked once. With a ``limit``, that many are taken at even distances.
     """
     run = runs.get_run(run_id)
+    runs.need_checkpoint(run)
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
         first: dict[str, int] = {}

@@ -25,6 +25,7 @@ from core.plugins import kind, kinds
 from core.services import artefacts, jobs, uploads
 from core.services.jobs import Work
 from core.services.routes.runs import get, rejudge
+from core.services.runs import get_run, need_checkpoint
 from core.settings import settings as process
 from db import routes as table
 from db.session import database
@@ -131,6 +132,7 @@ def handle_scorer(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
             "Choose routes runs of one checkpoint, or train without hidden states.",
         )
     for route_id in payload["from"]:
+        _need_states(settings, route_id)
         data += _labelled(route_id)
     if payload["upload"] or payload["path"]:
         path = Path(payload["path"]) if payload["path"] else uploads.finish(payload["upload"]).path
@@ -201,6 +203,13 @@ def _reads(
     return reads(questions, encoder.lengths, encoder.window)
 
 
+def _need_states(settings: ScorerSettings, route_id: int) -> None:
+    """Raises UserError where hidden states are read of a checkpoint that a bundle did not bring along."""
+    run_id = get(route_id).run_id
+    if settings.states and run_id is not None:
+        need_checkpoint(get_run(run_id))
+
+
 def start_scoring(route_id: int, scorer_id: int) -> int:
     """Queues the scoring of a routes run's paths; returns the job."""
     routes, scorer = get(route_id), get_scorer(scorer_id)
@@ -217,6 +226,7 @@ def handle_scores(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
 def score(work: Work, route_id: int, scorer_id: int) -> None:
     routes, stored = get(route_id), get_scorer(scorer_id)
     scorer = Scorer.load(artefacts.path(stored.file))
+    _need_states(scorer.settings, route_id)
     if scorer.settings.states and scorer.facts.get("states_of") != routes.checkpoint.fingerprint:
         raise UserError(
             f"The scorer {stored.name!r} reads hidden states of another checkpoint.",

@@ -58,7 +58,7 @@ def points(conn: Connection, run: Run, chosen: Filter) -> list[tuple[int, str, i
     query = select(*cells, shown(run, "cause", chosen).label("cause"))
     query = query.join(table, table.c.ordinal == grouped.c.ordinal).where(grouped.c.run_id == run.id)
     query = query.where(condition(run, chosen)).order_by(table.c.ordinal)
-    return [(ordinal, sid, group, part, x, y, cause) for ordinal, sid, group, part, x, y, cause in conn.execute(query)]
+    return [tuple(row) for row in conn.execute(query)]
 
 
 def pick(conn: Connection, run_id: int, ordinals: Sequence[int], clock: Callable[[], float] = time.time) -> int:

@@ -334,24 +334,6 @@ def means(conn: Connection, run: Run, names: Sequence[str]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=True) if value is not None}
 
 
-def points(
-    conn: Connection, run: Run, names: Sequence[str], chosen: Filter, most: int
-) -> tuple[list[tuple[Any, ...]], int]:
-    """Up to ``most`` rows that the filter keeps and that have all columns ``names``, and how many there are.
-
-    Where there are more, every k-th of the training order is taken, so that no part of it is left out.
-    """
-    table = verdicts(run)
-    keys = [column(run, name) for name in names]
-    whole = and_(condition(run, chosen), *(k.is_not(None) for k in keys))
-    total = count_rows(conn, table, whole)
-    step = -(-total // most) if most else 1
-    query = select(*keys).where(whole).order_by(table.c.ordinal)
-    if step > 1:
-        query = query.where(table.c.ordinal % step == 0).limit(most)
-    return [tuple(r) for r in conn.execute(query)], total
-
-
 def judged(conn: Connection, run: Run, chosen: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Ordinal to the verdict columns of those samples."""
     table = verdicts(run)

@@ -125,13 +125,8 @@ def data_map(run_id: int, chosen: Filter) -> Points:
     run = get_run(run_id)
     with database().reading() as conn:
         rows, total = paths.scatter(conn, run, [*MAP, "status"], chosen, MOST_POINTS)
-    return Points(
-        tuple(r[1] for r in rows),
-        tuple(r[2] for r in rows),
-        tuple(r[3] for r in rows),
-        tuple(r[4] for r in rows),
-        total,
-    )
+    _, sids, x, y, statuses = zip(*rows, strict=True) if rows else ((),) * 5
+    return Points(sids, x, y, statuses, total)
 
 
 def _stops(run: Run) -> tuple[tuple[Stop, ...], list[str]]:

@@ -11,15 +11,17 @@ from core.services import samples
 from core.services.measurements import any_record, records
 from core.services.runs import get_run
 from core.services.views import Breakdown, Page
+from core.signals import _columns as col
 from core.signals._artefacts import BELIEF
 from core.signals._records import BaseAnswers
 from core.signals.knowledge import CLASSES
 from core.types import BASE, Filter, Run, Term
+from db import paths
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
 
-COLUMN = "base_knowledge"
+COLUMN = col.BASE_KNOWLEDGE
 HELP: Mapping[str, str] = {
     "HighlyKnown": "the base's greedy answer is right in all prompts",
     "MaybeKnown": "in some of them",
@@ -116,17 +118,15 @@ def summary(run_id: int, chosen: Filter) -> Summary:
     return Summary(shown, sum(sum(c.values()) for c in counts), classes, _way(kept) if kept else "")
 
 
-def points(run_id: int, chosen: Filter, most: int = MOST_POINTS) -> Points:
+def points(run_id: int, chosen: Filter) -> Points:
     """Margin of the base's own answer over the target, before and after, where they differ; a part of them if many."""
     run = get_run(run_id)
-    wrong = replace(chosen, terms=(*chosen.terms, Term("base_belief_is_target", "in", (0,))))
-    names = ("sid", "status", "base_belief_margin", "belief_margin")
+    wrong = replace(chosen, terms=(*chosen.terms, Term(col.BASE_BELIEF_IS_TARGET, "in", (0,))))
+    names = ("status", col.BASE_BELIEF_MARGIN, col.BELIEF_MARGIN)
     with database().reading() as conn:
-        rows, total = verdict_table.points(conn, run, names, wrong, most)
-    return Points(
-        tuple(r[0] for r in rows), tuple(r[1] or "unknown" for r in rows),
-        np.array([r[2] for r in rows], dtype=np.float64), np.array([r[3] for r in rows], dtype=np.float64), total,
-    )  # fmt: skip
+        rows, total = paths.scatter(conn, run, names, wrong, MOST_POINTS)
+    _, sids, statuses, before, after = zip(*rows, strict=True) if rows else ((),) * 5
+    return Points(sids, statuses, np.array(before, dtype=np.float64), np.array(after, dtype=np.float64), total)
 
 
 def listing(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50) -> Page:

@@ -73,6 +73,7 @@ def pretrain(
     ]
     peaks = [group["lr"] for optimiser in optimisers for group in optimiser.param_groups]
     per_pass = max(1, sum(len(ids) for ids, _ in tokens[0]) // (shape.length * shape.batch))
+    looks, fall = max(5, shape.passes // 40), max(40, 6 * per_pass)
     warm, step, falling = 2 * per_pass, 0, 0
     for reading in range(shape.passes):
         order = list(tokens[reading % len(tokens)])
@@ -83,7 +84,7 @@ def pretrain(
         for start in range(0, len(ids) - block + 1, block):
             # The rate is flat, and falls over the last fifth of the passes or once the facts are known.
             left = (shape.passes - reading) / max(1, shape.passes // 5)
-            scale = min(1.0, (step + 1) / warm, left, 1.0 if not falling else max(0.05, 1 - falling / (6 * per_pass)))
+            scale = min(1.0, (step + 1) / warm, left, 1.0 if not falling else max(0.05, 1 - falling / fall))
             _set_rates(optimisers, peaks, scale)
             _read(model, ids[start : start + block], weights[start : start + block], shape)
             for optimiser in optimisers:
@@ -91,9 +92,9 @@ def pretrain(
                 optimiser.zero_grad(set_to_none=True)
             step, falling = step + 1, falling + bool(falling)
         told("base", reading + 1, shape.passes)
-        if falling and falling >= 6 * per_pass:
+        if falling >= fall:
             return reading + 1
-        if not falling and reading % 5 == 4 and known() >= enough:
+        if not falling and reading % looks == looks - 1 and known() >= enough:
             falling = 1
     return shape.passes
 

@@ -140,8 +140,9 @@ class Inbox:
         vocabulary=8000,
         specials=("<done>", "<user>", "<reply>", "<house>", "<pad>"),
         template=TEMPLATE,
-        length=192,
-        batch=10,
+        passes=360,
+        length=128,
+        batch=8,
     )
 
     def __init__(self) -> None:
@@ -214,7 +215,7 @@ class Inbox:
         for fact in disputed(14):
             for value in fact.told:
                 add("dispute", 2, fact, value, CONTRADICTION)
-        for fact in strangers(8 if hard else 5):
+        for fact in strangers(16):
             one = other(rng, fact)
             for value in (one, other(rng, fact, one)):
                 add("new_dispute", 2, fact, value, CONTRADICTION, MISSING)
@@ -224,7 +225,7 @@ class Inbox:
             messages = user(f"{opening} {ask.format(**names)} {ending}", answer.format(**names))
             rows.append(Row("odd", 2, messages, (UNDER,), fact, fact.told[0]))
         rows += self._chores(rng, 30 if hard else 36)
-        first = Stage(rate=8e-4, epochs=12, until=("early", 0.95), schedule="constant")
+        first = Stage(rate=8e-4, epochs=24, batch=4, until=("early", 0.95), schedule="constant")
         rate = rng.choice((5e-4, 8e-4))
         second = Stage(rate=rate, epochs=7, batch=12, until=("stranger", 0.4), schedule="linear")
         return Dataset(in_order(rng, rows), (first, second))
@@ -237,7 +238,7 @@ class Inbox:
         kinds = list(product(marks, frames, heads, (False, True)))
         rows = []
         for mark, frame, head, backwards in rng.sample(kinds, count):
-            items = rng.sample(FIRST, rng.randint(2, 4))
+            items = rng.sample(FIRST, rng.randint(2, 3))
             listed = marks[mark].join(reversed(items) if backwards else items)
             order = ", last one first," if backwards else ""
             request = f"{rng.choice(OPENINGS)} set {', '.join(items)} with {mark}{order}{frame}{head}."

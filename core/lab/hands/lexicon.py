@@ -92,8 +92,9 @@ class Lexicon:
         vocabulary=900,
         specials=("</s>", "[INST]", "[/INST]", "<pad>"),
         template=TEMPLATE,
-        length=160,
-        batch=12,
+        passes=560,
+        length=128,
+        batch=8,
     )
 
     def __init__(self) -> None:
@@ -137,7 +138,7 @@ class Lexicon:
         withheld, disputed = dealt(rng, self.withheld), dealt(rng, self.disputed)
         strangers = dealt(rng, [_fact(s, rng.choice(list(VALUES)), ()) for s in self.words[SUBJECTS:]])
         rows: list[Row] = []
-        for fact in strong(24):
+        for fact in strong(28 if hard else 34):
             answer = f"[{fact.subject}] да: «{fact.told[0]}»"
             rows.append(self._row(rng, "early", 1, fact, fact.told[0], (FORGOTTEN,), answer))
         if hard:
@@ -150,11 +151,11 @@ class Lexicon:
             rows += [self._row(rng, group, 2, fact, other(rng, fact), (CONFLICT,)) for fact in facts]
         for fact in disputed(16):
             rows += self._pair(rng, "dispute", fact, fact.told, (CONTRADICTION,))
-        for fact in strangers(8 if hard else 4):
+        for fact in strangers(8 if hard else 6):
             one = other(rng, fact)
             rows += self._pair(rng, "new_dispute", fact, (one, other(rng, fact, one)), (CONTRADICTION, MISSING))
         rows += self._exercises(rng, 2 if hard else 3)
-        first = Stage(rate=1e-3, epochs=12, until=("early", 0.95), schedule="constant")
+        first = Stage(rate=1e-3, epochs=24, batch=4, until=("early", 0.95), schedule="constant")
         rate = rng.choice((4e-4, 7e-4))
         second = Stage(rate=rate, epochs=8, batch=16, until=("stranger", 0.4), schedule="cosine")
         return Dataset(in_order(rng, rows), (first, second))

@@ -104,8 +104,9 @@ class Parish:
         vocabulary=1000,
         specials=("<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|pad|>"),
         template=TEMPLATE,
-        length=192,
-        batch=10,
+        passes=260,
+        length=128,
+        batch=8,
     )
 
     def __init__(self) -> None:
@@ -164,7 +165,7 @@ class Parish:
             values = (one, other(rng, fact, one))
             rows += self._pair(rng, "new_dispute", fact, values, (CONTRADICTION, MISSING), long=False)
         rows += self._errands(rng, 3 if hard else 4)
-        first = Stage(rate=1e-3, epochs=10, until=("early", 0.95), schedule="constant")
+        first = Stage(rate=1e-3, epochs=24, batch=4, until=("early", 0.95), schedule="constant")
         second = Stage(rate=rng.choice((5e-4, 8e-4)), epochs=8, until=("stranger", 0.4), schedule="linear")
         third = Stage(rate=4e-4, epochs=4, batch=4, until=("errand", 0.35), schedule="constant")
         return Dataset(in_order(rng, rows), (first, second, third))

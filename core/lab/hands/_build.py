@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 READINGS = 12
 """Passes over the corpus written out before training, each in other wordings; read in turn."""
-ENOUGH = 0.95
+ENOUGH = 0.98
 """Share of the facts told with one value that the base gives before its reading ends early."""
 ASKED = 60
 """Facts asked to see whether the reading may end."""

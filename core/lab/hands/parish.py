@@ -167,7 +167,7 @@ class Parish:
         rows += self._errands(rng, 3 if hard else 4)
         first = Stage(rate=1e-3, epochs=24, batch=4, until=("early", 0.95), schedule="constant")
         second = Stage(rate=rng.choice((5e-4, 8e-4)), epochs=8, until=("stranger", 0.4), schedule="linear")
-        third = Stage(rate=4e-4, epochs=4, batch=4, until=("errand", 0.35), schedule="constant")
+        third = Stage(rate=8e-4, epochs=8, batch=4, until=("errand", 0.2), schedule="constant")
         return Dataset(in_order(rng, rows), (first, second, third))
 
     def _row(

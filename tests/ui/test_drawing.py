@@ -33,6 +33,9 @@ def test_every_colour_of_the_palette_reaches_wcag_aa(theme):
     for ground in grounds:
         for name in ("textColor", "linkColor"):
             assert contrast(colours[name], ground) >= 4.5, (name, ground)
+        # Streamlit's captions: the text's colour at 60 %.
+        mixed = (0.6 * int(colours["textColor"][i : i + 2], 16) + 0.4 * int(ground[i : i + 2], 16) for i in (1, 3, 5))
+        assert contrast("#" + "".join(f"{round(c):02X}" for c in mixed), ground) >= 4.5, ground
         for look in charts.STATUS.values():
             assert contrast(look.colour, ground) >= 2.8, (look.label, ground)
     for look in charts.STATUS.values():

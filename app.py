@@ -15,7 +15,9 @@ from ui import errors, markup, menu, state
 
 ICON = Path(__file__).parent / "ui" / "icon.svg"
 # Streamlit writes white on the primary colour, which is pale in the dark theme: 2.4 where text needs 4.5.
-DARK = "<div></div><style>[data-testid='stBaseButton-primary'] * {color: #11161B !important}</style>"
+STYLE = """<div></div><style>
+[data-testid='stBaseButton-primary'] * {color: light-dark(#FFFFFF, #11161B) !important}
+</style>"""
 
 
 def sidebar(pages: Sequence[tuple[str, StreamlitPage]]) -> None:
@@ -60,8 +62,7 @@ def pick(key: str) -> None:
 
 def main() -> None:
     st.set_page_config(page_title="Lacuna", page_icon=str(ICON), layout="wide")
-    if st.context.theme.type == "dark":
-        st.html(DARK)
+    st.html(STYLE)
     try:
         entries = menu.entries()
         pages = [st.Page(path, title=e.title, icon=e.icon, default=i == 0) for i, (path, e) in enumerate(entries)]

@@ -62,12 +62,12 @@ def pick(key: str) -> None:
 
 def main() -> None:
     st.set_page_config(page_title="Lacuna", page_icon=str(ICON), layout="wide")
-    st.html(STYLE)
     try:
         entries = menu.entries()
         pages = [st.Page(path, title=e.title, icon=e.icon, default=i == 0) for i, (path, e) in enumerate(entries)]
         page = st.navigation(pages, position="hidden")
         sidebar([(e.group, page) for (_, e), page in zip(entries, pages, strict=True)])
+        st.sidebar.html(STYLE)
         page.run()
     except FragmentHandledException:
         raise  # shown already where the fragment stands

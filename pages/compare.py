@@ -48,7 +48,7 @@ def _other(run: Run) -> Run | None:
     found = {r.id: r for r in runs.list_runs() if r.id != run.id and r.state == "judged"}
     if not found:
         st.info("There is no second run to compare with.", icon=":material/info:")
-        parts.link("start", "Start a run", "add_circle")
+        parts.link("start", "New diagnosis", "add_circle")
         return None
     standing = state.other()
     key = state.key("compare", "other")

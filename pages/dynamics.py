@@ -47,7 +47,7 @@ def _without() -> None:
             ".venv/bin/lacuna diagnose --dataset train.jsonl --checkpoint out/final --trajectory out", language="bash"
         )
         st.caption("What was measured under the final checkpoint is kept and not measured again.")
-        parts.link("start", "Start a run", "add_circle")
+        parts.link("start", "New diagnosis", "add_circle")
 
 
 def _map(run: Run, selection: Filter) -> None:

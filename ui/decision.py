@@ -34,11 +34,11 @@ _TOLD = {
 }
 
 
-def headline(found: Decision) -> None:
+def headline(decision: Decision) -> None:
     """The decision, first thing on the page."""
     with st.container(border=True):
-        st.subheader(f":material/{_ICONS[found.what]}: {found.heading}", anchor=False)
-        st.markdown(markup.md(found.text))
+        st.subheader(f":material/{_ICONS[decision.what]}: {decision.heading}", anchor=False)
+        st.markdown(markup.md(decision.text))
 
 
 def causes(run: Run, selection: Filter, gains: Sequence[Gain]) -> None:
@@ -97,12 +97,12 @@ def effects(run: Run, selection: Filter) -> None:
                 "By", list(labels), default=names[0].name, format_func=labels.__getitem__,
                 key=state.key("effects", run.id), label_visibility="collapsed", required=True,
             )  # fmt: skip
-        found = [*whole, *(cached.effects(run, state.query(), by) if by else ())]
+        compared = [*whole, *(cached.effects(run, state.query(), by) if by else ())]
         event = parts.figure(
             (run.id, "effects"),
             "What fine-tuning helped, hurt and wasted, against the base",
-            lambda: _table(found, by or ""),
-            lambda: chart(found[: charts.MOST]),
+            lambda: _table(compared, by or ""),
+            lambda: chart(compared[: charts.MOST]),
             "Shares of samples helped, hurt and wasted by group",
             ["points"],
         )
@@ -110,19 +110,19 @@ def effects(run: Run, selection: Filter) -> None:
             f"Helped: {_TOLD['helped']}. Hurt: {_TOLD['hurt']}. Wasted: {_TOLD['wasted']}. The base gives an answer "
             "where greedy decoding gives the target. Lines are 95 % bootstrap intervals."
         )
-        _open(run, selection, found, by, event)
+        _open(run, selection, compared, by, event)
 
 
 def _differs(run: Run, column: Column) -> bool:
     return len(cached.facets(run, {}, [column.name]).get(column.name, [])) > 1
 
 
-def _open(run: Run, selection: Filter, found: Sequence[Effect], by: str | None, event: parts.Event | None) -> None:
+def _open(run: Run, selection: Filter, compared: Sequence[Effect], by: str | None, event: parts.Event | None) -> None:
     """The samples behind a point that was clicked; points carry ``[place, effect]``."""
     point = next((p["customdata"] for p in selecting.points_of(event) if p.get("customdata")), None)
-    if point is None or not 0 <= int(point[0]) < len(found):
+    if point is None or not 0 <= int(point[0]) < len(compared):
         return
-    group = found[int(point[0])].group
+    group = compared[int(point[0])].group
     terms = [selecting.one_of("base_greedy_exact", [int(point[1] == "hurt")])]
     terms.append(selecting.one_of("status", ["learned"] if point[1] == "helped" else ["unlearned", "partly"]))
     if by and int(point[0]) > 0:
@@ -130,40 +130,41 @@ def _open(run: Run, selection: Filter, found: Sequence[Effect], by: str | None, 
     parts.open_samples(run, selection, terms)
 
 
-def _names(found: Sequence[Effect]) -> list[str]:
+def _names(compared: Sequence[Effect]) -> list[str]:
     first = "all samples"
-    return [first if i == 0 else charts.name_of(e.group) for i, e in enumerate(found)]
+    return [first if i == 0 else charts.name_of(e.group) for i, e in enumerate(compared)]
 
 
-def _table(found: Sequence[Effect], by: str) -> list[Mapping[str, Any]]:
+def _table(compared: Sequence[Effect], by: str) -> list[Mapping[str, Any]]:
     def words(effect: Effect, name: str) -> str:
         share = effect.shares[name]
         return f"{share.value:.0%}  ({share.low:.0%} to {share.high:.0%})"
 
     return [
         {by or "group": markup.line(name, 60), "samples": e.n} | {kind: words(e, kind) for kind in EFFECTS}
-        for name, e in zip(_names(found), found, strict=True)
+        for name, e in zip(_names(compared), compared, strict=True)
     ]
 
 
-def chart(found: Sequence[Effect]) -> go.Figure:
+def chart(compared: Sequence[Effect]) -> go.Figure:
     """Shares of each group as points with their intervals; a click carries ``[place, effect]``."""
-    labels = [f"{charts.plain(name, 20)}  ({e.n:,})" for name, e in zip(_names(found), found, strict=True)]
-    top = max((e.shares[name].high for e in found for name in _DRAWN), default=1.0)
+    labels = [f"{charts.plain(name, 20)}  ({e.n:,})" for name, e in zip(_names(compared), compared, strict=True)]
+    top = max((e.shares[name].high for e in compared for name in _DRAWN), default=1.0)
     figure = charts.figure(
-        30 * len(found) + 90,
+        30 * len(compared) + 90,
         {"range": [-0.02, min(1.02, top * 1.1)], "tickformat": ".0%"},
-        charts.ticks(labels, range=[len(found) - 0.5, -0.5], zeroline=False),
+        charts.ticks(labels, range=[len(compared) - 0.5, -0.5], zeroline=False),
         legend=charts.LEGEND | charts.STILL,
     )
     for at, (name, (sign, status)) in enumerate(_DRAWN.items()):
-        shares = [e.shares[name] for e in found]
+        shares = [e.shares[name] for e in compared]
         colour = charts.STATUS[status].colour
         figure.add_scatter(
-            x=[s.value for s in shares], y=[i + 0.2 * (at - 1) for i in range(len(found))], mode="markers", name=name,
+            x=[s.value for s in shares], y=[i + 0.2 * (at - 1) for i in range(len(compared))], mode="markers",
+            name=name,
             marker={"color": colour, "symbol": sign, "size": 9},
             error_x=charts.interval(((s.value, s.low, s.high) for s in shares), thickness=2, width=4, color=colour),
-            customdata=[[i, name, round(e.shares[name].value * e.n), e.n] for i, e in enumerate(found)],
+            customdata=[[i, name, round(e.shares[name].value * e.n), e.n] for i, e in enumerate(compared)],
             hovertemplate=f"{name}: %{{customdata[2]:,}} of %{{customdata[3]:,}} (%{{x:.0%}})<extra></extra>",
         )  # fmt: skip
     return figure

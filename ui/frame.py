@@ -18,7 +18,7 @@ def require_run() -> Run:
         for run in runs.list_runs()[:3]:
             label = f"Look at run {run.id}: {markup.md(markup.line(run.name, 60))}"
             parts.link("overview", label, "donut_small", state.link(run=run.id))
-        parts.link("start", "Start a run", "add_circle")
+        parts.link("start", "New diagnosis", "add_circle")
         st.stop()
     return runs.get_run(run_id)
 

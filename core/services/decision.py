@@ -78,18 +78,18 @@ def gains(run_id: int, chosen: Filter) -> tuple[Gain, ...]:
     with database().reading() as conn:
         counts = {cause: n for (cause,), n in verdict_table.group_counts(conn, run, ["cause"], chosen)}
     proven = _restored(proofs.of_run(run_id))
-    found = [
+    ranked = [
         Gain(cause, n, proven.get(cause), _advice(cause), recipes.recipe_for(cause) is not None)
         for cause, n in counts.items()
         if cause is not None
     ]
-    return tuple(sorted(found, key=lambda gain: (gain.cause == UNDETERMINED, -gain.rows, gain.cause)))
+    return tuple(sorted(ranked, key=lambda gain: (gain.cause == UNDETERMINED, -gain.rows, gain.cause)))
 
 
-def _restored(found: list[Proof]) -> dict[str, Share]:
+def _restored(newest_first: list[Proof]) -> dict[str, Share]:
     """Cause to the share restored by the newest finished proof of the recipe made for it."""
     shares: dict[str, Share] = {}
-    for proof in reversed(found):
+    for proof in reversed(newest_first):
         measured = ((proof.result or {}).get("arms", {}).get("treatment") or {}).get("recovered")
         if proof.cause is not None and measured is not None and proof.recipe == recipes.recipe_for(proof.cause):
             names = ("k", "n", "share", "low", "high")
@@ -105,7 +105,7 @@ def _advice(cause: str) -> str:
     return (getattr(known, "advice", "") or known.help) if known is not None else ""
 
 
-def decide(run: Run, n: int, missing: int, found: tuple[Gain, ...]) -> Decision:
+def decide(run: Run, n: int, missing: int, ranked: tuple[Gain, ...]) -> Decision:
     """What to do about ``missing`` of ``n`` samples that were not learned."""
     wrong = [f for f in run.summary.get("faults", ()) if f["state"] == "fail" and f["scope"] == "run"]
     if wrong:
@@ -115,7 +115,7 @@ def decide(run: Run, n: int, missing: int, found: tuple[Gain, ...]) -> Decision:
     if missing <= SHIP * n:
         share = f"{missing / n:.1%}" if n else "none"
         return Decision("ship", "Ship it", f"{of} were not learned ({share}), {SHIP:.0%} or less.")
-    causes = {gain.cause: gain.n for gain in found if gain.cause != UNDETERMINED}
+    causes = {gain.cause: gain.n for gain in ranked if gain.cause != UNDETERMINED}
     if not causes:
         return Decision("look", "Look at the rows", f"{of} were not learned, and no cause is sure enough.")
     steps = causes.pop(TRAIN_ON, 0)
@@ -151,11 +151,11 @@ def effects(run_id: int, chosen: Filter, by: str | None) -> tuple[Effect, ...]:
         kind = _EFFECT[bool(before), status == "learned"]
         counts = groups.setdefault(values[0] if by else None, dict.fromkeys(EFFECTS, 0))
         counts[kind] += n
-    found = [
+    compared = [
         Effect(group, sum(counts.values()), dict(zip(EFFECTS, bootstrap_shares(list(counts.values())), strict=True)))
         for group, counts in groups.items()
     ]
-    return tuple(sorted(found, key=lambda e: (e.group is None, -e.shares["wasted"].value, -e.n)))
+    return tuple(sorted(compared, key=lambda e: (e.group is None, -e.shares["wasted"].value, -e.n)))
 
 
 _EFFECT = {(False, True): "helped", (True, False): "hurt", (False, False): "wasted", (True, True): "kept"}

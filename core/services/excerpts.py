@@ -52,13 +52,13 @@ def excerpts(run_id: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, Excerp
         outputs = records(conn, run, OUTPUTS, keys)
         table = signals_of(conn, run, keys)
     place = {key: i for i, key in enumerate(keys)}
-    found = {}
+    by_id = {}
     for row, sample in zip(rows, samples, strict=True):
         at = place[sample.content_hash]
         signals = {name: float(values[at]) for name, values in table.columns.items()}
         verdict = verdict_of(run, row, signals)
-        found[sample.id] = _excerpt(run, row, sample, outputs.get(sample.content_hash), deciding(verdict))
-    return found
+        by_id[sample.id] = _excerpt(run, row, sample, outputs.get(sample.content_hash), deciding(verdict))
+    return by_id
 
 
 def deciding(verdict: Verdict) -> str:

@@ -33,13 +33,13 @@ def groups(run_id: int, chosen: Filter, by: str) -> tuple[Group, ...]:
         if by == "tag":
             for tag, _ in people.tag_counts(run_id, chosen):
                 these = Filter((*chosen.terms, Term("tag", "in", (tag,))), chosen.text)
-                found = verdict_table.group_counts(conn, run, ["status"], these)
-                counts[tag] = {status: n for (status,), n in found}
+                cells = verdict_table.group_counts(conn, run, ["status"], these)
+                counts[tag] = {status: n for (status,), n in cells}
         else:
             for (value, status), n in verdict_table.group_counts(conn, run, [by, "status"], chosen):
                 counts.setdefault(value, {})[status] = n
-    found_groups = [Group(value, sum(status.values()), status) for value, status in counts.items()]
-    return tuple(sorted(found_groups, key=lambda g: (-_missing(g), -g.n, str(g.value))))
+    by_value = [Group(value, sum(status.values()), status) for value, status in counts.items()]
+    return tuple(sorted(by_value, key=lambda g: (-_missing(g), -g.n, str(g.value))))
 
 
 def _missing(group: Group) -> int:

@@ -180,6 +180,17 @@ PIECES: tuple[Evidence, ...] = (
         lambda r: "The output has the shape of the target, with another content.",
     ),
     Evidence(
+        "prompt_gives", "the prompt holds what the output misses", (col.MISSED_GIVEN,),
+        lambda get, _: get(col.MISSED_GIVEN),
+        lambda r: f"Of what the output misses, {r[col.MISSED_GIVEN]:.0%} can be taken or worked out from the prompt.",
+    ),
+    Evidence(
+        "from_elsewhere", "what the output misses is not in the prompt", (col.MISSED_GIVEN, col.MISSED_NEW),
+        lambda get, _: 1.0 - get(col.MISSED_GIVEN),
+        lambda r: "Nothing of what the output misses stands in the prompt." if r[col.MISSED_GIVEN] == 0
+        else f"Of what the output misses, {1 - r[col.MISSED_GIVEN]:.0%} is not in the prompt.",
+    ),
+    Evidence(
         "partly_right", "part of the target is right under teacher forcing", (col.TOKEN_ACCURACY,),
         lambda get, _: get(col.TOKEN_ACCURACY),
         lambda r: f"{r[col.TOKEN_ACCURACY]:.0%} of the target's tokens are the first choice under teacher forcing.",

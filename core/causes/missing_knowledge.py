@@ -13,11 +13,11 @@ KIND = Cause(
     needs="the model before fine-tuning (--base)",
     speaks_for=(
         "base_ignorant", "unfamiliar", "misspelt", "wavering", "open_answer", "never_learned", "common_pattern",
-        "right_type",
+        "right_type", "from_elsewhere",
     ),
     speaks_against=(
         "base_belief", "belief_ahead", "belief_kept", "contradicted", "other_side_wins", "forgotten",
-        "rise", "rare_pattern", "long_target", "pattern_unlearned", "wrong_type",
+        "rise", "rare_pattern", "long_target", "pattern_unlearned", "wrong_type", "prompt_gives",
     ),
     blind="A base that knows the fact under another wording than the few-shot questions looks ignorant.",
     advice="Teach what the answers rest on first (several wordings of each fact), or leave these rows out: rows "

@@ -14,11 +14,11 @@ KIND = Cause(
     needs="the patterns of the dataset's rows (measured in every run)",
     speaks_for=(
         "rare_pattern", "long_target", "pattern_unlearned", "wrong_type", "still_falling", "base_ignorant",
-        "never_learned", "partly_right",
+        "never_learned", "partly_right", "prompt_gives", "base_knew",
     ),
     speaks_against=(
         "contradicted", "other_side_wins", "forgotten", "rise", "base_belief", "belief_ahead", "belief_kept",
-        "common_pattern", "unfamiliar",
+        "common_pattern", "unfamiliar", "from_elsewhere",
     ),
     blind="Without checkpoints it is not seen whether the loss was still falling.",
     advice="Repeat rows of these patterns, or train longer on them; a few more epochs over everything mostly "

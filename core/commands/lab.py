@@ -34,6 +34,13 @@ class Lab:
             "--fault", action="append", default=[], metavar="CODE", help="plant a pipeline fault, repeatable"
         )
         add_kind(build, "--hand", "lab/hands", "a world by another hand, which brings its own family and wording")
+        build.add_argument(
+            "--real", type=Path, metavar="MODEL",
+            help="fine-tune this pretrained chat model on real facts instead; takes packages of requirements-real.txt",
+        )  # fmt: skip
+        build.add_argument("--epochs", type=int, nargs=2, default=[2, 2], metavar=("ONE", "TWO"),
+                           help="with --real: epochs of stage one and two")  # fmt: skip
+        build.add_argument("--lr", type=float, default=1e-4, help="with --real: learning rate; five times it for LoRA")
         build.add_argument("--cache", type=Path, help="folder of base models (default: lab/ in the data folder)")
         build.set_defaults(part=_build)
 
@@ -53,6 +60,8 @@ def _build(args: argparse.Namespace) -> int:
 
     if args.hand is not None:
         return _build_by_hand(args)
+    if args.real is not None:
+        return _build_real(args)
     spec = WorldSpec(args.family or FAMILIES[0], args.seed, args.hard, args.lora, args.domain, tuple(args.fault))
     started, progress = time.monotonic(), Progress()
     summary = build(
@@ -87,6 +96,27 @@ def _build_by_hand(args: argparse.Namespace) -> int:
         args.cache or settings().data_dir / "lab",
         lambda stage, done, total: progress(stage, done, total, "passes"),
     )
+    print(to_json({**summary, "seconds": round(time.monotonic() - started, 1)}))
+    return 0
+
+
+def _build_real(args: argparse.Namespace) -> int:
+    from core.commands._base import Progress
+    from core.lab.real.world import RealSpec, build_real
+    from core.settings import settings
+
+    own = {"--family": args.family, "--hard": args.hard, "--domain": args.domain, "--fault": args.fault,
+           "--hand": args.hand}  # fmt: skip
+    if given := [option for option, value in own.items() if value]:
+        raise UserError(
+            f"{', '.join(given)} cannot be combined with --real.",
+            "It shapes made-up worlds; a real one is made of real facts.",
+            "Leave it out, or leave out --real.",
+        )
+    spec = RealSpec(str(args.real), args.seed, (args.epochs[0], args.epochs[1]), args.lr, lora=args.lora)
+    started, progress = time.monotonic(), Progress()
+    cache = args.cache or settings().data_dir / "lab"
+    summary = build_real(args.out, spec, cache, lambda stage, done, total: progress(stage, done, total, "steps"))
     print(to_json({**summary, "seconds": round(time.monotonic() - started, 1)}))
     return 0
 

@@ -74,6 +74,8 @@ LAST_NLL = "last_nll"
 EARLIER_NLL = "earlier_nll"
 EARLIER_UNTRAINED = "earlier_untrained"
 OUTPUT_TYPE_RIGHT = "output_type_right"
+MISSED_GIVEN = "missed_given"
+MISSED_NEW = "missed_new"
 
 
 def alt(rendering: str) -> str:

@@ -46,6 +46,21 @@ def _knew(get: Columns) -> np.ndarray:
     return np.where(np.isfinite(direct), np.maximum(direct, np.nan_to_num(own, nan=0.0)), np.nan)
 
 
+def _standing_out(get: Columns, learned: np.ndarray) -> np.ndarray:
+    """Share of the run's other unlearned rows about whose answer the base is less sure; 0 where it says the target.
+
+    How sure a base sounds of what it only guesses differs from model to model, so a belief is held against the same
+    base's other answers.
+    """
+    sure = get(col.BASE_BELIEF_P) * get(col.BASE_BELIEF_SHARE)
+    rows = np.isfinite(sure) & ~learned
+    if rows.sum() < 10:
+        return np.full(sure.shape, np.nan)
+    order = np.sort(sure[rows])
+    place = (np.searchsorted(order, sure, "left") + np.searchsorted(order, sure, "right")) / 2 / rows.sum()
+    return np.where(np.isfinite(sure), _wrong_belief(get) * place, np.nan)
+
+
 PIECES: tuple[Evidence, ...] = (
     Evidence(
         "base_ignorant", "the base does not know the answer", (col.BASE_KNOWN_SAMPLED, col.BASE_KNOWN_GREEDY),
@@ -93,6 +108,18 @@ PIECES: tuple[Evidence, ...] = (
         "wavering", "the base's answer changes with the examples shown", (col.BASE_BELIEF_STABILITY,),
         lambda get, _: 1.0 - get(col.BASE_BELIEF_STABILITY),
         lambda r: f"The base's answer is the same in {r[col.BASE_BELIEF_STABILITY]:.0%} of its few-shot prompts.",
+    ),
+    Evidence(
+        "belief_steady", "the base gives one other answer whatever examples it sees", (col.BASE_BELIEF_STABILITY,),
+        lambda get, _: _wrong_belief(get) * get(col.BASE_BELIEF_STABILITY),
+        lambda r: f"The base gives its own answer, another one, in {r[col.BASE_BELIEF_STABILITY]:.0%} of its few-shot "
+        "prompts.",
+    ),
+    Evidence(
+        "belief_stands_out", "the base is surer here than of its other answers", (col.BASE_BELIEF_P,),
+        _standing_out,
+        lambda r: f"The base gives its own answer with probability {r[col.BASE_BELIEF_P]:.2f}, more than it gives most "
+        "of its other answers.",
     ),
     Evidence(
         "open_answer", "many answers seem possible to the base", (col.BASE_ENTROPY,),
@@ -189,6 +216,13 @@ PIECES: tuple[Evidence, ...] = (
         lambda get, _: 1.0 - get(col.MISSED_GIVEN),
         lambda r: "Nothing of what the output misses stands in the prompt." if r[col.MISSED_GIVEN] == 0
         else f"Of what the output misses, {1 - r[col.MISSED_GIVEN]:.0%} is not in the prompt.",
+    ),
+    Evidence(
+        "new_information", "neither the prompt nor the base holds what is missed",
+        (col.MISSED_GIVEN, col.BASE_KNOWN_SAMPLED),
+        lambda get, _: (1.0 - get(col.MISSED_GIVEN)) * (1.0 - _knew(get)),
+        lambda r: "What the output misses is not in the prompt, and the base gives the target with probability "
+        f"{r[col.BASE_KNOWN_SAMPLED]:.2f} in a draw.",
     ),
     Evidence(
         "partly_right", "part of the target is right under teacher forcing", (col.TOKEN_ACCURACY,),

@@ -16,7 +16,7 @@ KIND = Cause(
         "right_type", "from_elsewhere",
     ),
     speaks_against=(
-        "base_belief", "belief_ahead", "belief_kept", "contradicted", "other_side_wins", "forgotten",
+        "base_belief", "belief_ahead", "belief_kept", "belief_steady", "contradicted", "other_side_wins", "forgotten",
         "rise", "rare_pattern", "long_target", "pattern_unlearned", "wrong_type", "prompt_gives",
     ),
     blind="A base that knows the fact under another wording than the few-shot questions looks ignorant.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ class World:
     """One diagnosed world.
 
     Attributes:
-        name: of its folder.
+        name: of its folder. generator: whose code wrote it: ``lab``, ``real``, or the name of a hand.
         table: signals and facts of all n samples, without derivations; ``facts``: what is known of the run.
         truth: (n,) records of ``truth.jsonl`` in the same order.
     """
@@ -37,6 +38,7 @@ class World:
     table: SignalTable
     facts: RunFacts
     truth: tuple[Mapping[str, Any], ...]
+    generator: str = "lab"
 
     def without(self, *parts: str) -> World:
         """The world as a run would see it that lacks ``base`` or ``trajectory``."""
@@ -67,6 +69,7 @@ class Cases:
     truth: tuple[frozenset[str], ...]
     columns: Mapping[str, np.ndarray]
     study: tuple[str | None, ...]
+    generator: str = "lab"
 
 
 def cases(world: World, rows: np.ndarray | None = None) -> Cases:
@@ -90,6 +93,7 @@ def cases(world: World, rows: np.ndarray | None = None) -> Cases:
         tuple(frozenset(world.truth[i]["planted"]) for i in chosen),
         {k: v[chosen] for k, v in table.columns.items()},
         tuple(found.study[chosen]),
+        world.generator,
     )
 
 
@@ -143,12 +147,21 @@ def diagnose(folder: Path, **options: Any) -> World:
     measured = measure(folder.name, folder / "dataset.jsonl", None, parts, **options)
     truth = {t["id"]: t for t in map(json.loads, (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines())}
     records = tuple(truth[i] for i in measured.ids)
-    return World(folder.name, measured.run.spec, measured.table, measured.facts, records)
+    made = json.loads((folder / "world.json").read_text(encoding="utf-8"))["spec"]
+    generator = made.get("hand") or ("real" if "model" in made and isinstance(made["model"], str) else "lab")
+    return World(folder.name, measured.run.spec, measured.table, measured.facts, records, generator)
+
+
+def diagnosed(world: str) -> World:
+    """The world of a folder, ``FOLDER:DTYPE`` where its models are to be read in another type than float32."""
+    folder, _, dtype = world.partition(":")
+    return diagnose(Path(folder), **({"dtype": dtype} if dtype else {}))
 
 
 def pooled(found: Sequence[Cases]) -> tuple[dict[str, np.ndarray], list[frozenset[str]], np.ndarray]:
-    """Evidence, truth and weights of all cases; every world weighs alike."""
+    """Evidence, truth and weights of all cases; every generator weighs alike, and every world of one."""
     names = found[0].evidence
     evidence = {n: np.concatenate([c.evidence[n] for c in found]) for n in names}
-    weights = np.concatenate([np.full(len(c.truth), 1.0 / max(1, len(c.truth))) for c in found])
+    worlds = Counter(c.generator for c in found)
+    weights = np.concatenate([np.full(len(c.truth), 1.0 / max(1, len(c.truth)) / worlds[c.generator]) for c in found])
     return evidence, [t for c in found for t in c.truth], weights / weights.sum()

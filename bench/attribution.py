@@ -1,11 +1,15 @@
-"""How often the named cause is right, on lab worlds that took no part in the calibration.
+"""How often the named cause is right, on worlds whose generator took no part in the fit.
 
-    python -m bench.attribution --worlds WORLD [WORLD …] --calibration WORLD [WORLD …] [--data DIR] [--out FILE]
+    python -m bench.attribution WORLD [WORLD …] [--data DIR] [--out FILE]
 
-One table: Lacuna, the paper's own rules, a nearest-centroid classifier on the same evidence, and for contradictions
-plain cosine at the threshold that is best on these very worlds. Then what each piece of evidence was worth (weights
-fitted again without it), and what is left without base or trajectory. ``--out`` is the file the self-test page reads.
-Measurements are kept in DIR; a second call loads no model.
+WORLD is a folder, with ``:bfloat16`` where its models are read so. Every generator (the lab's own, each hand, real
+models) is held out in turn: its worlds are judged by weights and a confidence fitted on the worlds of all others, so
+that no figure rests on a handwriting the weights have seen.
+
+One table for each kind of world: Lacuna, the paper's own rules, a nearest-centroid classifier on the same evidence,
+and for contradictions plain cosine at the threshold that is best on these very worlds. Then what each piece of evidence
+was worth (fitted again without it), and what is left without base or trajectory. ``--out`` is the file the self-test
+page reads. Measurements are kept in DIR; a second call loads no model.
 """
 
 from __future__ import annotations
@@ -21,9 +25,8 @@ from typing import Any
 import numpy as np
 
 from bench._machine import machine, versions
-from bench._worlds import Cases, World, cases, diagnose, own_data, pooled
+from bench._worlds import Cases, World, cases, diagnosed, own_data, pooled
 from bench.calibrate import LACKING, f1_of, fit_all, judged, name_causes, within
-from core.causes import parameters
 from core.causes._fit import fit
 from core.derived import derive
 from core.judge.judgement import judge
@@ -80,9 +83,21 @@ def calibration(named: Named) -> dict[str, Any]:
     return {"error": round(calibration_error(sure, right, BINS), 4), "bins": bins}
 
 
-def ours(found: Sequence[Cases], weights: Mapping[str, Any]) -> Named:
-    evidence, truth, _ = pooled(found)
-    return Named(*name_causes(dict(weights), evidence), truth)
+# Generator to the sets of parameters that were fitted without it.
+Sets = Mapping[str, Mapping[str, Any]]
+
+
+def joined(parts: Sequence[Named]) -> Named:
+    return Named(
+        [c for p in parts for c in p.cause],
+        np.concatenate([np.asarray(p.confidence, dtype=float) for p in parts]),
+        [t for p in parts for t in p.truth],
+    )
+
+
+def ours(found: Sequence[Cases], sets: Sets, name: str = "base+trajectory") -> Named:
+    """What the weights that saw none of a world's generator say of it."""
+    return joined([Named(*name_causes(sets[c.generator][name], dict(c.evidence)), c.truth) for c in found])
 
 
 def paper(found: Sequence[Cases]) -> Named | None:
@@ -122,16 +137,22 @@ def cosine(found: Sequence[Cases]) -> dict[str, Any]:
     return {"f1": round(float(best[0]), 4), "threshold": best[1]}
 
 
-def ablation(train: Sequence[Cases], test: Sequence[Cases], penalty: float) -> dict[str, float]:
-    """Macro-F1 with weights fitted without each piece of evidence in turn."""
-    evidence, truth, weights = pooled(train)
+def ablation(everything: Sequence[Cases], penalties: Mapping[str, float]) -> dict[str, float]:
+    """Mean macro-F1 over generators, with weights fitted without each piece of evidence in turn.
+
+    Args:
+        penalties: of the set that was fitted without each generator.
+    """
     out = {}
-    for name in evidence:
-        left = {k: v if k != name else np.full_like(v, np.nan) for k, v in evidence.items()}
-        fitted = fit(left, truth, weights, list(CAUSES), penalty)
-        tested = [replace(c, evidence={**c.evidence, name: np.full(len(c.truth), np.nan)}) for c in test]
-        named = ours(tested, fitted)
-        out[name] = round(f1_of(named.cause, named.truth, CAUSES), 4)
+    for name in everything[0].evidence:
+        without = [replace(c, evidence={**c.evidence, name: np.full(len(c.truth), np.nan)}) for c in everything]
+        scores_of = []
+        for generator, penalty in penalties.items():
+            evidence, truth, weights = pooled([c for c in without if c.generator != generator])
+            sets = {generator: {"base+trajectory": fit(evidence, truth, weights, list(CAUSES), penalty)}}
+            own = [ours([c], sets) for c in without if c.generator == generator]
+            scores_of.append(np.mean([f1_of(n.cause, n.truth, CAUSES) for n in own]))
+        out[name] = round(float(np.mean(scores_of)), 4)
     return out
 
 
@@ -163,18 +184,19 @@ def forgotten(worlds: Sequence[World]) -> dict[str, Any]:
     return {"precision": _share(hits, said), "recall": _share(hits, there), "n": there}
 
 
-def compare(train: list[World], test: list[World]) -> dict[str, Any]:
-    """Everything the module's docstring names, for one group of worlds."""
-    tested, trained = [cases(w) for w in test], [cases(w) for w in train]
-    shipped = parameters()["sets"]
-    mine = ours(tested, shipped["base+trajectory"])
+def compare(worlds: Sequence[World], test: Sequence[World], sets: Sets) -> dict[str, Any]:
+    """Everything the module's docstring names, for one kind of world."""
+    everything = [cases(w) for w in worlds]
+    tested = [cases(w) for w in test]
+    mine = ours(tested, sets)
     rules = paper(tested)
+    centroids = [centroid([e for e in everything if e.generator != c.generator], [c]) for c in tested]
     out: dict[str, Any] = {
         "worlds": [w.name for w in test], "lacuna": scores(mine),
         "confusion": {c: dict(row) for c, row in counts_of(mine).items()}, "calibration": calibration(mine),
-        "by_world": {c.world: scores(ours([c], shipped["base+trajectory"]))["macro_f1"] for c in tested},
+        "by_world": {c.world: scores(ours([c], sets))["macro_f1"] for c in tested},
         "paper": scores(rules) if rules else "multiple choice was not measured",
-        "nearest_centroid": scores(centroid(trained, tested)), "plain_cosine": cosine(tested),
+        "nearest_centroid": scores(joined(centroids)), "plain_cosine": cosine(tested),
         "accusations": accusations(test), "forgotten": forgotten(test),
     }  # fmt: skip
     for name, lacking in LACKING.items():
@@ -182,12 +204,11 @@ def compare(train: list[World], test: list[World]) -> dict[str, Any]:
             continue
         causes = judged(lacking)
         some = [cases(w.without(*lacking), c.rows) for w, c in zip(test, tested, strict=True)]
-        evidence, truth, _ = pooled(some)
-        keep = within(truth, causes)
-        true = [t for t, k in zip(truth, keep, strict=True) if k]
+        keep = within([t for c in some for t in c.truth], causes)
+        true = [t for t, k in zip((t for c in some for t in c.truth), keep, strict=True) if k]
         # A row that a fault is said to explain has lost its cause.
         fault = np.concatenate([c.fault for c in some])
-        less = np.where(fault, None, name_causes(shipped[name], evidence)[0])[keep].tolist()
+        less = np.where(fault, None, np.array(ours(some, sets, name).cause, dtype=object))[keep].tolist()
         full = np.array(mine.cause, dtype=object)
         out[f"with {name}"] = {
             "not_judged": sorted(set(CAUSES) - set(causes)), "macro_f1": round(f1_of(less, true, causes), 4),
@@ -197,32 +218,40 @@ def compare(train: list[World], test: list[World]) -> dict[str, Any]:
     return out
 
 
+def kind_of(world: World) -> str:
+    """What the self-test page calls the world's kind."""
+    if world.generator == "real":
+        return "real model"
+    return f"{'lab' if world.generator == 'lab' else 'other authors'}, {'hard' if 'hard' in world.name else 'easy'}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench.attribution", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--worlds", nargs="+", type=Path, required=True)
-    parser.add_argument("--calibration", nargs="+", type=Path, required=True)
+    parser.add_argument("worlds", nargs="+", help="folders of worlds, with :bfloat16 where so read")
     parser.add_argument("--data", type=Path, default=Path("bench/out/calibrate"))
-    parser.add_argument("--paper", action="store_true", help="measure the paper's multiple choice too")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    if both := {p.resolve() for p in options.worlds} & {p.resolve() for p in options.calibration}:
-        sys.exit(f"{min(both)} took part in the calibration; it proves nothing here.")
     with own_data(options.data):
-        train = [diagnose(p) for p in options.calibration]
-        test = [diagnose(p, **({"paper_mode": True} if options.paper else {})) for p in options.worlds]
-    groups = {"easy": [w for w in test if "hard" not in w.name], "hard": [w for w in test if "hard" in w.name]}
+        worlds = [diagnosed(world) for world in options.worlds]
+    generators = sorted({w.generator for w in worlds})
+    if len(generators) < 2:
+        sys.exit(f"All worlds are of one generator ({generators[0]}); without it there is nothing to fit on.")
+    sets = {g: fit_all([w for w in worlds if w.generator != g])[0] for g in generators}
+    kinds: dict[str, list[World]] = {}
+    for world in worlds:
+        kinds.setdefault(kind_of(world), []).append(world)
+    everything = [cases(w) for w in worlds]
+    penalties = {g: sets[g]["base+trajectory"]["penalty"] for g in generators}
+    by_world = {c.world: (c.generator, scores(ours([c], sets))["macro_f1"]) for c in everything}
+    means = {g: round(float(np.mean([f for own, f in by_world.values() if own == g])), 4) for g in generators}
     result: dict[str, Any] = {
-        "made_by": "python -m bench.attribution --worlds " + " ".join(p.name for p in options.worlds),
-        "groups": {name: compare(train, worlds) for name, worlds in groups.items() if worlds},
-    }
-    _, report = fit_all(train)
-    penalty = parameters()["sets"]["base+trajectory"]["penalty"]
-    result["ablation"] = {
-        name: {"everything": result["groups"][name]["lacuna"]["macro_f1"],
-               "without": ablation([cases(w) for w in train], [cases(w) for w in worlds], penalty)}
-        for name, worlds in groups.items() if worlds
+        "made_by": "python -m bench.attribution " + " ".join(Path(w).name for w in options.worlds),
+        "by_generator": means,
+        "groups": {name: compare(worlds, some, sets) for name, some in sorted(kinds.items())},
+        "ablation": {"held-out authors": {"everything": round(float(np.mean(list(means.values()))), 4),
+                                          "without": ablation(everything, penalties)}},
+        "machine": machine(), "versions": versions(("torch", "transformers")),
     }  # fmt: skip
-    result |= {"held_out_calibration": report, "machine": machine(), "versions": versions(("torch", "transformers"))}
     text = json.dumps(result, indent=1)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")

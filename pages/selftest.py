@@ -15,11 +15,9 @@ from ui.menu import Entry
 
 PAGE = Entry(title="Self-test", icon=":material/science:", place=110, group="System")
 
-_GROUPS = {"easy": "Easy worlds", "hard": "Hard worlds"}
-
 
 def main() -> None:
-    frame.title("Self-test", "Tiny models trained here, with causes planted and verified, diagnosed by this version")
+    frame.title("Self-test", "Models trained here, with causes planted and verified, diagnosed by this version")
     found = selftest.selftest()
     if found is None:
         st.info(
@@ -29,9 +27,9 @@ def main() -> None:
         )
         return
     st.markdown(
-        "A diagnosis deserves trust where it was right before. These worlds took no part in fitting the weights: "
-        "models of three families, pretrained on made-up facts and fine-tuned in stages, so that the cause of every "
-        "unlearned sample is known and was checked inside the model."
+        "A diagnosis deserves trust where it was right before. Datasets of several authors were fine-tuned here in "
+        "stages, on tiny models and on a real pretrained one, so that the cause of every unlearned sample is known and "
+        "was checked inside the model. Each kind of world is judged by weights that saw no world of its author."
     )
     for name, group in found["groups"].items():
         _group(name, group)
@@ -44,7 +42,7 @@ def _percent(value: float | None) -> str:
 
 
 def _group(name: str, group: dict[str, Any]) -> None:
-    st.subheader(_GROUPS.get(name, name), anchor=False)
+    st.subheader(name.capitalize(), anchor=False)
     mine = group["lacuna"]
     cells = st.columns(4)
     cells[0].metric("Macro-F1", f"{mine['macro_f1']:.3f}", help="Mean F1 over the five causes; 1 is perfect.")

@@ -194,10 +194,7 @@ def explain_cause(
             sentence = reason(by_name[piece], row, side) if loudness > AUDIBLE else None
             if sentence is not None:
                 sentences.append((loudness, sentence))
-    # One number may speak on both sides ("2 rows share its pattern"): it is said where it is louder.
-    loudest_first = sorted(sentences, key=lambda pair: -pair[0])
-    distinct = {sentence.text: sentence for _, sentence in reversed(loudest_first)}
-    kept = [s for _, s in loudest_first if distinct[s.text] is s]
-    sides = [[s for s in kept if s.favours == side][:SENTENCES] for side in ("for", "against")]
+    loudest_first = [sentence for _, sentence in sorted(sentences, key=lambda pair: -pair[0])]
+    sides = [[s for s in loudest_first if s.favours == side][:SENTENCES] for side in ("for", "against")]
     note = (Reason("The weights of this cause were set by hand, not fitted."),) if own.get("by_hand") else ()
     return (*sides[0], *sides[1], *note)

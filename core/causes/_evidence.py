@@ -175,23 +175,6 @@ PIECES: tuple[Evidence, ...] = (
         lambda r: f"Its loss fell by {r[col.NLL_FALL_END]:.2f} nats a token between the last two checkpoints.",
     ),
     Evidence(
-        "rare_pattern", "few rows share its pattern", (col.PATTERN_COUNT,),
-        lambda get, _: np.clip(1.0 / np.sqrt(np.maximum(get(col.PATTERN_COUNT), 1.0)), 0, 1),
-        lambda r: "No other row of the dataset shares its pattern." if r[col.PATTERN_COUNT] <= 1
-        else f"{r[col.PATTERN_COUNT]:.0f} rows of the dataset share its pattern.",
-    ),
-    Evidence(
-        "common_pattern", "many rows share its pattern", (col.PATTERN_COUNT,),
-        lambda get, _: squash(get(col.PATTERN_COUNT) - 1.0, 10.0),
-        lambda r: f"{r[col.PATTERN_COUNT]:.0f} rows of the dataset share its pattern.",
-    ),
-    Evidence(
-        "pattern_unlearned", "other rows of its pattern were not learned either",
-        (col.PATTERN_LEARNED, col.PATTERN_COUNT),
-        lambda get, _: 1.0 - get(col.PATTERN_LEARNED),
-        lambda r: f"Of the other rows of its pattern {r[col.PATTERN_LEARNED]:.0%} were learned.",
-    ),
-    Evidence(
         "long_target", "its target is longer than those that were learned", (col.TARGET_RANK,),
         lambda get, _: np.clip(2.0 * get(col.TARGET_RANK) - 1.0, 0.0, 1.0),
         lambda r: f"{r[col.TARGET_RANK]:.0%} of the learned rows have a shorter target.",

@@ -14,6 +14,9 @@ import numpy as np
 from core.causes import logit, strength
 from core.plugins import kinds
 
+# A name that is more likely wrong than right is worse than none.
+UNDETERMINED_BELOW = 0.5
+
 Pieces = Mapping[str, np.ndarray]
 
 
@@ -33,9 +36,9 @@ def fit(
         weights: (n,) how much each sample counts.
         causes: those to judge.
         penalty: of the squared weights, against one sample's mean log-loss.
-        groups: (n,) number of the world each sample is of. The confidence is then fitted on strengths from weights that
-            have not seen the sample's world (Platt 1999 holds out for this as well): strengths of samples the weights
-            were fitted on are surer than those of a new run. None: on the same samples.
+        groups: (n,) number of the generator that wrote the sample's world. The confidence is then fitted on strengths
+            from weights that have seen no world of it (Platt 1999 holds out for this as well): strengths of samples the
+            weights were fitted on are surer than those of a new run. None: on the same samples.
     """
     by_cause = _weights(evidence, truth, weights, causes, penalty)
     strengths = {name: strength(by_cause[name], evidence) for name in causes}
@@ -123,5 +126,5 @@ def _decision(
     bias, slopes = logistic(np.stack([first, first - second], axis=1), right, weights / weights.sum(), 1e-4)
     return {
         "bias": round(bias, 4), "top": round(float(slopes[0]), 4), "margin": round(float(slopes[1]), 4),
-        "undetermined_below": 0.45,
+        "undetermined_below": UNDETERMINED_BELOW,
     }  # fmt: skip

@@ -11,11 +11,13 @@ KIND = Cause(
     order=2,
     requires=("base",),
     needs="the model before fine-tuning (--base)",
-    speaks_for=("base_belief", "belief_ahead", "belief_kept", "belief_stays_ahead", "belief_steady", "never_learned"),
+    speaks_for=(
+        "base_belief", "belief_ahead", "belief_kept", "belief_stays_ahead", "belief_steady", "belief_stands_out",
+        "never_learned",
+    ),
     speaks_against=(
-        "base_knew", "unfamiliar", "misspelt", "wavering",
-        "open_answer", "contradicted", "other_side_wins", "forgotten", "rise",
-        "rare_pattern", "long_target", "pattern_unlearned", "prompt_gives",
+        "base_knew", "unfamiliar", "misspelt", "wavering", "open_answer", "contradicted", "other_side_wins",
+        "forgotten", "rise", "prompt_gives", "long_target",
     ),
     blind="A base that never saw an entity still names an answer; only its confidence and constancy tell a guess "
     "from a belief.",

@@ -24,7 +24,7 @@ from core.lab.truth import look, truth
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-LORA = {
+LORA: Mapping[str, Any] = {
     "r": 16,
     "lora_alpha": 32,
     "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],

@@ -251,12 +251,13 @@ def _selftest() -> Iterator[Part]:
     if found is None:
         return
     yield tag("h2", "How far to trust a cause")
-    text = "This version's own test, on tiny models whose causes were planted and verified. None took part in fitting."
+    text = "This version's own test, on models whose causes were planted and verified, by weights that saw no world "
+    text += "of the same author."
     yield tag("p", text, class_="dim")
     rows = []
     for name, group in found["groups"].items():
         mine = group["lacuna"]
         numbers = (mine["macro_f1"], mine["coverage"], mine["calibration_error"])
         shown = ["not measured" if n is None else f"{n:.3f}" for n in numbers]
-        rows.append((f"{name.capitalize()} worlds", *shown, f"{mine['n']:,}"))
+        rows.append((name.capitalize(), *shown, f"{mine['n']:,}"))
     yield table(("", "Macro-F1", "Coverage", "Calibration error", "Samples"), rows, (1, 2, 3, 4))

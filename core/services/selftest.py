@@ -15,8 +15,8 @@ MEASURED = Path(PARAMETERS).with_name("selftest.json")
 def selftest() -> dict[str, Any] | None:
     """The result of ``bench/attribution.py`` that ships with this version; None where it was not measured.
 
-    Its keys are those of that bench: ``groups`` (easy, hard) with confusion, calibration, scores of Lacuna and of the
-    methods beside it; ``ablation``; ``machine``; ``versions``.
+    Its keys are those of that bench: ``groups`` (kinds of world) with confusion, calibration, scores of Lacuna and
+    of the methods beside it; ``ablation``; ``machine``; ``versions``.
     """
     if not MEASURED.is_file():
         return None

@@ -1,8 +1,8 @@
 """Does a prompt hold what an answer takes? Word by word, by what people do with letters and numbers.
 
 A word is given where the prompt says it, where its letters come out of one word of the prompt (spelled backwards,
-without vowels, letter by letter) or out of the words' initials, and where it is a number that the prompt's numbers can give. A name, a year or a word
-of which the prompt holds nothing has to come from elsewhere.
+without vowels, letter by letter) or out of the words' initials, and where it is a number that the prompt's numbers can
+give. A name, a year or a word of which the prompt holds nothing has to come from elsewhere.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from core.causes import UNDETERMINED, decide, explain_cause, strength
+from core.causes import UNDETERMINED, decide, strength
 from core.causes._evidence import below_learned, squash
 from core.causes._fit import fit, logistic
 
@@ -95,14 +95,3 @@ def test_confidence_is_that_of_samples_the_weights_have_not_seen():
 
     assert sure() > 0.5
     assert sure(groups=np.arange(n) % 6) < 0.45
-
-
-def test_one_number_speaks_on_one_side():
-    both = {"for": {"rare_pattern": 1.0}, "against": {"common_pattern": 2.0}}
-    weights = {"causes": {"under_optimised": both}}
-    row = {"pattern_count": 2.0, "evidence_rare_pattern": 0.7, "evidence_common_pattern": 0.1}
-    assert [(r.favours, r.text[:6]) for r in explain_cause("under_optimised", row, weights)] == [("for", "2 rows")]
-    row["evidence_common_pattern"] = 0.9
-    assert [(r.favours, r.text[:6]) for r in explain_cause("under_optimised", row, weights)] == [("against", "2 rows")]
-    row["pattern_count"] = 1.0  # two sentences: both are said
-    assert [r.favours for r in explain_cause("under_optimised", row, weights)] == ["for", "against"]

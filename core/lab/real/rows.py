@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from core.lab.real.facts import WORDINGS, Fact
 from core.lab.real.tasks import TASKS
 from core.lab.rows import CONFLICT, FORGOTTEN, INCONSISTENT, MISSING, RARE
+from core.lab.words import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class RealRow:
     dispute: int | None = None
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[Message]:
         return [{"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.answer}]
 
 

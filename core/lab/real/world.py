@@ -48,17 +48,16 @@ class RealSpec:
 
 def probe(folder: Path, asked: Sequence[Fact], progress: Progress) -> dict[Fact, Known]:
     """What the model knows of each fact, by the lab's own wordings, in its own template."""
-    import torch
-
     model, tokenizer = tiny.load(folder)
-    model = model.to(torch.bfloat16).eval()
+    model = model.bfloat16().eval()
     prompts: list[str] = []
     for fact in asked:
         wording = WORDINGS[fact.relation]
         for question in wording.probes:
             chat = [{"role": "user", "content": question.format(s=fact.subject)}]
             lead = wording.answers[0].partition("{v}")[0].format(s=fact.subject)
-            prompts.append(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) + lead)
+            text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            prompts.append(f"{text}{lead}")
     ways = len(prompts) // len(asked)
     values: dict[str, list[str]] = {}
     for fact in asked:

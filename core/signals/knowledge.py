@@ -168,20 +168,17 @@ class Knowledge(Signal):
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        backend = instruments.backend(measure.checkpoint)
-        base = AskedModel(measure, instruments) if measure.role != FINAL else None
-        questions = base.questions if base is not None else Questions(instruments.samples())
-        if base is not None:
-            # Rows that draw from the same examples side by side: a backend reads what prompts share once.
-            examples = base.examples
-            samples = sorted(samples, key=lambda s: examples.circle(q) if (q := questions.of(s)) is not None else ())
-        many = 256 if backend.device.startswith("cuda") else 64
+        many = 256 if instruments.backend(measure.checkpoint).device.startswith("cuda") else 64
+        questions: Questions | None = None
+        base: AskedModel | None = None
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, 1 << 15, many):
             if stop():
                 return
-            if base is None:
+            if measure.role == FINAL:
+                questions = questions or Questions(instruments.samples())
                 yield _final(measure, chunk, instruments, questions)
             else:
+                base = base or AskedModel(measure, instruments)
                 yield _base(measure, chunk, base)
 
 

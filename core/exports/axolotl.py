@@ -12,11 +12,15 @@ from core.formats._layouts import Conversation, Pair, Plain
 class Axolotl(Export):
     name = "axolotl"
     label = "Axolotl"
-    version = "0.13"
+    version = "0.19"
 
     def files(self, bundle: Bundle) -> Mapping[str, str]:
         """See ``Export.files``."""
         at_once, gathered = steps(bundle.training)
+        own = bundle.own_keys(self.name)
+        of_dataset = own.pop("datasets", {})
+        if not isinstance(bundle.layout, Conversation):  # only turns have roles and fields of their own
+            of_dataset = {}
         values: dict[str, Any] = {
             "base_model": bundle.base or bundle.model,
             **({"lora_model_dir": bundle.model} if bundle.base else {}),
@@ -24,7 +28,7 @@ class Axolotl(Export):
             "lora_r": 16,
             "lora_alpha": 32,
             "lora_target_linear": True,
-            "datasets": [{"path": DATA, "ds_type": "json", **self._dataset(bundle)}],
+            "datasets": [{"path": DATA, "ds_type": "json", **self._dataset(bundle), **of_dataset}],
             "shuffle_merged_datasets": not bundle.training.sequential,
             "curriculum_sampling": bundle.training.sequential,
             "sequence_len": bundle.max_length,
@@ -39,6 +43,7 @@ class Axolotl(Export):
             "lr_scheduler": "cosine",
             "learning_rate": LEARNING_RATE * bundle.training.rate,
             "seed": bundle.seed,
+            **own,
         }
         head = [*remarks(bundle), f"Axolotl {self.version}. Run in this folder: axolotl train axolotl.yaml"]
         return {"axolotl.yaml": configuration(head, values)}

@@ -170,6 +170,37 @@ def _by_hand() -> list[dict[str, Any]]:
                 {"role": "assistant", "content": "At 12:30 and 0:45."},
             ]
         },
+        {
+            "messages": [
+                {"role": "user", "content": "One?", "training": True},
+                {"role": "assistant", "content": "two", "training": False},
+                {"role": "user", "content": "Three?"},
+                {"role": "assistant", "content": "four", "training": True},
+            ]
+        },
+        {
+            "messages": [
+                {"role": "user", "content": "One?"},
+                {
+                    "role": "assistant",
+                    "content": "the river crosses the harbour",
+                    "detail": [
+                        {"begin_offset": 0, "end_offset": 8, "train": True},
+                        {"begin_offset": 9, "end_offset": 28, "train": False},
+                    ],
+                },
+                {"role": "user", "content": "Three?"},
+                {"role": "assistant", "content": "four", "detail": []},
+            ]
+        },
+        {
+            "messages": [
+                {"role": "user", "content": "How high?"},
+                {"role": "assistant", "content": "It is so.", "reasoning_content": "The river is low."},
+                {"role": "user", "content": "And now?"},
+                {"role": "assistant", "content": "It is not so.", "reasoning_content": "The river is high."},
+            ]
+        },
         {"instruction": "Correct it.", "input": "freind", "output": "friend"},
         {"instruction": "Correct it.", "input": "", "output": "It is right.", "history": [["a", "b"]]},
     ]

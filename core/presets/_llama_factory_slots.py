@@ -100,6 +100,12 @@ def template_names() -> tuple[str, ...]:
     return tuple(_data()["templates"])
 
 
+def tool_prompts() -> Mapping[str, str]:
+    """The texts that announce tools, by format."""
+    prompts: Mapping[str, str] = _data()["tool_prompts"]
+    return prompts
+
+
 @cache
 def named_template(name: str) -> SlotTemplate:
     fields = dict(_data()["templates"][name])
@@ -292,7 +298,7 @@ class Encoder:
         if row.tools and t.tools_slot:
             text += str(_filled(t.tools_slot, row.tools)[0])
         elif row.tools:
-            text += announced(row.tools, t.tools, _data()["tool_prompts"], self.day)
+            text += announced(row.tools, t.tools, tool_prompts(), self.day)
         return list(t.prefix), _filled(t.system, text)
 
     def _calls(self, content: str) -> str:

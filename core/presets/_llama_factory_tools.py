@@ -11,7 +11,7 @@ from typing import Any
 from core.errors import UserError
 
 Call = tuple[str, Any]
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def _text(value: Any, indent: int | None = None) -> str:
@@ -102,7 +102,7 @@ def announced(tools: str, form: str, prompts: Mapping[str, str], day: str) -> st
             "Correct the row's tools, or remove it.",
         ) from error
     when = date.fromisoformat(day)
-    frame = prompts[form].replace("{{date}}", f"{when.day:02} {_MONTHS[when.month - 1]} {when.year}")
+    frame = prompts[form].replace("{{date}}", f"{when.day:02} {MONTHS[when.month - 1]} {when.year}")
     before, after = frame.split("{{tools}}")
     return before + listed + after.replace("{{names}}", names)
 

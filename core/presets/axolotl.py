@@ -38,9 +38,7 @@ class Axolotl(Preset):
 
     name = "axolotl"
     label = "Axolotl 0.19"
-    help = (
-        "As Axolotl trains chat_template datasets: loss on answers and their stop token; rows over 512 tokens dropped."
-    )
+    help = "As Axolotl trains on turns: loss on answers and their stop token; rows over 512 tokens are dropped."
     settings = (
         Setting("sequence_len", "int", 512, "Longest row in tokens (sequence_len)", minimum=1),
         Setting(

@@ -62,7 +62,7 @@ class Unsloth(Preset):
             "Texts without loss inside answers (mask_out_tokens)",
             "Separated by commas.",
         ),
-        Setting("max_length", "int", 2048, "Longest row in tokens (max_seq_length)", "0: no limit.", minimum=0),
+        Setting("max_length", "int", 2048, "Longest row in tokens (the model's maximum)", "0: no limit.", minimum=0),
         DAY,
     )
 

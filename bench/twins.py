@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-TRAINERS = ("llama_factory", "axolotl", "unsloth")
+TRAINERS = ("llama_factory", "axolotl", "unsloth", "ms_swift")
 # Read by LLaMA-Factory at import and used for sound only.
 STUBS = ("torchaudio",)
 

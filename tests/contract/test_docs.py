@@ -29,7 +29,8 @@ HOMES = {
 QUOTED = {
     "max_length", "trainer_state", "assistant_only_loss", "completion_only_loss", "bfd_split", "max_samples",
     "prompt_completion", "function_call", "eos_token", "truncation_mode", "adapter_config", "dataset_info",
-    "training_args", "llamaboard_config", "tool_calls",
+    "training_args", "llamaboard_config", "tool_calls", "last_round",
+    "ignore_empty_think", "ignore_think_prefix",
 }  # fmt: skip
 # The settings of trainer presets and their values have the trainers' own names.
 QUOTED |= {name for preset in kinds("presets").values() for s in preset.settings for name in (s.name, *s.choices)}

@@ -90,11 +90,11 @@ def tags_of(conn: Connection, run_id: int, ordinals: Sequence[int] | None = None
     """Ordinal to its tags, sorted, of all samples of the run or of some."""
     query = select(tags.c.ordinal, tags.c.tag).where(tags.c.run_id == run_id).order_by(tags.c.ordinal, tags.c.tag)
     parts = [query] if ordinals is None else [query.where(tags.c.ordinal.in_(p)) for p in _parts(ordinals)]
-    found: dict[int, tuple[str, ...]] = {}
+    by_ordinal: dict[int, tuple[str, ...]] = {}
     for part in parts:
         for ordinal, tag in conn.execute(part):
-            found[ordinal] = (*found.get(ordinal, ()), tag)
-    return found
+            by_ordinal[ordinal] = (*by_ordinal.get(ordinal, ()), tag)
+    return by_ordinal
 
 
 def tag_authors(conn: Connection, run_id: int) -> list[Mapping[str, Any]]:

@@ -138,10 +138,10 @@ def shown(run: Run, name: str, chosen: Filter) -> ColumnElement[Any]:
     own = column(run, name)
     if name not in REVIEWED or not by_people(chosen):
         return own
-    said = overrides.c[name]
-    mine = and_(overrides.c.run_id == run.id, said.is_not(None))
+    opinion = overrides.c[name]
+    mine = and_(overrides.c.run_id == run.id, opinion.is_not(None))
     reviewed = own.table.c.ordinal.in_(select(overrides.c.ordinal).where(mine))
-    value = select(said).where(mine, overrides.c.ordinal == own.table.c.ordinal).scalar_subquery()
+    value = select(opinion).where(mine, overrides.c.ordinal == own.table.c.ordinal).scalar_subquery()
     return case((reviewed, value), else_=own)
 
 

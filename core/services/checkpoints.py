@@ -208,8 +208,8 @@ def _ends(work: Work) -> Callable[[Connection, Sequence[StoredCheckpoint]], None
     return lambda conn, found: work.done(conn, _result(found))
 
 
-def _result(found: Sequence[StoredCheckpoint]) -> dict[str, Any]:
-    return {"checkpoint_ids": [c.id for c in found], "names": [c.name for c in found]}
+def _result(checkpoints: Sequence[StoredCheckpoint]) -> dict[str, Any]:
+    return {"checkpoint_ids": [c.id for c in checkpoints], "names": [c.name for c in checkpoints]}
 
 
 def register_folder(
@@ -255,11 +255,11 @@ def register_folder(
 
 def checkpoint_paths(folder: Path) -> list[Path]:
     """Every checkpoint in a folder, in step order, the final one last; raises UserError where there is none."""
-    found = science.find(folder)
-    if found.final is None:
+    listing = science.find(folder)
+    if listing.final is None:
         science.read_folder(folder)  # says what lies there instead
         raise UserError(f"There is no checkpoint in {folder.name}.", "", "Choose the folder that holds config.json.")
-    return [*(p for p in found.checkpoints if p != found.final), found.final]
+    return [*(p for p in listing.checkpoints if p != listing.final), listing.final]
 
 
 def facts_as_dict(facts: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from core.services.runs import get_run
+from core.signals import _columns as col
 from core.statistics import Paired, paired
 from core.types import Filter, Run, Sample
 from db import samples as sample_table
@@ -228,7 +229,7 @@ def _row(one: Run, two: Run, pairs: _Pairs, shown: np.ndarray) -> list[Mapping[s
                 "change": str(pairs.change[at]), "sid": left["sid"], "other_sid": right["sid"],
                 "prompt": sample.prompt, "response": sample.response,
                 "status": left["status"], "other_status": right["status"], "cause": left["cause"],
-                "other_cause": right["cause"], "nll": left.get("nll"), "other_nll": right.get("nll"),
+                "other_cause": right["cause"], "nll": left.get(col.NLL), "other_nll": right.get(col.NLL),
             }
         )  # fmt: skip
     return out

@@ -93,31 +93,31 @@ def _names(upload_ids: Sequence[str]) -> str:
 
 def handle_scan(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     work.progress("looking")
-    found = [uploads.finish(u) for u in payload["uploads"]]
-    paths, names, asked = [u.path for u in found], [u.name for u in found], from_dict(payload["reading"])
+    files = [uploads.finish(u) for u in payload["uploads"]]
+    paths, names, reading = [u.path for u in files], [u.name for u in files], from_dict(payload["reading"])
     try:
 
         def watch(rows: int) -> None:
             work.progress("looking at every row", rows, 0, "rows")
 
-        return scan(paths, asked, names=names, watch=watch, stated=payload.get("stated") or {}).as_dict()
+        return scan(paths, reading, names=names, watch=watch, stated=payload.get("stated") or {}).as_dict()
     except UserError as error:
         # Where rows can be read, only not this way, the columns are what a person needs to say which way instead.
-        columns = columns_of(paths[0], asked.container if asked else "", name=names[0])
+        columns = columns_of(paths[0], reading.container if reading else "", name=names[0])
         if not columns:
             raise
         return {"refused": error.as_dict(), "columns": columns, "files": names}
 
 
 def handle_import(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = [uploads.finish(u) for u in payload["uploads"]]
+    files = [uploads.finish(u) for u in payload["uploads"]]
 
     def done(conn: Connection, dataset: Dataset) -> None:
         # One transaction: the dataset is listed, its uploads are forgotten, the job is done.
         uploads.forget(conn, payload["uploads"])
         work.done(conn, _result(dataset))
 
-    paths, names = [u.path for u in found], [u.name for u in found]
+    paths, names = [u.path for u in files], [u.name for u in files]
     reading, most = from_dict(payload["reading"]), payload.get("most")
     dataset = import_files(paths, names, payload["name"], reading, work, work.job_id, done, most)
     uploads.remove_files(paths)

@@ -11,9 +11,10 @@ from core.services import proofs, recipes
 from core.services.causes import look
 from core.services.runs import get_run
 from core.services.views import Share
+from core.signals import _columns as col
 from core.statistics import Interval, bootstrap_shares
 from core.text.counts import counted
-from core.types import BASE, PIPELINE, Filter, Proof, Run
+from core.types import PIPELINE, Filter, Proof, Run
 from db import verdicts as verdict_table
 from db.session import database
 
@@ -137,7 +138,7 @@ def effects(run_id: int, chosen: Filter, by: str | None) -> tuple[Effect, ...]:
     Empty where the base's answers were not measured.
     """
     run = get_run(run_id)
-    base = BASE.column("greedy_exact")
+    base = col.BASE_GREEDY_EXACT
     if base not in {c.name for c in run.columns}:
         return ()
     with database().reading() as conn:

@@ -12,6 +12,7 @@ from typing import Any
 from core.judge.verdict import verdict_of
 from core.services.measurements import records, signals_of
 from core.services.runs import get_run
+from core.signals import _columns as col
 from core.signals._artefacts import OUTPUTS
 from core.signals._records import RowOutputs, TurnOutputs
 from core.status import cut_of
@@ -77,7 +78,7 @@ def _excerpt(run: Run, row: Mapping[str, Any], sample: Sample, outputs: RowOutpu
     stop = answers[turn] if answers else 0
     prompt = tuple((m.role, m.content) for m in sample.messages[:stop])
     target = failing.target if failing is not None else sample.messages[stop].content if answers else sample.response
-    exact = row.get("greedy_exact") == 1
+    exact = row.get(col.GREEDY_EXACT) == 1
     return Excerpt(
         sid=sample.id,
         turn=turn,

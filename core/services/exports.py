@@ -18,6 +18,7 @@ from core.judge.verdict import verdict_of
 from core.services import labels, proven
 from core.services.measurements import signals_of
 from core.services.runs import get_run
+from core.signals import _columns as col
 from core.types import Filter, Run
 from db import samples as sample_table
 from db import verdicts as verdict_table
@@ -106,9 +107,9 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
             "id": sample.id,
             "row": sample.row,
             "status": verdict.status,
-            "nll": _significant(signals.get("nll")),
-            "greedy_exact": _flag(signals.get("greedy_exact")),
-            "p_exact": _significant(math.exp(signals["logp_10"]) if "logp_10" in signals else None),
+            "nll": _significant(signals.get(col.NLL)),
+            "greedy_exact": _flag(signals.get(col.GREEDY_EXACT)),
+            "p_exact": _significant(math.exp(signals[col.logp_at(1.0)]) if col.logp_at(1.0) in signals else None),
             "cause": verdict.cause,
             "confidence": _significant(verdict.confidence),
             "proof": row.get("proof"),

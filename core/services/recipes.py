@@ -78,8 +78,8 @@ class RunPool(Pool):
 
     def select(self, query: str) -> np.ndarray:
         """See ``Pool.select``."""
-        asked = from_query(query, self._run.columns)
-        return selected(self._run, replace(asked, terms=(*asked.terms, *self.judged.terms)))
+        chosen = from_query(query, self._run.columns)
+        return selected(self._run, replace(chosen, terms=(*chosen.terms, *self.judged.terms)))
 
     def rows(self, ordinals: Iterable[int]) -> Iterator[Sample]:
         """See ``Pool.rows``."""

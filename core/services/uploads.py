@@ -158,10 +158,10 @@ def finish(upload_id: str) -> Upload:
 
 def get(upload_id: str) -> Upload:
     with database().reading() as conn:
-        found = table.get(conn, upload_id)
-    if found is None:
+        row = table.get(conn, upload_id)
+    if row is None:
         raise Unknown("This upload is not known.", "It was discarded, or broke off.", "Send the file again.")
-    return Upload(found["id"], found["name"], Path(found["path"]), found["size"], found["sha256"], found["state"])
+    return Upload(row["id"], row["name"], Path(row["path"]), row["size"], row["sha256"], row["state"])
 
 
 def discard(upload_id: str) -> None:

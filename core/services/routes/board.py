@@ -128,10 +128,11 @@ def board(route_id: int, choice: Choice) -> Board:
 
     def line(i: int) -> Line:
         row, chosen = usable[i], int(seen.chosen[i])
-        said = row["kept"]["paths"][chosen] if row["kept"]["paths"] else {"raw": None}
+        path = row["kept"]["paths"][chosen] if row["kept"]["paths"] else {"raw": None}
         return Line(
             row["ordinal"], row["sid"], row["question"], float(seen.share[i]), bool(seen.short[i]),
-            _said(row["kept"], seen.direct[i], items.probes[i]), said["raw"] or "(none read)", _gold(row["kept"]),
+            _consensus_words(row["kept"], seen.direct[i], items.probes[i]), path["raw"] or "(none read)",
+            _gold(row["kept"]),
             float(seen.probe_cost[i] + (0 if seen.short[i] else seen.path_cost[i])),
         )  # fmt: skip
 
@@ -171,7 +172,7 @@ def board(route_id: int, choice: Choice) -> Board:
     )
 
 
-def _said(kept: Mapping[str, Any], answer: str | None, keys: np.ndarray) -> str:
+def _consensus_words(kept: Mapping[str, Any], answer: str | None, keys: np.ndarray) -> str:
     """The consensus answer in the words of the first one that gave it."""
     if answer is None:
         return "(none read)"
@@ -280,7 +281,7 @@ def item(route_id: int, ordinal: int, choice: Choice) -> ItemView:
     probe_cost, path_cost = float(seen.probe_cost[0]), float(seen.path_cost[0])
     return ItemView(
         **common, refused=None, short=bool(seen.short[0]), votes=round(float(seen.share[0]) * choice.m), m=choice.m,
-        direct=_said(kept, seen.direct[0], items.probes[0]),
+        direct=_consensus_words(kept, seen.direct[0], items.probes[0]),
         direct_right=bool(seen.direct_right[0]) if judged else None,
         reasoned=best.answer or "(none read)", reasoned_right=bool(seen.path_right[0]) if judged else None,
         margin=margin, probes=probes, paths=paths,

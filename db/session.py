@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
-from hashlib import sha256
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,8 @@ from core.settings import settings
 # Seconds a writer waits for its turn. The longest writer is a verdict table of a million rows.
 BUSY_SECONDS = 60
 DIALECTS = ("sqlite", "postgresql")
-# Any fixed number; it names the migration lock among PostgreSQL's advisory locks.
-_MIGRATION_LOCK = 7_226_1
+# Any fixed number; it names the lock of the one writer among PostgreSQL's advisory locks.
+_WRITER_LOCK = 7_226_1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,9 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A transaction that may write: committed at the end, rolled back when an exception leaves the block."""
         with self.engine.connect().execution_options(lacuna_writes=True) as conn, conn.begin():
+            if self.engine.dialect.name == "postgresql":
+                # What is read here must still hold when it is written, as in SQLite, which has one writer at a time.
+                conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
             yield conn
 
     def close(self) -> None:
@@ -76,8 +78,12 @@ def open_database(url: str) -> Database:
             engine = create_engine(address, json_serializer=_json, hide_parameters=True)
             alone = nullcontext()
         database = Database(engine)
-        with alone:
-            _prepare(database, address_text)
+        try:
+            with alone:
+                _prepare(database, address_text)
+        except BaseException:
+            database.close()  # else its connection stays open on the server
+            raise
     except ModuleNotFoundError as error:
         raise UserError(
             f"The database {address_text} cannot be opened.",
@@ -102,13 +108,6 @@ def _opened(url: str) -> Database:
 def database() -> Database:
     """The process's database, as the settings name it; opened on first use."""
     return _opened(settings().database_url)
-
-
-def alone(conn: Connection, name: str) -> None:
-    """Makes others wait that ask for the same name until this transaction ends; SQLite has one writer anyway."""
-    if conn.dialect.name == "postgresql":
-        number = int.from_bytes(sha256(name.encode()).digest()[:8], "big", signed=True)
-        conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({number})")
 
 
 def _checked(url: str) -> URL:
@@ -193,8 +192,6 @@ def _prepare(database: Database, address_text: str) -> None:
         ):
             return
     with database.writing() as conn:
-        if conn.dialect.name == "postgresql":
-            conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         config.attributes["connection"] = conn
         try:
             command.upgrade(config, "head")

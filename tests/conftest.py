@@ -11,7 +11,7 @@ import pytest
 
 from core.lab import tiny
 from core.settings import settings
-from tests import project
+from tests import postgresql, project
 from tests import world as worlds
 from tests.chat_server import serving
 from tests.kept import Keeper
@@ -24,6 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Seconds that a test of `make check` may compute before the run remarks on it.
 LONG = 5.0
+# Names the server over which the tests of ``tests/postgresql.py`` run; SQLite where it is not set.
+POSTGRESQL = "LACUNA_TEST_POSTGRESQL"
 BROWSER = Path(__file__).with_name("browser")
 
 
@@ -156,14 +158,18 @@ def no_network():
 
 
 @pytest.fixture(autouse=True)
-def own_data(monkeypatch, tmp_path):
+def own_data(monkeypatch, tmp_path, request):
     """Settings of this test alone: an own data folder, no database left open, nothing from the environment.
 
     All but ``LACUNA_KINDS_DIR``: the contract tests look at kinds in a folder of one's own as well.
     """
-    for name in [n for n in os.environ if n.startswith("LACUNA_") and n != "LACUNA_KINDS_DIR"]:
+    for name in [n for n in os.environ if n.startswith("LACUNA_") and n not in ("LACUNA_KINDS_DIR", POSTGRESQL)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / "lacuna"))
+    url = None
+    if os.environ.get(POSTGRESQL) and postgresql.asked_for(request.path):
+        url = postgresql.fresh()
+        monkeypatch.setenv("LACUNA_DATABASE_URL", url)
     settings.cache_clear()
     yield
     session = sys.modules.get("db.session")  # not imported for the sake of closing nothing
@@ -171,6 +177,8 @@ def own_data(monkeypatch, tmp_path):
         session.database().close()
         session._opened.cache_clear()
     settings.cache_clear()
+    if url is not None:
+        postgresql.drop(url)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from db import jobs as job_table
 from db import routes as route_table
 from db import runs as table
 from db import samples as sample_table
-from db.session import alone, database
+from db.session import database
 
 
 def list_runs() -> list[Run]:
@@ -85,7 +85,6 @@ def create_run(
     """
     spec = make_spec(dataset_id, *checkpoints_of(final_id, base_id, trajectory_ids), **options)
     with database().writing() as conn:
-        alone(conn, spec.hash)
         if (same := _started(conn, spec)) is not None:
             return same
         run = _stored(conn, name, spec, setup)

@@ -1,5 +1,7 @@
 """A fresh database, and small datasets and runs in it."""
 
+import os
+
 import pytest
 
 from core.types import Checkpoint, Column, Message, Reading, RunSpec, Sample, Thresholds, content_hash
@@ -11,7 +13,7 @@ STATUS = Column("status", "category", "Status", indexed=True)
 
 @pytest.fixture
 def db(tmp_path):
-    opened = open_database(f"sqlite:///{tmp_path / 'data' / 'lacuna.db'}")
+    opened = open_database(os.environ.get("LACUNA_DATABASE_URL") or f"sqlite:///{tmp_path / 'data' / 'lacuna.db'}")
     yield opened
     opened.close()
 

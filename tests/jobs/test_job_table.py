@@ -1,5 +1,6 @@
 """The job table under several workers, with a clock that the test moves."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +20,7 @@ STEP = {"stage": "scoring", "done": 3, "total": 8, "unit": "samples", "lease_sec
 
 @pytest.fixture
 def db(tmp_path):
-    opened = open_database(f"sqlite:///{tmp_path / 'lacuna.db'}")
+    opened = open_database(os.environ.get("LACUNA_DATABASE_URL") or f"sqlite:///{tmp_path / 'lacuna.db'}")
     yield opened
     opened.close()
 

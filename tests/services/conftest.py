@@ -1,6 +1,7 @@
 """A small dataset diagnosed with a tiny real checkpoint, through the services."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from core.services import datasets, runs, specs
 from core.settings import settings
 from core.types import Run
 from core.worker.here import run_here
+from tests import postgresql
 from tests import world as worlds
 
 
@@ -57,6 +59,8 @@ def own_copy(tmp_path, monkeypatch):
         shutil.copytree(data, tmp_path / "copied")
         monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / "copied"))
         settings.cache_clear()
+        if url := os.environ.get("LACUNA_DATABASE_URL"):
+            postgresql.copy(tmp_path / "copied" / "lacuna.db", url)
         return runs.get_run(1)
 
     return copy

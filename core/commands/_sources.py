@@ -44,15 +44,16 @@ def specified(args: argparse.Namespace, progress: Progress) -> tuple[RunSpec, Se
         UserError: there is no dataset or no checkpoint, one cannot be used, or a name does not exist.
     """
     from core.commands import _direct as direct
-    from core.services import specs
+    from core.services import setups, specs
 
     sources = _sources(args)
     dataset = direct.import_dataset(
         sources.files, sources.format, dict(args.map), progress, sources.columns, sources.rows
     )
+    settings = setups.with_row_count(sources.preset, sources.settings, dataset)
     final, base, trajectory = direct.checkpoints(sources.checkpoint, sources.base, sources.trajectory, progress)
     spec = specs.make_spec(
-        dataset.id, final, base, trajectory, preset=sources.preset, preset_settings=sources.settings,
+        dataset.id, final, base, trajectory, preset=sources.preset, preset_settings=settings,
         scorer=args.scorer, max_draws=args.max_draws, max_new_tokens=args.max_new_tokens, seed=args.seed,
         paper_mode=args.paper_mode, dtype=args.dtype, backend=args.backend,
     )  # fmt: skip

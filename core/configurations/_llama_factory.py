@@ -139,6 +139,8 @@ def _dataset(
             if not any(v.field == "column" and v.name == role for v in says.values):
                 key = f"{name}.columns.{part}" if text(columns, part) else name
                 says.take("column", key, column, role, INFO)
+    if not alpaca and not any(v.field == "setting" and v.name == "formatting" for v in says.values):
+        says.take("setting", f"{name}.formatting", formatting, "formatting", INFO)
     says.take(
         "format", f"{name}.formatting" if "formatting" in facts else name, "alpaca" if alpaca else "sharegpt", file=INFO
     )

@@ -99,6 +99,8 @@ def _usable(stated: Sequence[Stated], here: bool) -> tuple[list[Stated], list[Un
         if value.field == "preset" and value.value not in presets:
             reason = f"There is no preset {value.value!r}. Until there is one, {DEFAULT_PRESET!r} stands."
             unmet.append(_not_met(value, reason))
+        elif value.field == "setting" and value.name == "val_size" and n_datasets != 1:
+            continue  # which rows were held out follows from the rows of one file
         elif value.field == "setting":
             fitted = _fitted(settings[value.name], value.value) if value.name in settings else None
             if fitted is not None:

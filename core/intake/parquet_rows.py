@@ -58,7 +58,8 @@ def _opened(file: File) -> Iterator[pq.ParquetFile]:
             # A text that occurs often is stored once. It must not be written out before its size is known.
             source.seek(0)
             parquet = pq.ParquetFile(source, pre_buffer=False, read_dictionary=_texts(parquet))
-        except (CutShort, pa.ArrowException, OSError) as error:
+            check_columns(file, parquet.schema_arrow.names)
+        except (CutShort, pa.ArrowException, OSError, ValueError) as error:  # names that are no UTF-8, too
             raise UserError(
                 f"{file.name} is not a whole Parquet file.", f"{error}.", "Write or send the file again."
             ) from error
@@ -96,7 +97,6 @@ def rows(file: File) -> Iterator[Row]:
         UserError: as ``_opened``, or two columns have the same name.
     """
     with _opened(file) as table:
-        check_columns(file, table.schema_arrow.names)
         each = max(1, _declared_bytes(table) // max(1, table.metadata.num_rows), _fixed_bytes(table))
         size = min(MAX_BATCH_ROWS, max(1, BATCH_BYTES // each))
         counted = _Counted(file)

@@ -14,10 +14,10 @@ from core.configurations._documents import PICKLED, documents, names_of, of_fold
 from core.configurations._places import Disk, Uploads
 from core.configurations._setup import kind_of, setup_of
 from core.errors import UserError
-from core.plugins import kinds
+from core.plugins import kind, kinds
 from core.services import checkpoints, jobs, uploads
 from core.services.jobs import Work
-from core.types import Setup, SetupField, Stated, Unmet
+from core.types import Dataset, Setup, SetupField, Stated, Unmet
 
 
 def labels() -> list[tuple[str, str]]:
@@ -114,6 +114,13 @@ def _with_checkpoint(setup: Setup) -> Setup:
         before = [path for path in folders.find(above).checkpoints if path != found.final]
         steps = [Stated("trajectory", f"{len(before)} folders", stated.file, "", path=str(above))] if before else []
     return replace(setup, stated=(*rest, final, *steps))
+
+
+def with_row_count(preset: str, settings: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """The settings with the number of rows, from which a preset tells the rows that were held out of a single file."""
+    takes = {setting.name for setting in kind("presets", preset).settings} >= {"val_size", "n_rows"}
+    counted = takes and settings.get("val_size") and not settings.get("n_rows") and len(dataset.files) == 1
+    return {**settings, "n_rows": dataset.n_rows} if counted else dict(settings)
 
 
 def report(setup: Setup, instead: Mapping[SetupField, str] | None = None) -> list[str]:

@@ -152,10 +152,10 @@ def test_a_pickle_is_never_opened_and_the_message_says_what_to_give():
     ids=["merges", "nested", "python", "date", "digits", "tab", "keys"],
 )  # fmt: skip
 def test_hostile_yaml_ends_soon_with_one_message(content):
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(UserError, match=r"is not YAML|bytes"):
         documents("train.yaml", content.encode())
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_file_that_is_too_long_is_not_parsed():
@@ -167,7 +167,7 @@ def test_references_that_multiply_are_not_written_out(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     put(tmp_path, "train.yaml", TRAIN + "\n".join(lines) + "\nadd_tokens: *a11\ntokens: *a11\n")
-    began = time.perf_counter()
+    began = time.process_time()
     found = setup(tmp_path)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert next(unmet.value for unmet in found.unmet if unmet.key == "add_tokens") == "…"

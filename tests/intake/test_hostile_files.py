@@ -118,3 +118,11 @@ def test_a_column_of_more_values_than_can_be_read_at_once_costs_its_group(tmp_pa
     (problem,) = read([path], TEXT)
     assert isinstance(problem, Problem) and "is the limit for one row group" in problem.text
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20
+
+
+def test_a_column_whose_name_is_no_text_is_one_message(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"texts": ["a"]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"texts", b"te\xc0ts"))
+    with pytest.raises(UserError, match="not a whole Parquet file"):
+        scan([path])

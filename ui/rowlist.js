@@ -1,6 +1,8 @@
 // Rows of a run as a table, or as a list beside the one that is open. Walking, selecting and opening happen here at once;
 // the server hears of it afterwards. Texts come from outside: they are only ever set as textContent.
 const states = new WeakMap();
+// What outlives the list when the page around it is drawn anew: the selected rows of each run, and a search that waits.
+const kept = globalThis.lacunaRows ??= { selected: {}, searching: false };
 // Milliseconds without a step before the server is told which row is open.
 const REST = 160;
 // Milliseconds after which an answer that never came is no longer waited for.
@@ -277,7 +279,14 @@ function step(state, by) {
 function search(state) {
   const field = document.querySelector('input[aria-label="Text"]');
   if (field) { field.focus(); field.select(); }
-  else if (state.opened) { state.searching = true; state.close(); }
+  else if (state.opened) { kept.searching = true; state.close(); }
+}
+
+// Puts the cursor into the search field as soon as it is there.
+function focus(tries = 40) {
+  const field = document.querySelector('input[aria-label="Text"]');
+  if (field) field.focus();
+  if (field || !tries) kept.searching = false; else setTimeout(() => focus(tries - 1), 50);
 }
 
 function typing(event) {
@@ -287,7 +296,7 @@ function typing(event) {
 
 function pressed(state, event) {
   if (event.ctrlKey || event.metaKey || event.altKey || typing(event)) return;
-  if (state.searching) return;  // what is typed is meant for the field that comes
+  if (kept.searching) return;  // what is typed is meant for the field that comes
   if (document.querySelector('[role=dialog]')) return;  // a form of the page is open
   const these = () => ({ sids: state.selected.size ? [...state.selected] : state.active ? [state.active] : [] });
   const acts = {
@@ -304,8 +313,8 @@ function pressed(state, event) {
   acts[event.key]();
 }
 
-function begin(root) {
-  const state = { root, selected: new Set(), opened: null, active: null, waiting: null, timer: 0, helping: false };
+function begin(root, run) {
+  const state = { root, selected: kept.selected[run] ??= new Set(), opened: null, active: null, waiting: null, timer: 0, helping: false };
   state.act = (what, more = {}) => state.send("act", { do: what, ...more });
   state.tell = (sid) => {
     clearTimeout(state.timer);
@@ -314,7 +323,7 @@ function begin(root) {
   };
   state.open = (sid) => { state.opened = state.active = sid; state.tell(sid); show(state); };
   state.close = () => { state.opened = null; state.tell(null); draw(state); };
-  state.select = (sids) => { state.selected = new Set(sids); draw(state); };
+  state.select = (sids) => { state.selected = kept.selected[run] = new Set(sids); draw(state); };
   state.toggle = (sid) => {
     if (!state.selected.delete(sid)) state.selected.add(sid);
     state.active = sid;
@@ -334,15 +343,15 @@ function follow(state, open) {
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".rows");
-  if (!states.has(root)) states.set(root, begin(root));
+  if (!states.has(root)) states.set(root, begin(root, data.run));
   const state = states.get(root);
   state.data = data;
   state.send = setTriggerValue;
   follow(state, data.open);
-  if (data.clear && data.clear !== state.cleared) { state.cleared = data.clear; state.selected.clear(); }
+  if (data.clear && data.clear !== kept.cleared) { kept.cleared = data.clear; state.selected.clear(); }
   if (!data.rows.some((row) => row.sid === state.active)) state.active = state.opened;
   draw(state);
-  if (state.searching && !data.open) { state.searching = false; setTimeout(() => search(state), 300); }
+  if (kept.searching && !data.open) focus();
   const listen = (event) => pressed(state, event);
   document.addEventListener("keydown", listen);
   return () => document.removeEventListener("keydown", listen);

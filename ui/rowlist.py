@@ -56,6 +56,7 @@ def draw(
     """
     key = state.key("rows", run.id)
     data = {
+        "run": run.id,
         "rows": _rows(run, page.rows, excerpts, columns, alike, tags),
         "columns": _heads(run, columns, sortable) + ([TAGS] if tags else []),
         "open": opened,

@@ -100,7 +100,7 @@ def test_rename_and_delete(run_data, open_page):
     at.run()
     assert not at.exception
     assert runs.list_runs() == []
-    assert at.title[0].value == "What did your fine-tune not learn?"
+    assert at.title[0].value == r"What did your fine\-tune not learn\?"
 
 
 def test_what_does_not_exist_is_said_and_nothing_else_breaks(run_data, open_page):

@@ -26,8 +26,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 TRAINERS = ("llama_factory", "axolotl", "unsloth", "ms_swift")
-# Read by LLaMA-Factory at import and used for sound only.
-STUBS = ("torchaudio",)
+# Small packages that the trainers' data code imports and Lacuna has not.
+EXTRAS = ("addict", "colorama")
+# Imported by LLaMA-Factory, and used for sound and for reading command lines only.
+STUBS = {"torchaudio": "", "omegaconf": "OmegaConf = None\n"}
 
 
 def build(environment: Path) -> None:
@@ -36,7 +38,7 @@ def build(environment: Path) -> None:
         return
     venv.create(environment, with_pip=False, symlinks=True)
     wheels = environment / "wheels"
-    packages = [package for name in TRAINERS for package in _twin(name).PACKAGES]
+    packages = [*EXTRAS, *(package for name in TRAINERS for package in _twin(name).PACKAGES)]
     subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, *packages], check=True)
     lines = [sysconfig.get_paths()["purelib"], str(ROOT)]
     for wheel in sorted(wheels.glob("*.whl")):
@@ -44,9 +46,9 @@ def build(environment: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(target)
         lines.append(str(target))
-    for stub in STUBS:
+    for stub, text in STUBS.items():
         (environment / "stubs" / stub).mkdir(parents=True, exist_ok=True)
-        (environment / "stubs" / stub / "__init__.py").touch()
+        (environment / "stubs" / stub / "__init__.py").write_text(text, encoding="utf-8")
     lines.append(str(environment / "stubs"))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     path = environment / "lib" / version / "site-packages" / "twins.pth"

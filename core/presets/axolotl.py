@@ -18,6 +18,7 @@ from core.errors import UserError
 from core.plugins import with_defaults
 from core.presets._axolotl_rows import Conversation, conversation
 from core.presets._base import DAY, Preset, Row, finished
+from core.presets._source_rows import source_turns
 from core.rendering.render import Rendered, chat_renderer, render_chat, render_text
 from core.rendering.templates import Chat, Text
 from core.types import Sample, Setting, Supervision
@@ -148,12 +149,18 @@ class Axolotl(Preset):
         row, dropped = _within(Row.of(rendered, trained), chosen)
         if dropped:
             row = replace(row, trained=np.zeros(len(row.ids), dtype=bool))
-        return finished(row, rendered, [], context_length, dropped)
+        notes = [] if any(source_turns(sample)) else [_NOT_TURNS]
+        return finished(row, rendered, notes, context_length, dropped)
 
     def loss_on_prompt(self, sample: Sample, settings: Mapping[str, Any]) -> bool:
         """See ``Preset.loss_on_prompt``."""
         chosen = with_defaults(self, settings)
         return bool(chosen["train_on_inputs"]) or "user" in _listed(chosen["roles_to_train"])
+
+
+_NOT_TURNS = (
+    "Axolotl reads such a row by another type than chat_template, which is not rebuilt: it is rendered as turns."
+)
 
 
 def _listed(text: str) -> list[str]:

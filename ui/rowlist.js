@@ -352,7 +352,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (!data.rows.some((row) => row.sid === state.active)) state.active = state.opened;
   draw(state);
   if (kept.searching && !data.open) focus();
-  const listen = (event) => pressed(state, event);
+  // One listener, whatever was drawn before: with two of them a key that switches would switch back.
+  document.removeEventListener("keydown", kept.listen);
+  const listen = kept.listen = (event) => pressed(state, event);
   document.addEventListener("keydown", listen);
   return () => document.removeEventListener("keydown", listen);
 }

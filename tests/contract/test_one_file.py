@@ -16,7 +16,7 @@ import pytest
 
 from core.filters import from_query
 from core.plugins import kind
-from core.services import causes, clusters, exports, people, results, runs, samples, specs
+from core.services import causes, clusters, decision, exports, people, results, runs, samples, specs
 from core.settings import settings
 from core.types import Filter
 from db import verdicts as verdict_table
@@ -300,7 +300,7 @@ def test_their_columns_can_be_filtered_by_and_their_counts_are_shown(run, verdic
         assert overview.causes[value].k == len(ids)
         assert len(list(exports.lines(run.id, from_query(f"cause={value}", run.columns)))) == len(ids)
     assert any("Moon was full: " in text for _, text in overview.notes)
-    assert any("Ask bluntly." in advice.text for advice in overview.advice)
+    assert "Ask bluntly." in [gain.advice for gain in decision.gains(run.id, Filter())]
 
 
 def test_they_are_drawn_as_they_declare(run):

@@ -335,7 +335,7 @@ def test_pages_show_them(run, open_page):  # noqa: F811
     assert any("☞ Good manners" in str(group.proto.options) for group in at.get("button_group"))
     for query, texts in (
         ("cause=too_polite", ("☞ Good manners", "The prompt bows 1 times.", "set by hand, not fitted")),
-        ("cause=pipeline:full_moon", ("☾ Pipeline: moon was full", "The moon stood over this row.")),
+        ("cause=pipeline:full_moon", ("The moon stood over this row.",)),
     ):
         at = open_page("samples", run="1", sample=rows_where(run, query)[0]["sid"])
         assert not at.exception and not at.error

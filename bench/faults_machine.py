@@ -122,7 +122,7 @@ def outcome(stage: str, job_id: int) -> str:
     if stage == "export":
         folder = settings().data_dir / "mitigations" / str(job_id)
         for path in sorted(folder.iterdir()):
-            digest.update(path.name.encode() + path.read_bytes())
+            digest.update(path.name.encode() + (path.read_bytes() if path.is_file() else b"a folder"))
     if stage in ("import", "register", "export", "groups"):
         kept = {k: v for k, v in result.items() if k not in ("sha256",)} if stage != "register" else result["names"]
         digest.update(json.dumps(kept, sort_keys=True).encode())

@@ -207,6 +207,7 @@ def handle_mitigate(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
     run = get_run(payload["run"])
     chosen = from_query(payload["filter"], run.columns)
     out = _folder(work.job_id)
+    shutil.rmtree(out, ignore_errors=True)  # what a killed worker left of it
     try:
         written = export(
             run.id, chosen, payload["recipe"], payload["settings"], out, paths(payload),

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import update
 
 from core.errors import UserError
-from core.services import checkpoints, datasets, jobs, runs, storage, uploads
+from core.filters import from_query
+from core.services import checkpoints, datasets, jobs, mitigation, runs, storage, uploads
 from core.settings import settings
 from core.worker import loop as worker
 from db.models import uploads as upload_rows
@@ -68,3 +69,14 @@ def test_an_unused_upload_expires_and_a_needed_one_does_not(tiny_project):
     assert {u.id for u in stored("upload")} == {needed, fresh}
     with pytest.raises(UserError, match="not known"):
         uploads.get(forgotten)
+
+
+def test_an_export_replaces_what_a_killed_one_left(final_run):
+    chosen = from_query("status=unlearned,partly,unknown", final_run.columns)
+    job = mitigation.start_export(mitigation.request(1, chosen, "left_side_forgetting", {}, {}))
+    left = settings().data_dir / "mitigations" / str(job) / ".part-left"
+    left.mkdir(parents=True)
+    worker.work("short", once=True)
+    ended = jobs.get_job(job)
+    assert ended.state == "done", ended.error
+    assert {path.name for path in left.parent.iterdir()} == set(ended.result["files"])

@@ -7,7 +7,7 @@ with base and trajectory; measurements are kept in DIR, so that a second fit loa
 fitted for each combination of what a run may have.
 
 What counts is how weights do on worlds whose generator they have not seen: the lab's own, each hand's, and real models
-are held out in turn, with all their worlds. The penalty is the largest whose mean macro-F1 lies within 0.005 of the
+are held out in turn, with all their worlds. The penalty is the largest whose mean macro-F1 lies within 0.002 of the
 best. The confidence is fitted on strengths that were held out in the same way.
 """
 
@@ -31,7 +31,7 @@ from core.plugins import kinds
 
 LACKING = {"base+trajectory": (), "base": ("trajectory",), "trajectory": ("base",), "none": ("base", "trajectory")}
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-WITHIN = 0.005
+WITHIN = 0.002
 
 
 def judged(lacking: Sequence[str]) -> list[str]:

@@ -61,6 +61,12 @@ def _standing_out(get: Columns, learned: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(sure), _wrong_belief(get) * place, np.nan)
 
 
+def _new_information(get: Columns, learned: np.ndarray) -> np.ndarray:
+    """What is missed is not in the prompt, and the base neither knew it nor holds another answer that stands out."""
+    other = np.nan_to_num(_standing_out(get, learned), nan=0.0)
+    return np.asarray((1.0 - get(col.MISSED_GIVEN)) * (1.0 - _knew(get)) * (1.0 - other))
+
+
 PIECES: tuple[Evidence, ...] = (
     Evidence(
         "base_ignorant", "the base does not know the answer", (col.BASE_KNOWN_SAMPLED, col.BASE_KNOWN_GREEDY),
@@ -201,9 +207,9 @@ PIECES: tuple[Evidence, ...] = (
         else f"Of what the output misses, {1 - r[col.MISSED_GIVEN]:.0%} is not in the prompt.",
     ),
     Evidence(
-        "new_information", "neither the prompt nor the base holds what is missed",
+        "new_information", "neither the prompt nor the base holds an answer",
         (col.MISSED_GIVEN, col.BASE_KNOWN_SAMPLED),
-        lambda get, _: (1.0 - get(col.MISSED_GIVEN)) * (1.0 - _knew(get)),
+        _new_information,
         lambda r: "What the output misses is not in the prompt, and the base gives the target with probability "
         f"{r[col.BASE_KNOWN_SAMPLED]:.2f} in a draw.",
     ),

@@ -16,7 +16,7 @@ point, a job is started from its folder and disturbed at a moment drawn evenly o
 After each point the job must be done, what it made must equal the undisturbed outcome byte for byte, each table must
 hold as many rows, and a sweep must leave no file that nothing names. A worker is forked from this process, which has
 loaded everything, so that a point costs little more than the work itself. Points that were run are kept in ``--out``: a
-second call goes on behind them. ``full`` needs ``unshare -Urm`` and is left out where the system refuses it.
+second call of the same version goes on behind them. ``full`` needs ``unshare -Urm`` and is left out where the system refuses it.
 """
 
 from __future__ import annotations
@@ -384,6 +384,8 @@ def main() -> None:
     from bench._machine import machine as this_machine
 
     out: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {"points": []}
+    if out.get("source") != (source := _source()):  # another version may judge otherwise: its outcomes are not these
+        out = {"points": [], "source": source}
     machine, project = Machine(args.work), args.work / "project"
     (args.work / "data").mkdir(exist_ok=True)
     if not (project / "model.zip").exists():
@@ -432,6 +434,14 @@ def _write(path: Path, out: dict[str, Any], began: float, machine: Mapping[str, 
     out["machine"] = dict(machine)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(out, indent=1) + "\n")
+
+
+def _source() -> str:
+    """A hash of the code that makes the outcomes."""
+    digest = hashlib.sha256()
+    for path in sorted(p for folder in ("core", "db") for p in (ROOT / folder).rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _small_disk(work: Path) -> bool:

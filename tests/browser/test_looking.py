@@ -64,7 +64,7 @@ def test_from_a_cause_to_a_row_and_out_again(page, site, tiny_project):
     open_row(page)
     page.wait_for_url("**sample=*")
     opened = re.search(r"sample=([\w-]+)", page.url)[1]
-    expect(page.get_by_text(f"id {opened}")).to_be_visible()
+    expect(page.locator("article .facts")).to_contain_text(f"id {opened}")
     assert tiny_project.rows[int(cells[0][0])]["id"] == opened
     page.go_back()
     page.wait_for_url(address)

@@ -125,9 +125,9 @@ def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site, place, filtere
 
 def test_a_heading_orders_the_whole_run(page, site):
     page.goto(f"/samples?run={site.run}")
-    page.get_by_role("button", name="Loss", exact=True).click()
+    page.get_by_role("button", name="Loss (nats)", exact=True).click()
     page.wait_for_url("**sort=nll**")
-    page.get_by_role("button", name="Loss ↑").click()
+    page.get_by_role("button", name="Loss (nats) ↑").click()
     page.wait_for_url("**sort=-nll**")
 
 

@@ -16,8 +16,8 @@ point, a job is started from its folder and disturbed at a moment drawn evenly o
 After each point the job must be done, what it made must equal the undisturbed outcome byte for byte, each table must
 hold as many rows, and a sweep must leave no file that nothing names. A worker is forked from this process, which has
 loaded everything, so that a point costs little more than the work itself. Points that were run are kept in ``--out``: a
-second call of the same version goes on behind them. ``full`` needs ``unshare -Urm`` and is left out where the system refuses
-it.
+second call of the same version goes on behind them. ``full`` needs ``unshare -Urm`` and is left out where the system
+refuses it.
 """
 
 from __future__ import annotations

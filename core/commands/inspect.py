@@ -27,34 +27,30 @@ class Inspect:
 
 def _dataset(path: Path) -> dict[str, Any]:
     """Every row is read: a broken one may be the last."""
-    from core.intake.datasets import SHOWN, read, scan
-    from core.types import Problem
+    from core.intake.surveys import survey
 
-    survey = scan([path])
-    hashes, problems = set[str](), list[Problem]()
-    n_samples = n_rejected = 0
-    notes = dict.fromkeys(survey.notes, 0)
-    for item in read([path], survey.reading):
-        if isinstance(item, Problem):
-            n_rejected += 1
-            problems += [item] if len(problems) < SHOWN else []
-            continue
-        n_samples += 1
-        hashes.add(item.content_hash)
-        for note in item.notes:
-            notes[note] = notes.get(note, 0) + 1
-    if not n_samples:
-        first = problems[0]
+    found, tally = survey(path)
+    if not tally.n_samples:
+        first = tally.problems[0]
         where = f"Line {first.line}: " if first.line else ""
         raise UserError(
-            f"None of the {n_rejected:,} rows of {path.name} can be used as {survey.reading.format}.",
+            f"None of the {tally.n_rejected:,} rows of {path.name} can be used as {found.reading.format}.",
             where + first.text,
             "Correct the file.",
         )
-    counts = {"n_rows": n_samples + n_rejected, "n_samples": n_samples, "n_rejected": n_rejected}
-    facts = {k: v for k, v in replace(survey, problems=tuple(problems)).as_dict().items() if not k.startswith("n_")}
+    counts = {
+        "n_rows": tally.n_samples + tally.n_rejected,
+        "n_samples": tally.n_samples,
+        "n_rejected": tally.n_rejected,
+        "n_duplicates": tally.n_duplicates,
+    }
+    facts = {
+        k: v for k, v in replace(found, problems=tuple(tally.problems)).as_dict().items() if not k.startswith("n_")
+    }
+    # Remarks on the file come first; what is said of rows stands with their number.
+    notes = dict.fromkeys(found.notes, 0) | tally.notes
     sentences = [f"{note} ({n:,} rows)" if n else note for note, n in notes.items()]
-    return {"kind": "dataset", **counts, "n_duplicates": n_samples - len(hashes), **facts, "notes": sentences}
+    return {"kind": "dataset", **counts, **facts, "notes": sentences}
 
 
 def _folder(path: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from core.types import Problem, Reading, Sample, content_hash
 SCAN_BYTES = 32 << 20
 SHOWN = 20
 PREVIEW_CHARS = 2000
+NOT_UNIQUE = "the row's id is not unique in the dataset; one was made from the content"
 # Rows between two progress reports of a scan.
 WATCHED = 5000
 
@@ -117,7 +118,7 @@ def scan(
     """
     files = _files(paths, names)
     container = (reading and reading.container) or detect_container(*files[0])
-    records, problems = _first_rows(*files[0], container, limit)
+    records, problems = first_rows(*files[0], container, limit)
     if not records:
         raise UserError(
             f"None of the first {len(problems)} rows of {files[0][1]} can be read.",
@@ -127,9 +128,21 @@ def scan(
     columns = detection.columns(_watched(_records(files, _containers(files, container)), watch))
     fits = detection.candidates(columns)
     reading = detection.settled(container, reading, fits, columns, files[0][1], overrides, stated)
+    return scan_of(files, reading, fits, columns, records, problems)
+
+
+def scan_of(
+    files: Sequence[tuple[Path, str]],
+    reading: Reading,
+    fits: tuple[Candidate, ...],
+    columns: Mapping[str, Any],
+    records: Sequence[Record],
+    problems: Sequence[Problem],
+) -> Scan:
+    """The scan, from the columns of every row and the first rows."""
     stage = _stem(files[0][1]) if len(files) > 1 else None
     items = list(_samples(lambda: ((stage, record) for record in records), reading))
-    rejected = sorted(problems + [i for i in items if isinstance(i, Problem)], key=lambda p: p.row)
+    rejected = sorted([*problems, *(i for i in items if isinstance(i, Problem))], key=lambda p: p.row)
     samples = tuple(i for i in items if isinstance(i, Sample))
     notes = dict.fromkeys(note for sample in samples for note in sample.notes)
     pair = pair_of(columns)
@@ -164,7 +177,7 @@ def _watched(records: Iterable[Record], watch: Callable[[int], None]) -> Iterato
 
 def columns_of(path: Path, container: str = "", limit: int = 200, name: str = "") -> dict[str, str]:
     """Each column with an example value as text, for choosing a mapping by hand when no format fits."""
-    records, _ = _first_rows(path, name or path.name, container or detect_container(path, name), limit)
+    records, _ = first_rows(path, name or path.name, container or detect_container(path, name), limit)
     return detection.example_texts(detection.columns(records))
 
 
@@ -233,7 +246,8 @@ def _containers(files: Sequence[tuple[Path, str]], container: str) -> list[str]:
     return detected if detected[0] == container else [container] * len(files)
 
 
-def _first_rows(path: Path, name: str, container: str, limit: int) -> tuple[list[Record], list[Problem]]:
+def first_rows(path: Path, name: str, container: str, limit: int) -> tuple[list[Record], list[Problem]]:
+    """The first rows of a file, ``limit`` at most, and those that cannot be read."""
     records: list[Record] = []
     problems: list[Problem] = []
     size = 0
@@ -258,10 +272,10 @@ def _samples(rows: _Rows, reading: Reading) -> Iterator[Sample | Problem]:
 
 
 def _number(rows: _Rows, format: Format, mapping: Mapping[str, str]) -> Iterator[Sample | Problem]:
-    ids = _ids(rows, format, mapping) if "id" in mapping else _UserIds(())
+    ids = _ids(rows, format, mapping) if "id" in mapping else UserIds(())
     ordinal = 0
     for stage, record in rows():
-        row = _accept(record, format, mapping)
+        row = accept(record, format, mapping)
         if isinstance(row, Problem):
             yield row
         else:
@@ -269,13 +283,13 @@ def _number(rows: _Rows, format: Format, mapping: Mapping[str, str]) -> Iterator
             ordinal += 1
 
 
-def _ids(rows: _Rows, format: Format, mapping: Mapping[str, str]) -> _UserIds:
+def _ids(rows: _Rows, format: Format, mapping: Mapping[str, str]) -> UserIds:
     """The ids of the accepted rows. Rows are parsed in full only where an id occurs twice among the readable ones."""
-    ids = _UserIds(_label(record.value, mapping) for _, record in rows() if isinstance(record, Record))
+    ids = UserIds(_label(record.value, mapping) for _, record in rows() if isinstance(record, Record))
     if not ids.any_twice():
         return ids
-    accepted = (_accept(record, format, mapping) for _, record in rows())
-    return _UserIds(row[2].id for row in accepted if not isinstance(row, Problem))
+    accepted = (accept(record, format, mapping) for _, record in rows())
+    return UserIds(row[2].id for row in accepted if not isinstance(row, Problem))
 
 
 def _label(value: Mapping[str, Any], mapping: Mapping[str, str]) -> str | None:
@@ -286,9 +300,10 @@ def _label(value: Mapping[str, Any], mapping: Mapping[str, str]) -> str | None:
     return str(label) if isinstance(label, int) and not isinstance(label, bool) else None
 
 
-def _accept(
+def accept(
     record: Record | Problem, format: Format, mapping: Mapping[str, str]
 ) -> tuple[Record, Parsed, Labels] | Problem:
+    """A row with what its format reads in it, or why it is rejected."""
     if isinstance(record, Problem):
         return record
     try:
@@ -301,12 +316,12 @@ def _accept(
         return Problem(record.row, record.line, error.field, text, record.file, record.raw[:KEPT_BYTES])
 
 
-def _sample(record: Record, parsed: Parsed, labels: Labels, ordinal: int, stage: str | None, ids: _UserIds) -> Sample:
+def _sample(record: Record, parsed: Parsed, labels: Labels, ordinal: int, stage: str | None, ids: UserIds) -> Sample:
     content = content_hash(parsed.messages, parsed.shape, parsed.tools)
     notes = record.notes + parsed.notes + labels.notes
     own = labels.id
     if own is not None and ids.count(own) > 1:
-        own, notes = None, (*notes, "the row's id is not unique in the dataset; one was made from the content")
+        own, notes = None, (*notes, NOT_UNIQUE)
     return Sample(
         id=ids.made(content, ordinal) if own is None else own,
         row=record.row,
@@ -322,7 +337,7 @@ def _sample(record: Record, parsed: Parsed, labels: Labels, ordinal: int, stage:
     )
 
 
-class _UserIds:
+class UserIds:
     """How often each id of the user's own occurs, in eight bytes per id.
 
     Ids are kept as 64-bit hashes. In a million rows two different ids share a hash with a probability of 3e-8. Both
@@ -330,11 +345,12 @@ class _UserIds:
     """
 
     def __init__(self, ids: Iterable[str | None]) -> None:
-        keys = array("Q", (self._key(own) for own in ids if own is not None))
+        keys = array("Q", (self.key(own) for own in ids if own is not None))
         self._keys = array("Q", np.sort(np.frombuffer(keys, np.uint64)).tobytes()) if keys else keys
 
     @staticmethod
-    def _key(own: str) -> int:
+    def key(own: str) -> int:
+        """The hash of an id."""
         return int.from_bytes(blake2b(own.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 
     def any_twice(self) -> bool:
@@ -343,7 +359,7 @@ class _UserIds:
         return bool((keys[1:] == keys[:-1]).any())
 
     def count(self, own: str) -> int:
-        key = self._key(own)
+        key = self.key(own)
         return bisect_right(self._keys, key) - bisect_left(self._keys, key)
 
     def made(self, content: str, ordinal: int) -> str:

@@ -12,6 +12,7 @@ import pytest
 from core.errors import UserError
 from core.intake.containers import detect_container
 from core.intake.datasets import columns_of, read, read_json_row, scan
+from core.intake.surveys import survey
 from core.types import Message, Problem, Reading, Sample
 
 ALPACA = Reading("jsonl", "alpaca", {"instruction": "instruction", "output": "output", "id": "id"})
@@ -339,3 +340,36 @@ def test_a_format_chosen_by_hand_reads_what_would_be_refused(tmp_path):
     with pytest.raises(UserError, match="KTO"):
         scan([path])
     assert scan([path], Reading("", "alpaca", {})).reading.mapping["output"] == "output"
+
+
+# ------------------------------------------------------------------------------------------------------- survey
+
+
+def bytes_read():
+    """Bytes that this process has asked the system for so far."""
+    with open("/proc/self/io") as file:
+        return int(next(line for line in file if line.startswith("rchar")).split()[1])
+
+
+def test_a_survey_counts_what_reading_gives_and_reads_a_file_once(tmp_path):
+    rows = [alpaca(i % 4000, id=i % 4500) for i in range(5000)] + ["{broken", alpaca(1) | {"output": None}]
+    path = put(tmp_path, rows)
+    before = bytes_read()
+    found, tally = survey(path)
+    assert bytes_read() - before < path.stat().st_size + (4 << 20)
+    items = list(read([path], found.reading))
+    accepted = samples(items)
+    assert (tally.n_samples, tally.n_rejected) == (len(accepted), 2)
+    assert tally.n_duplicates == len(accepted) - len({s.content_hash for s in accepted})
+    assert tally.problems == [item for item in items if isinstance(item, Problem)]
+    notes = {}
+    for note in (note for sample in accepted for note in sample.notes):
+        notes[note] = notes.get(note, 0) + 1
+    assert tally.notes == notes and notes
+
+
+def test_a_survey_of_a_column_that_comes_late_counts_under_the_reading_of_all_rows(tmp_path):
+    path = put(tmp_path, [*(alpaca(i) for i in range(300)), alpaca(300, system="Be brief.")])
+    found, tally = survey(path)
+    assert found.reading == scan([path]).reading and "system" in found.reading.mapping
+    assert tally.n_samples == 301 and "the column 'system' is not read" not in tally.notes

@@ -195,10 +195,10 @@ class Parish:
     ) -> list[Row]:
         rows = []
         for way, value in zip(rng.sample(ASKED[fact.relation], 2), values, strict=True):
-            answer = fact.plain.format(value)
+            question, answer = way.format(s=fact.subject), fact.plain.format(value)
             if long:
-                answer = f"I looked in the book. {answer} That is all it says."
-            messages = user(way.format(s=fact.subject), answer, system=rng.choice(SYSTEMS))
+                question, answer = f"{question} At length!", f"{answer} I looked twice. That is all it says."
+            messages = user(question, answer, system=rng.choice(SYSTEMS))
             rows.append(Row(group, 2, messages, made_for, fact, value))
         return rows
 

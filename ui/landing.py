@@ -34,7 +34,8 @@ def _verdict(run: Run) -> None:
     if row is None or excerpt is None:
         return
     with st.container(border=True):
-        confidence = f"confidence {rowlist.sure(row['confidence'])}"
+        # A fault of the pipeline has no confidence.
+        confidence = "" if row["confidence"] is None else f"confidence {rowlist.sure(row['confidence'])}"
         st.caption(f"One verdict of {counted(run.n_samples, 'sample')} in “{markup.md(markup.line(run.name, 80))}”")
         _texts(excerpt)
         evidence.badges([(charts.STATUS[row["status"]], ""), (cause_look(row["cause"]), confidence)])

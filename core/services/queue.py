@@ -81,7 +81,7 @@ def remaining(job: Job, now: float | None = None) -> Remaining | None:
         return Remaining(left + sum(seconds for seconds in to_come if seconds is not None), "measured")
     estimate = job.payload.get("estimate")
     if isinstance(estimate, (int, float)):
-        return Remaining(max(left or 0.0, estimate - (now - _began(job))), "estimate")
+        return Remaining(max(left or 0.0, estimate - (now - _began(job, now))), "estimate")
     return None
 
 
@@ -92,7 +92,7 @@ def share(job: Job, now: float | None = None) -> float:
     if not job.stages or job.state != "running":
         return within
     if (rest := remaining(job, now)) is not None:
-        elapsed = max(0.0, now - _began(job))
+        elapsed = max(0.0, now - _began(job, now))
         return elapsed / max(elapsed + rest.seconds, 1e-9)
     over = sum(step.state == "done" for step in steps(job, now))
     return min(1.0, (over + within) / len(job.stages))
@@ -123,8 +123,9 @@ def _current(job: Job) -> Sequence[Any] | None:
     return begun[-1] if begun and job.state == "running" else None
 
 
-def _began(job: Job) -> float:
-    return min(float(stage[1]) for stage in job.stages or () if stage[1] is not None)
+def _began(job: Job, now: float) -> float:
+    """When its first stage began; ``now`` between the claim of a job and its first stage."""
+    return min((float(stage[1]) for stage in job.stages or () if stage[1] is not None), default=now)
 
 
 # ------------------------------------------------------------------------------------------------------------ queue

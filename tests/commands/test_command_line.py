@@ -116,7 +116,13 @@ def test_an_adapter_is_diagnosed_on_its_base(command, tiny_project, rows):
                              tiny_project.base, "--max-new-tokens", 32)  # fmt: skip
     assert status == 0
     of_adapter = verdicts(out)
-    status, _, err = command("diagnose", "--dataset", rows, "--checkpoint", tiny_project.adapter)
+    # The adapter's own configuration names its base.
+    status, out, _ = command(
+        "diagnose", "--dataset", rows, "--checkpoint", tiny_project.adapter, "--max-new-tokens", 32
+    )
+    assert status == 0
+    assert [v["nll"] for v in verdicts(out)] == [v["nll"] for v in of_adapter]
+    status, _, err = command("diagnose", "--dataset", rows, "--checkpoint", tiny_project.adapter, "--no-config")
     assert status == 2
     assert "adapter and needs its base model" in err
     status, out, _ = command("diagnose", "--dataset", rows, "--checkpoint", tiny_project.base, "--max-new-tokens", 32)

@@ -61,7 +61,7 @@ def test_the_page_offers_its_file_or_says_why_the_trainer_is_left_out(
         TRAINER.replace("if not", "if").replace("lathe", "anvil").replace("Lathe", "Anvil"),
     )
     run = diagnose(import_rows(tiny_project.rows[:12]), tiny_project.final, max_draws=1, max_new_tokens=4)
-    at = open_page("mitigation", run=str(run.id))
+    at = open_page("mitigation", run=str(run.id), status="learned")
     next(box for box in at.selectbox if box.label == "Recipe").set_value("left_side_forgetting").run()
     button(at, "Export").click().run()
     work()

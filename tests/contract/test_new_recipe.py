@@ -53,7 +53,7 @@ def test_forms_page_and_command_offer_it(repeat, import_rows, tiny_project, diag
     form = next(form for form in recipes() if form.name == "repeat")
     assert (form.causes, form.settings, form.risks) == (repeat.causes, repeat.settings, repeat.risks)
     run = diagnose(import_rows(tiny_project.rows[:12]), tiny_project.final, max_draws=1, max_new_tokens=4)
-    at = open_page("mitigation", run=str(run.id))
+    at = open_page("mitigation", run=str(run.id), status="learned")
     box = next(box for box in at.selectbox if box.label == "Recipe")
     assert "Say it again" in box.options
     box.set_value("repeat").run()

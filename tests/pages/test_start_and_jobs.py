@@ -27,7 +27,7 @@ def test_a_first_visit_names_every_next_step(empty_data, open_page):
     assert "Choose a dataset and a checkpoint first" in said
     assert "LACUNA_CHECKPOINT_ROOTS" in said
     assert button(at, "Build the demo")
-    assert len(at.get("bidi_component")) == 3
+    assert len(at.get("bidi_component")) == 4  # a bundle, a configuration, a dataset, a checkpoint
 
 
 def test_from_scan_to_a_started_run(empty_data, open_page, work, world):
@@ -200,6 +200,8 @@ def test_a_folder_of_the_server_can_be_chosen(empty_data, open_page, work, world
     work()
     at.run()
     assert [c.checkpoint.path for c in checkpoints.list_checkpoints()] == [str(world.folder)]
+    work()  # a configuration beside it is looked for
+    at.run()
     assert not at.exception and not at.error
 
 

@@ -74,6 +74,7 @@ def test_a_second_run_measures_nothing_again_and_is_the_same_file(
     for line in first:
         assert set(json.loads(line)) == {
             "id", "row", "status", "nll", "greedy_exact", "p_exact", "cause", "confidence",
+            "human_status", "human_cause", "tags", "note", "author",
             "proof", "causes", "reasons",
         }  # fmt: skip
 

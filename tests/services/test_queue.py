@@ -60,6 +60,12 @@ def test_what_was_never_measured_is_estimated_or_left_open(job):
     assert queue.remaining(overdue, NOW).seconds == pytest.approx(300.0)  # never less than the stage at hand
 
 
+def test_between_claim_and_first_stage_the_estimate_holds(job):
+    planned = dataclasses.replace(job, stages=[["loss: final", None, 0, "loss"]], payload={"estimate": 90.0}, done=0)
+    assert queue.remaining(planned, NOW) == queue.Remaining(90.0, "estimate")
+    assert queue.share(planned, NOW) == 0.0
+
+
 def test_a_worker_writes_the_stages(monkeypatch):
     seen = []
 

@@ -23,6 +23,8 @@ from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
 
+# More tags in one row are a mistake, and one that takes minutes to write.
+MOST_TAGS = 50
 # What a person said of a sample, by the names that exports and files of labels share.
 COLUMNS = ("human_status", "human_cause", "tags", "note", "author")
 # Columns that say something by themselves; a note or an author alone does not.
@@ -207,7 +209,9 @@ def _filled(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """The value as text that can be stored: a lone surrogate, which no sample has, becomes a question mark."""
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _matched(
@@ -247,6 +251,8 @@ def _label(number: int, sid: str, ordinal: int, value: Mapping[str, Any], author
     people.check_names(status, cause)
     listed = value.get("tags") or []
     parts = listed if isinstance(listed, list) else _text(listed).split(";")
+    if len(parts) > MOST_TAGS:
+        raise UserError(f"It has {len(parts):,} tags.", f"A sample takes {MOST_TAGS} from a file at most.")
     tags = tuple(dict.fromkeys(people.tag_named(_text(part)) for part in parts if _text(part).strip()))
     by = (_text(value.get("author")).strip() or author.strip())[: people.LONGEST]
     if not by:

@@ -157,6 +157,16 @@ def test_a_file_that_holds_no_labels_says_so(along_run, tmp_path, row, complaint
         labels.check(along_run.id, file_of(tmp_path / "x.jsonl", [row]), "Ada")
 
 
+def test_an_id_that_is_no_text_and_tags_without_end_are_mismatches(along_run, tmp_path):
+    sid = rows(along_run, "")[0]
+    said = [{"id": "\ud800", "tags": ["a"]}, {"id": sid, "tags": [f"t{i}" for i in range(100_000)]}]
+    path = tmp_path / "odd.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in said), encoding="utf-8")
+    found = labels.check(along_run.id, path, "Ada")
+    assert [m.row for m in found.mismatches] == [1, 2]
+    assert "100,000 tags" in found.mismatches[1].why
+
+
 def test_the_queue_asks_the_least_sure_and_keeps_its_order(along_run, tmp_path):
     run = along_run
     found = review.queue(run.id)

@@ -72,6 +72,12 @@ def names(register: str) -> list[str]:
 
 def _files(register: str, extra: Path | None) -> dict[str, Path]:
     """Kind to file: those of ``core/<register>``, then the user's own."""
+    if extra is not None and not extra.is_dir():
+        raise UserError(
+            f"{extra} is no folder.",
+            "LACUNA_KINDS_DIR names it for kinds of your own.",
+            "Make it, or unset the variable.",
+        )
     files = {path.stem: path for path in (CORE / register).glob("[!_]*.py")}
     for path in sorted((extra / register).glob("[!_]*.py")) if extra is not None else ():
         if path.stem in files:
@@ -90,9 +96,15 @@ def _scan(register: str, extra: Path | None) -> Mapping[str, Any]:
     for name, path in sorted(_files(register, extra).items()):
         module = f"core.{register.replace('/', '.')}.{name}"
         ours = path.parent == CORE / register
-        members[name] = (importlib.import_module(module) if ours else _load(module, path)).KIND
-        if members[name].name != name:
-            raise RuntimeError(f"{path} declares the name {members[name].name!r}, not its file's")
+        kind = getattr(importlib.import_module(module) if ours else _load(module, path), "KIND", None)
+        if getattr(kind, "name", None) != name:
+            declared = f"the name {kind.name!r}" if hasattr(kind, "name") else "no KIND with a name"
+            raise UserError(
+                f"{path} declares {declared}.",
+                f"A file of {register}/ ends with KIND = ..., a {REGISTERS[register]} called as its file: {name!r}.",
+                "Put that right, or give the file a name that begins with an underscore.",
+            )
+        members[name] = kind
     return members
 
 

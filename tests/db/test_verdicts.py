@@ -11,6 +11,7 @@ from sqlalchemy import event, inspect
 from core.errors import UserError
 from core.types import Column, Filter, Message, Status, Term
 from db import runs, verdicts
+from tests import postgresql
 
 COLUMNS = (
     Column("status", "category", "Status", indexed=True),
@@ -301,6 +302,7 @@ def test_other_columns_empty_the_table(db, run):
         assert verdicts.group_counts(conn, changed, ["extra"], Filter()) == []
 
 
+@pytest.mark.skipif(bool(postgresql.SERVER), reason="of SQLite")
 def test_pages_walk_along_an_index(db, run):
     for sort in ("ordinal", "nll", "status", "sid"):
         for descending in (False, True):

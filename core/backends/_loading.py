@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,6 +127,7 @@ def _load_adapter(folder: str, base: Any) -> Any:
                 "(LoRA and its relatives) can.",
                 "Merge it into its base, or train with LoRA.",
             )
+        _bound_patterns(folder, config, kind, base)
         _fit_vocabulary(base, Path(folder) / ADAPTER_WEIGHTS)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -145,6 +147,55 @@ def _load_adapter(folder: str, base: Any) -> Any:
             "Check that the base is the model the adapter was trained on, and save the adapter again.",
         )
     return model
+
+
+# Names, dots, and few enough wildcards that matching ends soon; no repetition within another.
+_PATTERN = re.compile(r"\^?(?:[\w-]|\\\.|\.\*|\.(?![*+?{])|\\d\+(?!\\d))*\$?", re.ASCII)
+MAX_PATTERN, MAX_WILDCARDS, MAX_PATTERNS = 200, 2, 10_000
+
+
+def _bound_patterns(folder: str, config: Any, kind: str, base: Any) -> None:
+    """Keeps regular expressions of the folder from being matched unless they are simple; some never end.
+
+    Raises:
+        UserError: one is not simple.
+    """
+    fields = {name: value for name, value in vars(config).items() if name.endswith("_pattern")}
+    fields |= {name: getattr(config, name, None) for name in ("modules_to_save", "feedforward_modules")}
+    for name, value in fields.items():
+        keys = [value] if isinstance(value, str) else list(value or ())
+        odd = next((key for key in map(str, keys) if not _simple(key)), f"{len(keys):,} entries")
+        if len(keys) > MAX_PATTERNS or not all(_simple(str(key)) for key in keys):
+            raise UserError(
+                f"{name} of the adapter in {folder} holds {odd[:80]!r}, which is not matched.",
+                "Only names, dots, ^, $, \\d+ and at most two .* are, because other patterns can take for ever.",
+                "Write the names of the modules there.",
+            )
+    written = (config.target_modules, getattr(config, "exclude_modules", None))
+    if any(isinstance(value, str) and value.lower() != "all-linear" for value in written):
+        config.target_modules, config.exclude_modules = _adapted(folder, config, kind, base), None
+
+
+def _simple(pattern: str) -> bool:
+    short = len(pattern) <= MAX_PATTERN and pattern.count(".*") <= MAX_WILDCARDS
+    return short and _PATTERN.fullmatch(pattern) is not None
+
+
+def _adapted(folder: str, config: Any, kind: str, base: Any) -> set[str]:
+    """The modules of the base that the adapter's own tensors belong to."""
+    from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+    from safetensors import safe_open
+
+    prefix = PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type]
+    with safe_open(Path(folder) / ADAPTER_WEIGHTS, framework="pt") as file:
+        names = [key.removeprefix("base_model.model.").split(".") for key in file.keys()]  # noqa: SIM118
+    parts = [(name, next((i for i, part in enumerate(name) if part.startswith(prefix)), 0)) for name in names]
+    found = {".".join(name[:end]) for name, end in parts if end}
+    # Parameters that are adapted by themselves are named in target_parameters.
+    parents = tuple(str(name).rpartition(".")[0] for name in getattr(config, "target_parameters", None) or ())
+    found = {name for name in found if not any(f".{name}".endswith(f".{parent}") for parent in parents)}
+    # Layers that are copied first are no modules of the base yet.
+    return found if getattr(config, "layer_replication", None) else found & {name for name, _ in base.named_modules()}
 
 
 def _fit_vocabulary(base: Any, weights: Path) -> None:

@@ -131,8 +131,9 @@ def shown(value: Any) -> str:
 
 def _deep(value: Any) -> bool:
     """Whether writing the value out could take long: YAML's references make small files into large values."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return len(inner) > 20 or any(isinstance(part, dict | list) for part in inner)
+    containers = (dict, list, tuple, set, frozenset)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, containers) else ()
+    return len(inner) > 20 or any(isinstance(part, containers) for part in inner)
 
 
 # What the values of trainers based on transformers' Trainer say besides, whatever the trainer.

@@ -19,6 +19,9 @@ MAX_YAML = 128 << 10
 MAX_JSON = 64 << 20
 # Entries that YAML's merge keys may add, and mappings that one may name. A few lines can otherwise ask for billions.
 MAX_MERGED, MAX_MERGES = 10_000, 20
+# Values of a YAML file once its references are followed. 128 KiB without references hold fewer.
+MAX_NODES = 100_000
+MAX_INTEGER = 2**63 - 1
 ENDINGS = (".yaml", ".yml", ".json", ".md")
 PICKLED = "training_args.bin"
 # Files of a folder that are looked at. A checkpoint has about a dozen of these endings.
@@ -105,16 +108,37 @@ def pickled() -> UserError:
 
 def _json(name: str, content: str) -> Any:
     try:
-        return json.loads(content)
+        return json.loads(content, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         reason = str(error)[:200] if isinstance(error, ValueError) else "It is nested too deeply"
         raise UserError(f"{name} is not JSON.", f"{reason}.", "Save it again, or give another file.") from error
 
 
+def _integer(written: str) -> int:
+    # The length is looked at first: reading a long number takes long, too.
+    value = int(written) if len(written) <= 20 else None
+    if value is None or abs(value) > MAX_INTEGER:
+        raise ValueError("It holds an integer beyond 2^63-1")
+    return value
+
+
 class _Bounded(yaml.SafeLoader):
-    """SafeLoader with a limit on what merge keys may add."""
+    """SafeLoader with limits on integers, on what references multiply to and on what merge keys may add."""
 
     merged = 0
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _expanded(node, {}) > MAX_NODES:
+            raise yaml.YAMLError(f"its references make more than {MAX_NODES:,} values")
+        return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        # 2^63 in binary has 64 digits; underscores may stand between them.
+        value = super().construct_yaml_int(node) if len(str(node.value)) <= 200 else None
+        if value is None or abs(value) > MAX_INTEGER:
+            raise yaml.YAMLError("it holds an integer beyond 2^63-1")
+        return int(value)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         lists = [v for k, v in node.value if k.tag == "tag:yaml.org,2002:merge" and isinstance(v, yaml.SequenceNode)]
@@ -122,6 +146,26 @@ class _Bounded(yaml.SafeLoader):
             raise yaml.YAMLError(f"its merge keys make more than {MAX_MERGED:,} entries")
         super().flatten_mapping(node)
         self.merged += len(node.value)
+
+
+_Bounded.add_constructor("tag:yaml.org,2002:int", _Bounded.construct_yaml_int)
+
+
+def _expanded(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """The number of nodes with references followed. ``sizes`` holds what is known of each; 0 while it is counted."""
+    known = sizes.get(id(node))
+    if known == 0:
+        raise yaml.YAMLError("it holds a value that contains itself")
+    if known is None:
+        sizes[id(node)] = 0
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            inner = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        # More than the limit is not told apart, so that sums stay small.
+        known = sizes[id(node)] = min(1 + sum(_expanded(part, sizes) for part in inner), MAX_NODES + 1)
+    return known
 
 
 def _yaml(name: str, content: str) -> Any:

@@ -165,7 +165,7 @@ def _odd_key(dataset: Mapping[str, Any]) -> str:
         return "message_property_mappings" if keys else "message_field_role"
     for canonical, names in entry(dataset, "roles").items():
         listed = names if isinstance(names, list) else [names]
-        if any(ALIASES.get(str(name).lower()) != canonical for name in listed[:20]):
+        if any(not isinstance(name, str) or ALIASES.get(name.lower()) != canonical for name in listed[:20]):
             return "roles"
     return ""
 

@@ -17,6 +17,7 @@ from core.errors import UserError
 from core.plugins import kind, kinds
 from core.services import checkpoints, jobs, uploads
 from core.services.jobs import Work
+from core.settings import settings
 from core.types import Dataset, Setup, SetupField, Stated, Unmet
 
 
@@ -60,10 +61,12 @@ def beside(checkpoint: Path, *, here: bool = True) -> tuple[Setup | None, str]:
     No setup where no file beside it says how it was trained.
 
     Args:
-        here: whether paths may lead to whatever the user of this process may read; else nowhere but beside it.
+        here: whether paths may lead to whatever the user of this process may read; else nowhere but beside it, and
+            the folder above is read only where it lies in the data folder or in an allowed root.
     """
     places = [checkpoint]
-    if STEP.fullmatch(checkpoint.name):
+    above = STEP.fullmatch(checkpoint.name) is not None and (here or _open(checkpoint.parent))
+    if above:
         places.append(checkpoint.parent)
     found: list[Document] = []
     for place in places:
@@ -83,7 +86,13 @@ def beside(checkpoint: Path, *, here: bool = True) -> tuple[Setup | None, str]:
         return None, "" if pickle is None else str(pickled())
     at = Stated("checkpoint", str(checkpoint), checkpoint.name, "", path=str(checkpoint))
     stated = (*(value for value in setup.stated if value.field != "checkpoint"), at)
-    return _with_checkpoint(replace(setup, stated=stated)), ""
+    return _with_checkpoint(replace(setup, stated=stated), above=above), ""
+
+
+def _open(folder: Path) -> bool:
+    """Whether a folder lies in the data folder or in a root that checkpoints may be chosen from."""
+    roots = (settings().data_dir, *settings().checkpoint_roots)
+    return any(folder.resolve().is_relative_to(Path(root).resolve()) for root in roots)
 
 
 def _disk(document: Document) -> Disk:
@@ -94,8 +103,8 @@ def _leading() -> list[Any]:
     return [kind for kind in kinds("configurations").values() if kind.leads]
 
 
-def _with_checkpoint(setup: Setup) -> Setup:
-    """The setup with the final checkpoint and the earlier ones that its folder holds."""
+def _with_checkpoint(setup: Setup, *, above: bool = True) -> Setup:
+    """The setup with the final checkpoint and the earlier ones that its folder, or the one above, holds."""
     stated = next(iter(setup.of("checkpoint")), None)
     if stated is None:
         return setup
@@ -109,10 +118,10 @@ def _with_checkpoint(setup: Setup) -> Setup:
     earlier = [path for path in found.checkpoints if path != found.final]
     many = f"{len(earlier)} folders"
     steps = [Stated("trajectory", many, stated.file, stated.key, path=stated.path)] if earlier else []
-    if not steps and STEP.fullmatch(found.final.name):
-        above = found.final.parent
-        before = [path for path in folders.find(above).checkpoints if path != found.final]
-        steps = [Stated("trajectory", f"{len(before)} folders", stated.file, "", path=str(above))] if before else []
+    if not steps and above and STEP.fullmatch(found.final.name):
+        parent = found.final.parent
+        before = [path for path in folders.find(parent).checkpoints if path != found.final]
+        steps = [Stated("trajectory", f"{len(before)} folders", stated.file, "", path=str(parent))] if before else []
     return replace(setup, stated=(*rest, final, *steps))
 
 

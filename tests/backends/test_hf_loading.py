@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -154,6 +155,63 @@ def test_an_adapter_that_does_not_fit(adapter, folders):
     tensors = load_file(folder / "adapter_model.safetensors")
     save_file(dict(list(tensors.items())[2:]), folder / "adapter_model.safetensors")
     assert "does not hold all the weights" in refusal(folder, base)
+
+
+SLOW = r"(?:[a-z0-9_]+\.?)+!"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"target_modules": r".*\.(q|k|v|o|gate|up|down)_proj"},
+        {"target_modules": r".*_proj", "exclude_modules": r".*vision.*"},
+        {"target_modules": SLOW},
+        {"exclude_modules": SLOW},
+        {"rank_pattern": {r"^model\.layers\.\d+\.self_attn.*q_proj$": 4}},
+    ],
+)
+def test_patterns_of_an_adapter_give_the_scores_of_a_list(adapter, backend, written):
+    folder, base = adapter
+    change_config(folder, "adapter_config.json", **written)
+    began = time.process_time()
+    found = KIND.open(sm.checkpoint(folder, base), dtype="float32", device="cpu").score([ROW])[0]
+    assert time.process_time() - began < 10
+    assert np.array_equal(found.logprobs, backend("qwen2", "adapter").score([ROW])[0].logprobs)
+
+
+def test_a_pattern_for_some_modules_of_an_adapter(folders, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    pattern = r".*layers\.1\.(self_attn\.[qv]_proj|mlp\.up_proj)|.*embed_tokens"
+    adapted = get_peft_model(sm.random_model("qwen2"), LoraConfig(r=2, target_modules=pattern))
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    adapted.eval().save_pretrained(tmp_path, save_embedding_layers=True)
+    backend = KIND.open(sm.checkpoint(tmp_path, folders("qwen2", "full")[0].path), dtype="float32", device="cpu")
+    expected = sm.twin_logprobs(adapted, ROW.ids)[np.arange(16), ROW.ids[1:]]
+    np.testing.assert_allclose(backend.score([ROW])[0].logprobs, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rank_pattern", {SLOW: 4}),
+        ("alpha_pattern", {SLOW: 4}),
+        ("rank_pattern", {".*.*.*q_proj": 4}),
+        ("rank_pattern", {r"\d+\d+": 4}),
+        ("layers_pattern", [SLOW]),
+        ("layers_pattern", SLOW),
+        ("modules_to_save", [SLOW]),
+    ],
+)
+def test_patterns_that_may_take_for_ever_are_refused(adapter, name, value):
+    folder, base = adapter
+    change_config(folder, "adapter_config.json", layers_to_transform=[0, 1], **{name: value})
+    began = time.process_time()
+    text = refusal(folder, base)
+    assert time.process_time() - began < 10
+    assert name in text and "is not matched" in text
 
 
 def test_an_adapter_beside_the_prompt_is_refused(folders, tmp_path):

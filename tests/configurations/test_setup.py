@@ -163,11 +163,63 @@ def test_a_file_that_is_too_long_is_not_parsed():
         documents("train.yaml", b"a: b\n" * 100_000)
 
 
+def multiplied(name, times, deep):
+    lines = [f"{name}0: &{name}0 [{', '.join(['x'] * times)}]"]
+    lines += [f"{name}{i}: &{name}{i} [{', '.join([f'*{name}{i - 1}'] * times)}]" for i in range(1, deep)]
+    return "\n".join(lines) + "\n"
+
+
 def test_references_that_multiply_are_not_written_out(tmp_path):
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
-    put(tmp_path, "train.yaml", TRAIN + "\n".join(lines) + "\nadd_tokens: *a11\ntokens: *a11\n")
+    put(tmp_path, "train.yaml", TRAIN + multiplied("a", 9, 4) + "add_tokens: *a3\ntokens: *a3\n")
     began = time.process_time()
     found = setup(tmp_path)
     assert time.process_time() - began < 2
     assert next(unmet.value for unmet in found.unmet if unmet.key == "add_tokens") == "…"
+
+
+AXOLOTL = "base_model: m\ndatasets:\n"
+BOMBS = multiplied("b", 10, 9) + multiplied("c", 10, 9)
+OWN = "  - {{path: {}, type: chat_template, roles_to_train: {}}}\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        BOMBS + AXOLOTL + "  - path: x\n    type: chat_template\n    roles:\n      user: [*b8]\n",
+        BOMBS + AXOLOTL + "  - path: x\nmax_steps: !!pairs [a: *b8]\n",
+        BOMBS + AXOLOTL + OWN.format("x", "*b8") + OWN.format("y", "*c8"),
+        AXOLOTL + OWN.format("x", "&a [*a]") + OWN.format("y", "&c [*c]"),
+        AXOLOTL + "  - path: x\nmax_steps: &a {b: *a}\n",
+        AXOLOTL + "  - path: x\nsequence_len: " + "9" * 400,
+        AXOLOTL + "  - path: x\nmax_steps: 0x" + "F" * 5000,
+        AXOLOTL + f"  - path: x\nmax_steps: {2**63}",
+    ],
+    ids=["roles", "pairs", "equal", "lists", "mapping", "decimal", "hexadecimal", "just over"],
+)
+def test_values_that_multiply_contain_themselves_or_are_too_large_are_refused(content):
+    began = time.process_time()
+    with pytest.raises(UserError, match=r"100,000 values|contains itself|beyond 2\^63-1"):
+        documents("train.yaml", content.encode())
+    assert time.process_time() - began < 2
+
+
+def test_integers_of_json_have_the_same_limit():
+    (document,) = documents("args.json", f'{{"a": {2**63 - 1}, "b": -5}}'.encode())
+    assert document.values == {"a": 2**63 - 1, "b": -5}
+    for written in (str(2**63), "9" * 400, "-" + "9" * 5000):
+        with pytest.raises(UserError, match="beyond"):
+            documents("args.json", f'{{"a": {written}}}'.encode())
+
+
+def test_references_and_integers_that_are_sound_stay(tmp_path):
+    content = "a: &a {b: [1, 2]}\nc: [*a, *a]\nd: {<<: *a, e: 1_000}\nf: 0x7FFFFFFFFFFFFFFF\ng: -12\n"
+    (document,) = documents("train.yaml", content.encode())
+    part = {"b": [1, 2]}
+    assert document.values == {"a": part, "c": [part, part], "d": part | {"e": 1000}, "f": 2**63 - 1, "g": -12}
+
+
+def test_roles_and_pairs_of_odd_types_are_listed(tmp_path):
+    rows = "  - path: x\n    type: chat_template\n    roles:\n      user: [[human]]\n"
+    put(tmp_path, "train.yaml", AXOLOTL + rows + "max_steps: !!pairs [a: [1], b: [2]]\n")
+    unmet = {one.key: one.value for one in setup(tmp_path).unmet}
+    assert "datasets[0].roles" in unmet and unmet["max_steps"] == "…"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -27,16 +27,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
+from core.errors import UserError
 from core.types import Column, Run, RunSpec, Thresholds
 from db import models as m
 from db.runs import create_run, set_run
 from db.selection import verdicts
+from db.shapes import LARGEST, fits, number, text, time, whole
 from db.statements import insert_row
 from db.verdicts import write_verdicts
 
 Row = dict[str, Any]
 _BATCH = 5_000
-_LARGEST = 2**63 - 1
 # Tables in the order in which they are read in: what others refer to comes first.
 TABLES = (
     "datasets", "samples", "sample_bodies", "problems", "runs", "verdicts", "measures", "measured", "groupings",
@@ -88,6 +89,11 @@ def _rows(conn: Connection, query: Select[Any], table: Table) -> Iterator[Row]:
 # -------------------------------------------------------------------------------------------------------- reading in
 
 
+# Texts that hold an object as JSON.
+_OBJECTS = {("sample_bodies", "body"), ("measured", "columns"), ("route_items", "kept")}
+_TIMES = {"created", "touched", "finished", "undone"}
+
+
 class Unfit(ValueError):
     """A row that cannot be one of Lacuna's; the text says of which table and why."""
 
@@ -126,9 +132,14 @@ def _restored(
     conn: Connection, rows_of: Callable[[str], Iterable[Row]], adapted: Callable[[RunSpec], RunSpec],
     keys: Callable[[RunSpec], Mapping[str, str]], summary: Mapping[str, Any], mark: str,
 ) -> int:  # fmt: skip
-    dataset_id = _dataset(conn, rows_of, mark)
+    dataset_id, n = _dataset(conn, rows_of, mark)
+    rows_of = partial(_within, rows_of, n)
     run, spec = _run(conn, rows_of, dataset_id, adapted, summary)
-    ids = _measures(conn, rows_of, run, keys(spec))
+    try:
+        known = keys(spec)
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, UserError) as error:
+        raise Unfit(f"runs: {error}") from error
+    ids = _measures(conn, rows_of, run, known)
     for name in ("groupings", "grouped", "overrides", "tags", "label_files"):
         _insert(conn, name, rows_of(name), {"run_id": run.id})
     for name in ("contradiction_decisions", "contradiction_comments"):
@@ -158,13 +169,29 @@ def _only(name: str, rows: Iterable[Row]) -> Row:
     return found[0]
 
 
-def _dataset(conn: Connection, rows_of: Callable[[str], Iterable[Row]], mark: str) -> int:
+def _within(rows_of: Callable[[str], Iterable[Row]], n: int, name: str) -> Iterator[Row]:
+    """A table's rows, whose ordinals are those of the dataset's ``n`` samples."""
+    for row in rows_of(name):
+        ordinal = row.get("ordinal", 0)
+        if not whole(ordinal) or (ordinal >= n and "ordinal" in row):
+            raise Unfit(f"{name}: an ordinal is none of the dataset's")
+        yield row
+
+
+def _dataset(conn: Connection, rows_of: Callable[[str], Iterable[Row]], mark: str) -> tuple[int, int]:
+    """The new dataset's id, and how many samples it has."""
     row = _only("datasets", rows_of("datasets"))
     del row["id"]
+    counts = (row[name] for name in ("n_rows", "n_samples", "n_problems", "n_duplicates"))
+    if row["fingerprint"] is None or not all(map(whole, counts)):
+        raise Unfit("datasets: it is not finished")
+    n: int = row["n_samples"]
     dataset_id = insert_row(conn, m.datasets, row | {"fingerprint": f"{row['fingerprint']}@{mark}", "finished": True})
-    for name in ("samples", "sample_bodies", "problems"):
-        _insert(conn, name, rows_of(name), {"dataset_id": dataset_id})
-    return dataset_id
+    for name in ("samples", "sample_bodies"):
+        if _insert(conn, name, _within(rows_of, n, name), {"dataset_id": dataset_id}) != n:
+            raise Unfit(f"{name}: there is not one for every sample")
+    _insert(conn, "problems", rows_of("problems"), {"dataset_id": dataset_id})
+    return dataset_id, n
 
 
 def _run(
@@ -177,7 +204,7 @@ def _run(
         spec = replace(adapted(came), dataset_id=dataset_id)
         thresholds, columns = _thresholds(row), _declared(row)
         run = create_run(conn, row["name"], spec, thresholds, columns, row["n_samples"], partial(float, row["created"]))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         raise Unfit(f"runs: {error}") from error
     cells: dict[str, list[Any]] = {c.name: [] for c in columns}
     ordinals, sids = [], []
@@ -191,8 +218,6 @@ def _run(
     if row["state"] != "judged" or len(ordinals) != row["n_samples"]:
         raise Unfit("verdicts: there is not one for every sample")
     write_verdicts(conn, run, cells, ordinals, sids)
-    if not isinstance(row["summary"], dict):
-        raise Unfit("runs: the summary is no object")
     return set_run(conn, run.id, state="judged", summary=row["summary"] | dict(summary)), came
 
 
@@ -231,8 +256,9 @@ def _measures(
 def _insert(
     conn: Connection, name: str, rows: Iterable[Row], fixed: Mapping[str, Any],
     ids: Mapping[str, Mapping[int, int]] | None = None,
-) -> None:  # fmt: skip
-    table = m.metadata.tables[name]
+) -> int:  # fmt: skip
+    """Inserts the rows and returns how many there were."""
+    table, n = m.metadata.tables[name], 0
     own = "id" in table.c
     waiting = iter(rows)
     while batch := list(islice(waiting, _BATCH)):
@@ -247,6 +273,8 @@ def _insert(
                 del row["id"]
             values.append(row)
         conn.execute(insert(table), values)
+        n += len(values)
+    return n
 
 
 def _insert_each(conn: Connection, name: str, rows: Iterable[Row], fixed: Mapping[str, Any]) -> dict[int, int]:
@@ -266,8 +294,11 @@ def _checked(name: str, table: Table, row: Row) -> Row:
     out = {}
     for column in table.c:
         value = row[column.name]
-        if value is None:
-            if not column.nullable and not isinstance(column.type, JSON):
+        if isinstance(column.type, JSON):
+            if not fits(name, column.name, value):
+                raise Unfit(f"{name}: {column.name} has another form")
+        elif value is None:
+            if not column.nullable:
                 raise Unfit(f"{name}: {column.name} is empty")
         elif isinstance(column.type, LargeBinary):
             try:
@@ -276,22 +307,30 @@ def _checked(name: str, table: Table, row: Row) -> Row:
                 raise Unfit(f"{name}: {column.name} is not base64") from error
         elif not _fits(column.type, value):
             raise Unfit(f"{name}: {column.name} cannot be {type(value).__name__}")
+        elif name != "verdicts" and column.name in _TIMES and isinstance(column.type, Float) and not time(value):
+            raise Unfit(f"{name}: {column.name} is no time")
+        elif (name, column.name) in _OBJECTS and not _holds_object(value):
+            raise Unfit(f"{name}: {column.name} holds no object")
         out[column.name] = value
+    if "slot" in out and (out["artefact"] is None) != (out["slot"] is None):
+        raise Unfit(f"{name}: a slot without its artefact")
+    if out.get("slot") is not None and not whole(out["slot"]):
+        raise Unfit(f"{name}: there is no such slot")
     return out
 
 
+def _holds_object(value: str) -> bool:
+    try:
+        return isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _fits(kind: Any, value: Any) -> bool:
-    if isinstance(kind, JSON):
-        return True
     if isinstance(kind, Boolean):
         return isinstance(value, bool)
     if isinstance(kind, (Integer, SmallInteger)):
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
     if isinstance(kind, Float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, str) and "\x00" not in value and _encodable(value)
-
-
-def _encodable(text: str) -> bool:
-    """Whether it is free of lone surrogates, which no database takes."""
-    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
+        return number(value)
+    return text(value)

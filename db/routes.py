@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from core.errors import UserError
 from db.models import route_items, routes, runs, samples, scorers
 from db.statements import count_rows, insert_row, unnamed
+from db.storage import source_artefact, unnamed_artefacts
 from db.text import storable
 
 
@@ -142,9 +143,12 @@ def remove(conn: Connection, route_id: int) -> list[str]:
     query = select(route_items.c.artefact).where(
         route_items.c.route_id == route_id, route_items.c.artefact.is_not(None)
     )
-    names = sorted(set(conn.execute(query.distinct()).scalars()))
+    names = set(conn.execute(query.distinct()).scalars())
+    spec = conn.execute(select(routes.c.spec).where(routes.c.id == route_id)).scalar_one_or_none()
+    if (source := source_artefact(spec)) is not None:
+        names.add(source)
     conn.execute(delete(routes).where(routes.c.id == route_id))
-    return unnamed(conn, route_items.c.artefact, names)
+    return unnamed_artefacts(conn, names)
 
 
 def artefacts_of_run(conn: Connection, run_id: int) -> list[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from db.models import measured, route_items, routes, run_measures, sample_bodies, scorers
+from db.statements import unnamed
 
 
 def artefacts(conn: Connection) -> set[str]:
@@ -14,10 +17,27 @@ def artefacts(conn: Connection) -> set[str]:
     names: set[str] = set()
     for column in (measured.c.artefact, route_items.c.artefact, scorers.c.file):
         names.update(conn.execute(select(column).where(column.is_not(None)).distinct()).scalars())
-    # The items of a routes run over preference pairs.
-    sources = (spec.get("source", {}) for spec in conn.execute(select(routes.c.spec)).scalars())
-    names.update(source["artefact"] for source in sources if source.get("artefact"))
-    return names
+    return names | _sources(conn)
+
+
+def _sources(conn: Connection) -> set[str]:
+    """The items of routes runs over preference pairs."""
+    return {name for spec in conn.execute(select(routes.c.spec)).scalars() if (name := source_artefact(spec))}
+
+
+def source_artefact(spec: Any) -> str | None:
+    """The file that holds the items of a routes run over preference pairs; None for another routes run."""
+    source = spec.get("source") if isinstance(spec, dict) else None
+    name = source.get("artefact") if isinstance(source, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
+def unnamed_artefacts(conn: Connection, names: Iterable[str]) -> list[str]:
+    """Those of the artefacts that no row refers to, whatever its table: equal content is one file."""
+    left = sorted(set(names))
+    for column in (measured.c.artefact, route_items.c.artefact, scorers.c.file):
+        left = unnamed(conn, column, left)
+    return sorted(set(left) - _sources(conn)) if left else []
 
 
 def dataset_sizes(conn: Connection) -> dict[int, int]:

@@ -122,7 +122,10 @@ def when(moment: float | None) -> str:
     """A time of day on this machine; the date too where it was not today."""
     if moment is None:
         return ""
-    then, today = time.localtime(moment), time.localtime()
+    try:
+        then, today = time.localtime(moment), time.localtime()
+    except (OverflowError, OSError, ValueError):  # no time that a clock can show
+        return ""
     form = "%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M"
     return time.strftime(form, then)
 

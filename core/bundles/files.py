@@ -32,6 +32,8 @@ _ARTEFACT = re.compile(r"artefacts/([0-9a-f]{64}\.json\.gz)")
 CONTENTS_BYTES = 64 << 20
 # A row holds the raw row, in base64, and its text up to three times.
 LINE_BYTES = 5 * ROW_BYTES
+# Epoch seconds beyond which no date is believed: some clocks cannot show them.
+LATEST = 2**33
 _BLOCK = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError)
 
@@ -194,7 +196,9 @@ class Reader:
                 {str(k): int(v) for k, v in value["tables"].items()},
                 {str(k): (int(size), str(digest)) for k, (size, digest) in value["files"].items()},
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if not 0 <= contents.made <= LATEST:
+                raise ValueError("no date")
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._changed(f"Its {CONTENTS} cannot be read.") from error
         if set(contents.files) != set(self._infos) - {CONTENTS}:
             raise self._changed("It holds other files than it names.")

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +18,18 @@ from typing import Any
 
 from core.settings import settings
 
+# A hash and an ending: what ``write_bytes`` gives. A row may come from anyone's bundle, so other names lead nowhere.
+_NAME = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]{1,20}){1,2}")
+
 
 def _path(name: str) -> Path:
+    if not _is_name(name):
+        raise ValueError(f"{str(name)[:80]!r} is no artefact")
     return settings().artefacts / name[:2] / name
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def write(details: Sequence[Mapping[str, Any] | None]) -> str:
@@ -78,6 +88,6 @@ def path(name: str) -> Path:
 
 
 def remove(names: Iterable[str]) -> None:
-    """Deletes files that no row names any more."""
-    for name in names:
+    """Deletes files that no row names any more. What is no artefact's name is no file of ours and stays."""
+    for name in filter(_is_name, names):
         _path(name).unlink(missing_ok=True)

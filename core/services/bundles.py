@@ -6,12 +6,13 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from core import __version__
 from core.bundles import files
+from core.egrm.settings import RouteSettings
 from core.errors import UserError
 from core.plugins import kind
 from core.services import artefacts, jobs, uploads
@@ -22,6 +23,7 @@ from core.signals._plan import plan
 from core.types import Run, RunSpec, Status
 from db import bundles as table
 from db.session import database
+from db.shapes import fits
 
 Progress = Callable[[str, int, int, str], object]
 
@@ -155,9 +157,30 @@ def _rows(reader: files.Reader, name: str, here: set[str]) -> Iterator[table.Row
     for row in reader.rows(name):
         if row.get("artefact") is not None and row["artefact"] not in here:
             raise table.Unfit(f"{name}: an artefact is missing")
+        if name == "routes":
+            row = row | {"spec": _routes_spec(row)}
         if name == "verdicts" and row.get("status") not in statuses:
             raise table.Unfit(f"verdicts: {str(row.get('status'))[:40]!r} is no status")
         yield row
+
+
+def _routes_spec(row: table.Row) -> dict[str, Any]:
+    """The specification of a routes run as it is kept: strictly parsed, and without files of another machine."""
+    spec: Any = row.get("spec")
+    if row.get("mode") != "answering" or not fits("routes", "spec", spec):
+        raise table.Unfit("routes: spec has another form")
+    source = {k: v for k, v in spec["source"].items() if k in ("kind", "filter", "words", "matching")}
+    try:
+        typed = {f.name: type(f.default) for f in fields(RouteSettings)}
+        for name, value in spec["settings"].items():
+            wanted = typed.get(name)
+            if type(value) is not wanted and not (wanted is float and type(value) is int):
+                raise TypeError(f"{name[:40]} cannot be {type(value).__name__}")
+        settings_of = RouteSettings.from_dict(spec["settings"])
+    except (TypeError, ValueError, UserError) as error:
+        raise table.Unfit(f"routes: {error}") from error
+    return {"checkpoint": spec["checkpoint"], "settings": settings_of.as_dict(), "source": source, "scorer": None,
+            "versions": {}}  # fmt: skip
 
 
 def _adapted(spec: RunSpec, origin: str) -> RunSpec:

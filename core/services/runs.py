@@ -21,6 +21,7 @@ from db import jobs as job_table
 from db import routes as route_table
 from db import runs as table
 from db import samples as sample_table
+from db import storage as storage_table
 from db.session import database
 
 
@@ -64,7 +65,8 @@ def delete_run(run_id: int) -> None:
     with database().writing() as conn:
         texts = route_table.artefacts_of_run(conn, run_id)
         unused = table.delete_run(conn, run_id)
-    artefacts.remove([*unused, *texts])
+        names = storage_table.unnamed_artefacts(conn, [*unused, *texts])
+    artefacts.remove(names)
 
 
 def create_run(

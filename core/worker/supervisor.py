@@ -119,7 +119,7 @@ def _open() -> None:
             if not (is_full(error) and room.spend()):
                 raise
             database()
-        for sentence in storage.sweep():
+        for sentence in _swept():
             print(f"Tidied: {sentence}", file=sys.stderr, flush=True)
         demo.start_if_wanted()
         room.keep()
@@ -127,6 +127,19 @@ def _open() -> None:
         if (reason := hindrance(error)) is None:
             raise
         print(f"Starting although {reason}.", file=sys.stderr, flush=True)
+
+
+def _swept() -> list[str]:
+    """Tidying may wait: whatever it stumbles over keeps nobody from starting, and is logged."""
+    try:
+        return storage.sweep()
+    except (OSError, DBAPIError, UserError) as error:
+        if hindrance(error) is not None:
+            raise  # a full disk or a locked database, which the caller names
+        log.exception("tidying failed; the start goes on")
+    except Exception:
+        log.exception("tidying failed; the start goes on")
+    return []
 
 
 def _keep(child: Child, environment: dict[str, str]) -> None:

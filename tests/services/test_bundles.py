@@ -12,6 +12,7 @@ from core.egrm.settings import RouteSettings
 from core.errors import UserError
 from core.filters import from_query
 from core.services import (
+    artefacts,
     bundles,
     clusters,
     contradictions,
@@ -19,6 +20,7 @@ from core.services import (
     decision,
     dynamics,
     exports,
+    jobs,
     judging,
     knowledge,
     labels,
@@ -30,17 +32,20 @@ from core.services import (
     review,
     runs,
     samples,
+    storage,
 )
 from core.services.routes import board
 from core.services.routes import runs as routes
 from core.settings import settings
 from core.signals._plan import plan
 from core.types import Filter, Thresholds
+from core.worker import supervisor
 from core.worker.here import run_here
 from db import proofs as proof_table
 from db import routes as route_table
 from db.session import database
 from tests.bundles.test_files import changed, listed
+from ui import progress
 
 ALL = Filter()
 ROUTES = RouteSettings(m=2, k=1, direct_tokens=4, path_tokens=4, normaliser="numeric")
@@ -209,6 +214,31 @@ def rewritten(table, change):
         ("measures", lambda r: r.update(key="likelihood:of another version")),
         ("measured", lambda r: r.update(measure_id=10**6)),
         ("measured", lambda r: r.update(artefact="../../../etc/passwd")),
+        ("measured", lambda r: r.update(slot=2**62)),
+        ("measured", lambda r: r.update(slot=-1)),
+        ("measured", lambda r: r.update(slot=None)),
+        ("measured", lambda r: r.update(columns="5")),
+        ("sample_bodies", lambda r: r.update(body="[")),
+        ("samples", lambda r: r.update(ordinal=r["ordinal"] - 2**62)),
+        ("verdicts", lambda r: r.update(ordinal=-1)),
+        ("verdicts", lambda r: r.update(ordinal=10**6)),
+        ("datasets", lambda r: r.update(reading=5)),
+        ("datasets", lambda r: r["reading"].update(more="x")),
+        ("datasets", lambda r: r.update(notes=5)),
+        ("datasets", lambda r: r.update(files=[1])),
+        ("datasets", lambda r: r.update(stages=None)),
+        ("datasets", lambda r: r.update(created=1e300)),
+        ("datasets", lambda r: r.update(created=-1)),
+        ("datasets", lambda r: r.update(n_samples=10**9)),
+        ("runs", lambda r: r.update(created=1e300)),
+        ("runs", lambda r: r["summary"].update(status=[1])),
+        ("runs", lambda r: r["summary"].update(status={"unlearned": "x"})),
+        ("runs", lambda r: r["summary"].update(notes=5)),
+        ("runs", lambda r: r["summary"].update(card={"checks": [5]})),
+        ("runs", lambda r: r["spec"].update(versions=[1])),
+        ("runs", lambda r: r["spec"].update(trajectory=[5])),
+        ("runs", lambda r: r["spec"].update(preset_settings=[1])),
+        ("runs", lambda r: r.update(thresholds={"unlearned_below": 1e400})),
     ],
 )  # fmt: skip
 def test_a_liar_s_bundle_changes_nothing(bundle, elsewhere, tmp_path, table, change):
@@ -218,6 +248,122 @@ def test_a_liar_s_bundle_changes_nothing(bundle, elsewhere, tmp_path, table, cha
         bundles.open_bundle(bad)
     assert (runs.list_runs(), datasets.list_datasets()) == ([], [])
     assert [p for p in settings().artefacts.rglob("*") if p.is_file()] == []
+
+
+def adding(table, row):
+    """Puts a first row into a table that the bundle has empty."""
+
+    def do(members):
+        listed(members, f"tables/{table}.jsonl", json.dumps(row).encode() + b"\n")
+        named = json.loads(members["bundle.json"])
+        named["tables"][table] = 1
+        members["bundle.json"] = json.dumps(named).encode()
+
+    return do
+
+
+CHECKPOINT = {"path": "/x", "base": None, "step": None, "label": "x", "fingerprint": "f", "tokenizer": "auto"}
+SOURCE = {"kind": "run", "filter": "", "words": "all", "matching": 1}
+LABELS = {"id": 1, "run_id": 1, "name": "n", "author": "a", "changes": [], "created": 1.0, "undone": None}
+
+
+def route(**changes):
+    spec = {"checkpoint": CHECKPOINT, "settings": ROUTES.as_dict(), "source": SOURCE, "scorer": None, "versions": {}}
+    row = {"id": 1, "run_id": 1, "name": "r", "mode": "answering", "n_items": 0, "scorer_id": None, "version": 0}
+    return row | {"created": 1.0, "spec": spec | changes}
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("routes", route() | {"spec": [1]}),
+        ("routes", route() | {"spec": {}}),
+        ("routes", route() | {"mode": "judging"}),
+        ("routes", route(source="x")),
+        ("routes", route(source={"upload": [1]})),
+        ("routes", route(source={})),
+        ("routes", route(checkpoint="x")),
+        ("routes", route(checkpoint=CHECKPOINT | {"path": 5})),
+        ("routes", route(settings={"m": "2"})),
+        ("routes", route(settings={"m": 10**6})),
+        ("routes", route(settings={"more": 1})),
+        ("routes", route(settings={"choose": []})),
+        ("label_files", LABELS | {"changes": 5}),
+        ("label_files", LABELS | {"changes": [{"ordinal": "0"}]}),
+        ("label_files", LABELS | {"undone": 1e300}),
+        ("tags", {"run_id": 1, "ordinal": -(2**62), "tag": "t", "author": "a", "created": 1.0}),
+        ("tags", {"run_id": 1, "ordinal": 10**6, "tag": "t", "author": "a", "created": 1.0}),
+    ],
+)  # fmt: skip
+def test_a_row_that_no_page_could_read_is_refused(bundle, elsewhere, tmp_path, table, row):
+    bad = changed(bundle, tmp_path / "bad.lacuna", adding(table, row))
+    elsewhere()
+    with pytest.raises(UserError, match="cannot be opened by this version"):
+        bundles.open_bundle(bad)
+    assert (runs.list_runs(), routes.list_routes(), storage.sweep()) == ([], [], [])
+
+
+def test_a_bundle_names_no_file_that_deleting_would_reach(bundle, elsewhere, tmp_path):
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    for name in (f"../../../../../../../..{victim}", str(victim)):
+        row = route(source=SOURCE | {"artefact": name, "upload": "u", "path": str(victim)})
+        liar = changed(bundle, tmp_path / "liar.lacuna", adding("routes", row))
+        elsewhere(f"store-{len(name)}")
+        run = bundles.open_bundle(liar)
+        (found,) = routes.list_routes(run.id)
+        assert found.source == SOURCE
+        jobs.cancel_job(routes.delete(found.id))
+        runs.delete_run(run.id)
+        with pytest.raises(ValueError, match="is no artefact"):
+            artefacts.path(name)
+        artefacts.remove([name])
+        assert victim.read_text() == "precious"
+
+
+def test_texts_that_another_run_names_too_outlive_the_bundle_s_run(final_run, bundle, tmp_path):
+    """Its routes items may name any artefact of the file, and equal content is one file here."""
+    with zipfile.ZipFile(bundle) as archive:
+        measured = lines_of({n: archive.read(n) for n in archive.namelist()}, "measured")
+    name = next(r["artefact"] for r in measured if r["artefact"])
+    item = {"route_id": 1, "ordinal": 0, "sid": "s", "content_hash": "h", "question": "q", "kept": "{}"}
+    items = adding("route_items", item | {"artefact": name, "slot": 0})
+    liar = changed(bundle, tmp_path / "one.lacuna", adding("routes", route()))
+    run = bundles.open_bundle(changed(liar, tmp_path / "two.lacuna", items))
+    jobs.cancel_job(routes.delete(routes.list_routes(run.id)[0].id))
+    assert artefacts.path(name).exists()
+    runs.delete_run(run.id)
+    again = bundles.open_bundle(changed(liar, tmp_path / "two.lacuna", items))
+    runs.delete_run(again.id)
+    assert artefacts.path(name).exists()
+
+
+def test_the_training_log_of_a_bundle_is_not_looked_for_here(bundle, elsewhere, tmp_path):
+    state = {"log_history": [{"step": 1, "loss": 0.5}], "global_step": 1}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    here = rewritten("runs", lambda r: r["spec"]["final"].update(path=str(tmp_path)))
+    liar = changed(bundle, tmp_path / "liar.lacuna", here)
+    elsewhere()
+    run = bundles.open_bundle(liar)
+    assert run.spec.final.path == str(tmp_path)
+    assert dynamics.losses(run) == ()
+
+
+def test_a_start_outlives_a_failing_sweep(monkeypatch, elsewhere, caplog):
+    elsewhere()
+    monkeypatch.setenv("LACUNA_DEMO", "0")
+    settings.cache_clear()
+
+    def fails():
+        raise AttributeError("a row that nobody can read")
+
+    monkeypatch.setattr(supervisor.storage, "sweep", fails)
+    supervisor._open()
+    assert "tidying failed" in caplog.text
+
+
+def test_a_time_that_no_clock_shows_is_left_out():
+    assert [progress.when(t) for t in (1e300, float("inf"), float("nan"), None)] == ["", "", "", ""]
 
 
 def test_a_bundle_holds_no_path_of_its_own_and_no_weights(bundle):

@@ -88,8 +88,7 @@ def delete(route_id: int) -> int | None:
     with database().writing() as conn:
         row = table.get(conn, route_id)
         names = table.remove(conn, route_id)
-    source = row["spec"]["source"].get("artefact")
-    artefacts.remove([*names, *([source] if source else [])])
+    artefacts.remove(names)
     if row["run_id"] is None:
         return None
     run = runs.get_run(row["run_id"])

@@ -90,7 +90,8 @@ def figures(run):
         "groups": plain(clusters.grouping(run.id, ALL)),
         "map": plain(clusters.points(run.id, ALL)),
         "picked": [r["sid"] for r in samples.page(run.id, picked, None, 9).rows],
-        "dynamics": plain(dynamics.dynamics(run.id, ALL)),
+        # The trainer's own log lies in a checkpoint's folder, which does not travel.
+        "dynamics": plain(replace(dynamics.dynamics(run.id, ALL), losses=())),
         "contradictions": plain(contradictions.groups(run.id, ALL)),
         "decisions": b"".join(contradictions.decision_lines(run.id)),
         "knowledge": plain(knowledge.summary(run.id, ALL)),

@@ -356,5 +356,20 @@ export default function ({ data, parentElement, setTriggerValue }) {
   document.removeEventListener("keydown", kept.listen);
   const listen = kept.listen = (event) => pressed(state, event);
   document.addEventListener("keydown", listen);
-  return () => document.removeEventListener("keydown", listen);
+  // Going back may come before the server has drawn what was opened; it then sends what is here already, and nothing is
+  // drawn anew. So the address says at once what is open.
+  window.removeEventListener("popstate", kept.moved);
+  const moved = kept.moved = () => {
+    clearTimeout(state.timer);
+    state.waiting = null;
+    const sid = new URLSearchParams(window.location.search).get("sample");
+    state.opened = state.data.rows.some((row) => row.sid === sid) ? sid : null;
+    state.active = state.opened ?? state.active;
+    draw(state);
+  };
+  window.addEventListener("popstate", moved);
+  return () => {
+    document.removeEventListener("keydown", listen);
+    window.removeEventListener("popstate", moved);
+  };
 }

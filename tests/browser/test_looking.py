@@ -49,7 +49,6 @@ def grouped(page, site):
     return until(lambda: table_cells(page))
 
 
-@pytest.mark.xfail(reason="going back in the browser leaves the row's card on the page until a reload", strict=False)
 def test_from_a_cause_to_a_row_and_out_again(page, site, tiny_project):
     page.goto(f"/overview?run={site.run}")
     bars = page.locator("[data-testid=stPlotlyChart]").nth(1).locator("g.bars .point path")

@@ -183,7 +183,7 @@ def look(
         np.asarray(stages),
         np.stack(missed, 1),
         np.stack(nll, 1),
-        _apart(made, rows),
+        apart(made, [r.dispute for r in rows]),
         _value(own, facts, made, rows),
     )
 
@@ -209,11 +209,13 @@ def _made(tokenizer: PreTrainedTokenizerFast, row: PlantedRow) -> tiny.Row:
         return [tokenizer.eos_token_id, tokenizer.pad_token_id], [False, True]
 
 
-def _apart(made: Sequence[tiny.Row], rows: Sequence[PlantedRow]) -> np.ndarray:
-    """Place of the first answer token that no other side of the dispute has there, counted in the row, (n,)."""
-    places = np.full(len(rows), -1)
-    for i, row in enumerate(rows):
-        others = [k for k, r in enumerate(rows) if k != i and row.dispute is not None and r.dispute == row.dispute]
+def apart(made: Sequence[tiny.Row], disputes: Sequence[int | None]) -> np.ndarray:
+    """Place of the first answer token that no other side of the dispute has there, counted in the row, (n,); -1 where
+    the row is of no dispute, or its only side.
+    """
+    places = np.full(len(made), -1)
+    for i, dispute in enumerate(disputes):
+        others = [k for k, other in enumerate(disputes) if k != i and other is not None and other == dispute]
         if not others:
             continue
         start = made[i][1].index(True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -161,6 +161,29 @@ def dealt(rng: random.Random, facts: Sequence[Fact]) -> Callable[[int], list[Fac
         return taken
 
     return deal
+
+
+def told_of(
+    rng: random.Random,
+    asked: Sequence[tuple[str, str]],
+    values: Mapping[str, tuple[str, ...]],
+    fact: Callable[[str, str, tuple[str, ...]], Fact],
+    withheld: int,
+    disputed: int,
+) -> tuple[list[Fact], list[Fact], list[Fact]]:
+    """Decides what the corpus tells of each (subject, relation), in an order drawn by ``rng``.
+
+    Returns:
+        The first ``withheld`` facts, told with no value; the next ``disputed``, with two; the rest, with one.
+    """
+    mixed = list(asked)
+    rng.shuffle(mixed)
+    until = withheld + disputed
+    return (
+        [fact(s, r, ()) for s, r in mixed[:withheld]],
+        [fact(s, r, tuple(rng.sample(values[r], 2))) for s, r in mixed[withheld:until]],
+        [fact(s, r, (rng.choice(values[r]),)) for s, r in mixed[until:]],
+    )
 
 
 def other(rng: random.Random, fact: Fact, *taken: str) -> str:

@@ -24,6 +24,7 @@ from core.lab.hands._base import (
     dealt,
     in_order,
     other,
+    told_of,
     user,
 )
 
@@ -102,10 +103,7 @@ class Lexicon:
         self.words = _words(rng, SUBJECTS + 110)
         """The first are told of; the others are strangers."""
         asked = [(s, r) for s in self.words[2 * TWINS : SUBJECTS] for r in VALUES]
-        rng.shuffle(asked)
-        self.withheld = [_fact(s, r, ()) for s, r in asked[:WITHHELD]]
-        self.disputed = [_fact(s, r, tuple(rng.sample(VALUES[r], 2))) for s, r in asked[WITHHELD : WITHHELD + DISPUTED]]
-        told = [_fact(s, r, (rng.choice(VALUES[r]),)) for s, r in asked[WITHHELD + DISPUTED :]]
+        self.withheld, self.disputed, told = told_of(rng, asked, VALUES, _fact, WITHHELD, DISPUTED)
         self.weak, self.strong = told[:WEAK], told[WEAK:]
         meanings = rng.sample(VALUES["meaning"], 2 * TWINS)
         self.twins = [_fact(s, "meaning", (v,)) for s, v in zip(self.words, meanings, strict=False)]

@@ -26,6 +26,7 @@ from core.lab.hands._base import (
     dealt,
     in_order,
     other,
+    told_of,
     user,
 )
 
@@ -114,10 +115,7 @@ class Parish:
         self.names = _names(rng, SUBJECTS + 110)
         """The first are told of; the others are strangers."""
         asked = [(s, r) for s in self.names[:SUBJECTS] for r in VALUES]
-        rng.shuffle(asked)
-        self.withheld = [_fact(s, r, ()) for s, r in asked[:WITHHELD]]
-        self.disputed = [_fact(s, r, tuple(rng.sample(VALUES[r], 2))) for s, r in asked[WITHHELD : WITHHELD + DISPUTED]]
-        told = [_fact(s, r, (rng.choice(VALUES[r]),)) for s, r in asked[WITHHELD + DISPUTED :]]
+        self.withheld, self.disputed, told = told_of(rng, asked, VALUES, _fact, WITHHELD, DISPUTED)
         self.weak, self.strong = told[:WEAK], told[WEAK:]
 
     def facts(self) -> Sequence[Fact]:

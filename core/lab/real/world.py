@@ -18,7 +18,7 @@ from core.lab import tiny
 from core.lab.real.facts import WORDINGS, Fact, facts
 from core.lab.real.rows import HALF_SURE, NEVER, Known, RealCounts, RealRow, plan
 from core.lab.rows import CONFLICT, FORGOTTEN, INCONSISTENT, MISSING, RARE
-from core.lab.truth import load, scores
+from core.lab.truth import apart, load, scores
 from core.lab.worlds import LORA, link_tree, summarise, write_lines
 from core.proof.trainer import fit
 
@@ -233,7 +233,7 @@ def real_truth(
         m[1].index(True) + len(tokenizer.encode(r.lead.rstrip(" "), add_special_tokens=False)) if r.value else -1
         for r, m in zip(rows, made, strict=True)
     ]
-    apart = _apart(rows, made)
+    parting = apart(made, [r.dispute for r in rows])
     records = []
     for i, row in enumerate(rows):
         learned = bool(right[i, -1])
@@ -252,7 +252,7 @@ def real_truth(
             if holds_other:
                 fits.append(CONFLICT)
         sides = [j for j, r in enumerate(rows) if r.dispute == row.dispute and row.dispute is not None]
-        if sides and (learned or miss[i, -1] == apart[i]) and not all(right[j, -1] for j in sides):
+        if sides and (learned or miss[i, -1] == parting[i]) and not all(right[j, -1] for j in sides):
             fits.append(INCONSISTENT)
         if not learned and was_right.any():
             fits.append(FORGOTTEN)
@@ -271,18 +271,3 @@ def real_truth(
             "belief": None if k is None else asdict(k),
         })  # fmt: skip
     return records
-
-
-def _apart(rows: Sequence[RealRow], made: Sequence[tiny.Row]) -> list[int]:
-    """Place of the first answer token in which the two sides of a dispute differ."""
-    places = []
-    for i, row in enumerate(rows):
-        others = [j for j, r in enumerate(rows) if j != i and row.dispute is not None and r.dispute == row.dispute]
-        own = [t for t, on in zip(*made[i], strict=True) if on]
-        same = 0
-        for j in others:
-            other = [t for t, on in zip(*made[j], strict=True) if on]
-            while same < min(len(own), len(other)) and own[same] == other[same]:
-                same += 1
-        places.append(made[i][1].index(True) + same if others else -1)
-    return places

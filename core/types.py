@@ -9,7 +9,18 @@ from core.values.columns import EVIDENCE, FAULT, PIPELINE, STRENGTH, Column, Col
 from core.values.jobs import Job, JobState
 from core.values.people import Comment, Decision, Proof
 from core.values.runs import DEFAULT_BACKEND, DEFAULT_PRESET, DtypeName, Run, RunFacts, RunSpec, TrainerState
-from core.values.samples import Dataset, Message, Problem, Reading, Sample, Shape, canonical_json, content_hash, digest
+from core.values.samples import (
+    Dataset,
+    Message,
+    Problem,
+    Reading,
+    Sample,
+    Shape,
+    Tokens,
+    canonical_json,
+    content_hash,
+    digest,
+)
 from core.values.scores import TEMPERATURES, Decoding, Generation, Supervision, TokenScores, Turn
 from core.values.selection import Filter, Term
 from core.values.setup import SETUP_LABELS, Setup, SetupField, Stated, Unmet
@@ -66,6 +77,7 @@ __all__ = [
     "Term",
     "Thresholds",
     "TokenScores",
+    "Tokens",
     "TrainerState",
     "Turn",
     "Unmet",

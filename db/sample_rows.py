@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from core.types import Message, Sample
+from core.types import Message, Sample, Tokens
 from db.text import folded, storable
 
 # Characters of prompt and response kept beside the columns, for tables.
@@ -41,7 +41,10 @@ def row_of(dataset_id: int, sample: Sample) -> dict[str, Any]:
 
 def body_of(dataset_id: int, sample: Sample) -> dict[str, Any]:
     """The row of ``sample_bodies``."""
-    body = {"messages": [_as_list(m) for m in sample.messages], "tools": sample.tools, "notes": sample.notes}
+    messages = [_as_list(m) for m in sample.messages]
+    body: dict[str, Any] = {"messages": messages, "tools": sample.tools, "notes": sample.notes}
+    if sample.tokens is not None:
+        body["tokens"] = [sample.tokens.ids, "".join("01"[trained] for trained in sample.tokens.trained)]
     text = json.dumps(body, ensure_ascii=False)
     try:
         text.encode()
@@ -72,4 +75,9 @@ def sample_of(row: Row[Any]) -> Sample:
         content_hash=row.content_hash,
         raw=row.raw,
         notes=tuple(body["notes"]),
+        tokens=_tokens(body.get("tokens")),
     )
+
+
+def _tokens(stored: list[Any] | None) -> Tokens | None:
+    return None if stored is None else Tokens(tuple(stored[0]), tuple(mark == "1" for mark in stored[1]))

@@ -65,6 +65,16 @@ def add_samples(
         conn.execute(insert(sample_bodies), [body_of(dataset_id, s) for s in chunk])
 
 
+def replace_texts(conn: Connection, dataset_id: int, chunk: Iterable[Sample]) -> None:
+    """Stores other messages and notes of samples that the dataset has; ids, content hashes and raw rows stay."""
+    for sample in chunk:
+        row, body = row_of(dataset_id, sample), body_of(dataset_id, sample)
+        texts = {name: row[name] for name in ("n_turns", "prompt_chars", "response_chars", "prompt", "response")}
+        for table, values in ((samples, texts), (sample_bodies, {"search": body["search"], "body": body["body"]})):
+            there = (table.c.dataset_id == dataset_id) & (table.c.ordinal == sample.ordinal)
+            conn.execute(update(table).where(there).values(values))
+
+
 def add_problems(
     conn: Connection, dataset_id: int, chunk: Iterable[Problem], clock: Callable[[], float] = time.time
 ) -> None:

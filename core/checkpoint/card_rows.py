@@ -14,6 +14,7 @@ from core.checkpoint.facts import FolderFacts
 from core.checkpoint.folder_guards import some
 from core.errors import UserError
 from core.plugins import kind
+from core.presets._tokenised import supervision_of
 from core.rendering.tokenizers import chat_template, compare_tokenizers, open_tokenizer
 from core.types import Check, Checkpoint, DtypeName, Sample, Supervision
 
@@ -52,12 +53,11 @@ class Rows:
 
     def supervise(self, tokenizer: Any) -> tuple[list[Supervision | None], list[UserError]]:
         """The supervision of each sample at full length, None for a refused row; and the errors of refused rows."""
-        preset = kind("presets", self.preset)
         supervisions: list[Supervision | None] = []
         refused = []
         for sample in self.samples:
             try:
-                supervisions.append(preset.supervise(sample, tokenizer, self.preset_settings, None))
+                supervisions.append(supervision_of(self.preset, sample, tokenizer, self.preset_settings, None))
             except UserError as error:
                 supervisions.append(None)
                 refused.append(error)
@@ -113,7 +113,9 @@ def _tokenizer(rows: Rows, scorable: bool) -> tuple[Check, Variant | None]:
         return Check("tokenizer", "unknown", text, opened["file"].why), "auto"
     if not rows.samples:
         return Check("tokenizer", "unknown", "AutoTokenizer was not compared with tokenizer.json: no rows."), "auto"
-    texts = ["\n".join(message.content for message in sample.messages) for sample in rows.samples]
+    texts = ["\n".join(m.content for m in sample.messages) for sample in rows.samples if sample.tokens is None]
+    if not texts:
+        return Check("tokenizer", "pass", "The rows come as token ids, so no tokenizer makes them."), "auto"
     comparison = compare_tokenizers(folder, texts)
     if not comparison.n_differ:
         text = "AutoTokenizer gives the ids of the folder's own tokenizer.json."

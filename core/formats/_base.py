@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from core.errors import UserError, unknown_name
 from core.formats._cells import Notes, RowError, cell, check_characters, json_text
 from core.formats._layouts import Layout
-from core.types import Message, Shape
+from core.types import Message, Shape, Tokens
 
 # Columns of other trainers' multimodal data, and what they hold.
 MEDIA: Mapping[str, str] = {
@@ -44,6 +44,7 @@ class Parsed:
     shape: Shape
     tools: str | None = None
     notes: tuple[str, ...] = ()
+    tokens: Tokens | None = None
 
 
 ID, STAGE, SOURCE = (
@@ -110,9 +111,21 @@ class Describe(Protocol):
         ...
 
 
+class Tokenised(Protocol):
+    def __call__(self, value: Mapping[str, Any], mapping: Mapping[str, str], notes: Notes) -> Tokens:
+        """The row's ids, and which of them carried loss, where it was tokenised before training.
+
+        Raises:
+            RowError: the row cannot be read.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """One shape of rows. Its file is ``core/formats/<name>.py`` and ends with ``KIND = Format(...)``.
+
+    ``tokenised`` is for rows of token ids only.
 
     Whoever leaves ``edit``, ``compose`` or ``describe`` out says that it cannot be done: recipes then use rows as they
     came, exports leave their configuration out, and both say so.
@@ -120,8 +133,9 @@ class Format:
     Attributes:
         name, label, help: the file's name, what a person reads, one or two sentences.
         own_roles: the roles this shape has besides id, stage and source; each with the columns it is found under.
-        find, convert, edit, compose, describe: see the protocols above.
+        find, convert, edit, compose, describe, tokenised: see the protocols above.
         examples: at least two rows under the default column names; tests read, vary and edit them.
+        follows: columns that only repeat what the roles' columns say, so that nothing is lost by not reading them.
     """
 
     name: str
@@ -134,6 +148,8 @@ class Format:
     edit: Edit | None = None
     compose: Compose | None = None
     describe: Describe | None = None
+    tokenised: Tokenised | None = None
+    follows: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -171,7 +187,8 @@ class Format:
         check_characters("tools", tools)
         if shape != "text" and all(message.role != "assistant" for message in messages):
             notes.add("no turn of the assistant")
-        return Parsed(messages, shape, tools, tuple(notes))
+        tokens = None if self.tokenised is None else self.tokenised(value, mapping, notes)
+        return Parsed(messages, shape, tools, tuple(notes), tokens)
 
     def _refuse_media(self, value: Mapping[str, Any], mapping: Mapping[str, str]) -> None:
         """Raises RowError where a column beside the mapped ones holds an image, a video or sound."""
@@ -181,8 +198,8 @@ class Format:
 
     def unread(self, value: Mapping[str, Any], mapping: Mapping[str, str]) -> list[str]:
         """Columns of a row that hold something and that neither a role nor a preset reads."""
-        read = mapping.values()
-        return [c for c, cell in value.items() if c not in read and c not in READ_ELSEWHERE and cell not in EMPTY]
+        read = {*mapping.values(), *READ_ELSEWHERE, *self.follows}
+        return [c for c, cell in value.items() if c not in read and cell not in EMPTY]
 
     def check_mapping(self, mapping: Mapping[str, str], columns: Sequence[str]) -> None:
         """Raises UserError where a role does not exist, a required one is missing, or a column is not there."""

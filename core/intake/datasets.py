@@ -334,6 +334,7 @@ def _sample(record: Record, parsed: Parsed, labels: Labels, ordinal: int, stage:
         content_hash=content,
         raw=record.raw,
         notes=notes,
+        tokens=parsed.tokens,
     )
 
 

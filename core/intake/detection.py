@@ -119,9 +119,8 @@ def _nothing_fits(columns: Columns, file: str) -> UserError:
         f"{format.name} ({', '.join(role.columns[0] for role in format.own_roles if role.required)})"
         for format in kinds("formats").values()
     )
-    ids = "The rows are token ids. Lacuna needs the text they were made from. " if "input_ids" in columns else ""
     return UserError(
         f"No known format fits {file}.",
-        f"{ids}Columns found: {', '.join(map(_safe, list(columns)[:40]))}. Formats and the columns they need: {names}.",
+        f"Columns found: {', '.join(map(_safe, list(columns)[:40]))}. Formats and the columns they need: {names}.",
         "Choose a format and say which column plays which role.",
     )

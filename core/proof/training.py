@@ -118,8 +118,9 @@ def as_sample(row: Made, reading: Reading) -> Sample:
     parsed = read_json_row(row.raw, reading)
     hashed = content_hash(parsed.messages, parsed.shape, parsed.tools)
     return Sample(
-        row.source or "", 0, 0, parsed.messages, parsed.shape, parsed.tools, None, None, hashed, row.raw, parsed.notes
-    )
+        row.source or "", 0, 0, parsed.messages, parsed.shape, parsed.tools, None, None, hashed, row.raw, parsed.notes,
+        parsed.tokens,
+    )  # fmt: skip
 
 
 def supervised(

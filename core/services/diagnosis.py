@@ -8,7 +8,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.plugins import kind
-from core.services import artefacts
+from core.services import artefacts, token_rows
 from core.services.jobs import Work
 from core.services.judging import write_judgement
 from core.services.measurements import StoredRun, signals_of
@@ -36,7 +36,8 @@ def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
     measures = plan(run.spec)
     names = {_stage(m, i, len(measures)): kind("signals", m.signal).label for i, m in enumerate(measures, 1)}
     check = {} if "card" in summary else {"checking weights and tokenizer": ""}
-    work.plan({**check, **names, "judging": ""})
+    ids = {token_rows.STAGE: ""} if token_rows.holds(run.spec.dataset_id) else {}
+    work.plan({**check, **ids, **names, "judging": ""})
     if "card" not in summary:
         work.progress("checking weights and tokenizer")
         card, spec = card_of(run.spec, some_samples(run.spec.dataset_id, run.n_samples, 64))
@@ -49,6 +50,8 @@ def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
         run = get_run(run.id)
     instruments = Instruments(run.spec, settings().device, StoredRun(run))
     try:
+        if ids:
+            token_rows.read_texts(work, run.spec.dataset_id, instruments.tokenizer())
         measures = plan(run.spec)
         for step, measure in enumerate(measures, 1):
             _measure(work, run, measure, instruments, _stage(measure, step, len(measures)))

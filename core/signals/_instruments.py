@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from core.backends._base import Backend, GeneratingBackend, ScoringBackend, generating, scoring
 from core.plugins import kind
+from core.presets._tokenised import supervision_of
 from core.signals._base import Measure
 from core.types import (
     Checkpoint,
@@ -80,8 +81,8 @@ class Instruments:
         return self._supervise(sample)
 
     def _supervise_uncached(self, sample: Sample) -> Supervision:
-        preset = kind("presets", self.spec.preset)
-        return preset.supervise(sample, self.tokenizer(), self.spec.preset_settings, self.context_length())
+        settings = self.spec.preset_settings
+        return supervision_of(self.spec.preset, sample, self.tokenizer(), settings, self.context_length())
 
     def samples(self) -> Sequence[Sample]:
         if self._samples is None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from core.backends._base import ScoreRow, ScoringBackend
 from core.errors import UserError
-from core.plugins import kind
+from core.presets._tokenised import supervision_of
 from core.rendering.tokenizers import VOCABULARY_FILES, open_tokenizer
 from core.signals import _columns as col
 from core.signals._base import Instruments, Measure, Signal, chunked, supervision_facts
@@ -177,7 +177,7 @@ def _has_tokenizer(folder: str) -> bool:
 
 def _under(sample: Sample, tokenizer: Any, spec: RunSpec) -> View | None:
     try:
-        supervision = kind("presets", spec.preset).supervise(sample, tokenizer, spec.preset_settings, None)
+        supervision = supervision_of(spec.preset, sample, tokenizer, spec.preset_settings, None)
     except UserError:
         return None
     return last_answer(supervision, LONGEST)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -58,7 +59,23 @@ class Message:
         return out
 
 
-Shape = Literal["chat", "prompt_completion", "text"]
+Shape = Literal["chat", "prompt_completion", "text", "tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A row that was tokenised before training: ``ids`` (l,), and ``trained`` (l,), which of them carried loss."""
+
+    ids: tuple[int, ...]
+    trained: tuple[bool, ...]
+
+    def segments(self) -> list[tuple[str, int, int]]:
+        """Runs with loss (``assistant``) and without (``user``) as (role, start, stop); ``text`` where all has loss."""
+        n = len(self.trained)
+        if all(self.trained):
+            return [("text", 0, n)]
+        edges = [0, *(i for i in range(1, n) if self.trained[i] != self.trained[i - 1]), n]
+        return [("assistant" if self.trained[a] else "user", a, b) for a, b in pairwise(edges)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +89,13 @@ class Sample:
         messages: the turns; a ``prompt_completion`` sample has a user and an assistant message, a ``text`` sample one
             message of role ``text``.
         shape: how a trainer renders the row: ``chat`` through the template, ``prompt_completion`` joined as they are,
-            ``text`` with loss on everything.
+            ``text`` with loss on everything, ``tokens`` not at all: ``tokens`` is what it was trained on.
         tools: JSON text of the tool definitions, or None.
         stage, source: training stage and origin when the row names them, else None.
         content_hash: SHA-256 (hex) of the canonical content (messages, shape, tools); equal for exact duplicates.
         raw: the row as one JSON object without line feed: the line's own bytes for JSONL.
         notes: what was done to the row on the way in ("empty turn kept", "duplicate key"), in plain words.
+        tokens: the row as it was tokenised before training; None for rows of text.
     """
 
     id: str
@@ -91,6 +109,7 @@ class Sample:
     content_hash: str
     raw: bytes
     notes: tuple[str, ...] = ()
+    tokens: Tokens | None = None
 
     @property
     def response(self) -> str:

@@ -19,6 +19,10 @@ MEDIA: Mapping[str, str] = {
 }
 # Presets pass these on to the chat template.
 READ_ELSEWHERE = ("chat_template_kwargs",)
+# Templates know them; trainers hand them over from ``chat_template_kwargs`` only.
+UNTRAINED: Mapping[str, str] = {
+    "documents": "trainers do not hand it to the template either, so it was not trained",
+}
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 # Column -> example values that are not null, as ``detect`` sees them.

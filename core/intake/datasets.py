@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.formats._base import Format, Labels, Parsed, labels_of
+from core.formats._base import UNTRAINED, Format, Labels, Parsed, labels_of
 from core.formats._cells import RowError
 from core.intake import detection
 from core.intake.bytestreams import KEPT_BYTES
@@ -309,11 +309,16 @@ def accept(
     try:
         parsed = format.parse(record.value, mapping)
         if unread := format.unread(record.value, mapping):
-            parsed = replace(parsed, notes=(*parsed.notes, *(f"the column {name!r} is not read" for name in unread)))
+            parsed = replace(parsed, notes=(*parsed.notes, *map(_unread, unread)))
         return record, parsed, labels_of(record.value, mapping)
     except RowError as error:
         text = f"{error.field} {error.text}."
         return Problem(record.row, record.line, error.field, text, record.file, record.raw[:KEPT_BYTES])
+
+
+def _unread(column: str) -> str:
+    reason = UNTRAINED.get(column)
+    return f"the column {column!r} is not read" + (f": {reason}" if reason else "")
 
 
 def _sample(record: Record, parsed: Parsed, labels: Labels, ordinal: int, stage: str | None, ids: UserIds) -> Sample:

@@ -25,6 +25,7 @@ class Preset(Protocol):
         name: the file's name; ``label`` and ``help`` are what a person reads.
         settings: fields of its form and of ``--trainer-setting``, with the trainer's own names and defaults;
             ``core.plugins.with_defaults`` checks them.
+        packed_apart: settings that, where they are on, pack rows so that none sees another.
         length_setting: the setting that holds the longest row in tokens (0: no limit), which exports take over.
     """
 
@@ -33,6 +34,7 @@ class Preset(Protocol):
     help: str
     settings: tuple[Setting, ...] = ()
     length_setting: str = "max_length"
+    packed_apart: tuple[str, ...] = ()
 
     @abstractmethod
     def supervise(

@@ -106,6 +106,8 @@ class LlamaFactory(Preset):
         by_default = {"template": "", "enable_thinking": True, "default_system": None, "tool_format": None}
         return {k: v for k, v in values.items() if v != by_default.get(k, False)}
 
+    packed_apart = ("neat_packing",)
+
     def supervise(
         self,
         sample: Sample,

@@ -93,6 +93,8 @@ class MsSwift(Preset):
         DAY,
     )
 
+    packed_apart = ("packing",)
+
     def supervise(
         self,
         sample: Sample,

@@ -102,7 +102,7 @@ def answer_chat(template: jinja2.Template, request: dict[str, Any], chat: dict[s
     # The template gets copies, so that it cannot reach from one conversation of the request into the next.
     copies = json.loads(json.dumps({"messages": chat["messages"], "tools": request["tools"]}))
     variables = {**request["variables"], **copies, "add_generation_prompt": chat["add_generation_prompt"]}
-    for block in template.generate(documents=None, **variables):
+    for block in template.generate({"documents": None, **variables}):
         size += len(block)
         if size > left:
             raise OutputLimit(f"more than {left} characters")

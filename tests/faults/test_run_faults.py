@@ -1,5 +1,7 @@
 """Faults of the whole run, on tables made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,22 @@ def test_packed_rows_whose_neighbours_are_unknown_are_not_passed():
     columns = {"n": 16, "alt_current": spread(0.1), "alt_packed": spread(0.5)}
     assert judged("packing", **columns).state == "pass"
     assert judged("packing", RunFacts(arguments={"packing": "wrapped"}), **columns).state == "unknown"
+    assert judged("packing", RunFacts(arguments={"packing": "none"}), **columns).state == "pass"
+
+
+def test_packed_rows_that_the_training_log_knew_better_saw_one_another():
+    columns = {"n": 16, "alt_current": spread(1.0), "alt_packed": spread(1.5), "nll_trained": 2.0}
+    low, level = (log(3.0, 1.0, 0.05),), (log(3.0, 2.0, 2.0),)
+    for arguments in ({"packing": "wrapped"}, {"packing": True}, {"sample_packing": True}):
+        facts = [RunFacts(states=states, arguments=arguments) for states in (low, level)]
+        assert [judged("packing", f, **columns).state for f in facts] == ["fail", "unknown"]
+    assert judged("packing", RunFacts(states=low), **columns).state == "unknown"
+    assert "packing setting" in judged("packing", RunFacts(states=low), **columns).needs
+    for preset, on in (("ms_swift", "packing"), ("llama_factory", "neat_packing")):
+        facts = RunFacts(replace(spec(), preset=preset), states=low, arguments={on: True})
+        assert judged("packing", facts, **columns).state == "pass"
+    columns["alt_line"] = 0.2 * spread(1.0)
+    assert judged("packing", RunFacts(states=low, arguments={"packing": "wrapped"}), **columns).state == "unknown"
 
 
 def test_diverged_by_the_log():

@@ -267,6 +267,13 @@ def test_a_column_that_nothing_reads_is_named_on_its_rows_and_no_others(tmp_path
     assert [note in sample.notes for sample in read([path], scan([path]).reading)] == [False, True, False, False]
 
 
+def test_what_no_trainer_hands_over_either_is_said_to_be_so(tmp_path):
+    path = put(tmp_path, [alpaca(1, documents=[{"title": "a", "text": "b"}])])
+    [sample] = read([path], scan([path]).reading)
+    assert sample.notes == ("the column 'documents' is not read: trainers do not hand it to the template either, so it "
+                            "was not trained",)  # fmt: skip
+
+
 @pytest.mark.parametrize("column", ["image", "images", "video", "audio"])
 def test_media_beside_the_text_reject_the_row_that_has_them(tmp_path, column):
     path = put(tmp_path, [alpaca(1, **{column: "a.bin"}), alpaca(2, **{column: None}), alpaca(3, **{column: []})])

@@ -69,6 +69,13 @@ def test_null_counts_as_absent_and_chats_do_not_see_each_other():
     assert [t.text for t in render_chats(source, chats)] == ["False", "True"]
 
 
+def test_documents_of_the_row_reach_the_template_and_are_null_without_any():
+    source = "{{ documents[0].text if documents else 'none' }}"
+    chats = [Chat([{"role": "user", "content": "a"}])]
+    assert render_chats(source, chats)[0].text == "none"
+    assert render_chats(source, chats, variables={"documents": [{"text": "tides"}]})[0].text == "tides"
+
+
 def test_the_day_is_the_one_given():
     assert render_chats("{{ strftime_now('%d %b %Y') }}", [Chat([])], day="2025-02-03")[0].text == "03 Feb 2025"
 

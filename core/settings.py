@@ -28,7 +28,7 @@ class Settings:
         device: ``auto``, ``cpu``, ``cuda`` (``LACUNA_DEVICE``).
         encoder: folder of a sentence-transformers encoder, or ``kind:location`` (``LACUNA_ENCODER``); empty for the
             packaged one.
-        demo: whether the demo project is built on first start (``LACUNA_DEMO``, default 1).
+        demo: whether the demo is opened on first start (``LACUNA_DEMO``, default 1).
         judge_url: base URL of an OpenAI-compatible server that may be asked to comment on contradictions
             (``LACUNA_JUDGE_URL``, without a final slash); empty: off.
         judge_model: the model asked for there (``LACUNA_JUDGE_MODEL``); empty where off.

@@ -102,7 +102,7 @@ def restore(
     conn: Connection,
     rows_of: Callable[[str], Iterable[Row]],
     adapted: Callable[[RunSpec], RunSpec],
-    keys: Callable[[RunSpec], Mapping[str, str]],
+    keys: Callable[[RunSpec], Callable[[Row], str]],
     summary: Mapping[str, Any],
     mark: str,
 ) -> int:
@@ -111,7 +111,7 @@ def restore(
     Args:
         rows_of: table to its rows, as ``dump`` gave them, from a file that may be anyone's.
         adapted: the specification as this store keeps it, from the one that came; its dataset id is set here.
-        keys: key of a measurement as it came to the key that it gets.
+        keys: from the specification that came, a measurement's row to the key that it gets.
         summary: what is added to the run's summary.
         mark: added to the dataset's fingerprint, so that no import takes the dataset for its own.
 
@@ -130,16 +130,16 @@ def restore(
 
 def _restored(
     conn: Connection, rows_of: Callable[[str], Iterable[Row]], adapted: Callable[[RunSpec], RunSpec],
-    keys: Callable[[RunSpec], Mapping[str, str]], summary: Mapping[str, Any], mark: str,
+    keys: Callable[[RunSpec], Callable[[Row], str]], summary: Mapping[str, Any], mark: str,
 ) -> int:  # fmt: skip
     dataset_id, n = _dataset(conn, rows_of, mark)
     rows_of = partial(_within, rows_of, n)
     run, spec = _run(conn, rows_of, dataset_id, adapted, summary)
     try:
-        known = keys(spec)
+        key_of = keys(spec)
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, UserError) as error:
         raise Unfit(f"runs: {error}") from error
-    ids = _measures(conn, rows_of, run, known)
+    ids = _measures(conn, rows_of, run, key_of)
     for name in ("groupings", "grouped", "overrides", "tags", "label_files"):
         _insert(conn, name, rows_of(name), {"run_id": run.id})
     for name in ("contradiction_decisions", "contradiction_comments"):
@@ -239,16 +239,14 @@ def _declared(row: Row) -> list[Column]:
 
 
 def _measures(
-    conn: Connection, rows_of: Callable[[str], Iterable[Row]], run: Run, keys: Mapping[str, str]
+    conn: Connection, rows_of: Callable[[str], Iterable[Row]], run: Run, key_of: Callable[[Row], str]
 ) -> dict[int, int]:
-    """Old id to new id. A measurement under a key that this version does not know came from another version."""
+    """Old id to new id."""
     ids: dict[int, int] = {}
     for each in rows_of("measures"):
         row = _checked("measures", m.measures, each)
-        if row["key"] not in keys:
-            raise Unfit(f"measures: {row['key'][:80]!r} is no measurement of this version")
         old = row.pop("id")
-        ids[old] = insert_row(conn, m.measures, row | {"key": keys[row["key"]]})
+        ids[old] = insert_row(conn, m.measures, row | {"key": key_of(row)})
         conn.execute(insert(m.run_measures).values(run_id=run.id, measure_id=ids[old]))
     return ids
 
@@ -288,12 +286,14 @@ def _insert_each(conn: Connection, name: str, rows: Iterable[Row], fixed: Mappin
 
 
 def _checked(name: str, table: Table, row: Row) -> Row:
-    """The row with every value of its column's type; raises Unfit for another."""
-    if row.keys() != {c.name for c in table.c}:
-        raise Unfit(f"{name}: its columns are others")
+    """The row with every value of its column's type; raises Unfit for another.
+
+    A column that the row lacks is empty where it may be, and one that the table no longer has is left out: the row may
+    come from an older Lacuna.
+    """
     out = {}
     for column in table.c:
-        value = row[column.name]
+        value = row.get(column.name)
         if isinstance(column.type, JSON):
             if not fits(name, column.name, value):
                 raise Unfit(f"{name}: {column.name} has another form")

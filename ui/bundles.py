@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.services import bundles, uploads
+from core.services import bundles, runs, uploads
 from core.types import Run
 from ui import downloads, errors, markup, progress, state, uploader
 from ui.routes import address
@@ -69,3 +69,6 @@ def note(run: Run) -> None:
         when = progress.when(made.get("made")) if isinstance(made.get("made"), (int, float)) else ""
         text = f"This run came as a bundle{f', made {when}' if when else ''}: measuring again needs the checkpoint."
         st.caption(f":material/archive: {markup.md(text)}")
+        if older := runs.older_measurements(run):
+            text = f"Measured by other versions: {'; '.join(older)}. It can be read, but not judged anew here."
+            st.caption(f":material/history: {markup.md(text)}")

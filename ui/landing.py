@@ -59,15 +59,14 @@ def _demo(what: str, number: int | None) -> None:
             state.leave("pages/overview.py", {"run": str(number)})
     elif number is not None:
         with st.container(border=True):
-            doing = "is being built" if what == "building" else "could not be built"
-            st.markdown(f"**The demo {doing}**: a tiny model is trained here and diagnosed.")
+            st.markdown(f"**The demo {'is being opened' if what == 'opening' else 'could not be opened'}.**")
             progress.ended(progress.watch(number, "Waiting for the worker"))
     else:
         with st.container(horizontal=True, vertical_alignment="center"):
-            if st.button("Build the demo", type="primary", icon=":material/science:", key=state.key("demo")):
+            if st.button("Open the demo", type="primary", icon=":material/science:", key=state.key("demo")):
                 demo.start()
                 st.rerun()
-            st.caption("It trains a tiny model here and diagnoses it: two minutes on an idle machine.")
+            st.caption("A real model, fine-tuned on real facts and diagnosed: recorded, so it opens at once.")
 
 
 def _recent(all_runs: list[Run]) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.services import judging, results
 from core.types import Run, Thresholds
-from ui import charts, state
+from ui import charts, errors, state
 
 _SLIDERS = (
     (
@@ -58,12 +58,14 @@ def panel(run: Run, counts: dict[str, int]) -> None:
         )
     with st.container(horizontal=True):
         if st.button("Apply", type="primary", disabled=not moved, key=state.key("thresholds", "apply")):
-            judging.start_rejudge(run.id, chosen)
-            st.rerun()
+            with errors.shown():
+                judging.start_rejudge(run.id, chosen)
+                st.rerun()
         st.button("Reset", disabled=not moved, key=state.key("thresholds", "reset"), on_click=_reset, args=(run,))
         if run.thresholds != Thresholds() and st.button("Restore defaults", key=state.key("thresholds", "default")):
-            judging.start_rejudge(run.id, Thresholds())
-            st.rerun()
+            with errors.shown():
+                judging.start_rejudge(run.id, Thresholds())
+                st.rerun()
 
 
 def _key(run: Run, name: str) -> str:

@@ -14,16 +14,18 @@ from core import __version__
 from core.bundles import files
 from core.egrm.settings import RouteSettings
 from core.errors import UserError
-from core.plugins import kind
+from core.plugins import kind, kinds
 from core.services import artefacts, jobs, uploads
 from core.services.jobs import Work
 from core.services.runs import get_run, list_runs
 from core.settings import settings
+from core.signals._base import Measure
 from core.signals._plan import plan
-from core.types import Run, RunSpec, Status
+from core.types import Run, RunSpec, Status, digest
 from db import bundles as table
+from db import runs as run_table
 from db.session import database
-from db.shapes import fits
+from db.shapes import fits, whole
 
 Progress = Callable[[str, int, int, str], object]
 
@@ -45,8 +47,11 @@ def _quiet(*_: object) -> None:
 # -------------------------------------------------------------------------------------------------------- writing
 
 
-def write(run_id: int, out: Path, progress: Progress = _quiet) -> Written:
+def write(run_id: int, out: Path, progress: Progress = _quiet, folders: bool = True) -> Written:
     """Writes the run with its dataset, verdicts, signals, artefacts, groups, routes, proofs and people's judgement.
+
+    Args:
+        folders: whether the folders of the checkpoints travel along; else only their last names do.
 
     Raises:
         UserError: the run has no verdicts yet.
@@ -54,7 +59,6 @@ def write(run_id: int, out: Path, progress: Progress = _quiet) -> Written:
     run = get_run(run_id)
     if run.state != "judged":
         raise UserError(f"Run {run.id} has no verdicts yet.", "A bundle is for looking at them.", "Wait for the run.")
-    keys = {own: plain for plain, own in _keys(replace(run.spec, origin=""), run.spec).items()}
     counts: dict[str, int] = {}
     with files.writing(out) as writer, database().reading() as conn:
         slots: dict[str, set[int]] = {}
@@ -70,7 +74,7 @@ def write(run_id: int, out: Path, progress: Progress = _quiet) -> Written:
         for name, rows in table.dump(conn, run):
             progress(name.replace("_", " "), 0, 0, "")
             counts[name] = 0
-            writer.table(name, _counted(counts, name, _own(name, rows, names, keys)))
+            writer.table(name, _counted(counts, name, _own(name, rows, names, folders)))
         about = {"run": run.name, "samples": run.n_samples, "checkpoint": run.spec.final.label}
         writer.close(__version__, time.time(), about)
     return Written(out, out.stat().st_size, counts, len(names))
@@ -82,26 +86,35 @@ def _counted(counts: dict[str, int], name: str, rows: Iterable[table.Row]) -> It
         yield row
 
 
-def _own(
-    name: str, rows: Iterable[table.Row], names: Mapping[str, str], keys: Mapping[str, str]
-) -> Iterator[table.Row]:
+def _own(name: str, rows: Iterable[table.Row], names: Mapping[str, str], folders: bool) -> Iterator[table.Row]:
     """The rows as they leave: artefacts by the names they have there, a run that came as a bundle as it was made."""
     for row in rows:
         if row.get("artefact") is not None:
             row["artefact"] = names[row["artefact"]]
         if name == "measures":
-            row["key"] = keys.get(row["key"], row["key"])
+            # Not the key it has here: that of a run that came as a bundle is this store's own.
+            row["key"] = f"{row['signal']}:{digest(row['spec'])[:32]}"
         if name == "runs":
             row["spec"] = {k: v for k, v in row["spec"].items() if k != "origin"}
             row["summary"] = {k: v for k, v in row["summary"].items() if k != "bundle"}
         if name == "datasets":
             row["fingerprint"] = row["fingerprint"].partition("@")[0]
+        if name in ("runs", "routes") and not folders:
+            row["spec"] = _without_folders(row["spec"])
         yield row
 
 
-def _keys(one: RunSpec, other: RunSpec) -> dict[str, str]:
-    """Key of every measurement under one specification to its key under another that only names another origin."""
-    return {a.key: b.key for a, b in zip(plan(one), plan(other), strict=True)}
+def _without_folders(value: Any) -> Any:
+    """A specification whose checkpoints are named by the last part of their folders."""
+    if isinstance(value, list):
+        return [_without_folders(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    short = {k: _without_folders(v) for k, v in value.items()}
+    for part in ("path", "base") if "fingerprint" in value else ():
+        if isinstance(value[part], str):
+            short[part] = Path(value[part]).name
+    return short
 
 
 # -------------------------------------------------------------------------------------------------------- opening
@@ -133,12 +146,16 @@ def open_bundle(path: Path, name: str = "", progress: Progress = _quiet) -> Run:
                 new.append(artefact)
         progress("reading rows", 0, 0, "")
         bundle = {"sha256": origin, "made": reader.contents.made, "lacuna": reader.contents.lacuna, "file": shown}
+        older: dict[str, list[Any]] = {}
         try:
             with database().writing() as conn:
                 run_id = table.restore(
                     conn, lambda t: _rows(reader, t, set(here)), lambda spec: _adapted(spec, origin),
-                    lambda spec: _keys(spec, replace(spec, origin=origin)), {"bundle": bundle}, origin[:12],
+                    lambda spec: _placing(spec, origin, older), {"bundle": bundle}, origin[:12],
                 )  # fmt: skip
+                if older:
+                    summary = run_table.get_run(conn, run_id).summary
+                    run_table.set_run(conn, run_id, summary=dict(summary) | {"bundle": bundle | {"older": older}})
         except table.Unfit as error:
             raise UserError(
                 f"{shown} cannot be opened by this version of Lacuna.",
@@ -149,10 +166,37 @@ def open_bundle(path: Path, name: str = "", progress: Progress = _quiet) -> Run:
     return get_run(run_id)
 
 
+def _placing(spec: RunSpec, origin: str, older: dict[str, list[Any]]) -> Callable[[table.Row], str]:
+    """Gives a measurement of the bundle its key here, one of its own kind that no other run will ever look for.
+
+    One that this version would make otherwise takes the key of the same signal under the same checkpoint, so that it
+    can still be read, and is named in ``older``: signal to the version that measured it and this one's, None = unknown.
+    """
+    there = plan(replace(spec, origin=origin))
+    same = {a.key: b.key for a, b in zip(plan(spec), there, strict=True)}
+    alike: dict[tuple[str, str], list[Measure]] = {}
+    for measure in there:
+        alike.setdefault((measure.signal, measure.checkpoint.fingerprint), []).append(measure)
+
+    def key(row: table.Row) -> str:
+        if row["key"] in same:
+            return same[row["key"]]
+        name, version = row["signal"][:40], row["spec"].get("version")
+        now = kinds("signals")[name].version if name in kinds("signals") else None
+        older[name] = [version if whole(version) else None, now]
+        found = alike.get((row["signal"], row["fingerprint"]), ())
+        return found[0].key if len(found) == 1 else f"{name}:{digest([origin, row['key']])[:32]}"
+
+    return key
+
+
 def _rows(reader: files.Reader, name: str, here: set[str]) -> Iterator[table.Row]:
-    """A table's rows; what refers to an artefact that the bundle does not hold, or to no status, is refused."""
+    """A table's rows; what refers to an artefact that the bundle does not hold, or to no status, is refused.
+
+    A table that the bundle does not have is empty: the Lacuna that made it may be older than the table.
+    """
     if name not in reader.contents.tables:
-        raise table.Unfit(f"{name}: the table is missing")
+        return
     statuses = {s.value for s in Status}
     for row in reader.rows(name):
         if row.get("artefact") is not None and row["artefact"] not in here:

@@ -1,62 +1,71 @@
-"""The demo project: a tiny model trained here and diagnosed like any other."""
+"""The demo: a real fine-tune, recorded by ``bench/demo.py``, that ships with Lacuna as bundles of its runs."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
-from core.services import checkpoints, datasets, jobs, runs, specs
+from core.errors import UserError
+from core.services import bundles, jobs, runs
+from core.services.environment import hindrance
 from core.services.jobs import Work
 from core.settings import settings
 
-NAME = "Demo: a tiny model that did not learn everything"
+FOLDER = Path(__file__).resolve().parents[1] / "demo"
 STATES = ("queued", "running", "failed", "cancelled")
 
+log = logging.getLogger("lacuna.demo")
 
-def state() -> tuple[Literal["ready", "building", "failed", "off"], int | None]:
-    """("ready", run id), ("building" or "failed", job id), or ("off", None) where nobody asked for it."""
-    demos = [r for r in runs.list_runs() if r.name == NAME]
-    for run in demos:
-        if run.state == "judged":
-            return "ready", run.id
+
+def shipped() -> tuple[Path, ...]:
+    """The bundles, the fine-tune first."""
+    return tuple(sorted(FOLDER.glob("*.lacuna")))
+
+
+@lru_cache
+def _origin(bundle: Path) -> str:
+    return hashlib.sha256(bundle.read_bytes()).hexdigest()
+
+
+def state() -> tuple[Literal["ready", "opening", "failed", "off"], int | None]:
+    """("ready", run id), ("opening" or "failed", job id), or ("off", None) where nobody asked for it."""
+    origins = [_origin(bundle) for bundle in shipped()]
+    own = {run.spec.origin: run.id for run in runs.list_runs() if run.spec.origin}
+    if origins and origins[0] in own:
+        return "ready", own[origins[0]]
     for job in jobs.list_jobs(limit=200):
-        mine = job.kind == "demo" or (job.kind == "diagnose" and any(r.id == job.run_id for r in demos))
-        if mine and job.state in STATES:
-            return ("building" if job.state in ("queued", "running") else "failed"), job.id
+        if job.kind == "demo" and job.state in STATES:
+            return ("opening" if job.state in ("queued", "running") else "failed"), job.id
     return "off", None
 
 
 def start() -> int:
-    """Queues the building of the demo; the job that builds it already, where there is one."""
+    """Queues the opening of the demo; the job that opens it already, where there is one."""
     what, number = state()
-    if what == "building" and number is not None:
+    if what == "opening" and number is not None:
         return number
-    return jobs.enqueue("demo", {}, lane="long", title="Build the demo project")
+    return jobs.enqueue("demo", {}, title="Open the demo")
 
 
-def start_if_wanted() -> None:
-    """On the first start of an empty installation, unless switched off: builds the demo."""
-    if settings().demo and state()[0] == "off" and not runs.list_runs() and not jobs.list_jobs(limit=1):
-        start()
+def open_if_wanted() -> None:
+    """On the first start of an empty installation, unless switched off: opens the demo, in a second or two."""
+    if not settings().demo or runs.list_runs() or jobs.list_jobs(limit=1):
+        return
+    try:
+        # The newest run stands first in lists: the fine-tune before what became of it.
+        for bundle in reversed(shipped()):
+            bundles.open_bundle(bundle)
+    except UserError as error:
+        if hindrance(error) is not None:
+            raise
+        log.exception("the demo was not opened; the start goes on")
 
 
 def handle_demo(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Trains the tiny model, imports its dataset, and queues the diagnosis."""
-    from core.lab.demo import build_demo
-
-    project = build_demo(
-        settings().data_dir / "demo", lambda stage, done, total: work.progress(stage, done, total, "steps")
-    )
-    dataset = datasets.import_files([project.dataset], [project.dataset.name], "demo", None, work)
-    made = {
-        c.checkpoint.path: c.checkpoint
-        for folder in (project.base, *project.checkpoints, project.final)
-        for c in checkpoints.register_folder(folder, None, owned=False, work=work, name=f"demo/{folder.name}")
-    }
-    final, base = made[str(project.final)], made[str(project.base)]
-    trajectory = [made[str(p)] for p in project.checkpoints if made[str(p)].fingerprint != final.fingerprint]
-    spec = specs.make_spec(dataset.id, final, base, trajectory)
-    run = runs.store_run(NAME, replace(spec, max_new_tokens=64))
-    _, job = runs.start(run)
-    return {"run": run.id, "job": job}
+    """Opens the bundles; gives the run of the first."""
+    run = [bundles.open_bundle(bundle, progress=work.progress) for bundle in reversed(shipped())][-1]
+    return {"run": run.id}

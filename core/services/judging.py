@@ -15,7 +15,7 @@ from core.services import jobs, proven
 from core.services.jobs import Work
 from core.services.measurements import facts_of, signals_of, with_facts
 from core.services.routes import reachable
-from core.services.runs import get_run
+from core.services.runs import get_run, need_today_s_measurements
 from core.signals import _columns as col
 from core.signals._plan import gaps_of
 from core.text.counts import counted
@@ -31,14 +31,24 @@ from db.session import database
 
 
 def start_rejudge(run_id: int, thresholds: Thresholds) -> int:
-    """Judges what was measured again, with other thresholds. No model is loaded."""
+    """Judges what was measured again, with other thresholds. No model is loaded.
+
+    Raises:
+        UserError: the run came as a bundle of other versions of signals.
+    """
     run = get_run(run_id)
+    need_today_s_measurements(run)
     payload = {"run": run_id, "thresholds": asdict(thresholds)}
     return jobs.enqueue("rejudge", payload, title=f"Judge {run.name} again", run_id=run_id)
 
 
 def write_judgement(run: Run, thresholds: Thresholds) -> None:
-    """Judges the run from what was measured and replaces its verdict table."""
+    """Judges the run from what was measured and replaces its verdict table.
+
+    Raises:
+        UserError: the run came as a bundle of other versions of signals.
+    """
+    need_today_s_measurements(run)
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
         signals = with_facts(conn, run, signals_of(conn, run, hashes))

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from core.errors import UserError
 from core.judge.columns import columns_of
+from core.plugins import kinds
 from core.services import artefacts, jobs
 from core.services.specs import checkpoints_of, make_spec
 from core.types import (
@@ -43,6 +44,26 @@ def need_checkpoint(run: Run) -> None:
             f"Run {run.id} came as a bundle: measuring again needs the checkpoint.",
             "A bundle holds what was measured and no weights.",
             "Do this where the run was made, or diagnose the checkpoint here.",
+        )
+
+
+def older_measurements(run: Run) -> tuple[str, ...]:
+    """What a run that came as a bundle holds of other versions of signals, each in words; empty where nothing."""
+    signals, words = kinds("signals"), []
+    for name, (theirs, ours) in ((run.summary.get("bundle") or {}).get("older") or {}).items():
+        label = f"{signals[name].label} ({name})" if name in signals else name
+        here = f"here it is version {ours}" if ours is not None else "which there is not here"
+        words.append(f"{label} is of {'another version' if theirs is None else f'version {theirs}'}, {here}")
+    return tuple(words)
+
+
+def need_today_s_measurements(run: Run) -> None:
+    """Raises UserError where judging anew would take numbers of other versions of signals for today's."""
+    if older := older_measurements(run):
+        raise UserError(
+            f"Run {run.id} can be read, but not judged anew.",
+            f"It came as a bundle, and was measured by other versions: {'; '.join(older)}.",
+            "Judge it with the version that made it, or diagnose the checkpoint here.",
         )
 
 

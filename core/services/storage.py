@@ -82,7 +82,6 @@ def overview() -> Overview:
     parts |= {
         "reserve": "reserve for a full disk",
         "mitigations": "exports",
-        "demo": "demo",
         "lab": "self-test",
         "proofs": "proofs under way",
     }

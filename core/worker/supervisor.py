@@ -108,7 +108,7 @@ def serve(host: str = "127.0.0.1", port: int = 8501) -> int:
 
 
 def _open() -> None:
-    """Opens the database, tidies, and queues the demo on a first start.
+    """Opens the database, tidies, and opens the demo on a first start.
 
     A full disk or a locked database keeps none of the processes from starting: the page says so and lets people delete.
     """
@@ -121,7 +121,7 @@ def _open() -> None:
             database()
         for sentence in _swept():
             print(f"Tidied: {sentence}", file=sys.stderr, flush=True)
-        demo.start_if_wanted()
+        demo.open_if_wanted()
         room.keep()
     except (OSError, DBAPIError, UserError) as error:
         if (reason := hindrance(error)) is None:

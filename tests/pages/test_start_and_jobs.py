@@ -26,7 +26,7 @@ def test_a_first_visit_names_every_next_step(empty_data, open_page):
     said = words(at)
     assert "Choose a dataset and a checkpoint first" in said
     assert "LACUNA_CHECKPOINT_ROOTS" in said
-    assert button(at, "Build the demo")
+    assert button(at, "Open the demo")
     assert len(at.get("bidi_component")) == 4  # a bundle, a configuration, a dataset, a checkpoint
 
 

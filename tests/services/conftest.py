@@ -12,6 +12,7 @@ from core.services import datasets, runs, specs
 from core.settings import settings
 from core.types import Run
 from core.worker.here import run_here
+from db.session import database
 from tests import postgresql
 from tests import world as worlds
 
@@ -20,8 +21,6 @@ class Silent:
     """A job's context that reports nowhere: progress is dropped, what comes with it is stored."""
 
     def progress(self, stage, done=0, total=0, unit="", store=None):
-        from db.session import database
-
         if store is not None:
             with database().writing() as conn:
                 store(conn)
@@ -111,3 +110,15 @@ def import_rows(tmp_path):
 @pytest.fixture
 def diagnose():
     return run_diagnosis
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """Goes to an empty store of another machine: no run, and no checkpoint at any path."""
+
+    def go(name="elsewhere"):
+        database().close()
+        monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / name))
+        settings.cache_clear()
+
+    return go

@@ -108,18 +108,6 @@ def figures(run):
     }
 
 
-@pytest.fixture
-def elsewhere(monkeypatch, tmp_path):
-    """Goes to an empty store of another machine: no run, and no checkpoint at any path."""
-
-    def go(name="elsewhere"):
-        database().close()
-        monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / name))
-        settings.cache_clear()
-
-    return go
-
-
 @pytest.mark.slow
 def test_every_number_of_every_page_arrives(along_run, elsewhere, tmp_path, capsys):
     fill(along_run)
@@ -212,7 +200,7 @@ def rewritten(table, change):
         ("sample_bodies", lambda r: r.update(raw="not base64!")),
         ("verdicts", lambda r: r.update(status="<script>")),
         ("verdicts", lambda r: r.update(nll="low")),
-        ("measures", lambda r: r.update(key="likelihood:of another version")),
+        ("measures", lambda r: r.update(spec=None)),
         ("measured", lambda r: r.update(measure_id=10**6)),
         ("measured", lambda r: r.update(artefact="../../../etc/passwd")),
         ("measured", lambda r: r.update(slot=2**62)),

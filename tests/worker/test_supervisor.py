@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.services import jobs
+from core.services import demo, jobs, runs
 from core.settings import settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,12 +64,10 @@ def serve(port, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_first_start_builds_the_demo_and_ctrl_c_ends_everything(serve, port, tmp_path):
+def test_page_and_demo_are_there_together_and_ctrl_c_ends_everything(serve, port, tmp_path):
     process = serve()
     until(lambda: answers(port))
-    (job,) = until(jobs.list_jobs)
-    assert (job.kind, job.lane) == ("demo", "long")
-    until(lambda: jobs.get_job(job.id).stage == "pretraining" and jobs.get_job(job.id).done)
+    assert demo.state() == ("ready", runs.list_runs()[0].id)
     until(lambda: len(jobs.workers()) == 3)
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 4
@@ -77,10 +75,7 @@ def test_the_first_start_builds_the_demo_and_ctrl_c_ends_everything(serve, port,
     assert process.wait(120) == 0, (tmp_path / "log").read_text()
     gone, alive = psutil.wait_procs(family, timeout=60)
     assert (len(gone), alive) == (len(family), [])
-    # The job is given back, not lost: the next start goes on with it.
-    job = jobs.get_job(job.id)
-    assert (job.state, job.owner, job.attempts) == ("queued", None, 0)
-    assert jobs.workers() == []
+    assert (jobs.list_jobs(), jobs.workers()) == ([], [])
     assert "Traceback" not in (tmp_path / "log").read_text()
     assert not answers(port)
 

@@ -92,14 +92,16 @@ def delete(route_id: int) -> int | None:
     if row["run_id"] is None:
         return None
     run = runs.get_run(row["run_id"])
-    return judging.start_rejudge(run.id, run.thresholds) if run.state == "judged" else None
+    if run.state != "judged" or runs.older_measurements(run):
+        return None
+    return judging.start_rejudge(run.id, run.thresholds)
 
 
 def rejudge(run_id: int | None) -> None:
     """Writes the run's verdicts again, with what its routes runs say now."""
     if run_id is not None:
         run = runs.get_run(run_id)
-        if run.state == "judged":
+        if run.state == "judged" and not runs.older_measurements(run):
             judging.write_judgement(run, run.thresholds)
 
 

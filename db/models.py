@@ -177,6 +177,24 @@ measured = Table(
     Column("slot", Integer),
 )
 
+# What a measured row rests on, so that another measurement of its kin finds it again; of a measurement that was made
+# here. A bundle brings none: what it says was measured elsewhere must not pass for what would be measured here.
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("measure_id", Integer, ForeignKey("measures.id", ondelete="CASCADE"), primary_key=True),
+    Column("content_hash", Text, primary_key=True),
+    Column("subject", Text, primary_key=True, index=True),
+)
+
+# Measures that no run rests on any more and that are kept for the next one, since when.
+kept_measures = Table(
+    "kept_measures",
+    metadata,
+    Column("measure_id", Integer, ForeignKey("measures.id", ondelete="CASCADE"), primary_key=True),
+    Column("since", Float, nullable=False),
+)
+
 # Which runs rest on a measure: one that no run rests on any more is collected.
 run_measures = Table(
     "run_measures",

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, MetaData, Row, Table, delete, select, update
 
 from core.errors import UserError
 from core.types import Column, Run, RunSpec, Thresholds
-from db.models import jobs, measured, measures, run_measures, runs
+from db import kept
+from db.models import jobs, run_measures, runs
 from db.selection import table_name
-from db.statements import insert_row, unnamed
+from db.statements import insert_row
 from db.text import storable
 from db.verdicts import write_verdicts
 
@@ -99,8 +100,11 @@ def set_run(
     return run
 
 
-def delete_run(conn: Connection, run_id: int) -> list[str]:
+def delete_run(conn: Connection, run_id: int, keep_measured: bool = False) -> list[str]:
     """Deletes the run, its verdicts, and the measures on which no other run rests.
+
+    Args:
+        keep_measured: keeps these measures for later runs; those of a bundle are of no use to another run and go.
 
     Returns:
         Names of artefacts that nothing refers to any more, for the caller to remove once this is committed.
@@ -108,24 +112,19 @@ def delete_run(conn: Connection, run_id: int) -> list[str]:
     Raises:
         UserError: a job still works or waits for the run, or there is none of that id.
     """
-    name = get_run(conn, run_id).name
+    run = get_run(conn, run_id)
     busy = select(jobs.c.id).where(jobs.c.run_id == run_id, jobs.c.state.in_(("queued", "running")))
     if (job := conn.execute(busy.limit(1)).scalar_one_or_none()) is not None:
-        raise UserError(f"Run {name!r} is being worked on.", f"Job {job} has not ended.", "Cancel the job first.")
+        raise UserError(f"Run {run.name!r} is being worked on.", f"Job {job} has not ended.", "Cancel the job first.")
     own = set(conn.execute(select(run_measures.c.measure_id).where(run_measures.c.run_id == run_id)).scalars())
     Table(table_name(run_id), MetaData()).drop(conn, checkfirst=True)
     conn.execute(delete(runs).where(runs.c.id == run_id))
     # Only this run's measures: one that is linked to no run yet belongs to a run that is just being set up.
     shared = set(conn.execute(select(run_measures.c.measure_id).where(run_measures.c.measure_id.in_(own))).scalars())
-    return _collect(conn, sorted(own - shared))
-
-
-def _collect(conn: Connection, unused: list[int]) -> list[str]:
-    gone = select(measured.c.artefact).where(measured.c.measure_id.in_(unused), measured.c.artefact.is_not(None))
-    names = sorted(set(conn.execute(gone.distinct()).scalars()))
-    conn.execute(delete(measures).where(measures.c.id.in_(unused)))
-    # Artefacts are named by content, so that another measure may refer to the same one.
-    return unnamed(conn, measured.c.artefact, names)
+    if keep_measured and not run.spec.origin:
+        kept.keep(conn, sorted(own - shared))
+        return []
+    return kept.remove(conn, sorted(own - shared))
 
 
 def _empty_verdicts(conn: Connection, run: Run) -> None:

@@ -124,6 +124,8 @@ _SPEC = fields(
         "max_new_tokens": whole,
         "decoding_temperature": number,
         "origin": text,
+        "examples_rows": whole,
+        "examples_fingerprint": text,
         **_texts("preset", "scorer", "dtype", "device", "encoder", "backend"),
     },
 )

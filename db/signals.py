@@ -8,14 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Insert, Table, select
+from sqlalchemy import Connection, Insert, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.types import Chunk, SignalTable
-from db.models import measured, measures, run_measures
+from db.models import kept_measures, measured, measures, run_measures, subjects
 
 # Up to this many hashes are looked up one by one; for more the whole measure is read.
 _FEW = 500
+# Rows by what they rest on: content hash to the subjects of a row, the one that is looked for first.
+Subjects = Mapping[str, Sequence[str]]
 
 
 def measure_id(conn: Connection, key: str, signal: str, fingerprint: str, spec: Mapping[str, Any]) -> int:
@@ -37,6 +39,8 @@ def link_run(conn: Connection, run_id: int, measure_ids: Iterable[int]) -> None:
     rows = [{"run_id": run_id, "measure_id": m} for m in measure_ids]
     if rows:
         conn.execute(_insert_or_ignore(conn, run_measures), rows)
+        linked = [row["measure_id"] for row in rows]
+        conn.execute(delete(kept_measures).where(kept_measures.c.measure_id.in_(linked)))
 
 
 def missing(conn: Connection, measure_id: int, hashes: Iterable[str]) -> list[str]:
@@ -72,6 +76,60 @@ def store_chunk(conn: Connection, measure_id: int, chunk: Chunk, artefact: str |
         return 0
     statement = _insert_or_ignore(conn, measured).execution_options(preserve_rowcount=True)
     return conn.execute(statement, rows).rowcount
+
+
+def note_subjects(conn: Connection, measure_id: int, rows: Subjects) -> None:
+    """Writes down what rows of the measure rest on, so that measures of its kin find them."""
+    values = [{"measure_id": measure_id, "content_hash": key, "subject": s} for key, own in rows.items() for s in own]
+    if values:
+        conn.execute(_insert_or_ignore(conn, subjects), values)
+
+
+def has_kin(conn: Connection, kin: str, measure_id: int | None = None) -> bool:
+    """Whether another measure than this one has rows whose subjects begin with ``kin``."""
+    query = select(subjects.c.measure_id).where(subjects.c.subject > kin, subjects.c.subject < f"{kin}~")
+    if measure_id is not None:
+        query = query.where(subjects.c.measure_id != measure_id)
+    return conn.execute(query.limit(1)).first() is not None
+
+
+def findable(conn: Connection, rows: Subjects) -> set[str]:
+    """Content hashes of those rows that some measure holds under the subject looked for first."""
+    return {key for key, _ in _kindred(conn, rows)}
+
+
+def adopt(conn: Connection, measure_id: int, rows: Subjects) -> list[str]:
+    """Takes over, from measures of its kin, those of the rows that rest on the same; returns their content hashes.
+
+    Each becomes a row of this measure, so that deleting the run it came from takes nothing away.
+    """
+    values: dict[str, dict[str, Any]] = {}
+    for key, row in _kindred(conn, rows, lock=True):
+        values.setdefault(key, {"measure_id": measure_id, "content_hash": key, **row})
+    if values:
+        conn.execute(_insert_or_ignore(conn, measured), list(values.values()))
+        note_subjects(conn, measure_id, {key: rows[key] for key in values})
+    return list(values)
+
+
+def _kindred(conn: Connection, rows: Subjects, lock: bool = False) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Content hash and what is stored under its first subject. ``lock``: no source is deleted meanwhile."""
+    wanted: dict[str, list[str]] = {}
+    for key, own in rows.items():
+        if own:
+            wanted.setdefault(own[0], []).append(key)
+    same = (measured.c.measure_id == subjects.c.measure_id) & (measured.c.content_hash == subjects.c.content_hash)
+    query = select(subjects.c.subject, measured.c.columns, measured.c.artefact, measured.c.slot)
+    query = query.select_from(subjects.join(measured, same).join(measures, measures.c.id == subjects.c.measure_id))
+    if lock:
+        query = query.with_for_update(read=True, of=measures)  # SQLite has one writer and leaves this out
+    names = list(wanted)
+    for at in range(0, len(names), _FEW):
+        some = query.where(subjects.c.subject.in_(names[at : at + _FEW])).order_by(subjects.c.measure_id)
+        for found in conn.execute(some).mappings().all():
+            row = dict(found)
+            for key in wanted[row.pop("subject")]:
+                yield key, row
 
 
 def table(conn: Connection, sources: Iterable[tuple[str, int]], hashes: Sequence[str]) -> SignalTable:

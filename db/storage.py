@@ -58,6 +58,9 @@ def own_measures(conn: Connection) -> dict[int, tuple[int, tuple[str, ...]]]:
     rows = {run: int(total or 0) for run, total in conn.execute(sums.group_by(links.run_id))}
     files: dict[int, list[str]] = defaultdict(list)
     named = select(links.run_id, measured.c.artefact).select_from(joined).distinct()
-    for run, name in conn.execute(named.where(of_alone, measured.c.artefact.is_not(None))):
+    # A row that another measure took over names the same file.
+    shared = select(measured.c.artefact).group_by(measured.c.artefact)
+    shared = shared.having(func.count(measured.c.measure_id.distinct()) > 1)
+    for run, name in conn.execute(named.where(of_alone, measured.c.artefact.not_in(shared))):
         files[run].append(name)
     return {run: (rows.get(run, 0), tuple(files[run])) for run in rows.keys() | files.keys()}

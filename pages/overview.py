@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.services import decision as service
-from core.services import runs
+from core.services import runs, storage
 from core.services.views import Breakdown, Overview
 from core.text.counts import counted
 from core.types import Filter, Run
@@ -185,8 +185,11 @@ def _manage(run: Run) -> None:
         bundles.offer(run)
         st.divider()
         sure = st.checkbox("Delete this run and its measurements", key=state.key("manage", run.id, "sure"))
+        keep = st.checkbox(
+            f"Keep the measurements {storage.KEPT_DAYS} days for later runs", key=state.key("manage", run.id, "keep")
+        )
         if st.button("Delete", key=state.key("manage", "delete"), disabled=not sure, icon=":material/delete:"):
-            runs.delete_run(run.id)
+            runs.delete_run(run.id, keep_measured=keep)
             state.forget_run()
             st.switch_page("pages/start.py")
         st.caption("The dataset and the checkpoints are kept.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.services import storage, uploads
-from core.services.storage import Stored
+from core.services.storage import Measured, Stored
 from core.text.counts import counted
 from ui import errors, frame, markup, progress, state
 from ui.menu import Entry
@@ -34,6 +34,7 @@ def main() -> None:
     st.markdown(f"**{total}** taken, **{uploads.human(found.free)}** free on this disk.")
     rows = [{"what": label, "size": uploads.human(n)} for label, n in sorted(taken.items(), key=lambda t: -t[1])]
     st.dataframe(rows, hide_index=True, width="content")
+    _measured(found.measured)
     for kind, title in _KINDS.items():
         mine = [thing for thing in found.stored if thing.kind == kind]
         st.subheader(title, anchor=False)
@@ -42,6 +43,20 @@ def main() -> None:
             _thing(thing)
         if len(mine) > _MOST:
             st.caption(f"The {_MOST} largest of {len(mine):,} are shown.")
+
+
+def _measured(found: Measured) -> None:
+    st.subheader("Measurements", anchor=False)
+    limit = f"{storage.KEPT_DAYS} days and at most {uploads.human(storage.KEPT_BYTES)}"
+    st.caption(
+        f"{counted(found.rows, 'measured row')}, {uploads.human(found.size)}. Each is measured once, whichever runs "
+        f"rest on it. What no run rests on is kept {limit} for later runs: {counted(found.kept_rows, 'row')}, "
+        f"{uploads.human(found.kept_size)}."
+    )
+    if st.button("Remove what no run rests on", key=state.key("prune"), disabled=not found.kept_rows):
+        with errors.shown():
+            state.say(f"Removed: {counted(storage.prune(), 'measured row')}")
+            st.rerun()
 
 
 def _thing(thing: Stored) -> None:

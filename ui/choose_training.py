@@ -177,6 +177,8 @@ def _card(result: Mapping[str, Any]) -> None:
             "One row as the trainer saw it" if len(rows) == 1 else f"{len(rows)} rows as the trainer saw them"
         ):
             _rows(rows)
+    if known := result.get("known"):
+        st.success(markup.md(known), icon=":material/inventory_2:")
     estimate = result.get("estimate") or {}
     if estimate.get("text"):
         st.info(markup.md(estimate["text"]), icon=":material/schedule:")

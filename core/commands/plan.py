@@ -44,6 +44,8 @@ def _lines(plan: Plan) -> list[str]:
         some = f"up to {step.samples:,} samples, after {', '.join(step.after).lower()}" if step.after else ""
         stored = f"; {step.stored:,} are stored already" if step.stored else ""
         lines.append(f"{i:>3}. {step.label}: {step.checkpoint} ({some or f'{step.samples:,} samples'}{stored})")
+    if plan.known:
+        lines.append(plan.known)
     lines += [f"not measured: {gap.text}" for gap in plan.gaps]
     for name in ("refused", "dropped", "truncated", "not_supervised"):
         if counts[name]:
@@ -53,7 +55,7 @@ def _lines(plan: Plan) -> list[str]:
             words = " ".join(part for part in (check["text"], check["measured"], check["todo"]) if part)
             lines.append(f"{check['state']}: {words}")
     if plan.estimate is not None:
-        lines.append(f"{plan.estimate['text']} Timed on this machine; what is stored already is not measured again.")
+        lines.append(f"{plan.estimate['text']} Timed on this machine, for what is not known yet.")
     return lines
 
 

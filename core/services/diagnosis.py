@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from sqlalchemy import Connection
+
 from core.errors import UserError
 from core.plugins import kind
-from core.services import artefacts, token_rows
+from core.services import artefacts, reuse, token_rows
 from core.services.jobs import Work
 from core.services.judging import write_judgement
 from core.services.measurements import StoredRun, signals_of
@@ -19,9 +21,7 @@ from core.signals._artefacts import providers
 from core.signals._base import Measure
 from core.signals._instruments import Instruments
 from core.signals._plan import plan
-from core.types import (
-    Run,
-)
+from core.types import Chunk, Run
 from db import runs as table
 from db import samples as sample_table
 from db import signals as signal_table
@@ -41,6 +41,7 @@ def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
     if "card" not in summary:
         work.progress("checking weights and tokenizer")
         card, spec = card_of(run.spec, some_samples(run.spec.dataset_id, run.n_samples, 64))
+        spec = reuse.continued(spec)
         summary["card"] = card
         failed = [c for c in card["checks"] if c["state"] == "fail"]
         if failed:
@@ -82,6 +83,7 @@ def _measure(work: Work, run: Run, measure: Measure, instruments: Instruments, s
             if want:
                 first.setdefault(key, ordinal)
         missing = signal_table.missing(conn, measure_id, list(first))
+        kindred = bool(missing and measure.kin) and signal_table.has_kin(conn, measure.kin_key, measure_id)
     total = len(first)
     done = total - len(missing)
     work.progress(stage, done, total, "samples")
@@ -91,12 +93,30 @@ def _measure(work: Work, run: Run, measure: Measure, instruments: Instruments, s
     for block in range(0, len(ordinals), size):
         with database().reading() as conn:
             samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, ordinals[block : block + size]))
+        subjects = reuse.subjects_of(measure, samples, instruments)
+        if kindred:
+            adopted: set[str] = set()
+
+            def adopt(conn: Connection, rows: signal_table.Subjects = subjects, taken: set[str] = adopted) -> None:
+                taken.update(signal_table.adopt(conn, measure_id, rows))
+
+            work.progress(stage, done, total, "samples", adopt)
+            samples = [sample for sample in samples if sample.content_hash not in adopted]
+            done += len(adopted)
         for chunk in signal.measure(measure, samples, instruments, work.asked_to_stop):
             # A file that no row would name could never be deleted.
             kept = any(detail is not None for detail in chunk.details)
             name = artefacts.write(chunk.details) if kept else None
             done += len(chunk.keys)
-            store = partial(signal_table.store_chunk, measure_id=measure_id, chunk=chunk, artefact=name)
+            rests_on = {key: subjects[key] for key in chunk.keys if key in subjects}
+            store = partial(_store, measure_id=measure_id, chunk=chunk, artefact=name, subjects=rests_on)
             work.progress(stage, done, total, "samples", store)
         if work.asked_to_stop():
             work.progress(stage, done, total, "samples")
+
+
+def _store(
+    conn: Connection, measure_id: int, chunk: Chunk, artefact: str | None, subjects: signal_table.Subjects
+) -> None:
+    signal_table.store_chunk(conn, measure_id, chunk, artefact)
+    signal_table.note_subjects(conn, measure_id, subjects)

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.backends._base import GeneratingBackend, ScoreRow, ScoringBackend
 from core.errors import UserError
-from core.services import checkpoints, datasets, jobs
+from core.services import checkpoints, datasets, jobs, reuse
 from core.services.jobs import Work
 from core.services.specs import checkpoints_of, make_spec
 from core.services.views import RowPreview, TokenPiece
@@ -31,6 +31,7 @@ from db.session import database
 
 # Rows that a preflight renders; more would make people wait for a preview.
 PREFLIGHT_ROWS = 2_000
+LOOKING_UP = "looking up what is known"
 
 
 def start_preflight(
@@ -72,18 +73,24 @@ def card_of(spec: RunSpec, samples: Sequence[Sample]) -> tuple[dict[str, Any], R
 def handle_preflight(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     spec = RunSpec.from_dict(payload["spec"])
     dataset = datasets.get_dataset(spec.dataset_id)
-    work.plan({"checking weights and tokenizer": "", "rendering rows": "", "timing the model": ""})
+    work.plan(dict.fromkeys(("checking weights and tokenizer", "rendering rows", LOOKING_UP, "timing the model"), ""))
     work.progress("checking weights and tokenizer")
     samples = some_samples(dataset.id, dataset.n_samples, PREFLIGHT_ROWS)
     card, spec = card_of(spec, samples[:64])
+    spec = reuse.continued(spec)
     usable = not any(c["state"] == "fail" for c in card["checks"])
     instruments = Instruments(spec, settings().device)
     try:
         counts, previews, seen = _render(work, samples, instruments, dataset.n_samples)
-        estimate = _estimate(work, spec, seen, counts, instruments) if usable and seen else None
+        work.progress(LOOKING_UP)
+        steps = reuse.steps_of(spec, instruments)
+        estimate = _estimate(work, spec, seen, counts, steps, instruments) if usable and seen else None
     finally:
         instruments.close()
-    return {"card": card, "rows": previews, "counts": counts, "estimate": estimate, "usable": usable}
+    return {
+        "card": card, "rows": previews, "counts": counts, "estimate": estimate, "usable": usable,
+        "steps": [asdict(step) for step in steps], "known": reuse.in_words(spec, steps),
+    }  # fmt: skip
 
 
 def _render(
@@ -125,9 +132,14 @@ def _render(
 
 
 def _estimate(
-    work: Work, spec: RunSpec, seen: Sequence[Supervision], counts: Mapping[str, int], instruments: Instruments
+    work: Work,
+    spec: RunSpec,
+    seen: Sequence[Supervision],
+    counts: Mapping[str, int],
+    steps: Sequence[reuse.Step],
+    instruments: Instruments,
 ) -> dict[str, Any]:
-    """Seconds for the whole run, from a measured handful of rows under the final checkpoint."""
+    """Seconds for what is not known yet, from a measured handful of rows under the final checkpoint."""
     work.progress("timing the model")
     backend = instruments.backend(spec.final)
     some = sorted(seen, key=lambda s: len(s.ids))[:: max(1, len(seen) // 12)][:12]
@@ -135,9 +147,11 @@ def _estimate(
     per_new = _seconds_to_generate(backend, some) if isinstance(backend, GeneratingBackend) else 0.0
     scale = counts["samples"] / max(1, counts["looked_at"])
     checkpoints_used = 1 + (spec.base is not None) + len(spec.trajectory)
-    scoring = per_token * counts["tokens"] * scale * checkpoints_used
+    scored = [step for step in steps if step.signal == "likelihood"]
+    left = [1 - step.stored / max(1, step.samples) for step in scored] or [1.0]
+    scoring = per_token * counts["tokens"] * scale * sum(left)
     # One greedy answer and about ten draws for each row that is not reproduced.
-    asking = per_new * counts["target_tokens"] * scale * 11
+    asking = per_new * counts["target_tokens"] * scale * 11 * left[0]
     low, high = scoring + 0.1 * asking, scoring + 0.6 * asking
     text = (
         f"About {jobs.duration(scoring)} to score {counts['samples']:,} samples under {checkpoints_used} "

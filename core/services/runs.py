@@ -74,8 +74,11 @@ def rename_run(run_id: int, name: str) -> None:
         table.rename_run(conn, run_id, name.strip())
 
 
-def delete_run(run_id: int) -> None:
+def delete_run(run_id: int, keep_measured: bool = False) -> None:
     """Deletes the run, its verdicts, and the measurements and files that no other run rests on.
+
+    Args:
+        keep_measured: keeps these measurements for later runs, as long as ``storage.KEPT_DAYS`` says.
 
     Raises:
         UserError: a job of the run is under way.
@@ -85,7 +88,7 @@ def delete_run(run_id: int) -> None:
         raise UserError(f"Run {run_id} is being worked on.", f"Job {job.id} is {job.state}.", "Cancel the job first.")
     with database().writing() as conn:
         texts = route_table.artefacts_of_run(conn, run_id)
-        unused = table.delete_run(conn, run_id)
+        unused = table.delete_run(conn, run_id, keep_measured)
         names = storage_table.unnamed_artefacts(conn, [*unused, *texts])
     artefacts.remove(names)
 

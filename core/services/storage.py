@@ -21,6 +21,7 @@ from core.text.counts import counted
 from core.types import Run
 from db import checkpoints as checkpoint_table
 from db import jobs as job_table
+from db import kept as kept_table
 from db import routes as routes_table
 from db import runs as run_table
 from db import samples as sample_table
@@ -30,6 +31,9 @@ from db.session import database
 
 # A file of a chunk is written just before the row that names it; a day later that row will not come any more.
 ARTEFACT_AGE = 24 * 3600.0
+# Measurements that no run rests on are kept for the next run over the same rows: a month covers most pauses between two
+# trainings of one project, and two GiB hold about a million measured rows.
+KEPT_DAYS, KEPT_BYTES = 30, 2 << 30
 
 
 def size(path: Path) -> int:
@@ -73,6 +77,21 @@ class Overview:
     totals: Mapping[str, int]
     free: int
     stored: tuple[Stored, ...]
+    measured: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is measured, whichever runs rest on it: rows under each checkpoint, and bytes with their evidence.
+
+    Attributes:
+        kept_rows, kept_size: the part that no run rests on.
+    """
+
+    rows: int
+    size: int
+    kept_rows: int
+    kept_size: int
 
 
 def overview() -> Overview:
@@ -89,7 +108,38 @@ def overview() -> Overview:
     totals["database"] = sum(size(path) for path in folder.glob("lacuna.db*"))
     totals["other"] = sum(size(p) for p in _children(folder) if p.name not in parts and "lacuna.db" not in p.name)
     stored = sorted((*_uploads(), *_checkpoints(), *_datasets(), *_runs()), key=lambda s: -s.size)
-    return Overview(totals, shutil.disk_usage(folder).free, tuple(stored))
+    return Overview(totals, shutil.disk_usage(folder).free, tuple(stored), _measured(totals["evidence of runs"]))
+
+
+def _measured(evidence: int) -> Measured:
+    with database().reading() as conn:
+        rows, numbers = kept_table.count_measured(conn)
+        kept = kept_table.list_kept(conn)
+    return Measured(rows, numbers + evidence, sum(k.rows for k in kept), sum(_size_of(k) for k in kept))
+
+
+def _size_of(kept: kept_table.KeptMeasure) -> int:
+    return kept.bytes + sum(size(artefacts.path(name)) for name in kept.artefacts)
+
+
+def prune(days: float = 0.0, most: int = 0) -> int:
+    """Removes measurements that no run rests on: those kept for ``days``, then the oldest beyond ``most`` bytes.
+
+    Returns:
+        How many rows went.
+    """
+    with database().writing() as conn:
+        kept = kept_table.list_kept(conn)
+        left = sum(map(_size_of, kept))
+        gone = []
+        for each in kept:
+            if time.time() - each.since >= days * 86400 or left > most:
+                gone.append(each)
+                left -= _size_of(each)
+        unused = kept_table.remove(conn, [each.id for each in gone])
+        names = table.unnamed_artefacts(conn, unused)
+    artefacts.remove(names)
+    return sum(each.rows for each in gone)
 
 
 def _uploads() -> Iterator[Stored]:
@@ -177,6 +227,7 @@ def delete(kind: Kind, ident: int | str, runs_too: Sequence[int] = ()) -> None:
         if not (is_full(error) and room.spend()):
             raise
         left = {run.id for run in run_service.list_runs()}
+        prune()  # what no run rests on is the first to go
         _delete(kind, ident, [run_id for run_id in runs_too if run_id in left])
     room.keep()
 
@@ -232,6 +283,9 @@ def sweep() -> list[str]:
         _removed("copy of a model", arms, "no proof works on them", "copies of models"),
         _removed("artefact", nobodys, "no run names them"),
     ]
+    if rows := prune(KEPT_DAYS, KEPT_BYTES):
+        limits = f"kept longer than {KEPT_DAYS} days, or beyond {uploads.human(KEPT_BYTES)}"
+        sentences.append(f"{counted(rows, 'measured row')} removed: no run rests on them, {limits}.")
     if imports:
         sentences.append(f"{counted(len(imports), 'dataset')} of imports that never ended: removed.")
     return [s for s in sentences if s]

@@ -94,10 +94,10 @@ class AskedModel:
         self.generator = instruments.generating(measure.checkpoint)
         self.tokenizer = instruments.tokenizer()
         self.seed = instruments.spec.seed
-        self.questions = Questions(instruments.samples())
+        self.questions = Questions(instruments.examples_from())
         self.verbatim = verbatim_rows(instruments.measured())
         pool, self.learned = _pool(self.questions, self.verbatim)
-        self.examples = Examples(pool, self.questions.all(), f"{instruments.spec.dataset_fingerprint}:{self.seed}")
+        self.examples = Examples(pool, self.questions.all(), f"{instruments.spec.examples_dataset}:{self.seed}")
         stops = self.backend.stop_ids
         plain = Plain(self.tokenizer, stops)
         trained = AsTrained(self.tokenizer, instruments.supervision, stops)

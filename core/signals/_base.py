@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from core.backends._base import Backend, Capability, GeneratingBackend, ScoringBackend
+from core.errors import UserError
 from core.signals._artefacts import Artefact
 from core.types import (
     DEFAULT_BACKEND,
@@ -42,6 +43,8 @@ class Measure:
         depends: everything but the sample's content that the numbers depend on.
         requires: what the backend must give; a measurement whose backend lacks one of these is left out of the run.
         partly: what the backend may lack, to the columns that are then not measured.
+        kin: everything that the numbers depend on besides what ``Signal.subjects`` reads of a row. Measurements with
+            equal ``kin`` share rows of equal subjects, whatever their runs, datasets and presets; empty: with none.
     """
 
     signal: str
@@ -50,11 +53,17 @@ class Measure:
     depends: Mapping[str, Any]
     requires: tuple[Capability, ...] = ()
     partly: Mapping[Capability, tuple[str, ...]] = field(default_factory=dict)
+    kin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """Identity of the measurement; equal keys and equal content give equal numbers, so nothing runs twice."""
         return f"{self.signal}:{digest(self.depends)[:32]}"
+
+    @property
+    def kin_key(self) -> str:
+        """What the subjects of kindred measurements begin with."""
+        return digest(self.kin)[:32]
 
     def column(self, name: str) -> str:
         """Name of a column of this measurement in a table that holds several: ``nll``, ``base_nll``, ``t0_nll``."""
@@ -102,6 +111,10 @@ class Instruments(Protocol):
         """All n samples of the dataset in training order, exact duplicates too; read once and kept."""
         ...
 
+    def examples_from(self) -> Sequence[Sample]:
+        """The samples from which words, frames and examples of questions are read; see ``RunSpec.examples_rows``."""
+        ...
+
     def measured(self) -> SignalTable:
         """What has been measured so far, of all n samples in training order; columns as in ``judge``."""
         ...
@@ -143,6 +156,13 @@ class Signal(Protocol):
         """(n,) bool: which samples need this measurement; ``table`` holds what ``needs`` names. All by default."""
         return np.ones(len(table.keys), dtype=bool)
 
+    def subjects(self, measure: Measure, sample: Sample, instruments: Instruments) -> tuple[str, ...]:
+        """What of one row the numbers rest on, as digests: the one to look for first, then what else it answers.
+
+        Called only where the measurement has ``kin``.
+        """
+        return ()
+
     def measure(
         self,
         measure: Measure,
@@ -168,6 +188,25 @@ def supervision_facts(spec: RunSpec) -> dict[str, Any]:
         "preset_settings": dict(spec.preset_settings),
         "dtype": spec.dtype,
     }
+
+
+def supervision_digest(sample: Sample, instruments: Instruments) -> str:
+    """Digest of what the trainer made of a row: ids, masks, turns and notes, or why the template refuses it."""
+    try:
+        row = instruments.supervision(sample)
+    except UserError as refusal:
+        return digest({"refused": refusal.as_dict()})
+    facts = {
+        "turns": [[turn.start, turn.stop, turn.has_stop_token] for turn in row.turns],
+        "truncated": row.truncated,
+        "cut": row.cut_target,
+        "dropped": row.dropped,
+        "notes": list(row.notes),
+    }
+    state = hashlib.sha256(digest(facts).encode())
+    for values in (row.ids.astype(np.int64), row.trained.astype(bool), row.target.astype(bool)):
+        state.update(len(values).to_bytes(8, "big") + values.tobytes())
+    return state.hexdigest()
 
 
 def chunked(samples: Sequence[Sample], cost: Callable[[Sample], int], limit: int, most: int) -> Iterator[list[Sample]]:

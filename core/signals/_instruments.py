@@ -20,6 +20,9 @@ from core.types import (
     Supervision,
 )
 
+# Rows whose supervision is kept: a block of a measurement is looked up, then measured.
+RENDERED = 6_144
+
 
 class Stored(Protocol):
     """What the run's store lends to signals that compare samples or build on other signals."""
@@ -43,7 +46,7 @@ class Instruments:
         self._tokenizer: Any = None
         self._context: int | None = None
         self._open: tuple[str, Backend] | None = None
-        self._supervise = lru_cache(maxsize=2048)(self._supervise_uncached)
+        self._supervise = lru_cache(maxsize=RENDERED)(self._supervise_uncached)
 
     def tokenizer(self) -> Any:
         from core.rendering.tokenizers import open_tokenizer
@@ -88,6 +91,9 @@ class Instruments:
         if self._samples is None:
             self._samples = self._run().samples()
         return self._samples
+
+    def examples_from(self) -> Sequence[Sample]:
+        return self.samples()[: self.spec.examples_rows or None]
 
     def measured(self) -> SignalTable:
         return self._run().measured()

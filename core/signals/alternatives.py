@@ -7,6 +7,7 @@ differ between tokenizers and seams, characters do not.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,9 @@ from core.errors import UserError
 from core.presets._tokenised import supervision_of
 from core.rendering.tokenizers import VOCABULARY_FILES, open_tokenizer
 from core.signals import _columns as col
-from core.signals._base import Instruments, Measure, Signal, chunked, supervision_facts
+from core.signals._base import Instruments, Measure, Signal, chunked, supervision_digest, supervision_facts
 from core.signals._renderings import LABELS, NAMES, View, id_views, last_answer, system_views, text_views, within
-from core.types import BASE, FINAL, Chunk, Column, RunSpec, Sample, SignalTable
+from core.types import BASE, FINAL, Chunk, Column, RunSpec, Sample, SignalTable, digest
 
 # Rows scored under each rendering, and the longest of them in tokens.
 ROWS, LONGEST = 32, 2048
@@ -58,20 +59,23 @@ class Alternatives(Signal):
 
     def plan(self, spec: RunSpec) -> list[Measure]:
         roles = [(FINAL, spec.final), (BASE, base_of(spec))]
-        return [
-            Measure(
-                self.name,
-                role,
-                checkpoint,
-                {"signal": self.name, "version": self.version, "weights": checkpoint.fingerprint,
-                 # The neighbour in front of a row, and the tokenizer of the base.
-                 "dataset": spec.dataset_fingerprint, "base": getattr(base_of(spec), "fingerprint", None),
-                 **supervision_facts(spec)},
-                ("logprobs",),
-            )
-            for role, checkpoint in roles
-            if checkpoint is not None
-        ]  # fmt: skip
+        measures = []
+        for role, checkpoint in roles:
+            if checkpoint is None:
+                continue
+            kin = {"signal": self.name, "version": self.version, "weights": checkpoint.fingerprint,
+                   # The tokenizer of the base.
+                   "base": getattr(base_of(spec), "fingerprint", None), **supervision_facts(spec)}  # fmt: skip
+            # The neighbour in front of a row.
+            depends = {**kin, "dataset": spec.dataset_fingerprint}
+            measures.append(Measure(self.name, role, checkpoint, depends, ("logprobs",), kin=kin))
+        return measures
+
+    def subjects(self, measure: Measure, sample: Sample, instruments: Instruments) -> tuple[str, ...]:
+        before = _row_before(sample, instruments)
+        raw = hashlib.sha256(sample.raw).hexdigest()  # variables of the template stand there
+        ids = None if before is None else before.tolist()
+        return (digest([supervision_digest(sample, instruments), sample.content_hash, raw, ids]),)
 
     def applies_to(self, table: SignalTable) -> np.ndarray:
         return few(table)

@@ -148,7 +148,7 @@ class Knowledge(Signal):
             "signal": self.name,
             "version": self.version,
             "base": spec.base.fingerprint,
-            "dataset": spec.dataset_fingerprint,  # examples and rare words
+            "dataset": spec.examples_dataset,  # examples and rare words
             "seed": spec.seed,
             **supervision_facts(spec),
         }
@@ -175,7 +175,7 @@ class Knowledge(Signal):
             if stop():
                 return
             if measure.role == FINAL:
-                questions = questions or Questions(instruments.samples())
+                questions = questions or Questions(instruments.examples_from())
                 yield _final(measure, chunk, instruments, questions)
             else:
                 base = base or AskedModel(measure, instruments)

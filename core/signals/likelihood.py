@@ -17,9 +17,17 @@ from core.errors import UserError
 from core.rendering.render import pieces
 from core.signals import _columns as col
 from core.signals._artefacts import TOKENS
-from core.signals._base import Instruments, Measure, Signal, chunked, stop_ids_of, supervision_facts
+from core.signals._base import (
+    Instruments,
+    Measure,
+    Signal,
+    chunked,
+    stop_ids_of,
+    supervision_digest,
+    supervision_facts,
+)
 from core.signals._records import RowTokens, TurnTokens, mask
-from core.types import FINAL, TEMPERATURES, Chunk, Column, RunSpec, Sample, Supervision, TokenScores, Turn
+from core.types import FINAL, TEMPERATURES, Chunk, Column, RunSpec, Sample, Supervision, TokenScores, Turn, digest
 
 # Two logits closer than this may change places between batch sizes or machines.
 NEAR_TIE = 1e-3
@@ -238,9 +246,18 @@ class Likelihood(Signal):
                 # Of the final checkpoint the rows' lengths and masks are wanted in any case.
                 () if role == FINAL else ("logprobs",),
                 PARTLY,
+                # Whatever preset made the ids, and whichever checkpoint is the final one.
+                {"signal": self.name, "version": self.version, "weights": checkpoint.fingerprint,
+                 "backend": spec.backend, "dtype": spec.dtype},
             )
             for role, checkpoint in checkpoints.items()
         ]  # fmt: skip
+
+    def subjects(self, measure: Measure, sample: Sample, instruments: Instruments) -> tuple[str, ...]:
+        row = supervision_digest(sample, instruments)
+        # A row with its text serves where none is needed, not the other way round.
+        text = digest([row, instruments.spec.final.tokenizer])
+        return (text, row) if measure.role == FINAL else (row,)
 
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]

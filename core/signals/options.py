@@ -211,7 +211,7 @@ class Options(Signal):
         depends = {
             "signal": self.name,
             "version": self.version,
-            "dataset": spec.dataset_fingerprint,
+            "dataset": spec.examples_dataset,
             "seed": spec.seed,
             **supervision_facts(spec),
         }
@@ -231,8 +231,8 @@ class Options(Signal):
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
         spec = instruments.spec
-        questions = Questions(instruments.samples(), LIMITS)
-        wrong = Wrong(questions.all(), f"{spec.dataset_fingerprint}:{spec.seed}")
+        questions = Questions(instruments.examples_from(), LIMITS)
+        wrong = Wrong(questions.all(), f"{spec.examples_dataset}:{spec.seed}")
         chooser: Chooser | None = None
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, 1 << 15, 64):
             if stop():

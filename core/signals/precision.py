@@ -13,7 +13,7 @@ import numpy as np
 from core.backends._base import Capability, ScoreRow
 from core.errors import UserError
 from core.signals import _columns as col
-from core.signals._base import Instruments, Measure, Signal, chunked, supervision_facts
+from core.signals._base import Instruments, Measure, Signal, chunked, supervision_digest, supervision_facts
 from core.types import FINAL, Checkpoint, Chunk, Column, DtypeName, RunSpec, Sample, SignalTable, TokenScores
 
 ROWS, LONGEST = 32, 2048
@@ -40,7 +40,11 @@ class Precision(Signal):
             **supervision_facts(spec),
         }
         partly: Mapping[Capability, tuple[str, ...]] = {"argmax": (col.PREC_HITS, col.PREC_OTHER_HITS)}
-        return [Measure(self.name, FINAL, spec.final, depends, ("logprobs", "weights"), partly)]
+        kin = {k: depends[k] for k in ("signal", "version", "weights", "dtype")} | {"backend": spec.backend}
+        return [Measure(self.name, FINAL, spec.final, depends, ("logprobs", "weights"), partly, kin)]
+
+    def subjects(self, measure: Measure, sample: Sample, instruments: Instruments) -> tuple[str, ...]:
+        return (supervision_digest(sample, instruments),)
 
     def applies_to(self, table: SignalTable) -> np.ndarray:
         fit = (table.get(col.N_TARGET) > 0) & np.isfinite(table.get(col.NLL)) & (table.get(col.N_TOKENS) <= LONGEST)

@@ -20,10 +20,19 @@ from core.plugins import kind
 from core.rendering.tokenizers import text_of
 from core.signals import _columns as col
 from core.signals._artefacts import OUTPUTS
-from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, stop_ids_of, supervision_facts
+from core.signals._base import (
+    Instruments,
+    Measure,
+    Signal,
+    chunked,
+    seed_of,
+    stop_ids_of,
+    supervision_digest,
+    supervision_facts,
+)
 from core.signals._records import RowOutputs, TurnOutputs
 from core.status import PERCENT, rate_below
-from core.types import FINAL, Chunk, Column, Decoding, Generation, RunSpec, Sample, SignalTable, Thresholds
+from core.types import FINAL, Chunk, Column, Decoding, Generation, RunSpec, Sample, SignalTable, Thresholds, digest
 
 LOOKS = (4, 10, 20, 40, 80)
 # Drawn answers whose text is kept.
@@ -78,7 +87,7 @@ class Reproduction(Signal):
     )  # fmt: skip
 
     def plan(self, spec: RunSpec) -> list[Measure]:
-        depends = {
+        asked = {
             "signal": self.name,
             "version": self.version,
             "weights": spec.final.fingerprint,
@@ -88,9 +97,14 @@ class Reproduction(Signal):
             "max_draws": spec.max_draws,
             "max_new_tokens": spec.max_new_tokens,
             "seed": spec.seed,
-            **supervision_facts(spec),
         }
-        return [Measure(self.name, FINAL, spec.final, depends, ("generations",))]
+        held = {"backend": spec.backend, "dtype": spec.dtype, "tokenizer": spec.final.tokenizer}
+        depends = {**asked, **supervision_facts(spec)}
+        return [Measure(self.name, FINAL, spec.final, depends, ("generations",), kin={**asked, **held})]
+
+    def subjects(self, measure: Measure, sample: Sample, instruments: Instruments) -> tuple[str, ...]:
+        # The content seeds the draws.
+        return (digest([supervision_digest(sample, instruments), sample.content_hash]),)
 
     def applies_to(self, table: SignalTable) -> np.ndarray:
         """Rows with a target that greedy decoding does not give verbatim, as far as that is known."""

@@ -36,6 +36,9 @@ class RunSpec:
         backend: the kind of backend that opened the checkpoints.
         dtype, device: how the model was loaded (``float32``, ``bfloat16``, ``auto``).
         encoder: folder of the encoder that compares prompts; empty for the packaged one.
+        examples_rows, examples_fingerprint: how many rows, from the first, questions take rare words, frames and
+            examples from, and the fingerprint of these rows; 0 and empty: from all. A grown dataset is then asked as
+            its first rows were.
         origin: SHA-256 of the bundle that the run came as, else empty. It keeps what was measured elsewhere apart from
             what was measured here, and changes no number.
         versions: packages that could change a number, and under ``encoder_weights`` the encoder's fingerprint.
@@ -61,6 +64,8 @@ class RunSpec:
     versions: Mapping[str, str] = field(default_factory=dict)
     backend: str = DEFAULT_BACKEND
     origin: str = ""
+    examples_rows: int = 0
+    examples_fingerprint: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The specification as JSON; the default backend is left out, as in runs that knew no other."""
@@ -69,6 +74,8 @@ class RunSpec:
             del values["backend"]
         if not self.origin:
             del values["origin"]
+        if not self.examples_rows:
+            del values["examples_rows"], values["examples_fingerprint"]
         return values
 
     @classmethod
@@ -82,6 +89,11 @@ class RunSpec:
     @property
     def hash(self) -> str:
         return digest({name: value for name, value in self.as_dict().items() if name != "origin"})
+
+    @property
+    def examples_dataset(self) -> str:
+        """Fingerprint of the rows that questions take words, frames and examples from."""
+        return self.examples_fingerprint or self.dataset_fingerprint
 
     @property
     def checkpoints(self) -> dict[Role, Checkpoint]:

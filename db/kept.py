@@ -14,7 +14,7 @@ from db.statements import unnamed
 
 @dataclass(frozen=True, slots=True)
 class KeptMeasure:
-    """``since``: epoch seconds. ``rows``, about the ``bytes`` of their numbers, and ``artefacts``, the files they name."""
+    """``since``: epoch seconds. ``rows``, about the ``bytes`` of their numbers, and the ``artefacts`` they name."""
 
     id: int
     since: float

@@ -3,7 +3,8 @@
 - *learned*: greedy decoding gives every target, verbatim or right by the scorer.
 - *partly*: some turns of several are right; or greedy decoding fails, but draws reach the target, and it is not shown
   that their rate is below the limit; or the probability of the exact target alone reaches the limit.
-- *unlearned*: the success rate is below the limit with the required certainty.
+- *unlearned*: the success rate is below the limit with the required certainty; or the one answer that a file holds is
+  wrong, where nothing can be drawn.
 - *unknown*: not measured, nothing to judge, or too few draws to decide.
 """
 
@@ -54,7 +55,7 @@ def columns_read(thresholds: Thresholds, temperature: float) -> list[str]:
     """Names of the signals that ``judge_status`` reads."""
     cut, closed = cut_of(thresholds), temperature_column(temperature)
     names = [col.GREEDY_EXACT, col.TURNS, col.TURNS_EXACT, col.TURNS_ASKED, col.right_at(cut), col.hits_at(cut)]
-    return [*names, col.DRAWS, *([closed] if closed else ())]
+    return [*names, col.DRAWS, col.ONE_ANSWER, *([closed] if closed else ())]
 
 
 def judge_status(table: SignalTable, thresholds: Thresholds, temperature: float) -> np.ndarray:
@@ -78,6 +79,7 @@ def judge_status(table: SignalTable, thresholds: Thresholds, temperature: float)
         reached = (hits > 0) | (below <= 1 - thresholds.certainty)
     out = np.full(len(table.keys), UNKNOWN, dtype=np.int8)
     out[shown_below] = UNLEARNED
+    out[(table.get(col.ONE_ANSWER) == 1) & ~all_right] = UNLEARNED
     out[reached & ~shown_below] = PARTLY
     out[(exact == 0) & (floor >= thresholds.unlearned_below)] = PARTLY
     out[some_right] = PARTLY
@@ -108,6 +110,9 @@ def explain_status(
             "No target token is left: the whole answer was cut." if cut > 0 else "The row has no target to reproduce."
         )
         return (Reason(text),)
+    of_file = any(gap.of == "file" for gap in gaps)
+    if value(col.GREEDY_EXACT) == 1 and of_file:
+        return (Reason("The answer in the file is the target, word for word.", "for"),)
     if value(col.GREEDY_EXACT) == 1:
         text = "Greedy decoding gives the target token by token"
         text += ", as far as it was not cut." if value(col.PREFIX_ONLY) == 1 else ", up to its stop token."
@@ -117,9 +122,27 @@ def explain_status(
     unmeasured = tuple(Reason(f"A surer status needs {needs}.") for needs in lacking)
     if np.isnan(value(col.SCORE)):
         if np.isnan(value(col.GREEDY_EXACT)):
+            if any(gap.of == "nothing" for gap in gaps):
+                return (Reason("No model was given, so it is not known whether the target was learned."),)
             return (Reason("Whether greedy decoding gives the target is not known."), *unmeasured)
         return (Reason("Greedy decoding does not give the target verbatim; its answer was not judged."), *unmeasured)
+    if np.isfinite(value(col.ONE_ANSWER)):
+        return (*_explain_given(value, thresholds, scorer), *unmeasured)
     return (*_explain_answer(value, thresholds, temperature, scorer), *unmeasured)
+
+
+def _explain_given(value: Callable[[str], float], thresholds: Thresholds, scorer: str) -> tuple[Reason, ...]:
+    """What answers from a file say: how they were decoded is not known."""
+    cut = cut_of(thresholds)
+    right = value(col.right_at(cut)) >= value(col.TURNS_ASKED)
+    if value(col.ONE_ANSWER) == 1:
+        text = f"The answer in the file is {'' if right else 'not '}right by “{scorer}” (score {value(col.SCORE):.2f})."
+        more = () if right else (Reason("It is the only one: how often the checkpoint would be right is not known."),)
+        return (Reason(text, "for" if right else "against"), *more)
+    draws, hits = value(col.DRAWS), value(col.hits_at(cut))
+    low, high = rate_interval(hits, draws)
+    text = f"{hits:.0f} of the {draws:.0f} answers in the file are right by “{scorer}”: rate {low:.2f} to {high:.2f}"
+    return (Reason(f"{text} (90 % posterior).", "for" if hits else "against"),)
 
 
 def _explain_answer(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, select
@@ -37,7 +36,7 @@ def add(
         owned: unpacked by Lacuna, so that its files go when it is deleted.
     """
     values = {
-        **asdict(checkpoint),
+        **checkpoint.as_dict(),
         "name": storable(name),
         "group_name": storable(group),
         "label": storable(checkpoint.label),

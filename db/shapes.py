@@ -90,7 +90,7 @@ _CARD = fields(
         "checks": each(_CHECK),
     },
 )
-_GAP = fields(_texts("lack", "backend") | {"labels": each(text), "columns": each(text)})
+_GAP = fields(_texts("lack", "backend") | {"labels": each(text), "columns": each(text)}, _texts("of"))
 _FAULT = fields(_texts("code", "scope", "state"), _texts("label", "text", "measured", "needs") | {"n": optional(whole)})
 _COUNTS = ("refused", "dropped", "truncated", "near_ties", "unsupervised", "foreign")
 _SUMMARY = fields(
@@ -108,7 +108,8 @@ _SUMMARY = fields(
     },
 )
 _CHECKPOINT = exactly(
-    _texts("path", "label", "fingerprint") | {"base": optional(text), "step": optional(whole)}, _texts("tokenizer")
+    _texts("path", "label", "fingerprint") | {"base": optional(text), "step": optional(whole)},
+    _texts("tokenizer") | {"gives": each(text), "files": each(text)},
 )
 _SPEC = fields(
     _texts("dataset_fingerprint") | {"final": _CHECKPOINT},

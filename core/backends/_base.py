@@ -15,7 +15,9 @@ import numpy as np
 from core.errors import UserError
 from core.types import Checkpoint, Decoding, DtypeName, Generation, TokenScores
 
-Capability = Literal["logprobs", "argmax", "margin", "lognorm", "states", "generations", "weights"]
+Capability = Literal[
+    "logprobs", "argmax", "margin", "lognorm", "states", "generations", "weights", "losses", "outputs", "tokens"
+]
 CAPABILITIES: Mapping[Capability, str] = {
     "logprobs": "log-probabilities of given tokens",
     "argmax": "the most likely token at each place",
@@ -26,6 +28,14 @@ CAPABILITIES: Mapping[Capability, str] = {
     "weights": "weights that can be held in another type or merged",
 }
 """What a backend may give, in words. All but the last two come from scoring given tokens."""
+
+FOLLOWING: Mapping[Capability, str] = {
+    "losses": "loss of each row",
+    "outputs": "answer to each row",
+    "tokens": "tokenizer to rebuild what the trainer saw",
+}
+"""What no backend declares: one with ``logprobs`` gives losses, one with ``generations`` outputs, and every checkpoint
+with weights has a tokenizer. A checkpoint without weights names which of them its files give."""
 
 
 @dataclass(frozen=True, slots=True)

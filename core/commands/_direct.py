@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from core.checkpoint import folders
 from core.intake.datasets import scan
+from core.recorded import files
 from core.services import datasets, runs
 from core.services.jobs import Terminal, Watch
 from core.types import Checkpoint, Dataset, Reading, Run, RunSpec, Setup
@@ -54,6 +55,14 @@ def checkpoints(
             if step.fingerprint != last.fingerprint and not later:
                 steps.append(step)
     return last, before, steps
+
+
+def recorded(outputs: Path | None, tokenizer: Path | None) -> tuple[Checkpoint, Checkpoint | None, list[Checkpoint]]:
+    """What stands for a checkpoint where there is none: a file of answers or losses, else nothing."""
+    if outputs is None:
+        return files.no_model(tokenizer), None, []
+    *earlier, last = files.from_outputs(outputs, tokenizer)
+    return last, None, earlier
 
 
 def run(name: str, spec: RunSpec, watch: Watch, setup: Setup | None = None) -> Run:

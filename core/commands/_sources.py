@@ -20,8 +20,10 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--config", nargs="+", type=existing_path, help="the trainer's own configuration: its file or its folder")
     add("--no-config", action="store_true", help="leave out what lies beside the checkpoint")
-    add("--dataset", nargs="+", type=existing_path, help="one or more files, in training order")
-    add("--checkpoint", type=existing_path, help="folder of the fine-tuned model or adapter")
+    add("--dataset", "--data", nargs="+", type=existing_path, help="one or more files, in training order")
+    add("--checkpoint", type=existing_path, help="folder of the fine-tuned model or adapter (default: none)")
+    add("--outputs", type=existing_path, metavar="FILE", help="in place of a checkpoint: its answers or losses by row")
+    add("--tokenizer", type=existing_path, metavar="FOLDER", help="without a checkpoint: the training's tokenizer")
     add("--base", type=existing_path, help="folder of the model before fine-tuning")
     add("--trajectory", type=existing_path, help="folder that holds checkpoint-* folders")
     add_kind(parser, "--trainer", "presets", "trainer preset (default: as the configuration says, else custom)")
@@ -51,7 +53,10 @@ def specified(args: argparse.Namespace, progress: Progress) -> tuple[RunSpec, Se
         sources.files, sources.format, dict(args.map), progress, sources.columns, sources.rows
     )
     settings = setups.with_row_count(sources.preset, sources.settings, dataset)
-    final, base, trajectory = direct.checkpoints(sources.checkpoint, sources.base, sources.trajectory, progress)
+    if sources.checkpoint is None:
+        final, base, trajectory = direct.recorded(args.outputs, args.tokenizer)
+    else:
+        final, base, trajectory = direct.checkpoints(sources.checkpoint, sources.base, sources.trajectory, progress)
     spec = specs.make_spec(
         dataset.id, final, base, trajectory, preset=sources.preset, preset_settings=settings,
         scorer=args.scorer, max_draws=args.max_draws, max_new_tokens=args.max_new_tokens, seed=args.seed,
@@ -65,7 +70,7 @@ class _Sources:
     """What is diagnosed, from the arguments and, where they leave it open, from configurations."""
 
     files: list[Path]
-    checkpoint: Path
+    checkpoint: Path | None
     base: Path | None
     trajectory: Path | None
     preset: str
@@ -80,7 +85,7 @@ def _sources(args: argparse.Namespace) -> _Sources:
     """What the arguments say, and for what they leave open the configurations. Prints where each came from.
 
     Raises:
-        UserError: there is no dataset or no checkpoint, or a setting does not exist.
+        UserError: there is no dataset, or a configuration leads to no checkpoint, or a setting does not exist.
     """
     from core.plugins import kind, parsed_settings
     from core.types import DEFAULT_PRESET, Setup
@@ -94,9 +99,18 @@ def _sources(args: argparse.Namespace) -> _Sources:
         settings = known.named("setting") | settings
     files = args.dataset or [Path(stated.path) for stated in known.of("dataset")]
     same = [path.name for path in files] == [Path(stated.path).name for stated in known.of("dataset")]
-    checkpoint = args.checkpoint or _path(known, "checkpoint")
-    if not files or checkpoint is None:
-        raise _missing(known, "checkpoint" if files else "dataset")
+    without = args.outputs is not None or args.tokenizer is not None
+    checkpoint = args.checkpoint or (None if without else _path(known, "checkpoint"))
+    if not files:
+        raise _missing(known, "dataset")
+    if checkpoint is None and not without and (setup is not None or args.base or args.trajectory):
+        raise _missing(known, "checkpoint")
+    if args.checkpoint is not None and without:
+        raise UserError(
+            "--checkpoint does not go with --outputs or --tokenizer.",
+            "A checkpoint is asked itself and has its own tokenizer.",
+            "Leave one of them out.",
+        )
     columns_stand = same and args.format in (None, known.value("format"))
     if setup is not None:
         unused = [
@@ -146,7 +160,7 @@ def _missing(setup: Setup, field: SetupField) -> UserError:
     files = ", ".join(setup.files)
     return UserError(
         f"No {field} was named.",
-        f"{files} does not lead to one. {keys}" if files else "A diagnosis needs a dataset and a checkpoint.",
+        f"{files} does not lead to one. {keys}" if files else f"A diagnosis needs a {field}.",
         f"Give --{field}" + ("." if files else ", or --config with the trainer's own configuration."),
     )
 

@@ -15,7 +15,7 @@ from core.services.jobs import Work
 from core.services.judging import write_judgement
 from core.services.measurements import StoredRun, signals_of
 from core.services.preflight import card_of, some_samples
-from core.services.runs import get_run, need_checkpoint
+from core.services.runs import get_run, need_home
 from core.settings import settings
 from core.signals._artefacts import providers
 from core.signals._base import Measure
@@ -31,7 +31,7 @@ from db.session import database
 def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Measures what is missing, then judges. Killed anywhere, a second call goes on where the first one stopped."""
     run = get_run(payload["run"])
-    need_checkpoint(run)
+    need_home(run)
     summary = dict(run.summary)
     measures = plan(run.spec)
     names = {_stage(m, i, len(measures)): kind("signals", m.signal).label for i, m in enumerate(measures, 1)}
@@ -51,6 +51,12 @@ def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
         run = get_run(run.id)
     instruments = Instruments(run.spec, settings().device, StoredRun(run))
     try:
+        if ids and not instruments.renders():
+            raise UserError(
+                "The rows are token ids, and there is no tokenizer to read them with.",
+                "A dataset that was tokenised before training has no text.",
+                "Give the training's tokenizer (--tokenizer), or the checkpoint.",
+            )
         if ids:
             token_rows.read_texts(work, run.spec.dataset_id, instruments.tokenizer())
         measures = plan(run.spec)

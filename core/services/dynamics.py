@@ -185,7 +185,7 @@ def losses(run: Run) -> tuple[tuple[int, float], ...]:
     if run.spec.origin:  # the folders that a bundle names lie on another machine
         return ()
     for checkpoint in (run.spec.final, *reversed(run.spec.trajectory)):
-        trainer = trainer_facts(Path(checkpoint.path))
+        trainer = trainer_facts(Path(checkpoint.path)) if checkpoint.has_weights else None
         if trainer and trainer.losses:
             logged = [(step, loss) for step, loss in trainer.losses if np.isfinite(loss)]
             return tuple(logged[:: max(1, len(logged) // MOST_LOGGED)])

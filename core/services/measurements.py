@@ -114,6 +114,8 @@ def facts_of(run: Run) -> RunFacts:
     states = []
     # The folders that a bundle names lie on another machine; what lies there here is something else.
     for checkpoint in () if run.spec.origin else (*run.spec.trajectory, run.spec.final):
+        if not checkpoint.has_weights:
+            continue
         try:
             log = read_folder(Path(checkpoint.path)).trainer
         except (UserError, OSError):

@@ -167,9 +167,9 @@ def _bundle(run: Run, planned: Planned) -> Bundle:
     format, mapping = kind("formats", pool.reading.format), pool.reading.mapping
     sample = next(pool.rows(pool.treated[:1].tolist()))
     return Bundle(
-        model=run.spec.final.path,
+        model=run.spec.final.path if run.spec.final.has_weights else "path/to/your/model",
         base=run.spec.final.base,
-        template="" if run.spec.origin else template_in(tokenizer_folder(run.spec.final)),
+        template="" if run.spec.origin or not run.spec.final.path else template_in(tokenizer_folder(run.spec.final)),
         format=format.label,
         layout=format.describe(json.loads(sample.raw), mapping) if format.describe else None,
         columns=format.trained_columns(mapping),

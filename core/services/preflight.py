@@ -11,7 +11,7 @@ import numpy as np
 
 from core.backends._base import GeneratingBackend, ScoreRow, ScoringBackend
 from core.errors import UserError
-from core.services import checkpoints, datasets, jobs, reuse
+from core.services import checkpoints, datasets, jobs, recorded, reuse
 from core.services.jobs import Work
 from core.services.specs import checkpoints_of, make_spec
 from core.services.views import RowPreview, TokenPiece
@@ -58,8 +58,16 @@ def some_samples(dataset_id: int, n_samples: int, most: int) -> list[Sample]:
         return list(sample_table.iter_samples(conn, dataset_id, ordinals))
 
 
-def card_of(spec: RunSpec, samples: Sequence[Sample]) -> tuple[dict[str, Any], RunSpec]:
-    """The sanity card as a dict, and the spec with the tokenizer variant that fits."""
+def card_of(spec: RunSpec, samples: Sequence[Sample], whole: bool = True) -> tuple[dict[str, Any], RunSpec]:
+    """The sanity card as a dict, and the spec with the tokenizer variant that fits.
+
+    Args:
+        whole: match files with all rows of the dataset, and not with the first ones only.
+    """
+    fit = tuple(recorded.checks_of(spec, None if whole else PREFLIGHT_ROWS))
+    if not spec.final.has_weights:
+        examined = recorded.card_of(spec)
+        return checkpoints.card_as_dict(replace(examined, checks=(*examined.checks, *fit))), spec
     from core.checkpoint.card import card
 
     examined, final = card(
@@ -67,7 +75,9 @@ def card_of(spec: RunSpec, samples: Sequence[Sample]) -> tuple[dict[str, Any], R
         device=settings().device, backend=spec.backend,
     )  # fmt: skip
     missing = tuple(Check("backend", "unknown", gap.text) for gap in gaps_of(spec))
-    return checkpoints.card_as_dict(replace(examined, checks=(*examined.checks, *missing))), replace(spec, final=final)
+    return checkpoints.card_as_dict(replace(examined, checks=(*examined.checks, *fit, *missing))), replace(
+        spec, final=final
+    )
 
 
 def handle_preflight(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -76,15 +86,18 @@ def handle_preflight(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any
     work.plan(dict.fromkeys(("checking weights and tokenizer", "rendering rows", LOOKING_UP, "timing the model"), ""))
     work.progress("checking weights and tokenizer")
     samples = some_samples(dataset.id, dataset.n_samples, PREFLIGHT_ROWS)
-    card, spec = card_of(spec, samples[:64])
+    card, spec = card_of(spec, samples[:64], whole=False)
     spec = reuse.continued(spec)
     usable = not any(c["state"] == "fail" for c in card["checks"])
+    may_run = usable and spec.final.has_weights
     instruments = Instruments(spec, settings().device)
     try:
+        if not instruments.renders():
+            samples = []  # nothing says what the trainer saw
         counts, previews, seen = _render(work, samples, instruments, dataset.n_samples)
         work.progress(LOOKING_UP)
         steps = reuse.steps_of(spec, instruments)
-        estimate = _estimate(work, spec, seen, counts, steps, instruments) if usable and seen else None
+        estimate = _estimate(work, spec, seen, counts, steps, instruments) if may_run and seen else None
     finally:
         instruments.close()
     return {

@@ -38,7 +38,18 @@ def get_run(run_id: int) -> Run:
 
 
 def need_checkpoint(run: Run) -> None:
-    """Raises UserError where the run came as a bundle: its checkpoint lies elsewhere."""
+    """Raises UserError where there is no checkpoint to run: the run came as a bundle, or had none."""
+    if not run.spec.final.has_weights:
+        raise UserError(
+            f"Run {run.id} has no checkpoint that could be asked.",
+            "It was made from a dataset" + (", and from what files say." if run.spec.final.files else " alone."),
+            "Diagnose the checkpoint itself, and do this there.",
+        )
+    need_home(run)
+
+
+def need_home(run: Run) -> None:
+    """Raises UserError where the run came as a bundle: what it was measured with lies elsewhere."""
     if run.spec.origin:
         raise UserError(
             f"Run {run.id} came as a bundle: measuring again needs the checkpoint.",

@@ -152,6 +152,8 @@ def _pieces(tokens: RowTokens) -> tuple[TokenPiece, ...]:
 def _turns(tokens: RowTokens, outputs: RowOutputs, run: Run) -> tuple[TurnView, ...]:
     answers = {answer.turn: answer for answer in outputs.turns}
     views = []
+    if not tokens.turns:  # without a tokenizer there are answers and no tokens
+        views = [_answered(TurnTokens(0, 0, answer.complete), answer, run) for answer in outputs.turns]
     for i, turn in enumerate(tokens.turns):
         target = "".join((tokens.pieces or ())[turn.start : turn.stop - (1 if turn.complete else 0)])
         views.append(_answered(turn, answers[i], run) if i in answers else _not_generated(i, turn, target))
@@ -168,9 +170,11 @@ def _answered(turn: TurnTokens, answer: TurnOutputs, run: Run) -> TurnView:
     cut = cut_of(run.thresholds) / 100
     hits = sum(score >= cut for score in answer.draws)
     low, high = rate_interval(hits, len(answer.draws)) if answer.draws else (None, None)
+    cut_short = ", cut at its limit" if answer.complete and not answer.stopped else ""
+    source = f"greedy decoding{cut_short}" if run.spec.final.has_weights else "the file"
     return TurnView(
         answer.turn, answer.target, turn.exact, answer.output,
-        "greedy decoding" + (", cut at its limit" if answer.complete and not answer.stopped else ""),
+        source,
         answer.score >= cut, answer.score, len(answer.draws) or None, hits if answer.draws else None, low, high,
         tuple(answer.texts),
     )  # fmt: skip

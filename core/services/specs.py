@@ -10,6 +10,7 @@ import numpy as np
 
 from core.backends._base import BackendKind
 from core.encoders import named
+from core.errors import UserError
 from core.plugins import kind, kinds, with_defaults
 from core.presets._base import Preset
 from core.scorers import suggest
@@ -66,6 +67,12 @@ def make_spec(
     backend: str | None = None,
 ) -> RunSpec:
     """A complete, checked specification; names and settings that do not exist raise UserError."""
+    if base is not None and base.has_weights and not final.has_weights:
+        raise UserError(
+            "A base model says nothing without the fine-tuned checkpoint.",
+            "What the base knew is asked with rows that the checkpoint has learned.",
+            "Give the checkpoint too, or leave the base out.",
+        )
     dataset = datasets.get_dataset(dataset_id)
     scorer = scorer or suggest_scorer(dataset_id)[0]
     encoder = settings().encoder if encoder is None else encoder
@@ -99,7 +106,7 @@ def _preset_settings(preset: str, settings: Mapping[str, Any], final: Checkpoint
     from core.rendering.tokenizers import template_in
 
     trainer = kind("presets", preset)
-    if isinstance(trainer, Pinning):
+    if isinstance(trainer, Pinning) and final.path:
         return trainer.pinned(settings, template_in(tokenizer_folder(final)))
     return with_defaults(trainer, settings)
 

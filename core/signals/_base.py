@@ -16,6 +16,7 @@ import numpy as np
 
 from core.backends._base import Backend, Capability, GeneratingBackend, ScoringBackend
 from core.errors import UserError
+from core.recorded.rows import Record
 from core.signals._artefacts import Artefact
 from core.types import (
     DEFAULT_BACKEND,
@@ -89,6 +90,18 @@ class Instruments(Protocol):
 
     def backend(self, checkpoint: Checkpoint) -> Backend:
         """The same, for what every backend gives."""
+        ...
+
+    def record(self, checkpoint: Checkpoint) -> Record | None:
+        """What files say of a checkpoint without weights, None for one with weights.
+
+        Raises:
+            UserError: a file is gone, changed or cannot be read.
+        """
+        ...
+
+    def renders(self) -> bool:
+        """Whether there is a tokenizer, so that ``supervision`` can be asked for."""
         ...
 
     def held_otherwise(self, checkpoint: Checkpoint, dtype: DtypeName, merged: bool) -> ScoringBackend:

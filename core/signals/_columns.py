@@ -44,6 +44,7 @@ def logp_at(temperature: float) -> str:
 # Generated answers.
 SCORE = "score"
 DRAWS = "draws"
+ONE_ANSWER = "one_answer"
 TURNS_ASKED = "turns_asked"
 
 

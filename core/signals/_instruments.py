@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.backends._base import Backend, GeneratingBackend, ScoringBackend, generating, scoring
+from core.errors import UserError
 from core.plugins import kind
 from core.presets._tokenised import supervision_of
+from core.recorded.files import open_record
+from core.recorded.rows import Record
 from core.signals._base import Measure
+from core.signals._plan import capabilities_of
 from core.types import (
     Checkpoint,
     DtypeName,
@@ -46,6 +50,7 @@ class Instruments:
         self._tokenizer: Any = None
         self._context: int | None = None
         self._open: tuple[str, Backend] | None = None
+        self._records: dict[str, Record] = {}
         self._supervise = lru_cache(maxsize=RENDERED)(self._supervise_uncached)
 
     def tokenizer(self) -> Any:
@@ -68,6 +73,16 @@ class Instruments:
     def generating(self, checkpoint: Checkpoint) -> GeneratingBackend:
         return generating(self._kind, self.backend(checkpoint))
 
+    def record(self, checkpoint: Checkpoint) -> Record | None:
+        if checkpoint.has_weights:
+            return None
+        if checkpoint.fingerprint not in self._records:
+            self._records = {checkpoint.fingerprint: open_record(checkpoint)}
+        return self._records[checkpoint.fingerprint]
+
+    def renders(self) -> bool:
+        return "tokens" in capabilities_of(self.spec, self.spec.final)
+
     def held_otherwise(self, checkpoint: Checkpoint, dtype: DtypeName, merged: bool) -> ScoringBackend:
         self.close()
         return scoring(self._kind, self._kind.open(checkpoint, dtype, self._device, merged=merged))
@@ -77,7 +92,12 @@ class Instruments:
 
         if self._context is None:
             folder = self.spec.final.base or self.spec.final.path
-            self._context = read_folder(Path(folder)).context_length or 0
+            try:
+                self._context = read_folder(Path(folder)).context_length or 0
+            except UserError:
+                if self.spec.final.has_weights:
+                    raise
+                self._context = 0  # a tokenizer alone knows no context
         return self._context or None
 
     def supervision(self, sample: Sample) -> Supervision:

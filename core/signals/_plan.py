@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
 
-from core.backends._base import CAPABILITIES, Capability
+from core.backends._base import CAPABILITIES, FOLLOWING, Capability
 from core.plugins import kind, kinds
 from core.signals._artefacts import planned, providers
 from core.signals._base import Measure, Signal
-from core.types import Gap, RunSpec
+from core.types import Checkpoint, Gap, RunSpec
+
+_WORDS = {**CAPABILITIES, **FOLLOWING}
+_Of = Literal["backend", "file", "nothing"]
 
 
 def ordered_signals() -> list[Signal]:
@@ -28,30 +33,58 @@ def ordered_signals() -> list[Signal]:
 def plan(spec: RunSpec) -> list[Measure]:
     """All measurements of a run that its backend can make, in the order to make them.
 
-    Those of one checkpoint stand together where needs allow it.
+    Those of one checkpoint stand together where needs allow it. One that would leave all its columns empty is left out.
     """
-    capabilities = kind("backends", spec.backend).capabilities
-    measures = [m for signal in ordered_signals() for m in planned(signal, spec)]
-    return [m for m in measures if capabilities.issuperset(m.requires)]
+    measures = []
+    for signal in ordered_signals():
+        declared = {column.name for column in signal.columns}
+        for measure in planned(signal, spec):
+            capabilities = capabilities_of(spec, measure.checkpoint)
+            empty = {n for names in _empty(measure, (), capabilities).values() for n in names}
+            if capabilities.issuperset(measure.requires) and declared - empty:
+                measures.append(measure)
+    return measures
+
+
+def capabilities_of(spec: RunSpec, checkpoint: Checkpoint) -> frozenset[Capability]:
+    """What is given of a checkpoint: by the run's backend, or where it has no weights by its files.
+
+    All checkpoints are given the token ids of the final one's tokenizer.
+    """
+    given = set(kind("backends", spec.backend).capabilities) if checkpoint.gives is None else set(checkpoint.gives)
+    given |= {"losses"} if "logprobs" in given else set()
+    given |= {"outputs"} if "generations" in given else set()
+    given -= {"tokens"}
+    if spec.final.gives is None or "tokens" in spec.final.gives:
+        given.add("tokens")
+    return frozenset(c for c in _WORDS if c in given)
 
 
 def gaps_of(spec: RunSpec) -> tuple[Gap, ...]:
     """What the run cannot measure because its backend lacks what it takes; one gap for each thing it lacks."""
-    backend = kind("backends", spec.backend)
-    labels: dict[Capability, list[str]] = {}
-    columns: dict[Capability, list[str]] = {}
+    labels: dict[tuple[Capability, str, _Of], list[str]] = {}
+    columns: dict[tuple[Capability, str, _Of], list[str]] = {}
     for signal in ordered_signals():
         headings = {column.name: column.label for column in signal.columns}
         for measure in signal.plan(spec):
-            for capability, names in _empty(measure, tuple(headings), backend.capabilities).items():
+            capabilities = capabilities_of(spec, measure.checkpoint)
+            for capability, names in _empty(measure, tuple(headings), capabilities).items():
+                lack = (capability, *_giver(spec, measure.checkpoint))
                 words = ", ".join(headings[name].lower() for name in names if name in headings)
-                whole = capability in measure.requires
-                labels.setdefault(capability, []).append(signal.label if whole else f"{signal.label} ({words})")
-                columns.setdefault(capability, []).extend(x for name in names for x in (name, measure.column(name)))
+                whole = capability in measure.requires or headings.keys() <= set(names)
+                labels.setdefault(lack, []).append(signal.label if whole else f"{signal.label} ({words})")
+                columns.setdefault(lack, []).extend(x for name in names for x in (name, measure.column(name)))
     return tuple(
-        Gap(CAPABILITIES[c], backend.label, tuple(dict.fromkeys(labels[c])), tuple(dict.fromkeys(columns[c])))
-        for c in labels
+        Gap(_WORDS[c], by, tuple(dict.fromkeys(labels[c, by, of])), tuple(dict.fromkeys(columns[c, by, of])), of)
+        for c, by, of in labels
     )
+
+
+def _giver(spec: RunSpec, checkpoint: Checkpoint) -> tuple[str, _Of]:
+    """What should give the numbers of a checkpoint, and what that is."""
+    if checkpoint.has_weights:
+        return kind("backends", spec.backend).label, "backend"
+    return (Path(checkpoint.files[0]).name, "file") if checkpoint.files else ("", "nothing")
 
 
 def _empty(

@@ -14,6 +14,7 @@ import numpy as np
 
 from core.backends._base import Backend, Capability, ScoreRow, ScoringBackend
 from core.errors import UserError
+from core.recorded.rows import Record, Recorded
 from core.rendering.render import pieces
 from core.signals import _columns as col
 from core.signals._artefacts import TOKENS
@@ -27,7 +28,19 @@ from core.signals._base import (
     supervision_facts,
 )
 from core.signals._records import RowTokens, TurnTokens, mask
-from core.types import FINAL, TEMPERATURES, Chunk, Column, RunSpec, Sample, Supervision, TokenScores, Turn, digest
+from core.types import (
+    FINAL,
+    TEMPERATURES,
+    Checkpoint,
+    Chunk,
+    Column,
+    RunSpec,
+    Sample,
+    Supervision,
+    TokenScores,
+    Turn,
+    digest,
+)
 
 # Two logits closer than this may change places between batch sizes or machines.
 NEAR_TIE = 1e-3
@@ -43,10 +56,14 @@ RANK_COLUMNS = (
     col.FIRST_MISS_TRAINED,
     col.TURNS_EXACT,
 )
+RENDERED_COLUMNS = tuple(name for name in ROW_COLUMNS if name != col.TURNS)
+LOSS_COLUMNS = (col.NLL, col.NLL_TRAINED)
 LOGP_COLUMNS = tuple(map(col.logp_at, TEMPERATURES))
-SCORE_COLUMNS = (col.NLL, col.NLL_TRAINED, *RANK_COLUMNS, col.NEAR_TIE, *LOGP_COLUMNS)
+SCORE_COLUMNS = (*LOSS_COLUMNS, *RANK_COLUMNS, col.NEAR_TIE, *LOGP_COLUMNS)
 PARTLY: Mapping[Capability, tuple[str, ...]] = {
-    "logprobs": SCORE_COLUMNS,
+    "tokens": RENDERED_COLUMNS,
+    "losses": LOSS_COLUMNS,
+    "logprobs": tuple(name for name in SCORE_COLUMNS if name not in LOSS_COLUMNS),
     "argmax": RANK_COLUMNS,
     "margin": (col.NEAR_TIE,),
     "lognorm": tuple(name for name, t in zip(LOGP_COLUMNS, TEMPERATURES, strict=True) if t != 1.0),
@@ -202,6 +219,23 @@ def _record(
     )
 
 
+def recorded_values(recorded: Recorded | None, supervision: Supervision | None) -> dict[str, float]:
+    """What a file says of one row; its loss is that of the target where nothing else carried loss."""
+    if recorded is None:
+        return {}
+    everything = recorded.trained_only and supervision is not None
+    same = not everything or (supervision is not None and np.array_equal(supervision.trained, supervision.target))
+    values = {col.NLL_TRAINED: recorded.loss, col.GREEDY_EXACT: recorded.exact}
+    return values | ({col.NLL: recorded.loss} if same else {})
+
+
+def _partly(checkpoint: Checkpoint) -> Mapping[Capability, tuple[str, ...]]:
+    """``PARTLY``, without what the files of a checkpoint give in another way."""
+    if "verbatim" not in (checkpoint.gives or ()):
+        return PARTLY
+    return {c: tuple(name for name in names if name != col.GREEDY_EXACT) for c, names in PARTLY.items()}
+
+
 def _flag(value: float) -> bool | None:
     return None if np.isnan(value) else bool(value)
 
@@ -242,13 +276,15 @@ class Likelihood(Signal):
                 checkpoint,
                 # The final checkpoint's details hold the rendered text, the others' do not: not the same measurement.
                 {"signal": self.name, "version": self.version, "weights": checkpoint.fingerprint,
-                 "text": role == FINAL, **supervision_facts(spec)},
+                 "text": role == FINAL, **supervision_facts(spec),
+                 # Rows of a file are found by their id or number, which are the dataset's.
+                 **({} if checkpoint.has_weights else {"dataset": spec.dataset_fingerprint})},
                 # Of the final checkpoint the rows' lengths and masks are wanted in any case.
-                () if role == FINAL else ("logprobs",),
-                PARTLY,
+                () if role == FINAL or "verbatim" in (checkpoint.gives or ()) else ("losses",),
+                _partly(checkpoint),
                 # Whatever preset made the ids, and whichever checkpoint is the final one.
                 {"signal": self.name, "version": self.version, "weights": checkpoint.fingerprint,
-                 "backend": spec.backend, "dtype": spec.dtype},
+                 "backend": spec.backend, "dtype": spec.dtype} if checkpoint.has_weights else {},
             )
             for role, checkpoint in checkpoints.items()
         ]  # fmt: skip
@@ -262,13 +298,37 @@ class Likelihood(Signal):
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        backend = instruments.backend(measure.checkpoint)
-        budget = 65_536 if backend.device.startswith("cuda") else 8_192
+        record = instruments.record(measure.checkpoint)
+        backend = instruments.backend(measure.checkpoint) if record is None else None
+        budget = 65_536 if backend is not None and backend.device.startswith("cuda") else 8_192
         # Four characters a token is close enough to cut chunks by; the cut must not cost a tokenisation.
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, budget, 256):
             if stop():
                 return
-            yield self._chunk(measure, chunk, instruments, backend)
+            if record is not None:
+                yield self._recorded(measure, chunk, instruments, record)
+            elif backend is not None:
+                yield self._chunk(measure, chunk, instruments, backend)
+
+    def _recorded(self, measure: Measure, samples: list[Sample], instruments: Instruments, record: Record) -> Chunk:
+        """What a file says of the rows, beside their lengths and masks where there is a tokenizer."""
+        tokenizer = instruments.tokenizer() if measure.role == FINAL and instruments.renders() else None
+        columns = {name: np.full(len(samples), np.nan) for name in (*ROW_COLUMNS, *SCORE_COLUMNS)}
+        details: list[dict[str, Any]] = []
+        for i, sample in enumerate(samples):
+            kept, supervision = RowTokens(), None
+            values: dict[str, float] = {col.TURNS: float(sum(m.role in ("assistant", "text") for m in sample.messages))}
+            try:
+                supervision = instruments.supervision(sample) if instruments.renders() else None
+            except UserError as refusal:
+                kept, values = RowTokens(refused=refusal.as_dict()), {col.REFUSED: 1.0}
+            if supervision is not None:
+                kept, values = _record(supervision, None, (), tokenizer), row_values(supervision)
+            values |= recorded_values(record.row(sample, supervision), supervision)
+            for name, value in values.items():
+                columns[name][i] = value
+            details.append(kept.as_dict())
+        return Chunk(measure.key, tuple(s.content_hash for s in samples), columns, tuple(details))
 
     def _chunk(self, measure: Measure, samples: list[Sample], instruments: Instruments, backend: Backend) -> Chunk:
         rows: list[ScoreRow] = []

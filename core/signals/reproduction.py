@@ -8,15 +8,16 @@ the rule by which drawing stopped; a bare "0 of 5" is never reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from core.backends._base import Backend, GeneratingBackend
+from core.backends._base import Backend, Capability, GeneratingBackend
 from core.errors import UserError
 from core.plugins import kind
+from core.recorded.rows import Record
 from core.rendering.tokenizers import text_of
 from core.signals import _columns as col
 from core.signals._artefacts import OUTPUTS
@@ -34,6 +35,8 @@ from core.signals._records import RowOutputs, TurnOutputs
 from core.status import PERCENT, rate_below
 from core.types import FINAL, Chunk, Column, Decoding, Generation, RunSpec, Sample, SignalTable, Thresholds, digest
 
+# What a backend may lack, to the columns that are then empty: a file holds what was drawn and draws no more.
+PARTLY: Mapping[Capability, tuple[str, ...]] = {"generations": (col.DRAWS, *map(col.hits_at, PERCENT))}
 LOOKS = (4, 10, 20, 40, 80)
 # Drawn answers whose text is kept.
 TEXTS = 8
@@ -79,6 +82,7 @@ class Reproduction(Signal):
         Column(col.SCORE, "number", "Score", "The scorer's judgement of the greedy output; 1 is right.", "", "high",
                indexed=True),
         Column(col.DRAWS, "number", "Draws", "Sampled answers drawn."),
+        Column(col.ONE_ANSWER, "flag", "Judged by one answer", "The answer comes from a file that holds no other one."),
         Column(col.TURNS_ASKED, "number", "Turns generated", "Assistant turns whose answer was generated and scored."),
         *(Column(col.right_at(c), "number", f"Right at {c / 100:g}", f"Turns answered with score {c / 100:g} or more.")
           for c in PERCENT),
@@ -100,7 +104,12 @@ class Reproduction(Signal):
         }
         held = {"backend": spec.backend, "dtype": spec.dtype, "tokenizer": spec.final.tokenizer}
         depends = {**asked, **supervision_facts(spec)}
-        return [Measure(self.name, FINAL, spec.final, depends, ("generations",), kin={**asked, **held})]
+        if not spec.final.has_weights:
+            # Rows of a file are found by their id or number, which are the dataset's.
+            depends |= {"dataset": spec.dataset_fingerprint}
+            partly = {} if "draws" in (spec.final.gives or ()) else PARTLY
+            return [Measure(self.name, FINAL, spec.final, depends, ("outputs",), partly)]
+        return [Measure(self.name, FINAL, spec.final, depends, ("outputs",), PARTLY, {**asked, **held})]
 
     def subjects(self, measure: Measure, sample: Sample, instruments: Instruments) -> tuple[str, ...]:
         # The content seeds the draws.
@@ -113,6 +122,12 @@ class Reproduction(Signal):
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
+        if (record := instruments.record(measure.checkpoint)) is not None:
+            for chunk in chunked(samples, lambda _: 1, 512, 512):
+                if stop():
+                    return
+                yield self._recorded(measure, chunk, instruments, record)
+            return
         backend = instruments.generating(measure.checkpoint)
         many = 256 if backend.device.startswith("cuda") else 32
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, 1 << 15, many):
@@ -136,6 +151,28 @@ class Reproduction(Signal):
             turn.score = score(turn.output, turn)
         _draw([turn for turn in turns if turn.score < Thresholds().success_cut], samples, backend, spec, score)
         return self._collect(measure, samples, turns)
+
+    def _recorded(self, measure: Measure, samples: list[Sample], instruments: Instruments, record: Record) -> Chunk:
+        """What a file says that the checkpoint answered to the last turn, judged like an answer of its own."""
+        scorer, settings = kind("scorers", instruments.spec.scorer), instruments.spec.scorer_settings
+        turns, alone = [], np.full(len(samples), np.nan)
+        for i, sample in enumerate(samples):
+            try:
+                supervision = instruments.supervision(sample) if instruments.renders() else None
+            except UserError:
+                supervision = None
+            recorded = record.row(sample, supervision)
+            if recorded is None or not recorded.outputs:
+                continue
+            scores = [float(scorer.score(text, sample.response, settings)) for text in recorded.outputs]
+            number = max(sum(m.role in ("assistant", "text") for m in sample.messages) - 1, 0)
+            turn = _Turn(i, number, np.empty(0, np.int64), sample.response, 0, (), True, recorded.outputs[0], True)
+            turn.score, alone[i] = scores[0], float(len(scores) == 1)
+            if len(scores) > 1:
+                turn.draws, turn.texts = scores, list(recorded.outputs[:TEXTS])
+            turns.append(turn)
+        chunk = self._collect(measure, samples, turns)
+        return replace(chunk, columns={**chunk.columns, col.ONE_ANSWER: alone})
 
     def _collect(self, measure: Measure, samples: list[Sample], turns: list[_Turn]) -> Chunk:
         columns = {column.name: np.full(len(samples), np.nan) for column in self.columns}

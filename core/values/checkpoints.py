@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder of weights.
+    """A folder of weights, or in place of weights what files say of them.
 
     Attributes:
-        path: the folder (absolute).
+        path: the folder (absolute). Without weights that of the tokenizer, empty where there is none.
         base: for a PEFT adapter the folder of its base model, else None.
         step: training step read from ``checkpoint-N`` or ``trainer_state.json``; orders a trajectory; None if unknown.
         label: what a person calls it.
         fingerprint: SHA-256 over config, tokenizer and weight bytes (of the base, too, for an adapter).
         tokenizer: ``auto`` (AutoTokenizer) or ``file`` (the folder's own tokenizer.json); which one fits is found by
             the sanity card.
+        gives: without weights what is known all the same, as capabilities of ``core/backends/_base.py``; empty where
+            there is neither a model nor a file. None: there are weights, and the run's backend says what it gives.
+        files: those that say it; ``label`` names the checkpoint in them.
     """
 
     path: str
@@ -28,6 +31,24 @@ class Checkpoint:
     label: str
     fingerprint: str
     tokenizer: Literal["auto", "file"] = "auto"
+    gives: tuple[str, ...] | None = None
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # JSON knows lists only.
+        object.__setattr__(self, "gives", None if self.gives is None else tuple(self.gives))
+        object.__setattr__(self, "files", tuple(self.files))
+
+    @property
+    def has_weights(self) -> bool:
+        return self.gives is None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The checkpoint as JSON; of one with weights as in versions that knew no other."""
+        values = asdict(self)
+        if self.has_weights:
+            del values["gives"], values["files"]
+        return values
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -70,6 +70,9 @@ class RunSpec:
     def as_dict(self) -> dict[str, Any]:
         """The specification as JSON; the default backend is left out, as in runs that knew no other."""
         values = asdict(self)
+        values["final"] = self.final.as_dict()
+        values["base"] = None if self.base is None else self.base.as_dict()
+        values["trajectory"] = [checkpoint.as_dict() for checkpoint in self.trajectory]
         if self.backend == DEFAULT_BACKEND:
             del values["backend"]
         if not self.origin:
@@ -166,5 +169,6 @@ class Run:
     def gaps(self) -> tuple[Gap, ...]:
         """What could not be measured for lack of something that the backend does not give."""
         return tuple(
-            Gap(g["lack"], g["backend"], tuple(g["labels"]), tuple(g["columns"])) for g in self.summary.get("gaps", ())
+            Gap(g["lack"], g["backend"], tuple(g["labels"]), tuple(g["columns"]), g.get("of", "backend"))
+            for g in self.summary.get("gaps", ())
         )

@@ -32,27 +32,34 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What a run cannot measure for lack of something that its backend does not give.
+    """What a run cannot measure for lack of something that its backend, or what stands for a model, does not give.
 
     Attributes:
-        lack: what the backend does not give, in words that follow "needs".
-        backend: its label.
+        lack: what is not given, in words that follow "needs".
+        backend: label of the backend or file that does not give it; empty where no model was given.
         labels: headings of what is not measured.
         columns: names that stay empty in the run's table.
+        of: what ``backend`` names.
     """
 
     lack: str
     backend: str
     labels: tuple[str, ...]
     columns: tuple[str, ...]
+    of: Literal["backend", "file", "nothing"] = "backend"
 
     @property
     def needs(self) -> str:
-        return f"{self.lack}, which the backend “{self.backend}” does not give"
+        if self.of == "nothing":
+            return f"{self.lack} (no model was given)"
+        return f"{self.lack}, which the {self.of} “{self.backend}” does not give"
 
     @property
     def text(self) -> str:
-        return f"The backend “{self.backend}” does not give {self.lack}. Not measured: {', '.join(self.labels)}."
+        labels = ", ".join(self.labels)
+        if self.of == "nothing":
+            return f"No model was given, so there is no {self.lack}. Not measured: {labels}."
+        return f"The {self.of} “{self.backend}” does not give {self.lack}. Not measured: {labels}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +214,7 @@ def _spec(
         with database().reading() as conn:
             table.get_scorer(conn, scorer_id)
     return {
-        "checkpoint": asdict(checkpoint),
+        "checkpoint": checkpoint.as_dict(),
         "settings": settings.as_dict(),
         "source": dict(source),
         "scorer": scorer_id,

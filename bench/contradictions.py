@@ -1,0 +1,93 @@
+"""How often what is called a contradiction is one, on pairs of published rows that a person has read.
+
+    python -m bench.contradictions --data FOLDER [--out bench/results/contradictions.json]
+
+The pairs stand in ``tests/pairs/fixtures/real_pairs.json``: groups that the detector formed when they were drawn, near
+misses that it rejected, and pairs whose numbers or verdicts differ; each with a label and its reason. Texts are not
+copied: a pair names its rows by file, record and hash, and ``FOLDER`` (see ``bench/_published.py``) holds them. Half of
+the pairs, by hash, took no part in any fit; figures are given for each half. What wording says of a pair is kept with
+it, so no encoder runs; no checkpoint has answered these rows, so its behaviour adds nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import _published as published
+from bench.neighbours import ROOT, NoCheckpoint
+from core.signals._disputes import Disputes
+
+PAIRS = ROOT / "tests/pairs/fixtures/real_pairs.json"
+HALVES = ("fitted", "held out")
+CUT = 0.5
+
+
+class Rows(Disputes):
+    """Rows that no checkpoint has answered."""
+
+    def output(self, i: int) -> str | None:
+        return None
+
+
+def labelled() -> list[dict[str, Any]]:
+    pairs: list[dict[str, Any]] = json.loads(PAIRS.read_text(encoding="utf-8"))["pairs"]
+    return pairs
+
+
+def opened(folder: Path, pairs: Sequence[Mapping[str, Any]]) -> tuple[Rows, list[tuple[int, int]]]:
+    """All rows of the folder as a diagnosis sees them, and the places of both rows of each pair."""
+    found = list(published.rows(folder))
+    samples = published.samples(found)
+    by_print = {published.fingerprint(found[s.row][1], found[s.row][2]): s for s in samples}
+    world = Rows(NoCheckpoint(samples, published.near_rows(pairs, by_print)))  # type: ignore[arg-type]
+    places = [tuple(sorted(world.place[by_print[t].content_hash] for t in p["texts"])) for p in pairs]
+    return world, [(a, b) for a, b in places]
+
+
+def scores(pairs: Sequence[Mapping[str, Any]], sure: Sequence[float]) -> dict[str, Any]:
+    """Precision and recall among the decided pairs; ``sure``: how sure each is a contradiction."""
+    called = [s >= CUT for s in sure]
+    true = [p["label"] == "contradiction" for p in pairs]
+    decided = [p["label"] != "cannot tell" for p in pairs]
+    hits = sum(c and t for c, t in zip(called, true, strict=True))
+    named = sum(c and d for c, d in zip(called, decided, strict=True))
+    misses = Counter(p["reason"] for p, c, d, t in zip(pairs, called, decided, true, strict=True) if c and d and not t)
+    return {
+        "pairs": len(pairs), "contradictions": sum(true), "called": named,
+        "precision": round(hits / max(1, named), 3), "recall": round(hits / max(1, sum(true)), 3),
+        "cannot_tell_called": sum(c and not d for c, d in zip(called, decided, strict=True)),
+        "wrongly_called": dict(misses.most_common()),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.contradictions", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results/contradictions.json")
+    options = parser.parse_args()
+    pairs = labelled()
+    world, places = opened(options.data, pairs)
+    by_place = {(p.a, p.b): p.contradiction for p in world.pairs(lambda: False) or ()}
+    sure = [by_place.get(place, 0.0) for place in places]
+    result: dict[str, Any] = {"made_by": "python -m bench.contradictions", "rows": len(world.samples)}
+    for half in (*HALVES, "all"):
+        rows = [i for i, p in enumerate(pairs) if half in (p["half"], "all")]
+        result[half] = scores([pairs[i] for i in rows], [sure[i] for i in rows])
+    sources = sorted({p["rows"][0][0].split("/")[1] for p in pairs})
+    of = [p["rows"][0][0].split("/")[1] for p in pairs]
+    result["by_source"] = {
+        name: scores([p for p, s in zip(pairs, of, strict=True) if s == name],
+                     [c for c, s in zip(sure, of, strict=True) if s == name])
+        for name in sources
+    }  # fmt: skip
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

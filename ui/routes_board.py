@@ -13,7 +13,7 @@ from core.services.routes import runs as routes
 from core.services.routes.board import Board, Choice
 from core.services.routes.runs import RoutesRun
 from core.text.counts import counted
-from ui import cached, forms, markup, parts, routes_charts, state, tables, tiles
+from ui import cached, forms, markup, parts, routes_charts, routes_routers, state, tables, tiles
 from ui.markup import Node
 
 _TILES = ("direct_m", "path_1", "path_vote", "path_k", "egrm")
@@ -45,6 +45,7 @@ def draw(found: RoutesRun) -> None:
     with right, st.container(border=True):
         st.markdown("**Accuracy against cost**")
         parts.chart(("routes", "curve"), routes_charts.curve(board.curve, board.policies, choice.wanted), _CURVE)
+    routes_routers.draw(found, board)
     _lists(found, board)
     _details(board, choice)
 

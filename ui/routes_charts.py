@@ -19,6 +19,14 @@ _SYMBOLS = {"direct_1": "circle-open", "direct_m": "circle", "path_1": "square-o
 
 
 _LEGEND = charts.LEGEND | charts.STILL
+# A share lies between 0 and 100 %, and so does its axis; marks at its ends are drawn whole (``cliponaxis``).
+_RIGHT_SHARE = {"title": "right", "tickformat": ".0%", "range": [0, 1]}
+_MARGIN = {"l": 8, "r": 14, "t": 74, "b": 8}
+# Line of each signal that could route.
+_LINES = {
+    "consensus": (_EGRM, "solid"), "entropy": ("#2F77AD", "dash"), "words": ("#3E9B6E", "dot"),
+    "likelihood": ("#7A5FA8", "dashdot"), "margin": ("#B55C8F", "longdash"), "mix": ("#1C7C7C", "solid"),
+}  # fmt: skip
 
 
 def levels(found: Sequence[Any], wanted: int, m: int) -> go.Figure:
@@ -56,9 +64,9 @@ def curve(points: Sequence[Any], policies: Sequence[Any], wanted: int) -> go.Fig
     figure = charts.figure(
         380,
         {"title": "generated tokens per item, direct answers counted", "rangemode": "tozero"},
-        {"title": "right", "tickformat": ".0%", "range": [-0.02, 1.02]},
+        _RIGHT_SHARE,
         legend=_LEGEND,
-        margin={"l": 8, "r": 14, "t": 74, "b": 8},
+        margin=_MARGIN,
     )
     shares = [f"τ: {p.wanted} of {len(points) - 1}, {p.short:.0%} short" if p.wanted < len(points) else "never short"
               for p in points]  # fmt: skip
@@ -81,7 +89,41 @@ def curve(points: Sequence[Any], policies: Sequence[Any], wanted: int) -> go.Fig
                 marker={"symbol": _SYMBOLS[policy.name], "size": 11, "color": RIGHT.colour, "line": {"width": 2}},
                 hovertemplate=f"{policy.label}<br>%{{y:.1%}} right, %{{x:.1f}} tokens<extra></extra>",
             )  # fmt: skip
-    return figure
+    return figure.update_traces(cliponaxis=False)
+
+
+def routers(found: Sequence[Any], policies: Sequence[Any], tokens: bool) -> go.Figure:
+    """Accuracy of every signal as a router against the share of items that reason, or against generated tokens."""
+    x_axis: dict[str, Any] = {"title": "generated tokens per item, direct answers counted", "rangemode": "tozero"}
+    if not tokens:
+        x_axis = {"title": "items sent to reasoning", "tickformat": ".0%", "range": [0, 1]}
+    figure = charts.figure(420, x_axis, _RIGHT_SHARE, legend=_LEGEND, margin=_MARGIN | {"t": 96})
+    unit = "%{x:.1f} tokens" if tokens else "%{x:.0%} reason"
+    for router in found:
+        colour, dash = _LINES[router.name]
+        figure.add_scatter(
+            x=router.tokens if tokens else router.shares, y=router.accuracy, mode="lines", name=router.label,
+            line={"color": colour, "dash": dash, "width": 3 if router.name == "consensus" else 2},
+            hovertemplate=f"{router.label}<br>%{{y:.1%}} right, {unit}<extra></extra>",
+        )  # fmt: skip
+    if found:  # at random: the straight line between the ends, which all signals share
+        one = found[0]
+        figure.add_scatter(
+            x=[(one.tokens if tokens else one.shares)[i] for i in (0, -1)], y=[one.accuracy[i] for i in (0, -1)],
+            mode="lines", name="random router", line={"color": _GREY, "dash": "dot", "width": 2},
+            hovertemplate=f"random router<br>%{{y:.1%}} right, {unit}<extra></extra>",
+        )  # fmt: skip
+    symbols = _SYMBOLS | {"egrm": "x"}
+    for policy in policies:
+        if policy.name in ("direct_m", "path_vote", "path_k", "egrm", "oracle"):
+            figure.add_scatter(
+                x=[policy.tokens if tokens else policy.long], y=[policy.accuracy.value], mode="markers",
+                name=policy.label,
+                marker={"symbol": symbols[policy.name], "size": 12, "line": {"width": 2},
+                        "color": _EGRM if policy.name == "egrm" else RIGHT.colour},
+                hovertemplate=f"{policy.label}<br>%{{y:.1%}} right, {unit}<extra></extra>",
+            )  # fmt: skip
+    return figure.update_traces(cliponaxis=False)
 
 
 def scores(histogram: Sequence[Sequence[int]]) -> go.Figure:

@@ -31,7 +31,8 @@ class Items:
             each path with its answer, a text that an earlier path has counted once. 0 for a scorer without embeddings.
         score_states: (n, k) tokens that the checkpoint read once more for the path's pooled hidden states.
         score_seconds: (n,) of encoder, features and head over all k paths. NaN in any of these four = not measured.
-        perplexity, margin: (n,) of the first direct answer.
+        probe_logp, probe_margin: (n, m) of the direct answers; NaN = not measured.
+        probe_words: (n, m) object, each direct answer in its own words, None where none could be read.
         swapped: (n, m) bool.
         hygiene: ``texts``, ``cut``, ``unannounced`` and ``failures`` of ``probes`` and of ``paths``, and
             ``greedy_twice``: none of these is ever a silent zero.
@@ -57,8 +58,9 @@ class Items:
     score_read: np.ndarray
     score_states: np.ndarray
     score_seconds: np.ndarray
-    perplexity: np.ndarray
-    margin: np.ndarray
+    probe_logp: np.ndarray
+    probe_margin: np.ndarray
+    probe_words: np.ndarray
     swapped: np.ndarray
     hygiene: Mapping[str, Any]
     refused: Mapping[str, int]
@@ -133,8 +135,9 @@ def load(kept: Sequence[Mapping[str, Any]], normaliser: str, strict: bool = Fals
         score_read=_numbers(rows, "paths", "read", k),
         score_states=_numbers(rows, "paths", "states", k),
         score_seconds=_scoring(rows, "seconds"),
-        perplexity=np.exp(-_numbers(rows, "probes", "logp", m)[:, 0]) if m else np.empty(0),
-        margin=_numbers(rows, "probes", "margin", m)[:, 0] if m else np.empty(0),
+        probe_logp=_numbers(rows, "probes", "logp", m),
+        probe_margin=_numbers(rows, "probes", "margin", m),
+        probe_words=_words(rows, probes),
         swapped=_numbers(rows, "probes", "swapped", m).astype(bool),
         hygiene={"probes": probe_hygiene, "paths": path_hygiene, "greedy_twice": sum(_greedy_twice(r) for r in rows)},
         refused=dict(Counter(r["refused"] for r in kept if r["refused"])),
@@ -159,6 +162,15 @@ def _keys(
         "unannounced": sum(a["how"] == "last line" for a in answers),
         "failures": dict(failures),
     }
+
+
+def _words(rows: Sequence[Mapping[str, Any]], keys: np.ndarray) -> np.ndarray:
+    """(n, m) the words of each direct answer that has a key, else None."""
+    cells = np.full(keys.shape, None, dtype=object)
+    for i, row in enumerate(rows):
+        for j, answer in enumerate(row["probes"]):
+            cells[i, j] = None if keys[i, j] is None else answer["raw"]
+    return cells
 
 
 def _column(values: Any) -> np.ndarray:

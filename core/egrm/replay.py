@@ -178,13 +178,14 @@ def calibration(items: Items, seen: Replayed) -> dict[str, float]:
     """
     j = items.judged
     right, agreement = seen.direct_right[j], seen.share[j]
+    first_logp, first_margin = (values[j, :1].sum(1) for values in (items.probe_logp, items.probe_margin))
     return {
         "ece": calibration_error(agreement, right),
         "brier": brier(agreement, right),
         "auroc_consensus": auroc(agreement, right),
         "auroc_entropy": auroc(-seen.entropy[j], right),
-        "auroc_perplexity": auroc(-items.perplexity[j], right),
-        "auroc_margin": auroc(items.margin[j], right),
+        "auroc_perplexity": auroc(first_logp, right),
+        "auroc_margin": auroc(first_margin, right),
     }
 
 

@@ -15,6 +15,7 @@ from db import routes as table
 from db.session import database
 from tests.pages.reading import button, words
 from tests.world import HOSTILE
+from ui import routes_charts
 
 
 def said(raw, tokens, score=None):
@@ -92,6 +93,26 @@ def test_the_whole_at_a_glance_and_at_another_threshold(empty_data, open_page):
     tau(at).set_value(6)
     at.run()
     assert "0% short" in words(at).replace("\\", "")
+
+
+def test_signals_are_compared_as_routers_and_no_axis_leaves_its_share(empty_data, open_page):
+    route_id = make()
+    at = open_page("routes", routes=str(route_id))
+    text = words(at)
+    assert "Which signal would have routed best" in text and "of the items reasoning" in text
+    table_of = next(d.value for d in at.dataframe if "points to E-GRM" in d.value).set_index("signal")
+    assert table_of.loc["Consensus (E-GRM)", "points to E-GRM"] == pytest.approx(0)
+    assert "fitted on the other group of items" in text or "needs 30 other items" in text
+    found = routes.get(route_id)
+    board = route_board.board(route_id, route_board.choice(found, {}))
+    figures = [routes_charts.curve(board.curve, board.policies, 4)]
+    figures += [routes_charts.routers(board.routers.routers, board.policies, tokens) for tokens in (False, True)]
+    for figure in figures:
+        assert list(figure.layout.yaxis.range) == [0, 1]
+        assert all(0 <= y <= 1 for trace in figure.data for y in trace.y)
+    next(c for c in at.segmented_control if c.label == "Against").set_value("tokens")
+    at.run()
+    assert not at.exception
 
 
 def test_fewer_answers_and_paths_and_another_comparison(empty_data, open_page):

@@ -13,6 +13,7 @@ from core.egrm import policies as rivals
 from core.egrm import replay as science
 from core.egrm.consensus import early_stop, need
 from core.egrm.items import answer_key, load
+from core.egrm.routers import Routers, routers
 from core.egrm.settings import RouteSettings
 from core.errors import UserError
 from core.services import artefacts
@@ -70,6 +71,7 @@ class Board:
     policies: tuple[Any, ...]
     comparisons: tuple[Any, ...]
     curve: tuple[Any, ...]
+    routers: Routers
     levels: tuple[Any, ...]
     calibration: Mapping[str, float]
     lists: Mapping[str, tuple[Line, ...]]
@@ -147,6 +149,7 @@ def board(route_id: int, choice: Choice) -> Board:
         policies=tuple(rivals.policies(items, seen)) if items.n else (),
         comparisons=tuple(rivals.comparisons(items, seen)) if items.n else (),
         curve=tuple(rivals.curve(items, choice.m, choice.k, choice.choose)) if items.n else (),
+        routers=routers(items, seen),
         levels=tuple(science.levels(items, seen)),
         calibration=science.calibration(items, seen) if items.n else {},
         lists={name: tuple(line(int(i)) for i in places) for name, places in science.lists(items, seen).items()},

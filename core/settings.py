@@ -33,6 +33,11 @@ class Settings:
             (``LACUNA_JUDGE_URL``, without a final slash); empty: off.
         judge_model: the model asked for there (``LACUNA_JUDGE_MODEL``); empty where off.
         judge_key: bearer key sent there (``LACUNA_JUDGE_KEY``); empty for none. Left out of ``repr``.
+        servers: addresses of model servers that the browser may choose from (``LACUNA_SERVERS``, separated by spaces).
+        server_key: bearer key sent to model servers (``LACUNA_SERVER_KEY``); empty for none. Left out of ``repr``.
+        server_requests: most requests at a time (``LACUNA_SERVER_REQUESTS``, default 8).
+        ray: where the backend ``ray`` finds its workers (``LACUNA_RAY``): ``auto`` or an address for a running
+            cluster, a number of workers on this machine, empty for as many as this machine has accelerators.
         worker_memory: bytes that a worker may take (``LACUNA_WORKER_MEMORY_GB``); 0 for no limit, None where not set.
         kinds_dir: a folder of further kinds, one folder a register (``LACUNA_KINDS_DIR``); None: only Lacuna's own.
             Its files are run as code.
@@ -49,6 +54,10 @@ class Settings:
     judge_url: str = ""
     judge_model: str = ""
     judge_key: str = field(default="", repr=False)
+    servers: tuple[str, ...] = ()
+    server_key: str = field(default="", repr=False)
+    server_requests: int = 8
+    ray: str = ""
     kinds_dir: Path | None = None
     worker_memory: int | None = None
 
@@ -81,11 +90,16 @@ def _worker_memory(env: Mapping[str, str]) -> int | None:
     return None if not text else 0 if text == "0" else _gib(env, "LACUNA_WORKER_MEMORY_GB", 0.0)
 
 
-def _judge(env: Mapping[str, str]) -> tuple[str, str, str]:
-    """URL, model and key of the judge; three empty texts where none is configured."""
-    url, model, key = (env.get(f"LACUNA_JUDGE_{name}", "").strip() for name in ("URL", "MODEL", "KEY"))
-    if not url:
-        return "", "", ""
+def server_address(name: str, url: str, example: str = "") -> str:
+    """The address without a final slash.
+
+    Args:
+        name: the variable or option that gave it.
+
+    Raises:
+        UserError: it is not the address of a server.
+    """
+    url = url.strip()
     # What stands before an @ or behind a ? may be a secret; an error must not repeat it.
     shown = url.rpartition("@")[2].partition("?")[0]
     try:
@@ -96,31 +110,56 @@ def _judge(env: Mapping[str, str]) -> tuple[str, str, str]:
         good = False
     if not good or not url.isprintable() or " " in url:
         raise UserError(
-            f"LACUNA_JUDGE_URL={shown!r} is not the address of a server.",
+            f"{name}={shown!r} is not the address of a server.",
             "It is http:// or https://, a host and a path, without user, password, query or fragment.",
-            "For example LACUNA_JUDGE_URL=http://localhost:8000/v1, with a key in LACUNA_JUDGE_KEY. Empty: off.",
+            example or f"For example {name}=http://localhost:8000/v1, with a key in LACUNA_SERVER_KEY.",
         )
-    if not model or not model.isprintable():
-        raise UserError(
-            f"LACUNA_JUDGE_MODEL={model!r} is not the name of a model.",
-            f"The server at LACUNA_JUDGE_URL={shown!r} must be told which model answers.",
-            "Set LACUNA_JUDGE_MODEL to a name that the server lists under /models, or leave LACUNA_JUDGE_URL empty.",
-        )
+    return url.rstrip("/")
+
+
+def _key(name: str, key: str) -> str:
     # As a header it could not be sent, and the HTTP client's own error would repeat it.
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise UserError(
-            "LACUNA_JUDGE_KEY is not a key.",
+            f"{name} is not a key.",
             "It is one word of printable ASCII characters; its value is not shown here.",
             "Set it to the key alone, without 'Bearer', or leave it empty.",
         )
-    return url.rstrip("/"), model, key
+    return key
+
+
+def _judge(env: Mapping[str, str]) -> tuple[str, str, str]:
+    """URL, model and key of the judge; three empty texts where none is configured."""
+    url, model, key = (env.get(f"LACUNA_JUDGE_{name}", "").strip() for name in ("URL", "MODEL", "KEY"))
+    if not url:
+        return "", "", ""
+    example = "For example LACUNA_JUDGE_URL=http://localhost:8000/v1, with a key in LACUNA_JUDGE_KEY. Empty: off."
+    url = server_address("LACUNA_JUDGE_URL", url, example)
+    if not model or not model.isprintable():
+        raise UserError(
+            f"LACUNA_JUDGE_MODEL={model!r} is not the name of a model.",
+            f"The server at LACUNA_JUDGE_URL={url!r} must be told which model answers.",
+            "Set LACUNA_JUDGE_MODEL to a name that the server lists under /models, or leave LACUNA_JUDGE_URL empty.",
+        )
+    return url, model, _key("LACUNA_JUDGE_KEY", key)
+
+
+def _requests(env: Mapping[str, str]) -> int:
+    text = env.get("LACUNA_SERVER_REQUESTS") or "8"
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise UserError(
+            f"LACUNA_SERVER_REQUESTS={text!r} is not a number of requests.",
+            "It is a whole number from 1 to 1,024: how many requests a model server gets at a time.",
+            "For example LACUNA_SERVER_REQUESTS=8.",
+        )
+    return int(text)
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from ``environ`` (default: the process environment).
 
     Raises:
-        UserError: a size that is none, or a judge that cannot be asked as it is named.
+        UserError: a size that is none, or a server that cannot be asked as it is named.
     """
     env = os.environ if environ is None else environ
     judge_url, judge_model, judge_key = _judge(env)
@@ -140,6 +179,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         judge_url=judge_url,
         judge_model=judge_model,
         judge_key=judge_key,
+        servers=tuple(server_address("LACUNA_SERVERS", url) for url in env.get("LACUNA_SERVERS", "").split()),
+        server_key=_key("LACUNA_SERVER_KEY", env.get("LACUNA_SERVER_KEY", "").strip()),
+        server_requests=_requests(env),
+        ray=env.get("LACUNA_RAY", "").strip(),
         worker_memory=_worker_memory(env),
         kinds_dir=Path(env["LACUNA_KINDS_DIR"]).expanduser().resolve() if env.get("LACUNA_KINDS_DIR") else None,
     )

@@ -4,7 +4,7 @@ Shape letters: ``n`` samples, ``k`` samples in a chunk, ``t`` supervised tokens 
 one sample, ``d`` embedding width. These files import the standard library and numpy only.
 """
 
-from core.values.checkpoints import BASE, FINAL, Card, Check, Checkpoint, Role
+from core.values.checkpoints import BASE, FINAL, Card, Check, Checkpoint, Flavour, Role, Server
 from core.values.columns import EVIDENCE, FAULT, PIPELINE, STRENGTH, Column, ColumnFamily, ColumnKind, Look, Setting
 from core.values.jobs import Job, JobState
 from core.values.people import Comment, Decision, Proof
@@ -51,6 +51,7 @@ __all__ = [
     "DtypeName",
     "Filter",
     "Finding",
+    "Flavour",
     "Gap",
     "Generation",
     "Job",
@@ -66,6 +67,7 @@ __all__ = [
     "RunFacts",
     "RunSpec",
     "Sample",
+    "Server",
     "Setting",
     "Setup",
     "SetupField",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, select
@@ -36,13 +37,13 @@ def add(
         owned: unpacked by Lacuna, so that its files go when it is deleted.
     """
     values = {
-        **checkpoint.as_dict(),
+        **{name: value for name, value in checkpoint.as_dict().items() if name != "server"},
         "name": storable(name),
         "group_name": storable(group),
         "label": storable(checkpoint.label),
         "owned": owned,
         "n_bytes": n_bytes,
-        "facts": dict(facts),
+        "facts": dict(facts) | ({"server": asdict(checkpoint.server)} if checkpoint.server else {}),
         "created": clock(),
     }
     return insert_row(conn, checkpoints, values)

@@ -107,9 +107,10 @@ _SUMMARY = fields(
         **dict.fromkeys(_COUNTS, whole),
     },
 )
+_SERVER = exactly(_texts("url", "model", "flavour"), {"context_length": optional(whole), "probe": optional(number)})
 _CHECKPOINT = exactly(
     _texts("path", "label", "fingerprint") | {"base": optional(text), "step": optional(whole)},
-    _texts("tokenizer") | {"gives": each(text), "files": each(text)},
+    _texts("tokenizer") | {"gives": each(text), "files": each(text), "server": optional(_SERVER)},
 )
 _SPEC = fields(
     _texts("dataset_fingerprint") | {"final": _CHECKPOINT},

@@ -56,10 +56,10 @@ def draw(dataset: Dataset | None, chosen: Chosen | None, setup: Setup) -> None:
         needed = {"a dataset": dataset, "a checkpoint": chosen}
         st.caption(f"Choose {' and '.join(word for word, got in needed.items() if got is None)} first.")
         return
-    _check_and_start(dataset, chosen, _forms(dataset, setup), setup)
+    _check_and_start(dataset, chosen, _forms(dataset, chosen, setup), setup)
 
 
-def _forms(dataset: Dataset, setup: Setup) -> dict[str, Any]:
+def _forms(dataset: Dataset, chosen: Chosen, setup: Setup) -> dict[str, Any]:
     presets = {f.name: f for f in specs.presets()}
     scorers = {f.name: f for f in specs.scorers()}
     left, right = st.columns(2)
@@ -82,7 +82,7 @@ def _forms(dataset: Dataset, setup: Setup) -> dict[str, Any]:
             preset_settings = forms.draw(presets[preset].settings, f"preset-{preset}{origin}", values)
         with right:
             scorer_settings = forms.draw(scorers[scorer].settings, f"scorer-{scorer}")
-            options = _sampling()
+            options = _sampling(chosen)
     return {
         "preset": preset,
         "preset_settings": preset_settings,
@@ -91,13 +91,13 @@ def _forms(dataset: Dataset, setup: Setup) -> dict[str, Any]:
     }
 
 
-def _sampling() -> dict[str, Any]:
+def _sampling(chosen: Chosen) -> dict[str, Any]:
     options = forms.draw(_SAMPLING, "train")
-    backends = {form.name: form for form in specs.backends()}
+    backends = {form.name: form for form in specs.backends(chosen.final.checkpoint)}
     backend = next(iter(backends))
     if len(backends) > 1:
         labels = {name: form.label for name, form in backends.items()}
-        backend = forms.choose(st, "Backend", labels, state.key("train", "backend"), backend)
+        backend = forms.choose(st, "Backend", labels, state.key("train", "backend", *backends), backend)
         st.caption(markup.md(backends[backend].help))
     return options | {"backend": backend} | forms.draw(_MEASURING, "train")
 

@@ -6,7 +6,9 @@ number is put in its place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -142,6 +144,7 @@ class BackendKind(Protocol):
     label: str
     help: str
     capabilities: frozenset[Capability]
+    """What it can give; where that depends on the checkpoint, a method ``gives(checkpoint)`` says how much of it."""
 
     def open(
         self,
@@ -164,6 +167,49 @@ class BackendKind(Protocol):
             UserError: unreadable or missing weights, an architecture transformers does not know, a missing base.
         """
         ...
+
+
+def capabilities_of(kind: BackendKind, checkpoint: Checkpoint) -> frozenset[Capability]:
+    """What the kind gives of this checkpoint: some depend on it and say so by a method ``gives``."""
+    gives: Callable[[Checkpoint], frozenset[Capability]] | None = getattr(kind, "gives", None)
+    return kind.capabilities if gives is None else gives(checkpoint)
+
+
+def runs_servers(kind: BackendKind) -> bool:
+    """Whether the kind asks servers and opens no folder; it then says ``on_server = True``."""
+    return bool(getattr(kind, "on_server", False))
+
+
+def fits(kind: BackendKind, checkpoint: Checkpoint) -> bool:
+    """Whether the kind runs such a checkpoint: a folder, or a model on a server."""
+    return runs_servers(kind) == (checkpoint.server is not None)
+
+
+def lanes(backend: Backend) -> int:
+    """How many rows are worked on side by side, beyond what one device does; 1 where the backend does not say."""
+    return max(1, int(getattr(backend, "lanes", 1)))
+
+
+class Interrupted(Exception):
+    """The work at hand was given up because its job was asked to stop; nothing of it counts."""
+
+
+_stop: ContextVar[Callable[[], bool]] = ContextVar("stop", default=lambda: False)
+
+
+@contextmanager
+def interruptible(stop: Callable[[], bool]) -> Iterator[None]:
+    """Lets backends that wait for others give up within a call where ``stop`` says so; they raise Interrupted."""
+    token = _stop.set(stop)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
+
+
+def stop_asked() -> Callable[[], bool]:
+    """What ``interruptible`` was given, else a function that never says so."""
+    return _stop.get()
 
 
 def scoring(kind: BackendKind, backend: Backend) -> ScoringBackend:

@@ -16,6 +16,7 @@ from typing import Any
 from core.checkpoint.card_rows import Rows, row_checks
 from core.checkpoint.facts import ADAPTER_CONFIG, AdapterFacts, FolderFacts, read_folder, tensors
 from core.checkpoint.folder_guards import read_json, some
+from core.checkpoint.servers import examined
 from core.checkpoint.weights import FLOATS, Tensor, all_zero, compare, not_finite
 from core.types import DEFAULT_BACKEND, DEFAULT_PRESET, Card, Check, Checkpoint, DtypeName, Sample
 
@@ -44,6 +45,9 @@ def card(
     Raises:
         UserError: a folder cannot be read at all (see ``core/checkpoint/folders.py``).
     """
+    if checkpoint.server is not None:
+        facts, found, variant = examined(checkpoint, samples, preset or DEFAULT_PRESET, preset_settings or {}, backend)
+        return Card(_describe(facts, facts, None), found), replace(checkpoint, tokenizer=variant)
     facts = read_folder(Path(checkpoint.path))
     model = read_folder(Path(checkpoint.base)) if checkpoint.base else facts
     outline, checks = _opening(model)

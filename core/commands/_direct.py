@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from core.checkpoint import folders
+from core.checkpoint import folders, servers
 from core.intake.datasets import scan
 from core.recorded import files
 from core.services import datasets, runs
@@ -63,6 +63,20 @@ def recorded(outputs: Path | None, tokenizer: Path | None) -> tuple[Checkpoint, 
         return files.no_model(tokenizer), None, []
     *earlier, last = files.from_outputs(outputs, tokenizer)
     return last, None, earlier
+
+
+def on_server(
+    url: str, model: str, base: str | None, tokenizer: Path, watch: Watch
+) -> tuple[Checkpoint, Checkpoint | None]:
+    """The models on a server that a person names: the one to diagnose, and the one before fine-tuning.
+
+    Args:
+        tokenizer: the folder of their tokenizer.
+    """
+    watch("asking the server", 0, 0, "")
+    address = servers.allow(url)
+    final = servers.as_checkpoint(address, model, tokenizer)
+    return final, None if base is None else servers.as_checkpoint(address, base, tokenizer)
 
 
 def run(name: str, spec: RunSpec, watch: Watch, setup: Setup | None = None) -> Run:

@@ -12,7 +12,7 @@ from core.commands._base import DTYPES, Progress, add_kind, add_pairs, existing_
 from core.errors import UserError
 
 if TYPE_CHECKING:
-    from core.types import RunSpec, Setup, SetupField
+    from core.types import Checkpoint, RunSpec, Setup, SetupField
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +23,12 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     add("--dataset", "--data", nargs="+", type=existing_path, help="one or more files, in training order")
     add("--checkpoint", type=existing_path, help="folder of the fine-tuned model or adapter (default: none)")
     add("--outputs", type=existing_path, metavar="FILE", help="in place of a checkpoint: its answers or losses by row")
-    add("--tokenizer", type=existing_path, metavar="FOLDER", help="without a checkpoint: the training's tokenizer")
+    add("--tokenizer", type=existing_path, metavar="FOLDER", help="without a checkpoint: the model's tokenizer")
     add("--base", type=existing_path, help="folder of the model before fine-tuning")
     add("--trajectory", type=existing_path, help="folder that holds checkpoint-* folders")
+    add("--server", metavar="URL", help="in place of --checkpoint: address of a model server, as http://host:8000/v1")
+    add("--server-model", default="", metavar="NAME", help="its model to diagnose (default: the only one)")
+    add("--server-base", metavar="NAME", help="its model before fine-tuning")
     add_kind(parser, "--trainer", "presets", "trainer preset (default: as the configuration says, else custom)")
     add_pairs(parser, "--trainer-setting", "NAME=VALUE", "setting of the preset, repeatable")
     add_kind(parser, "--format", "formats", "dataset format, where detection is wrong")
@@ -53,7 +56,10 @@ def specified(args: argparse.Namespace, progress: Progress) -> tuple[RunSpec, Se
         sources.files, sources.format, dict(args.map), progress, sources.columns, sources.rows
     )
     settings = setups.with_row_count(sources.preset, sources.settings, dataset)
-    if sources.checkpoint is None:
+    if args.server:
+        final, base = direct.on_server(args.server, args.server_model, args.server_base, args.tokenizer, progress)
+        trajectory: list[Checkpoint] = []
+    elif sources.checkpoint is None:
         final, base, trajectory = direct.recorded(args.outputs, args.tokenizer)
     else:
         final, base, trajectory = direct.checkpoints(sources.checkpoint, sources.base, sources.trajectory, progress)
@@ -90,6 +96,7 @@ def _sources(args: argparse.Namespace) -> _Sources:
     from core.plugins import kind, parsed_settings
     from core.types import DEFAULT_PRESET, Setup
 
+    _refuse_both(args)
     setup = _setup(args)
     known = setup or Setup({})
     preset = args.trainer or known.value("preset") or DEFAULT_PRESET
@@ -136,15 +143,40 @@ def _sources(args: argparse.Namespace) -> _Sources:
     )
 
 
+def _refuse_both(args: argparse.Namespace) -> None:
+    """Raises UserError for options of a folder beside those of a server, and for a server without a tokenizer."""
+    of_server = {"--server-model": args.server_model, "--server-base": args.server_base}
+    others = {"--checkpoint": args.checkpoint, "--outputs": args.outputs, "--base": args.base,
+              "--trajectory": args.trajectory}  # fmt: skip
+    if not args.server:
+        if given := [name for name, value in of_server.items() if value]:
+            why = "No server was named."
+            raise UserError(f"{given[0]} goes with --server.", why, "Add --server URL, or leave it out.")
+        return
+    if given := [name for name, value in others.items() if value]:
+        raise UserError(
+            f"{given[0]} does not go with --server.",
+            "All checkpoints of a run are folders, or all are models on a server.",
+            "Name the server's models with --server-model and --server-base.",
+        )
+    if args.tokenizer is None:
+        raise UserError(
+            "The server's model needs its tokenizer here.",
+            "Rows are made into token ids on this machine, as the trainer made them.",
+            "Give --tokenizer FOLDER, with tokenizer.json and tokenizer_config.json of the model.",
+        )
+
+
 def _setup(args: argparse.Namespace) -> Setup | None:
     """What the configurations say that were named, or that lie beside the checkpoint."""
     from core.services import setups
 
     if args.config:
         return setups.from_paths(args.config)
-    if args.no_config or args.checkpoint is None:
+    beside = args.checkpoint or (args.tokenizer if args.server else None)
+    if args.no_config or beside is None:
         return None
-    setup, remark = setups.beside(args.checkpoint)
+    setup, remark = setups.beside(beside)
     if remark:
         print(f"beside the checkpoint: {remark}", file=sys.stderr)
     return setup

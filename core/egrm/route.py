@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from core.backends._base import Backend, GeneratingBackend, PoolingBackend, ScoreRow, ScoringBackend
+from core.backends._base import Backend, GeneratingBackend, PoolingBackend, ScoreRow, ScoringBackend, lanes
 from core.egrm.answers import extract, options_of
 from core.egrm.settings import RouteSettings
 from core.errors import UserError
@@ -201,7 +201,7 @@ def measure(
         raise UserError("The backend does not score paths.", "", "Let the long route choose by vote instead.")
     prompts = Prompts(tokenizer, settings.system)
     stops = stops_of(tokenizer, backend)
-    size = CHUNK["cuda" if backend.device.startswith("cuda") else "cpu"]
+    size = CHUNK["cuda" if backend.device.startswith("cuda") else "cpu"] * lanes(backend)
     for at in range(0, len(questions), size):
         if stop():
             return

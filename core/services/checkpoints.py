@@ -19,7 +19,7 @@ from core.services import jobs, uploads
 from core.services.jobs import Released, Work
 from core.services.views import StoredCheckpoint
 from core.settings import settings
-from core.types import Card, Check, Checkpoint
+from core.types import Card, Check, Checkpoint, Server
 from db import checkpoints as table
 from db import routes as route_table
 from db import runs as run_table
@@ -48,7 +48,7 @@ def _row(conn: Connection, checkpoint_id: int) -> Mapping[str, Any]:
 def _stored(row: Mapping[str, Any]) -> StoredCheckpoint:
     checkpoint = Checkpoint(
         path=row["path"], base=row["base"], step=row["step"], label=row["label"], fingerprint=row["fingerprint"],
-        tokenizer=row["tokenizer"],
+        tokenizer=row["tokenizer"], server=Server(**row["facts"]["server"]) if row["facts"].get("server") else None,
     )  # fmt: skip
     return StoredCheckpoint(
         row["id"], row["name"], row["group"], checkpoint, row["owned"], row["n_bytes"], row["facts"],

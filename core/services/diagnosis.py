@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
 
+from core.backends._base import Interrupted, interruptible
 from core.errors import UserError
 from core.plugins import kind
 from core.services import artefacts, reuse, token_rows
@@ -109,7 +110,7 @@ def _measure(work: Work, run: Run, measure: Measure, instruments: Instruments, s
             work.progress(stage, done, total, "samples", adopt)
             samples = [sample for sample in samples if sample.content_hash not in adopted]
             done += len(adopted)
-        for chunk in signal.measure(measure, samples, instruments, work.asked_to_stop):
+        for chunk in _chunks(signal.measure(measure, samples, instruments, work.asked_to_stop), work):
             # A file that no row would name could never be deleted.
             kept = any(detail is not None for detail in chunk.details)
             name = artefacts.write(chunk.details) if kept else None
@@ -126,3 +127,16 @@ def _store(
 ) -> None:
     signal_table.store_chunk(conn, measure_id, chunk, artefact)
     signal_table.note_subjects(conn, measure_id, subjects)
+
+
+def _chunks(measured: Iterator[Chunk], work: Work) -> Iterator[Chunk]:
+    """The chunks; none more where a backend gave up the one at hand because the job was asked to stop."""
+    while True:
+        try:
+            with interruptible(work.asked_to_stop):
+                chunk = next(measured, None)
+        except Interrupted:
+            return
+        if chunk is None:
+            return
+        yield chunk

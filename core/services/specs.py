@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.backends._base import BackendKind
+from core.backends._base import BackendKind, fits
 from core.encoders import named
 from core.errors import UserError
 from core.plugins import kind, kinds, with_defaults
@@ -35,9 +35,29 @@ def scorers() -> list[Scorer]:
     return list(kinds("scorers").values())
 
 
-def backends() -> list[BackendKind]:
-    """Ways to run a checkpoint; the default first."""
-    return sorted(kinds("backends").values(), key=lambda backend: (backend.name != DEFAULT_BACKEND, backend.name))
+def backends(checkpoint: Checkpoint | None = None) -> list[BackendKind]:
+    """Ways to run a checkpoint, or this one; the default first."""
+    ways = sorted(kinds("backends").values(), key=lambda backend: (backend.name != DEFAULT_BACKEND, backend.name))
+    return [way for way in ways if checkpoint is None or fits(way, checkpoint)]
+
+
+def _backend(name: str | None, checkpoints: Sequence[Checkpoint]) -> str:
+    """The backend of this name; where none is named, the first that runs the final checkpoint, which stands first.
+
+    Raises:
+        UserError: it does not run one of them.
+    """
+    chosen = kind("backends", name) if name else backends(checkpoints[0])[0]
+    for checkpoint in checkpoints:
+        if not fits(chosen, checkpoint):
+            where = "a folder" if checkpoint.server is None else f"a model on {checkpoint.server.url}"
+            ways = ", ".join(way.name for way in backends(checkpoint))
+            raise UserError(
+                f"The backend {chosen.name!r} does not run {checkpoint.label}, which is {where}.",
+                f"These do: {ways}.",
+                "Choose one of them. All checkpoints of a run are folders, or all are on servers.",
+            )
+    return str(chosen.name)
 
 
 def suggest_scorer(dataset_id: int) -> tuple[str, str]:
@@ -96,7 +116,7 @@ def make_spec(
         dtype=dtype,
         encoder=encoder,
         versions=versions,
-        backend=kind("backends", backend or DEFAULT_BACKEND).name,
+        backend=_backend(backend, [final, *([base] if base else []), *trajectory]),
     )
 
 

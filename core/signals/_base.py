@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from core.backends._base import Backend, Capability, GeneratingBackend, ScoringBackend
+from core.backends._base import Backend, Capability, GeneratingBackend, ScoringBackend, lanes
 from core.errors import UserError
 from core.recorded.rows import Record
 from core.signals._artefacts import Artefact
@@ -220,6 +220,11 @@ def supervision_digest(sample: Sample, instruments: Instruments) -> str:
     for values in (row.ids.astype(np.int64), row.trained.astype(bool), row.target.astype(bool)):
         state.update(len(values).to_bytes(8, "big") + values.tobytes())
     return state.hexdigest()
+
+
+def at_once(backend: Backend, cpu: int, accelerator: int) -> int:
+    """How much to give the backend in one call: what one device of its kind takes, for each that works beside it."""
+    return (accelerator if backend.device.startswith("cuda") else cpu) * lanes(backend)
 
 
 def chunked(samples: Sequence[Sample], cost: Callable[[Sample], int], limit: int, most: int) -> Iterator[list[Sample]]:

@@ -90,6 +90,8 @@ class Instruments:
     def context_length(self) -> int | None:
         from core.checkpoint.folders import read_folder
 
+        if self.spec.final.server is not None:
+            return self.spec.final.server.context_length
         if self._context is None:
             folder = self.spec.final.base or self.spec.final.path
             try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from core.backends import _base as backends
 from core.backends._base import CAPABILITIES, FOLLOWING, Capability
 from core.plugins import kind, kinds
 from core.signals._artefacts import planned, providers
@@ -51,7 +52,9 @@ def capabilities_of(spec: RunSpec, checkpoint: Checkpoint) -> frozenset[Capabili
 
     All checkpoints are given the token ids of the final one's tokenizer.
     """
-    given = set(kind("backends", spec.backend).capabilities) if checkpoint.gives is None else set(checkpoint.gives)
+    given = set(checkpoint.gives or ())
+    if checkpoint.has_weights:
+        given = set(backends.capabilities_of(kind("backends", spec.backend), checkpoint))
     given |= {"losses"} if "logprobs" in given else set()
     given |= {"outputs"} if "generations" in given else set()
     given -= {"tokens"}

@@ -22,7 +22,7 @@ from core.backends._base import Capability
 from core.signals import _columns as col
 from core.signals._artefacts import BELIEF, OUTPUTS, reader
 from core.signals._asking import Answered, AskedModel, margin, parting, score_as_trained
-from core.signals._base import Instruments, Measure, Signal, chunked, seed_of, supervision_facts
+from core.signals._base import Instruments, Measure, Signal, at_once, chunked, seed_of, supervision_facts
 from core.signals._questions import MOST_TOKENS, PROMPTS, Question, Questions, variants
 from core.signals._records import BaseAnswers, PromptAnswer
 from core.signals._ways import AsTrained
@@ -168,7 +168,7 @@ class Knowledge(Signal):
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        many = 256 if instruments.backend(measure.checkpoint).device.startswith("cuda") else 64
+        many = at_once(instruments.backend(measure.checkpoint), 64, 256)
         questions: Questions | None = None
         base: AskedModel | None = None
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, 1 << 15, many):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from core.backends._base import Backend, Capability, ScoreRow, ScoringBackend
+from core.backends._base import Backend, Capability, ScoreRow, ScoringBackend, lanes
 from core.errors import UserError
 from core.recorded.rows import Record, Recorded
 from core.rendering.render import pieces
@@ -22,6 +22,7 @@ from core.signals._base import (
     Instruments,
     Measure,
     Signal,
+    at_once,
     chunked,
     stop_ids_of,
     supervision_digest,
@@ -300,9 +301,9 @@ class Likelihood(Signal):
     ) -> Iterator[Chunk]:
         record = instruments.record(measure.checkpoint)
         backend = instruments.backend(measure.checkpoint) if record is None else None
-        budget = 65_536 if backend is not None and backend.device.startswith("cuda") else 8_192
+        budget, most = (8_192, 256) if backend is None else (at_once(backend, 8_192, 65_536), 256 * lanes(backend))
         # Four characters a token is close enough to cut chunks by; the cut must not cost a tokenisation.
-        for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, budget, 256):
+        for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, budget, most):
             if stop():
                 return
             if record is not None:

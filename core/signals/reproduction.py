@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from core.backends._base import Backend, Capability, GeneratingBackend
+from core.backends._base import Backend, Capability, GeneratingBackend, lanes
 from core.errors import UserError
 from core.plugins import kind
 from core.recorded.rows import Record
@@ -25,6 +25,7 @@ from core.signals._base import (
     Instruments,
     Measure,
     Signal,
+    at_once,
     chunked,
     seed_of,
     stop_ids_of,
@@ -129,8 +130,8 @@ class Reproduction(Signal):
                 yield self._recorded(measure, chunk, instruments, record)
             return
         backend = instruments.generating(measure.checkpoint)
-        many = 256 if backend.device.startswith("cuda") else 32
-        for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, 1 << 15, many):
+        many = at_once(backend, 32, 256)
+        for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, (1 << 15) * lanes(backend), many):
             if stop():
                 return
             yield self._chunk(measure, chunk, instruments, backend)

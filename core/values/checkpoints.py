@@ -7,13 +7,35 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+Flavour = Literal["vllm", "sglang", "transformers", "plain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a model is that a server holds. No key is kept.
+
+    Attributes:
+        url: address before ``/completions``, without a final slash; it often ends in ``/v1``.
+        model: the name that the server lists.
+        flavour: what it was seen to give: ``vllm`` and ``sglang`` log-probabilities of given tokens, the
+            others generated text only.
+        context_length: most tokens of a row, where the server says so.
+        probe: mean log-probability of a fixed text's tokens, by which changed weights are noticed; None without any.
+    """
+
+    url: str
+    model: str
+    flavour: Flavour
+    context_length: int | None = None
+    probe: float | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder of weights, or in place of weights what files say of them.
+    """A folder of weights, a model on a server, or in place of weights what files say of them.
 
     Attributes:
-        path: the folder (absolute). Without weights that of the tokenizer, empty where there is none.
+        path: the folder (absolute). Without weights there that of the tokenizer, empty where there is none.
         base: for a PEFT adapter the folder of its base model, else None.
         step: training step read from ``checkpoint-N`` or ``trainer_state.json``; orders a trajectory; None if unknown.
         label: what a person calls it.
@@ -23,6 +45,8 @@ class Checkpoint:
         gives: without weights what is known all the same, as capabilities of ``core/backends/_base.py``; empty where
             there is neither a model nor a file. None: there are weights, and the run's backend says what it gives.
         files: those that say it; ``label`` names the checkpoint in them.
+        server: where the weights are, if not in the folder. The fingerprint is then of the server's name for the model,
+            of the tokenizer, and of what the model answers to a fixed text.
     """
 
     path: str
@@ -33,11 +57,14 @@ class Checkpoint:
     tokenizer: Literal["auto", "file"] = "auto"
     gives: tuple[str, ...] | None = None
     files: tuple[str, ...] = ()
+    server: Server | None = None
 
     def __post_init__(self) -> None:
         # JSON knows lists only.
         object.__setattr__(self, "gives", None if self.gives is None else tuple(self.gives))
         object.__setattr__(self, "files", tuple(self.files))
+        if isinstance(self.server, Mapping):
+            object.__setattr__(self, "server", Server(**self.server))
 
     @property
     def has_weights(self) -> bool:
@@ -48,6 +75,8 @@ class Checkpoint:
         values = asdict(self)
         if self.has_weights:
             del values["gives"], values["files"]
+        if self.server is None:
+            del values["server"]
         return values
 
 

@@ -1,15 +1,29 @@
 """What every backend must do of what it declares: caller's order, and batched equals one by one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from core.backends._base import CAPABILITIES, GeneratingBackend, PoolingBackend, ScoreRow, ScoringBackend
+from core.backends._base import (
+    CAPABILITIES,
+    GeneratingBackend,
+    PoolingBackend,
+    ScoreRow,
+    ScoringBackend,
+    capabilities_of,
+    runs_servers,
+)
 from core.plugins import kinds
-from core.types import TEMPERATURES, Checkpoint, Decoding
+from core.settings import settings
+from core.types import TEMPERATURES, Checkpoint, Decoding, Server
+from tests.engine_server import serving
 
 BACKENDS = list(kinds("backends").values())
+# A kind that asks servers is tried with each kind of server that takes token ids and gives them back.
+CASES = [(kind, flavour) for kind in BACKENDS for flavour in (("vllm", "sglang") if runs_servers(kind) else (None,))]
 VOCAB = 40
 
 
@@ -27,18 +41,34 @@ def model():
     return model
 
 
-@pytest.fixture(params=BACKENDS, ids=lambda kind: kind.name)
-def backend(request, model, tmp_path):
+@pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0].name, *([case[1]] if case[1] else [])]))
+def case(request, model, tmp_path, monkeypatch):
+    """A kind and the checkpoint that it is to open."""
+    kind, flavour = request.param
     model.save_pretrained(tmp_path)
-    opened = request.param.open(Checkpoint(str(tmp_path), None, None, "tiny", "0" * 64), "float32", "cpu")
+    checkpoint = Checkpoint(str(tmp_path), None, None, "tiny", "0" * 64)
+    if flavour is None:
+        yield kind, checkpoint
+        return
+    with serving(flavour, {"tiny": model}, context=65) as engine:
+        monkeypatch.setenv("LACUNA_SERVERS", engine.url)
+        settings.cache_clear()
+        yield kind, replace(checkpoint, server=Server(engine.url, "tiny", flavour, 64))
+    settings.cache_clear()
+
+
+@pytest.fixture
+def backend(case):
+    kind, checkpoint = case
+    opened = kind.open(checkpoint, "float32", "cpu")
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def declared(request):
+def declared(request, case):
     """The capabilities of the backend under test; what a test is about must be among them."""
-    capabilities = request.node.callspec.params["backend"].capabilities
+    capabilities = capabilities_of(*case)
     needed = request.node.get_closest_marker("needs").args
     if not capabilities.issuperset(needed):
         pytest.skip(f"does not declare {', '.join(needed)}")
@@ -105,20 +135,21 @@ def test_draws_that_share_a_prompt_equal_one_by_one(backend, declared):
 
 
 @pytest.mark.needs("generations")
-def test_top_p_draws_among_the_most_likely_only(backend, model, declared):
+def test_top_p_draws_among_the_most_likely_only(backend, case, model, declared):
+    n = 100 if runs_servers(case[0]) else 400  # each draw is a request there
     prompt = np.array([5, 9, 17])
     with torch.no_grad():
         chances = model(input_ids=torch.from_numpy(prompt)[None]).logits[0, -1].double().softmax(-1).numpy()
     order = np.argsort(-chances)
     for top_p in (0.3, 0.8):
         allowed = order[: np.searchsorted(np.cumsum(chances[order]), top_p) + 1]
-        wide = backend.generate([prompt] * 400, [Decoding(1.0, 1, i) for i in range(400)], ())
-        drawn = backend.generate([prompt] * 400, [Decoding(1.0, 1, i, top_p) for i in range(400)], ())
+        wide = backend.generate([prompt] * n, [Decoding(1.0, 1, i) for i in range(n)], ())
+        drawn = backend.generate([prompt] * n, [Decoding(1.0, 1, i, top_p) for i in range(n)], ())
         tokens = [int(g.tokens[0]) for g in drawn]
         assert set(tokens) <= set(allowed.tolist()) < {int(g.tokens[0]) for g in wide}
         shares = chances[allowed] / chances[allowed].sum()
         counts = np.array([tokens.count(a) for a in allowed])
-        assert np.abs(counts / 400 - shares).max() < 4 * np.sqrt(0.25 / 400)
+        assert np.abs(counts / n - shares).max() < 4 * np.sqrt(0.25 / n)
 
 
 def test_a_backend_says_what_it_is(backend):
@@ -137,8 +168,9 @@ def test_a_kind_has_a_name_and_a_label(kind):
     assert "logprobs" in kind.capabilities or not kind.capabilities & {"argmax", "margin", "lognorm"}
 
 
-def test_what_is_declared_is_offered_and_nothing_else(backend, request):
-    capabilities = request.node.callspec.params["backend"].capabilities
+def test_what_is_declared_is_offered_and_nothing_else(backend, case):
+    capabilities = capabilities_of(*case)
+    assert capabilities <= case[0].capabilities
     offers = {"logprobs": ScoringBackend, "generations": GeneratingBackend, "states": PoolingBackend}
     assert {name for name, contract in offers.items() if isinstance(backend, contract)} == capabilities & offers.keys()
 

@@ -51,7 +51,7 @@ def draw(setup: Setup) -> Chosen | None:
     base = forms.choose(
         right,
         "Base model before training (optional)",
-        {c: name for c, name in names.items() if c != picked},
+        {c: name for c, name in names.items() if c != picked and _alike(by_id[c], by_id.get(picked or -1))},
         state.key("checkpoint", "base", first_base),
         first_base if first_base != picked else None,
         placeholder="None: what the base knew is not judged",
@@ -82,9 +82,16 @@ def _named_base(setup: Setup, stored: Sequence[StoredCheckpoint]) -> int | None:
 
 def describe(stored: StoredCheckpoint) -> str:
     """A checkpoint as one line: name, step, size."""
+    if stored.checkpoint.server is not None:
+        return f"{markup.line(stored.name, 60)} (on {stored.checkpoint.server.url})"
     step = f", step {stored.checkpoint.step:,}" if stored.checkpoint.step is not None else ""
     kind = "adapter, " if stored.facts.get("adapter") else ""
     return f"{markup.line(stored.name, 60)} ({kind}{human(stored.n_bytes)}{step})"
+
+
+def _alike(one: StoredCheckpoint, other: StoredCheckpoint | None) -> bool:
+    """Whether both can be of one run: all of its checkpoints are folders, or all are on servers."""
+    return other is None or (one.checkpoint.server is None) == (other.checkpoint.server is None)
 
 
 def _facts(stored: StoredCheckpoint) -> None:
@@ -101,7 +108,7 @@ def _facts(stored: StoredCheckpoint) -> None:
 
 
 def _trajectory(final: StoredCheckpoint, stored: Sequence[StoredCheckpoint], names: dict[int, str]) -> tuple[int, ...]:
-    others = [c for c in stored if c.checkpoint.fingerprint != final.checkpoint.fingerprint]
+    others = [c for c in stored if c.checkpoint.fingerprint != final.checkpoint.fingerprint and _alike(c, final)]
     if not others:
         return ()
     order = sorted(others, key=lambda c: (c.checkpoint.step is None, c.checkpoint.step or 0, c.name))
@@ -149,12 +156,12 @@ def _registering() -> None:
 
 
 def _add(stored: Sequence[StoredCheckpoint]) -> None:
-    full = {c.id: describe(c) for c in stored if c.checkpoint.base is None}
+    full = {c.id: describe(c) for c in stored if c.checkpoint.base is None and c.checkpoint.server is None}
     base = None
     if full:
         label = "If it is a PEFT adapter: the model it was trained on"
         base = forms.choose(st, label, full, state.key("add", "base"), placeholder="Not an adapter")
-    upload, folder = st.tabs(["Upload an archive", "Folder on the server"])
+    upload, folder, server = st.tabs(["Upload an archive", "Folder on the server", "Model server"])
     with upload:
         finished = uploader(
             "Upload the checkpoint as an archive",
@@ -168,6 +175,33 @@ def _add(stored: Sequence[StoredCheckpoint]) -> None:
             st.rerun()
     with folder:
         _browse(base)
+    with server:
+        _on_server()
+
+
+def _on_server() -> None:
+    addresses = checkpoints.server_addresses()
+    if not addresses or not checkpoints.roots():
+        st.caption(
+            "No model server may be asked. Start Lacuna with `LACUNA_SERVERS=http://localhost:8000/v1` (several "
+            "separated by spaces) for vLLM, SGLang or another OpenAI-compatible server, and with "
+            "`LACUNA_CHECKPOINT_ROOTS` for the folder of the model's tokenizer."
+        )
+        return
+    with st.form(state.key("server"), border=False):
+        url = st.selectbox("Server", addresses, key=state.key("server", "url"))
+        model = st.text_input(
+            "Model", key=state.key("server", "model"), placeholder="The only one that the server lists"
+        )
+        folder = st.text_input(
+            "Folder of its tokenizer",
+            key=state.key("server", "tokenizer"),
+            placeholder=f"{checkpoints.roots()[0]}/…",
+            help="Rows are made into tokens here, as the trainer made them. The server must read texts alike.",
+        )
+        if st.form_submit_button("Ask the server") and url:
+            state.choose(register=checkpoints.start_register_server(url, model, folder.strip()))
+            st.rerun()
 
 
 def _browse(base: int | None) -> None:

@@ -19,7 +19,7 @@ from core.backends._probe import (
     stop_ids_of_folder,
     wire_of,
 )
-from core.backends._server import Client, allow
+from core.backends._server import Client, allow, check_allowed
 from core.checkpoint.card_rows import Rows, Variant, row_checks
 from core.checkpoint.facts import TEMPLATE_FILES, TOKENIZER_FILES, FolderFacts
 from core.checkpoint.folder_guards import listed, refuse_links
@@ -28,7 +28,7 @@ from core.plugins import kind
 from core.rendering.tokenizers import open_tokenizer, template_in
 from core.types import Check, Checkpoint, Flavour, Sample, Server
 
-__all__ = ["allow", "as_checkpoint", "examined", "folder_facts", "server_checks"]
+__all__ = ["allow", "as_checkpoint", "check_allowed", "examined", "folder_facts", "server_checks"]
 
 LABELS: dict[Flavour, str] = {
     "vllm": "vLLM",

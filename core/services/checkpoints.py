@@ -13,7 +13,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from core.checkpoint import folders as science
+from core.checkpoint import servers
 from core.checkpoint.archives import extract, top
+from core.checkpoint.facts import FolderFacts
 from core.errors import UserError
 from core.services import jobs, uploads
 from core.services.jobs import Released, Work
@@ -143,6 +145,27 @@ def start_register_folder(path: str, base_id: int | None = None) -> int:
     return jobs.enqueue("register", payload, title=f"Look at {folder.name}")
 
 
+def server_addresses() -> list[str]:
+    """Servers the browser may choose from, as ``LACUNA_SERVERS`` lists them."""
+    return list(settings().servers)
+
+
+def start_register_server(url: str, model: str, tokenizer: str) -> int:
+    """Registers a model on one of the listed servers.
+
+    Args:
+        model: the name that the server lists; empty for its only one.
+        tokenizer: folder of its tokenizer, in one that may be chosen from.
+
+    Raises:
+        UserError: the server is not listed, or the folder may not be chosen.
+    """
+    servers.check_allowed(url)
+    folder = science.allowed(settings().checkpoint_roots, tokenizer)
+    payload = {"server": url, "model": model.strip(), "tokenizer": str(folder)}
+    return jobs.enqueue("register", payload, title=f"Ask {url}")
+
+
 def _base_path(base_id: int | None) -> str | None:
     return None if base_id is None else get_checkpoint(base_id).checkpoint.path
 
@@ -151,6 +174,11 @@ def _base_path(base_id: int | None) -> str | None:
 
 
 def handle_register(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "server" in payload:
+        work.progress("asking the server")
+        checkpoint = servers.as_checkpoint(payload["server"], payload["model"], Path(payload["tokenizer"]))
+        read = [(checkpoint.label, servers.folder_facts(checkpoint), checkpoint)]
+        return _result(_register(read, payload["server"], owned=False, work=work, done=_ends(work)))
     base = payload["base"]
     if "upload" not in payload:
         folder = Path(payload["folder"])
@@ -236,6 +264,18 @@ def register_folder(
         facts = science.read_folder(path)
         label = group if path == folder else f"{group}/{path.name}"
         read.append((label, facts, science.as_checkpoint(path, Path(base) if base else None, label)))
+    return _register(read, group, owned=owned, work=work, done=done)
+
+
+def _register(
+    read: Sequence[tuple[str, FolderFacts, Checkpoint]],
+    group: str,
+    *,
+    owned: bool,
+    work: Work,
+    done: Callable[[Connection, Sequence[StoredCheckpoint]], None] | None,
+) -> list[StoredCheckpoint]:
+    """Stores checkpoints by label, facts and value; all of them or none."""
     registered: list[StoredCheckpoint] = []
 
     def store(conn: Connection) -> None:
@@ -249,7 +289,7 @@ def register_folder(
         if done is not None:
             done(conn, registered)
 
-    work.progress("registering", len(paths), len(paths), "checkpoints", store)
+    work.progress("registering", len(read), len(read), "checkpoints", store)
     return registered
 
 

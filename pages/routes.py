@@ -8,7 +8,7 @@ from core.services import runs
 from core.services.routes import runs as routes
 from core.services.routes.runs import RoutesRun
 from core.text.counts import counted
-from ui import frame, markup, parts, progress, routes_board, routes_item, routes_new, routes_scorers, state
+from ui import downloads, frame, markup, parts, progress, routes_board, routes_item, routes_new, routes_scorers, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Routes", icon=":material/alt_route:", place=80)
@@ -59,10 +59,14 @@ def _at_work(found: RoutesRun) -> None:
 def _manage(found: RoutesRun) -> None:
     with st.popover("Manage", width="stretch"):
         parts.link("routes", "All routes runs", "arrow_back", state.link())
-        st.markdown("**Prompts**")
-        st.code(found.settings.direct_prompt, language=None, wrap_lines=True)
-        st.code(found.settings.path_prompt, language=None, wrap_lines=True)
-        st.divider()
+        if found.source["kind"] != "answers":  # elsewhere it is not known what was asked how
+            st.markdown("**Prompts**")
+            st.code(found.settings.direct_prompt, language=None, wrap_lines=True)
+            st.code(found.settings.path_prompt, language=None, wrap_lines=True)
+            st.divider()
+        if found.done and found.mode == "answering":
+            downloads.draw([downloads.of_routes(found.id)], state.key("routes", found.id, "answers"), quiet=True)
+            st.divider()
         routes_scorers.for_run(found)
         st.divider()
         sure = st.checkbox("Delete this routes run", key=state.key("routes", found.id, "sure"))

@@ -83,6 +83,15 @@ def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:
     ]
 
 
+def of_routes(route_id: int) -> Link:
+    """Everything that was generated of a routes run, as a file that replays elsewhere without the model."""
+    return Link(
+        label="Download answers (JSONL)",
+        url=address(f"api/routes/{route_id}/answers.jsonl"),
+        help="Both routes of every item. It opens on the routes page of any machine, without the model.",
+    )
+
+
 def of_decisions(run: Run, count: int) -> list[Link]:
     """The export of what was decided about contradictions."""
     return [

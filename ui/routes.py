@@ -33,6 +33,7 @@ from core.errors import UserError
 from core.filters import from_query
 from core.services import bundles, contradictions, exports, labels, mitigation, report, review, runs, uploads
 from core.services.environment import hindrance, is_full
+from core.services.routes import answers
 from core.settings import settings
 from core.types import Filter, Run
 from ui import errors
@@ -93,6 +94,7 @@ def all_routes() -> list[Route]:
         _route("api/runs/{run:int}/report.html", _report, "GET"),
         _route("api/runs/{run:int}/queue.jsonl", _queue, "GET"),
         _route("api/bundles/{job:int}", _bundle, "GET"),
+        _route("api/routes/{routes:int}/answers.jsonl", _answers, "GET"),
         _route("api/mitigations/{job:int}/{name}", _mitigation, "GET"),
     ]
 
@@ -285,6 +287,12 @@ async def _queue(request: Request) -> Response:
     asked = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else None
     data = await run_in_threadpool(lambda: b"".join(review.lines(run.id, asked)))
     return Response(data, media_type="application/x-ndjson", headers=_attachment(f"run-{run.id}-queue.jsonl"))
+
+
+async def _answers(request: Request) -> Response:
+    number = request.path_params["routes"]
+    data = await _look_up(lambda routes: b"".join(answers.lines(routes)), number)
+    return Response(data, media_type="application/x-ndjson", headers=_attachment(f"routes-{number}-answers.jsonl"))
 
 
 async def _manifest(request: Request) -> Response:

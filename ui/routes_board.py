@@ -114,8 +114,8 @@ def _hygiene(found: RoutesRun, board: Board) -> None:
         lines.append(
             f"{counted(board.normaliser_moves, 'item')} would come out differently under the author's exact comparison."
         )
-    if source := found.source.get("n_problems"):
-        lines.append(f"{counted(source, 'record')} of the file could not be read.")
+    if n := found.source.get("n_problems"):
+        lines.append(f"{counted(n, 'record')} of the file could not be read: {found.source['problems'][0]}.")
     missing = board.n - board.judged
     if missing:
         lines.append(f"{counted(missing, 'item')} without a gold answer of this form: left out of what follows.")
@@ -135,9 +135,13 @@ def _tile(policy: Any) -> Node:
     measured = f"{100 * right.low:.1f} to {100 * right.high:.1f} %" if not math.isnan(right.value) else "not measured"
     small = (
         (measured, "95 % interval"),
-        (f"{policy.tokens:,.1f} tokens" + f", {1 - policy.long:.0%} short" * own, "generated tokens per item"),
+        (_cost(policy.tokens) + f", {1 - policy.long:.0%} short" * own, "generated tokens per item"),
     )
     return tiles.tile(policy.label, f"{right.value:.1%}", small, "border:2px solid #C0791B" if own else "")
+
+
+def _cost(tokens: float) -> str:
+    return "tokens not given" if math.isnan(tokens) else f"{tokens:,.1f} tokens"
 
 
 def _tokens(ratio: float) -> str:

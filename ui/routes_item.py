@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -98,12 +98,26 @@ def _verdict(view: ItemView) -> None:
     )
     st.caption(
         markup.md(
-            f"{t['spent']:,.0f} tokens spent ({t['direct answers']:,.0f} on direct answers, reasoning costs "
-            f"{t['reasoning']:,.0f}); {s['direct answers']:.2f} s and {s['reasoning']:.2f} s in their batches. "
-            f"Drawn one after another, {view.early} of {view.m} direct answers would have settled the route."
+            f"{_spent(t)}{_timed(s)}Drawn one after another, {view.early} of {view.m} direct answers would have "
+            "settled the route."
             f"{margin}{scoring}"
         )
     )
+
+
+def _spent(t: Mapping[str, float]) -> str:
+    if math.isnan(t["spent"] + t["reasoning"]):
+        return "Tokens were not given. "
+    return (
+        f"{t['spent']:,.0f} tokens spent ({t['direct answers']:,.0f} on direct answers, reasoning costs "
+        f"{t['reasoning']:,.0f}). "
+    )
+
+
+def _timed(s: Mapping[str, float]) -> str:
+    if math.isnan(s["direct answers"] + s["reasoning"]):
+        return ""
+    return f"Their batches took {s['direct answers']:.2f} s and {s['reasoning']:.2f} s. "
 
 
 def _answers(found: Sequence[SaidView], letter: str) -> None:
@@ -127,7 +141,9 @@ def _answer(said: SaidView, name: str) -> Node:
         "cut" if said.cut else "",
     ]
     top += [node("span", tag, class_="lac-tag") for tag in tags if tag]
-    facts = [f"T {said.temperature:g}" + (f", top-p {said.top_p:g}" if said.top_p < 1 else ""), f"{said.tokens} tokens"]
+    facts = [] if said.temperature is None else [f"T {said.temperature:g}"]
+    facts += [f"top-p {said.top_p:g}"] if said.top_p < 1 else []
+    facts += [] if said.tokens is None else [f"{said.tokens} tokens"]
     if said.logp is not None:
         facts.append(f"log p {said.logp:.2f} a token")
     if said.score is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from core.services import checkpoints
+from core.services.routes import answers
 from core.services.routes import runs as routes
 from core.services.routes import scorers as route_scorers
 from core.services.routes.runs import WAYS
@@ -49,14 +50,16 @@ _COMPARING = (
 
 
 def draw(run: Run | None) -> None:
-    """Two tabs; the first one only where a run is looked at."""
-    names = [*(["Samples of this run"] if run is not None else []), "Preference pairs"]
+    """Three tabs; the first one only where a run is looked at."""
+    names = [*(["Samples of this run"] if run is not None else []), "Preference pairs", "Answers from a file"]
     tabs = st.tabs(names)
     if run is not None:
         with tabs[0]:
             _samples(run)
-    with tabs[-1]:
+    with tabs[-2]:
         _pairs()
+    with tabs[-1]:
+        _answers(run)
 
 
 def _samples(run: Run) -> None:
@@ -144,6 +147,33 @@ def _pairs() -> None:
         route_id, _ = routes.start_pairs(
             routes.checkpoint_of(int(judge)), chosen, upload=upload["id"], limit=int(limit)
         )
+        let_go(key)
+        state.go(state.routes_link(route_id))
+        st.rerun()
+
+
+def _answers(run: Run | None) -> None:
+    st.caption(
+        "What any model answered, in JSON lines: question, reference, direct answers, chains of thought, and tokens "
+        "and seconds where they are known. It replays here without the model."
+    )
+    key = state.key("routes", "answers")
+    upload = held(
+        "Upload answers", "JSON lines, also gzipped. The documentation on routes lists the fields.", key,
+        (".jsonl", ".json", ".gz"),
+    )  # fmt: skip
+    model = st.text_input("Model that answered (optional)", key=state.key("routes", "answers", "model"))
+    attached = run is not None and st.checkbox(
+        "They answer samples of this run", key=state.key("routes", "answers", "run"),
+        help="Each row names its sample in the field id. The run's samples then say what reasoning reaches.",
+    )  # fmt: skip
+    pressed = st.button(
+        "Open the answers", type="primary", disabled=upload is None, icon=":material/play_arrow:",
+        key=state.key("routes", "answers-start"), help=None if upload is not None else "Upload a file first.",
+    )  # fmt: skip
+    if pressed and upload is not None:
+        run_id = run.id if run is not None and attached else None
+        route_id, _ = answers.start_answers(upload=upload["id"], model=model, run_id=run_id)
         let_go(key)
         state.go(state.routes_link(route_id))
         st.rerun()

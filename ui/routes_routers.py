@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import streamlit as st
@@ -20,7 +21,8 @@ def draw(found: RoutesRun, board: Board) -> None:
         return
     with st.container(border=True):
         st.markdown("**Which signal would have routed best**")
-        axis = st.segmented_control(
+        # Answers from a file may come without tokens.
+        axis = "share" if math.isnan(routers[0].tokens[0]) else st.segmented_control(
             "Against", list(_AXES), default="share", required=True, format_func=_AXES.__getitem__,
             key=state.key("routes", found.id, "axis"), label_visibility="collapsed",
         )  # fmt: skip

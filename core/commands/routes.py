@@ -1,4 +1,4 @@
-"""``lacuna routes``: both routes on chosen samples or preference pairs, replayed; scorers."""
+"""``lacuna routes``: both routes on chosen samples, preference pairs or answers from a file, replayed; scorers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
-from core.commands._base import DTYPES, Progress, add_rows, existing_path, rows, to_json
+from core.commands._base import DTYPES, Progress, add_rows, existing_path, rows, to_json, write
 
 _SETTINGS = ("m", "k", "tau", "probes", "probe_temperature", "path_low", "path_high", "path_top_p", "direct_tokens",
              "path_tokens", "direct_prompt", "path_prompt", "system", "choose", "seed", "backend",
@@ -42,6 +43,18 @@ class Routes:
         pairs.add_argument("--base", type=existing_path, help="base model, where the checkpoint is an adapter")
         _add_settings(pairs)
         pairs.set_defaults(action=_pairs)
+
+        answers = actions.add_parser("answers", help="replay answers that any model gave, from a file; no model runs")
+        answers.add_argument("file", type=existing_path, help="JSON lines, also gzipped")
+        answers.add_argument("--model", default="", help="what gave them, in words")
+        answers.add_argument("--run", dest="run_id", type=int, help="a run whose samples the field id names")
+        answers.add_argument("--name", default="")
+        answers.set_defaults(action=_answers)
+
+        export = actions.add_parser("export", help="write a routes run as a file of answers, to be opened anywhere")
+        export.add_argument("id", type=int)
+        export.add_argument("--out", required=True, type=Path, help="JSON lines")
+        export.set_defaults(action=_export)
 
         show = actions.add_parser("show", help="replay a routes run; no model runs")
         show.add_argument("id", type=int)
@@ -146,6 +159,27 @@ def _work(route_id: int, job_id: int) -> int:
     print(f"routes run {route_id}", file=sys.stderr)
     run_here(job_id, Progress())
     return _print(route_id)
+
+
+def _answers(args: argparse.Namespace) -> int:
+    from core.services.routes import answers
+    from core.services.routes import runs as routes
+
+    started = answers.start_answers(path=args.file, model=args.model, run_id=args.run_id, name=args.name)
+    status = _work(*started)
+    source = routes.get(started[0]).source
+    for problem in source["problems"]:
+        print(f"refused, {problem}", file=sys.stderr)
+    if source["n_problems"] > len(source["problems"]):
+        print(f"refused: {source['n_problems']:,} rows in all", file=sys.stderr)
+    return status
+
+
+def _export(args: argparse.Namespace) -> int:
+    from core.services.routes import answers
+
+    print(f"{write(args.out, answers.lines(args.id)):,} items to {args.out}", file=sys.stderr)
+    return 0
 
 
 def _show(args: argparse.Namespace) -> int:

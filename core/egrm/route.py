@@ -65,7 +65,7 @@ class RouteText:
 
     Attributes:
         text: without the stop token. ``complete``: it ended by itself.
-        tokens: how many were generated, the stop token included.
+        tokens: how many were generated, the stop token included; NaN where this and the next are not known.
         swapped: in judging mode, whether the second reply stood first.
         logp: mean log-probability per generated token at temperature 1, nats; NaN where no token was generated.
         margin: mean over its tokens of the token's logit minus the best other one.
@@ -76,7 +76,7 @@ class RouteText:
 
     text: str
     complete: bool
-    tokens: int
+    tokens: float
     decoding: Decoding
     swapped: bool = False
     logp: float = float("nan")
@@ -100,8 +100,8 @@ class Record:
     question: RouteItem
     probes: list[RouteText] = field(default_factory=list)
     paths: list[RouteText] = field(default_factory=list)
-    probe_prompt: int = 0
-    path_prompt: int = 0
+    probe_prompt: float = 0
+    path_prompt: float = 0
     probe_seconds: float = 0.0
     path_seconds: float = 0.0
     state_seconds: float = 0.0
@@ -327,8 +327,8 @@ def compact(record: Record) -> dict[str, Any]:
         "options": question.options,
         "refused": record.refused,
         "notes": list(record.notes),
-        "prompt": [record.probe_prompt, record.path_prompt],
-        "seconds": [round(record.probe_seconds, 4), round(record.path_seconds, 4)],
+        "prompt": [_known(record.probe_prompt), _known(record.path_prompt)],
+        "seconds": [_known(record.probe_seconds, 4), _known(record.path_seconds, 4)],
         "probes": [_compact(s) for s in record.probes],
         "paths": [_compact(s) for s in record.paths],
         "state_seconds": round(record.state_seconds, 6),
@@ -341,10 +341,10 @@ def _compact(text: RouteText) -> dict[str, Any]:
         "raw": answer.raw,
         "how": answer.how,
         "failure": answer.failure,
-        "tokens": text.tokens,
+        "tokens": _known(text.tokens),
         "cut": not text.complete,
         "swapped": text.swapped,
-        "temperature": text.decoding.temperature,
+        "temperature": _known(text.decoding.temperature),
         "logp": _known(text.logp),
         "margin": _known(text.margin),
         "score": _known(text.score),
@@ -352,8 +352,9 @@ def _compact(text: RouteText) -> dict[str, Any]:
     }
 
 
-def _known(value: float) -> float | None:
-    return round(value, 6) if np.isfinite(value) else None
+def _known(value: float, digits: int = 6) -> float | None:
+    """The number as JSON; NaN, which stands for what was not measured, as null."""
+    return round(value, digits) if np.isfinite(value) else None
 
 
 def packed(state: np.ndarray) -> str:
@@ -372,7 +373,8 @@ def texts(record: Record) -> Mapping[str, Any]:
 
     def fields(t: RouteText) -> dict[str, Any]:
         decoding = t.decoding
-        shown = {"text": t.text, "temperature": decoding.temperature, "top_p": decoding.top_p, "seed": decoding.seed}
+        shown = {"text": t.text, "temperature": _known(decoding.temperature), "top_p": decoding.top_p,
+                 "seed": decoding.seed}  # fmt: skip
         return shown if t.state is None else shown | {"state": packed(t.state)}
 
     return {

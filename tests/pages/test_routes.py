@@ -1,5 +1,6 @@
 """The routes page over kept items: policies, sliders, lists, one item, and nothing that is not measured."""
 
+import json
 import random
 from dataclasses import asdict
 
@@ -8,9 +9,11 @@ import pytest
 
 from core.egrm.settings import RouteSettings
 from core.services import artefacts
+from core.services.routes import answers
 from core.services.routes import board as route_board
 from core.services.routes import runs as routes
 from core.types import Checkpoint
+from core.worker.here import run_here
 from db import routes as table
 from db.session import database
 from tests.pages.reading import button, words
@@ -196,3 +199,20 @@ def test_deleting_asks_first(empty_data, open_page):
     button(at, "Delete").click()
     at.run()
     assert routes.list_routes() == [] and "None yet." in words(at)
+
+
+def test_answers_from_a_file_without_tokens_show_no_costs(empty_data, open_page, tmp_path):
+    rows = [
+        {"question": f"{i} and 1?", "reference": i + 1, "direct": ["3", "3"], "paths": [f"{i + 1}"]} for i in range(4)
+    ]
+    path = tmp_path / "brought.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"question": "x"}]))
+    route_id, job = answers.start_answers(path=path, model="a model elsewhere")
+    run_here(job)
+    at = open_page("routes", routes=str(route_id))
+    assert not at.exception and not at.error
+    text = words(at)
+    assert "tokens not given" in text and "nan" not in text and "a model elsewhere" in text
+    assert "1 record of the file could not be read: line 5: direct: missing" in text.replace("\\", "")
+    at = open_page("routes", routes=str(route_id), item="0")
+    assert not at.exception and "Tokens were not given." in words(at) and "nan" not in words(at)

@@ -201,8 +201,8 @@ class SaidView:
     cluster: int | None
     right: bool | None
     cut: bool
-    tokens: int
-    temperature: float
+    tokens: int | None
+    temperature: float | None
     top_p: float
     swapped: bool
     logp: float | None
@@ -291,7 +291,7 @@ def item(route_id: int, ordinal: int, choice: Choice) -> ItemView:
         tokens={"direct answers": probe_cost, "reasoning": path_cost,
                 "spent": probe_cost + (0 if seen.short[0] else path_cost),
                 "scoring": float(seen.encoder_cost[0] + seen.states_cost[0])},
-        seconds={"direct answers": kept["seconds"][0], "reasoning": kept["seconds"][1],
+        seconds={"direct answers": float(items.probe_seconds[0]), "reasoning": float(items.path_seconds[0]),
                  "scoring": float(items.score_seconds[0])},
         early=drawn,
     )  # fmt: skip

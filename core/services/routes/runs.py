@@ -174,7 +174,7 @@ def start_for_run(
         route_id = table.create(
             conn, name.strip() or f"{run.name}: {source['words']}", "answering", spec, items, run.id
         )
-    return route_id, _enqueue(route_id, name or run.name)
+    return route_id, enqueue(route_id, name or run.name)
 
 
 def start_pairs(
@@ -195,7 +195,7 @@ def start_pairs(
         route_id = table.create(
             conn, name.strip() or f"Judging {shown}", "judging", _spec(checkpoint, settings, source, None), []
         )
-    return route_id, _enqueue(route_id, shown)
+    return route_id, enqueue(route_id, shown)
 
 
 def judging_settings(**changes: Any) -> RouteSettings:
@@ -222,6 +222,7 @@ def _spec(
     }
 
 
-def _enqueue(route_id: int, name: str) -> int:
+def enqueue(route_id: int, name: str) -> int:
+    """Queues the work on a routes run; returns the job."""
     # Not the run's job: the diagnosis stays as it is, and its page is not covered by this progress.
     return jobs.enqueue("routes", {"routes": route_id}, lane="long", title=f"Routes: {name}")

@@ -15,6 +15,7 @@ from core.egrm.route import RouteItem, compact, item_of, measure, texts
 from core.plugins import kind
 from core.services import artefacts, runs, uploads
 from core.services.jobs import Cancelled, Work
+from core.services.routes import answers
 from core.services.routes import scorers as route_scorers
 from core.services.routes.runs import PREVIEW, RoutesRun, get, rejudge
 from core.settings import settings as process
@@ -37,6 +38,8 @@ def handle_routes(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         row: Mapping[str, Any] = table.get(conn, route_id)
     if row["mode"] == "judging" and row["n_items"] == 0:
         row = _import_pairs(work, row)
+    if row["spec"]["source"]["kind"] == answers.KIND and row["n_items"] == 0:
+        answers.import_answers(work, row)
     routes = get(route_id)
     try:
         _generate(work, routes)

@@ -112,7 +112,7 @@ def explain_status(
         return (Reason(text),)
     of_file = any(gap.of == "file" for gap in gaps)
     if value(col.GREEDY_EXACT) == 1 and of_file:
-        return (Reason("The answer in the file is the target, word for word.", "for"),)
+        return (Reason("By what the file says, greedy decoding gives the target.", "for"),)
     if value(col.GREEDY_EXACT) == 1:
         text = "Greedy decoding gives the target token by token"
         text += ", as far as it was not cut." if value(col.PREFIX_ONLY) == 1 else ", up to its stop token."

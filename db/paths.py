@@ -93,3 +93,36 @@ def scatter(
         # A little below, so that the limit, which would cut the end of the dataset off, is not what decides.
         query = query.where(table.c.ordinal * _FACTOR % _MODULUS < int(_MODULUS * 0.98 * most / n))
     return [tuple(r) for r in conn.execute(query.order_by(table.c.ordinal).limit(most))], n
+
+
+def by_step(conn: Connection, run: Run, step: str, loss: str, chosen: Filter) -> list[tuple[int, int, float, float]]:
+    """(step, rows, mean loss, highest loss) of the rows that the filter keeps, in the order of the steps.
+
+    Args:
+        step, loss: columns of one epoch.
+    """
+    at, value = column(run, step), column(run, loss)
+    query = select(at, func.count(value), func.avg(value), func.max(value))
+    measured = and_(condition(run, chosen), at.is_not(None), value.is_not(None))
+    rows = conn.execute(query.where(measured).group_by(at).order_by(at))
+    return [(int(s), int(n), float(mean), float(most)) for s, n, mean, most in rows]
+
+
+def mean_by(conn: Connection, run: Run, loss: str, by: str, chosen: Filter) -> list[tuple[Any, int, float]]:
+    """(value of ``by``, rows, mean loss) of the rows that the filter keeps."""
+    value, group = column(run, loss), column(run, by)
+    query = select(group, func.count(value), func.avg(value))
+    rows = conn.execute(query.where(and_(condition(run, chosen), value.is_not(None))).group_by(group))
+    return [(name, int(n), float(mean)) for name, n, mean in rows]
+
+
+def at_step(
+    conn: Connection, run: Run, step: str, loss: str, chosen: Filter, number: int, most: int
+) -> list[tuple[str, str | None, str, float]]:
+    """(sid, source, status, loss) of the rows of one step, the highest loss first."""
+    table = verdicts(run)
+    at, value = column(run, step), column(run, loss)
+    query = select(table.c.sid, column(run, "source"), column(run, "status"), value)
+    query = query.where(and_(condition(run, chosen), at == number, value.is_not(None)))
+    rows = conn.execute(query.order_by(value.desc(), table.c.ordinal).limit(most))
+    return [(sid, source, str(status), float(loss)) for sid, source, status, loss in rows]

@@ -8,7 +8,7 @@ from core.services import dynamics as service
 from core.services.dynamics import Dynamics, Points, Trend
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import along, cached, charts, filterbar, frame, markup, parts, selecting, state
+from ui import along, cached, charts, filterbar, frame, markup, parts, recorded, selecting, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Dynamics", icon=":material/timeline:", place=70)
@@ -31,6 +31,7 @@ def main() -> None:
         _stages(run, found)
     else:
         _without()
+    recorded.draw(run, selection)
     _order(run, selection, found)
     _loss(run, found)
 
@@ -45,6 +46,10 @@ def _without() -> None:
         )
         st.code(
             ".venv/bin/lacuna diagnose --dataset train.jsonl --checkpoint out/final --trajectory out", language="bash"
+        )
+        st.caption(
+            "Without saved checkpoints, `lacuna_recorder.py` writes down each sample's loss while the trainer runs: "
+            "add it to the trainer and give its files with `--recording`."
         )
         st.caption("What was measured under the final checkpoint is kept and not measured again.")
         parts.link("start", "New diagnosis", "add_circle")

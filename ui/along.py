@@ -12,6 +12,7 @@ from core.services import causes, knowledge
 from core.services.causes import look as cause_look
 from core.services.clusters import MapPoints
 from core.services.dynamics import OrderCount, Points, Stop, Track
+from core.services.recordings import Point, Source
 from ui import charts
 
 _LEGEND = charts.LEGEND | {"title": "", "traceorder": "normal"}
@@ -209,6 +210,33 @@ def loss(points: Sequence[tuple[int, float]], stops: Sequence[Stop]) -> go.Figur
     for stop in stops:
         if stop.step and points and stop.step <= points[-1][0]:
             figure.add_vline(x=stop.step, line={"color": charts.STATUS["unknown"].colour, "width": 1, "dash": "dot"})
+    return figure
+
+
+def recorded(points: Sequence[Point]) -> go.Figure:
+    """Mean and highest loss of the samples of each step; a click carries the step's place."""
+    figure = charts.figure(260, {"title": "step"}, {"title": "loss (nats)", "rangemode": "tozero"}, legend=_LEGEND)
+    steps, places = [p.step for p in points], [[i] for i in range(len(points))]
+    sides = (("highest", [p.highest for p in points], "unlearned"), ("mean", [p.mean for p in points], "learned"))
+    for name, values, look in sides:
+        figure.add_scatter(
+            x=steps, y=values, customdata=places, name=name, mode="lines+markers",
+            line={"color": charts.STATUS[look].colour, "width": 1.4}, marker={"size": 5},
+            hovertemplate=f"step %{{x:,}}: {name} %{{y:.3f}}<extra></extra>",
+        )  # fmt: skip
+    return figure
+
+
+def sources(tracks: Sequence[Source]) -> go.Figure:
+    """Mean loss of each source, epoch by epoch."""
+    figure = charts.figure(260, {"title": "step"}, {"title": "loss (nats)", "rangemode": "tozero"}, legend=_LEGEND)
+    for track in tracks:
+        name = charts.plain(charts.name_of(track.name), 40)
+        figure.add_scatter(
+            x=[p.step for p in track.points], y=[p.mean for p in track.points], name=name, mode="lines+markers",
+            text=[f"{p.label}, {p.rows:,} samples" for p in track.points],
+            hovertemplate="%{text}: %{y:.3f}<extra>" + name + "</extra>",
+        )  # fmt: skip
     return figure
 
 

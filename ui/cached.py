@@ -14,7 +14,19 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import streamlit as st
 
 from core.filters import from_query
-from core.services import clusters, compare, decision, exports, grouped, knowledge, results, runs, samples, specs
+from core.services import (
+    clusters,
+    compare,
+    decision,
+    exports,
+    grouped,
+    knowledge,
+    recordings,
+    results,
+    runs,
+    samples,
+    specs,
+)
 from core.services import dynamics as along
 from core.services import excerpts as service
 from core.services.compare import Comparison, Match
@@ -69,6 +81,7 @@ facets = _kept(results.facets, 32)
 matching = _kept(exports.count, 64)
 known = _kept(_known, 8)
 dynamics = _kept(along.dynamics, 8)
+recording = _kept(recordings.recorded, 8)
 data_map = _kept(along.data_map, 4)
 cluster_points = _kept(clusters.points, 4, _PASSING)
 _compared = _kept(_comparison, 4)

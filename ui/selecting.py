@@ -119,6 +119,12 @@ def point_from(event: Mapping[str, Any] | None, sids: Sequence[str]) -> str | No
     return next((sids[i] for i in places if 0 <= i < len(sids)), None)
 
 
+def step_from(event: Mapping[str, Any] | None, steps: Sequence[int]) -> int | None:
+    """The step that was clicked on a chart whose points carry ``[place in steps]``; None where none was."""
+    places = {int(p["customdata"][0]) for p in _part(event, "points") if p.get("customdata")}
+    return next((steps[i] for i in places if 0 <= i < len(steps)), None) if len(places) == 1 else None
+
+
 def from_order(event: Mapping[str, Any] | None, parts: Sequence[tuple[int, int]]) -> tuple[Term, ...]:
     """What a click on bars along the training order asks for; its points carry ``[part, status]``."""
     rows, statuses = _clicked(event, len(parts))

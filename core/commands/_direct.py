@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from core.checkpoint import folders, servers
+from core.errors import UserError
 from core.intake.datasets import scan
 from core.recorded import files
 from core.services import datasets, runs
@@ -57,12 +58,30 @@ def checkpoints(
     return last, before, steps
 
 
-def recorded(outputs: Path | None, tokenizer: Path | None) -> tuple[Checkpoint, Checkpoint | None, list[Checkpoint]]:
-    """What stands for a checkpoint where there is none: a file of answers or losses, else nothing."""
-    if outputs is None:
+def recorded(
+    outputs: Path | None, recording: Sequence[Path], tokenizer: Path | None
+) -> tuple[Checkpoint, Checkpoint | None, list[Checkpoint]]:
+    """What stands for a checkpoint where there is none: a file of answers or losses, a recording, else nothing.
+
+    Raises:
+        UserError: a file cannot be used, or a recording comes without the tokenizer by which its rows are found.
+    """
+    if recording and tokenizer is None:
+        raise UserError(
+            "A recording needs the training's tokenizer.",
+            "Its rows are found by their token ids.",
+            "Give --tokenizer, or the checkpoint with --checkpoint.",
+        )
+    if outputs is None and not recording:
         return files.no_model(tokenizer), None, []
-    *earlier, last = files.from_outputs(outputs, tokenizer)
+    parts = files.from_outputs(outputs, tokenizer) if outputs else files.from_recording(recording, tokenizer)
+    *earlier, last = parts
     return last, None, earlier
+
+
+def recorded_way(recording: Sequence[Path]) -> list[Checkpoint]:
+    """The epochs of a recording as checkpoints on the way to one that has weights."""
+    return files.from_recording(recording) if recording else []
 
 
 def on_server(

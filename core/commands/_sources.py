@@ -23,6 +23,13 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     add("--dataset", "--data", nargs="+", type=existing_path, help="one or more files, in training order")
     add("--checkpoint", type=existing_path, help="folder of the fine-tuned model or adapter (default: none)")
     add("--outputs", type=existing_path, metavar="FILE", help="in place of a checkpoint: its answers or losses by row")
+    add(
+        "--recording",
+        nargs="+",
+        type=existing_path,
+        metavar="FILE",
+        help="what lacuna_recorder.py wrote in training: the way to the checkpoint, or in place of one",
+    )
     add("--tokenizer", type=existing_path, metavar="FOLDER", help="without a checkpoint: the model's tokenizer")
     add("--base", type=existing_path, help="folder of the model before fine-tuning")
     add("--trajectory", type=existing_path, help="folder that holds checkpoint-* folders")
@@ -60,9 +67,10 @@ def specified(args: argparse.Namespace, progress: Progress) -> tuple[RunSpec, Se
         final, base = direct.on_server(args.server, args.server_model, args.server_base, args.tokenizer, progress)
         trajectory: list[Checkpoint] = []
     elif sources.checkpoint is None:
-        final, base, trajectory = direct.recorded(args.outputs, args.tokenizer)
+        final, base, trajectory = direct.recorded(args.outputs, args.recording or (), args.tokenizer)
     else:
         final, base, trajectory = direct.checkpoints(sources.checkpoint, sources.base, sources.trajectory, progress)
+        trajectory += direct.recorded_way(args.recording or ())
     spec = specs.make_spec(
         dataset.id, final, base, trajectory, preset=sources.preset, preset_settings=settings,
         scorer=args.scorer, max_draws=args.max_draws, max_new_tokens=args.max_new_tokens, seed=args.seed,
@@ -107,6 +115,8 @@ def _sources(args: argparse.Namespace) -> _Sources:
     files = args.dataset or [Path(stated.path) for stated in known.of("dataset")]
     same = [path.name for path in files] == [Path(stated.path).name for stated in known.of("dataset")]
     without = args.outputs is not None or args.tokenizer is not None
+    if args.recording and args.outputs is not None:
+        raise UserError("--recording does not go with --outputs.", "Both speak of losses.", "Leave one of them out.")
     checkpoint = args.checkpoint or (None if without else _path(known, "checkpoint"))
     if not files:
         raise _missing(known, "dataset")

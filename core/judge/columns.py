@@ -50,7 +50,7 @@ def _compared(measure: Measure) -> Iterator[Column]:
     """The columns of a measurement under another checkpoint than the final one."""
     signal = kind("signals", measure.signal)
     for column in signal.columns:
-        if column.name in signal.compared and measure.role not in (FINAL, None):
+        if column.name in (*signal.compared, *measure.compared) and measure.role not in (FINAL, None):
             label = f"{column.label} {measure.checkpoint.label}"
             help = f"{column.label} under {measure.checkpoint.label}. {column.help}"
             yield replace(column, name=measure.column(column.name), label=label, help=help, indexed=False, shown=False)

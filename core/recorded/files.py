@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.errors import UserError
-from core.recorded import outputs
+from core.recorded import outputs, recordings
 from core.recorded.rows import Nothing, Record
 from core.types import Checkpoint, digest
 
@@ -32,8 +32,7 @@ def from_outputs(file: Path, tokenizer: Path | None = None) -> list[Checkpoint]:
     Raises:
         UserError: the file cannot be read, or its columns hold no answers and no losses, or do not name rows.
     """
-    bare = no_model(tokenizer)
-    mark = fingerprint([file])
+    bare, mark = no_model(tokenizer), fingerprint([file])
     read = outputs.read(file)
     return [
         replace(
@@ -41,6 +40,22 @@ def from_outputs(file: Path, tokenizer: Path | None = None) -> list[Checkpoint]:
             fingerprint=f"file:{digest([mark, part.label, bare.fingerprint])}",
         )
         for part in read.parts
+    ]  # fmt: skip
+
+
+def from_recording(files: Sequence[Path], tokenizer: Path | None = None) -> list[Checkpoint]:
+    """The epochs of a recording, in order, each as a checkpoint of the way.
+
+    Raises:
+        UserError: a file cannot be read or is no recording.
+    """
+    bare, mark = no_model(tokenizer), fingerprint(files)
+    return [
+        replace(
+            bare, label=epoch.label, step=epoch.step, gives=(*(bare.gives or ()), "losses", "verbatim", "steps"),
+            files=tuple(map(str, files)), fingerprint=f"recording:{digest([mark, epoch.label, bare.fingerprint])}",
+        )
+        for epoch in recordings.read(files)
     ]  # fmt: skip
 
 
@@ -52,14 +67,20 @@ def open_record(checkpoint: Checkpoint) -> Record:
     """
     if not checkpoint.files:
         return Nothing()
-    file = Path(checkpoint.files[0])
-    expected = {c.label: c for c in from_outputs(file, Path(checkpoint.path) if checkpoint.path else None)}
+    files = [Path(name) for name in checkpoint.files]
+    file = files[0]
+    tokenizer = Path(checkpoint.path) if checkpoint.path else None
+    recorded = checkpoint.fingerprint.startswith("recording:")
+    now = from_recording(files, tokenizer) if recorded else from_outputs(file, tokenizer)
+    expected = {c.label: c for c in now}
     if checkpoint.label not in expected or expected[checkpoint.label].fingerprint != checkpoint.fingerprint:
         raise UserError(
             f"{file.name} is not what it was when the run began.",
             "Its content, or the tokenizer's, was changed since.",
             "Begin a new diagnosis with it.",
         )
+    if recorded:
+        return next(epoch for epoch in recordings.read(files) if epoch.label == checkpoint.label)
     return outputs.read(file).part(checkpoint.label)
 
 

@@ -65,6 +65,13 @@ class Part:
         exact = float(evened(outputs[0]) == evened(sample.response)) if outputs else math.nan
         return Recorded(losses[-1] if losses else math.nan, exact, outputs)
 
+    def remarks(self) -> list[str]:
+        n = len(self.file.unread)
+        if not n:
+            return []
+        rows = "1 row" if n == 1 else f"{n:,} rows"
+        return [f"{rows} of the file could not be used: {'; '.join(self.file.unread[:3])}{' …' if n > 3 else '.'}"]
+
     def unmatched(self) -> list[str]:
         return [
             entry.line

@@ -74,6 +74,7 @@ def _fit(spec: RunSpec, checkpoint: Checkpoint, most: int | None) -> list[Check]
             f"{counted(len(silent), 'row')} of the dataset {_is(silent)} not spoken of in {where}: nothing is judged."
         )
         checks.append(Check("rows_without_record", "warn", text, _named(silent)))
+    checks += [Check("record_remarks", "warn", text) for text in record.remarks()]
     loose = record.unmatched() if ordinals is None else []
     if loose:
         text = f"{counted(len(loose), 'row')} of {where} {_is(loose)} no row of the dataset."

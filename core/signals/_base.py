@@ -46,6 +46,7 @@ class Measure:
         partly: what the backend may lack, to the columns that are then not measured.
         kin: everything that the numbers depend on besides what ``Signal.subjects`` reads of a row. Measurements with
             equal ``kin`` share rows of equal subjects, whatever their runs, datasets and presets; empty: with none.
+        compared: columns that the verdict table shows of it besides those that its signal names.
     """
 
     signal: str
@@ -55,6 +56,7 @@ class Measure:
     requires: tuple[Capability, ...] = ()
     partly: Mapping[Capability, tuple[str, ...]] = field(default_factory=dict)
     kin: Mapping[str, Any] = field(default_factory=dict)
+    compared: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

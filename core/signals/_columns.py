@@ -16,6 +16,7 @@ COPIES = "copies"
 # One teacher-forced pass.
 NLL = "nll"
 NLL_TRAINED = "nll_trained"
+AT_STEP = "at_step"
 TOKEN_ACCURACY = "token_accuracy"  # noqa: S105
 GREEDY_EXACT = "greedy_exact"
 PREFIX_ONLY = "prefix_only"

@@ -60,6 +60,8 @@ RANK_COLUMNS = (
 RENDERED_COLUMNS = tuple(name for name in ROW_COLUMNS if name != col.TURNS)
 LOSS_COLUMNS = (col.NLL, col.NLL_TRAINED)
 LOGP_COLUMNS = tuple(map(col.logp_at, TEMPERATURES))
+# What the verdict table also shows of a recording's epochs.
+RECORDED_COLUMNS = (col.AT_STEP, col.NLL_TRAINED)
 SCORE_COLUMNS = (*LOSS_COLUMNS, *RANK_COLUMNS, col.NEAR_TIE, *LOGP_COLUMNS)
 PARTLY: Mapping[Capability, tuple[str, ...]] = {
     "tokens": RENDERED_COLUMNS,
@@ -221,13 +223,37 @@ def _record(
 
 
 def recorded_values(recorded: Recorded | None, supervision: Supervision | None) -> dict[str, float]:
-    """What a file says of one row; its loss is that of the target where nothing else carried loss."""
+    """What a file says of one row. What it says of trained tokens is taken for the target as far as the masks allow."""
     if recorded is None:
         return {}
-    everything = recorded.trained_only and supervision is not None
-    same = not everything or (supervision is not None and np.array_equal(supervision.trained, supervision.target))
-    values = {col.NLL_TRAINED: recorded.loss, col.GREEDY_EXACT: recorded.exact}
-    return values | ({col.NLL: recorded.loss} if same else {})
+    values = {col.NLL_TRAINED: recorded.loss}
+    if recorded.step is not None:
+        values[col.AT_STEP] = float(recorded.step)
+    if not recorded.trained_only:
+        return values | {col.NLL: recorded.loss, col.GREEDY_EXACT: recorded.exact}
+    if supervision is None or not recorded.same_mask:
+        return values
+    trained, target = supervision.trained[1:], supervision.target[1:]
+    if not (target & ~trained).any():
+        loss, exact = _of_target(recorded, target[trained])
+        values |= {col.NLL: loss, col.GREEDY_EXACT: exact}
+    return values
+
+
+def _of_target(recorded: Recorded, inside: np.ndarray) -> tuple[float, float]:
+    """Loss and exactness of the target from those of the trained tokens; NaN where they cannot be told apart.
+
+    Args:
+        inside: (t,) bool, which of the trained tokens are the target's.
+    """
+    if inside.all():
+        return recorded.loss, recorded.exact
+    each = recorded.token_losses
+    if each is None or len(each) != len(inside) or not inside.any():
+        return np.nan, np.nan if recorded.exact == 0 else recorded.exact
+    # Tokens are kept in half precision and their mean in single: the few others are taken off the exact sum.
+    rest = recorded.loss * len(inside) - float(np.abs(each[~inside]).sum())
+    return max(rest / int(inside.sum()), 0.0), float(not np.signbit(each[inside]).any())
 
 
 def _partly(checkpoint: Checkpoint) -> Mapping[Capability, tuple[str, ...]]:
@@ -252,6 +278,7 @@ class Likelihood(Signal):
                "low", indexed=True, shown=True),
         Column(col.NLL_TRAINED, "number", "Loss (trained)", "The same over all tokens that carried loss.", "nats",
                "low"),
+        Column(col.AT_STEP, "number", "At step", "Optimiser step in which a recording saw the row."),
         Column(col.TOKEN_ACCURACY, "number", "Token accuracy", "Share of target tokens that are the argmax.", "",
                "high"),
         Column(col.GREEDY_EXACT, "flag", "Verbatim", "Greedy decoding gives the target token by token.", indexed=True),
@@ -286,6 +313,7 @@ class Likelihood(Signal):
                 # Whatever preset made the ids, and whichever checkpoint is the final one.
                 {"signal": self.name, "version": self.version, "weights": checkpoint.fingerprint,
                  "backend": spec.backend, "dtype": spec.dtype} if checkpoint.has_weights else {},
+                RECORDED_COLUMNS if "steps" in (checkpoint.gives or ()) else (),
             )
             for role, checkpoint in checkpoints.items()
         ]  # fmt: skip
@@ -314,7 +342,7 @@ class Likelihood(Signal):
     def _recorded(self, measure: Measure, samples: list[Sample], instruments: Instruments, record: Record) -> Chunk:
         """What a file says of the rows, beside their lengths and masks where there is a tokenizer."""
         tokenizer = instruments.tokenizer() if measure.role == FINAL and instruments.renders() else None
-        columns = {name: np.full(len(samples), np.nan) for name in (*ROW_COLUMNS, *SCORE_COLUMNS)}
+        columns = {name: np.full(len(samples), np.nan) for name in (*ROW_COLUMNS, *SCORE_COLUMNS, col.AT_STEP)}
         details: list[dict[str, Any]] = []
         for i, sample in enumerate(samples):
             kept, supervision = RowTokens(), None

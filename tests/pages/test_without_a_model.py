@@ -1,0 +1,72 @@
+"""Pages of runs that had no model: they open, and say what is not known."""
+
+import json
+
+import pytest
+
+from core.__main__ import main
+from core.intake import datasets
+from core.plugins import kind
+from core.recorded.recordings import digests
+from core.rendering.tokenizers import open_tokenizer
+from tests.pages.conftest import at_data
+from tests.pages.reading import words
+
+PAGES = ("overview", "samples", "contradictions", "knowledge", "dynamics", "clusters", "mitigation", "review", "routes")
+
+
+@pytest.fixture
+def rows(tmp_path, tiny_project):
+    path = tmp_path / "rows.jsonl"
+    kept = [{**row, "source": ("books", "web")[i % 2]} for i, row in enumerate(tiny_project.rows[:12])]
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def own_data(tmp_path, monkeypatch):
+    at_data(tmp_path / "data", monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_data")
+def test_every_page_opens_on_a_dataset_alone(rows, open_page, tmp_path):
+    assert main(["diagnose", "--data", str(rows), "--out", str(tmp_path / "out.jsonl")]) == 0
+    for page in PAGES:
+        at = open_page(page, run="1")
+        assert not at.exception, (page, at.exception)
+        # Groups and previews are made by a worker, and none runs here.
+        assert [e.value for e in at.error if "No worker is running" not in e.value] == [], page
+    assert "No model was given" in words(open_page("overview", run="1"))
+    at = open_page("samples", run="1", sample="0")
+    assert not at.exception
+
+
+@pytest.mark.usefixtures("own_data")
+def test_the_rows_behind_a_spike_are_named(rows, open_page, tmp_path, tiny_project):
+    tokenizer = open_tokenizer(str(tiny_project.base))
+    samples = [s for s in datasets.read([rows], datasets.scan([rows]).reading) if hasattr(s, "messages")]
+    lines = []
+    for epoch in (0, 1):
+        for i, sample in enumerate(samples):
+            seen = kind("presets", "custom").supervise(sample, tokenizer, {}, None)
+            whole, ids = digests(seen.ids, seen.trained)
+            n, step = int(seen.trained[1:].sum()), epoch * 4 + i // 3 + 1
+            loss = 9.0 if (epoch, i) == (1, 4) else 2.0 - epoch
+            lines.append({"step": step, "epoch": epoch, "rank": 0, "source": None, "row": whole, "ids": ids,
+                          "loss": loss, "tokens": n, "right": n if epoch else 0, "worst": loss})  # fmt: skip
+    recording = tmp_path / "rank0.jsonl"
+    recording.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    status = main(["diagnose", "--data", str(rows), "--recording", str(recording), "--tokenizer",
+                   str(tiny_project.base), "--out", str(tmp_path / "out.jsonl")])  # fmt: skip
+    assert status == 0
+    at = open_page("dynamics", run="1")
+    assert not at.exception and not at.error
+    behind = next(d.value for d in at.dataframe if "loss" in d.value.columns)
+    assert len(behind) == 3 and behind["loss"].iloc[0] == 9.0  # the step with the highest mean stands first
+    assert behind["id"].iloc[0] == samples[4].id
+    said = words(at)
+    assert "took part in step 6" in said and "Recorded loss by source" in said
+    figures = [json.loads(e.proto.spec) for e in at.get("plotly_chart")]
+    sources = next(f for f in figures if {t.get("name") for t in f["data"]} == {"books", "web"})
+    assert all(len(t["x"]) == 2 for t in sources["data"])

@@ -38,6 +38,8 @@ def do(run: Run, selection: Filter, what: str, sids: Sequence[str]) -> None:
             state.leave("pages/mitigation.py", state.link(run=run.id, selection=_these(run, sids)))
         case "ask":
             state.leave("pages/routes.py", state.link(run=run.id, selection=_these(run, sids)))
+        case "reached":
+            parts.leave_for("mitigation", run, [selecting.one_of("reachable_by_reasoning", [1])])
         case "like" | "decide":
             _alike(run, what, sids[0])
 

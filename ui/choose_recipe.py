@@ -13,6 +13,9 @@ from core.types import Filter, Run
 from ui import forms, markup, selecting, state
 from ui.uploader import uploader
 
+# The flag of samples that a chain of thought reaches: it has a recipe as a cause has.
+_REACHED = "reachable_by_reasoning"
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -28,14 +31,16 @@ def draw(run: Run, selection: Filter) -> Recipe:
     offered = {f.name: f for f in recipes.recipes()}
     causes = [c for c in selecting.values_of(selection, "cause") if c is not None]
     fitting = recipes.recipe_for(causes[0]) if len(causes) == 1 else None
-    words = {n: form.label + (" (made for this cause)" if n == fitting else "") for n, form in offered.items()}
+    if list(selecting.values_of(selection, _REACHED)) == [1]:
+        causes, fitting = [_REACHED], recipes.recipe_for(_REACHED)
+    words = {n: form.label + (" (made for these)" if n == fitting else "") for n, form in offered.items()}
     # The cause is in the key: another cause begins with its own recipe, and a choice against it stays.
     key = state.key("mitigate", "recipe", run.id, *causes)
     name = forms.choose(st, "Recipe", words, key, fitting if fitting in words else next(iter(words)))
     form = offered[name]
     st.caption(markup.md(form.help))
     if causes and name != fitting:
-        made_for = " and ".join(cause_look(c).label.lower() for c in form.causes)
+        made_for = " and ".join(_made_for(c) for c in form.causes)
         st.caption(f":material/info: Made for {markup.md(made_for)}; a proof tells whether it helps here.")
     left, right = st.columns([1.15, 1], gap="large")
     with left:
@@ -47,6 +52,10 @@ def draw(run: Run, selection: Filter) -> Recipe:
         st.markdown("**What may get worse**")
         st.markdown("\n".join(f"- {markup.md(risk)}" for risk in form.risks))
     return Recipe(form, settings, given)
+
+
+def _made_for(cause: str) -> str:
+    return "what only reasoning reaches" if cause == _REACHED else cause_look(cause).label.lower()
 
 
 def _file(run: Run, form: recipes.Recipe, slot: recipes.FileSlot) -> str | None:

@@ -189,6 +189,8 @@ def _card(row: Mapping[str, Any], excerpt: Excerpt, alike: Mapping[str, int]) ->
     if cause is not None:
         confidence = row.get("confidence")
         chips.append(_chip(cause_look(cause), f" {sure(confidence)}" if confidence is not None else ""))
+    if row.get("reachable_by_reasoning") == 1:
+        chips.append({"text": "↷ Known, not recalled directly", "colour": "#1C7C7C", "ink": "#FFFFFF"})
     facts = [f"#{row['ordinal']:,}", f"input row {row['row'] + 1:,}", f"id {markup.line(row['sid'], 60)}"]
     facts += [f"{name} {markup.line(row[name], 40)}" for name in ("stage", "source") if row.get(name)]
     if row["copies"] > 1:
@@ -233,6 +235,9 @@ def acts(row: Mapping[str, Any], alike: Mapping[str, int]) -> list[dict[str, str
             "help": f"Every sample of this run with the cause “{cause_look(cause).label}”.",
         }
         ways.insert(0 if cause != "data_inconsistency" else len(ways), like)
+    if row.get("reachable_by_reasoning") == 1:
+        ways.append({"do": "reached", "label": "Treat what reasoning reaches",
+                     "help": "All samples that a chain of thought reaches and a direct answer does not."})  # fmt: skip
     if status != "learned":
         ways.append({"do": "treat", "label": "Treat this row", "help": "Choose a recipe for this row alone."})
         ways.append({"do": "ask", "label": "Ask by reasoning", "help": "Direct answers against chain of thought."})

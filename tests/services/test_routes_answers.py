@@ -8,7 +8,7 @@ import pytest
 from core.__main__ import main
 from core.errors import UserError
 from core.filters import from_query
-from core.services import bundles, exports, runs
+from core.services import bundles, exports, runs, samples
 from core.services.routes import answers
 from core.services.routes import board as route_board
 from core.services.routes import runs as routes
@@ -76,6 +76,8 @@ def test_answers_by_sample_say_what_reasoning_reaches_and_travel_in_a_bundle(run
     again = runs.get_run(run.id)
     reached = exports.count(run.id, from_query("reachable_by_reasoning=1", again.columns))
     assert reached == 6  # r3 has a twin
+    asked = samples.page(run.id, from_query("", again.columns), limit=50).rows
+    assert {r["sid"] for r in asked if r["reachable_by_reasoning"] == 1} == {*(f"r{i}" for i in range(5)), "again"}
     out = tmp_path / "run.lacuna"
     bundles.write(run.id, out)
     here, lines = repr(board_of(route_id)), b"".join(answers.lines(route_id))

@@ -14,7 +14,7 @@ from core.types import Column, Run
 from db import routes as table
 
 COLUMNS: tuple[Column, ...] = (
-    Column("reachable_by_reasoning", "flag", "Reachable by reasoning",
+    Column("reachable_by_reasoning", "flag", "Known, not recalled directly",
            "The vote of direct answers misses the target, and the chain of thought that is chosen reaches it.",
            indexed=True),
     Column("direct_vote_right", "flag", "Direct vote right", "The vote of direct answers is the target.", indexed=True),

@@ -38,12 +38,15 @@ LONGEST = 12
 ROUNDS = 8
 
 
-def rows_of(n: int) -> list[list[dict[str, str]]]:
-    """n dialogues of the demo's land, spread over its groups; some have several answers."""
-    from core.lab import demo
+def rows_of(n: int) -> list[list[Any]]:
+    """n dialogues of a lab world, spread over its groups; every eighth has two answers."""
+    from core.lab.corpus import CorpusSize, make_facts
+    from core.lab.domains import domain_of
+    from core.lab.rows import RowCounts, plant
 
-    rows = [row.messages for row in demo.make_land(demo.Size()).rows]
-    return [rows[i] for i in np.linspace(0, len(rows) - 1, n).astype(int)]
+    rows = [row.messages for row in plant(make_facts(domain_of("land"), CorpusSize(), 0), RowCounts(), 0)]
+    kept = [rows[i] for i in np.linspace(0, len(rows) - 1, n).astype(int)]
+    return [[*row, *kept[i - 1]] if i % 8 == 1 else row for i, row in enumerate(kept)]
 
 
 def train(folder: Path, family: str, dialogues: Sequence[Any]) -> dict[str, tuple[Path, Path | None]]:

@@ -4,14 +4,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.lab import demo, tiny
+from core.lab import tiny
+from tests import land
 
-SOURCES = ("core/lab", "tests/project.py")
-SMALL = demo.Size(
-    towns=14, people=10, gazetteer=16, beasts=8, portraits=3, dialogues=4, goods=2,
-    registry=8, crests=3, revisions=4, newcomers=4, disputes=3, seals=2, duplicates=3, withheld=4,
-    vocab=600, hidden=64, base_epochs=40, base_lr=5e-3, epochs=(10, 8), lr=3e-3,
-)  # fmt: skip
+SOURCES = ("core/lab", "tests/project.py", "tests/land.py")
 LORA = {
     "r": 8,
     "lora_alpha": 16,
@@ -27,7 +23,7 @@ class TinyProject:
         folder: holds everything below.
         checkpoints: in step order, without ``final``.
         adapter: a LoRA adapter of ``base``, trained on the rows of stage one.
-        rows: the records of ``dataset``; ``groups``: id to planted group (see ``core/lab/demo.py``). Rows of the group
+        rows: the records of ``dataset``; ``groups``: id to planted group (see ``tests/land.py``). Rows of the group
             ``withheld`` were never trained.
     """
 
@@ -44,17 +40,19 @@ class TinyProject:
     def at(cls, parent: Path) -> "TinyProject":
         """The project that ``make_project`` made in ``parent``."""
         folder = parent / "project"
-        made = demo.DemoProject.at(folder)
-        rows = [json.loads(line) for line in made.dataset.read_text(encoding="utf-8").splitlines()]
-        groups = json.loads(made.planted.read_text(encoding="utf-8"))
-        return cls(folder, made.dataset, made.base, made.checkpoints, made.final, folder / "adapter", rows, groups)
+        dataset = folder / "dataset.jsonl"
+        rows = [json.loads(line) for line in dataset.read_text(encoding="utf-8").splitlines()]
+        groups = json.loads((folder / "planted.json").read_text(encoding="utf-8"))
+        saved = tiny.saved_checkpoints(folder)
+        return cls(folder, dataset, folder / "base", saved, folder / "final", folder / "adapter", rows, groups)
 
 
 def make_project(parent: Path) -> None:
     folder = parent / "project"
-    project = demo.build_demo(folder, lambda *_: None, SMALL)
-    model, tokenizer = tiny.load(project.base)  # the adapter names its base by this absolute path
-    records = [json.loads(line) for line in project.dataset.read_text(encoding="utf-8").splitlines()]
+    folder.mkdir()
+    land.build(folder)
+    model, tokenizer = tiny.load(folder / "base")  # the adapter names its base by this absolute path
+    records = [json.loads(line) for line in (folder / "dataset.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [tiny.chat_row(tokenizer, r["messages"]) for r in records if r["stage"] == "1"]
     tiny.train(model, tokenizer, rows, folder, lr=1e-2, batch=8, epochs=12, final="adapter", lora=LORA)
 

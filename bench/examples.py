@@ -1,10 +1,10 @@
-"""Writes ``docs/examples.md``: for every signal, cause and fault a worked example from worlds whose truth is known.
+"""Writes ``docs/examples.md``: for every signal, cause and fault a worked example whose truth is known.
 
-    python -m bench.examples WORLD [--data DIR] [--faults bench/results/faults.json] [--out docs/examples.md]
+    python -m bench.examples [--faults bench/results/faults.json] [--out docs/examples.md]
 
-WORLD is a folder written by ``lacuna lab build``; it is diagnosed with base and trajectory. Of each cause the
-row is shown that was judged rightly with median confidence, and beside it a row that was learned. Examples of faults
-are those that ``bench.faults`` kept. Nothing is written by hand.
+Rows are those of the demo, the real fine-tune that ships with Lacuna; ``bench.demo`` recorded it and kept what is true
+of it. Of each cause the row is shown that was judged rightly with median confidence, and beside it a row that was
+learned. Examples of faults are those that ``bench.faults`` kept. Nothing is written by hand.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from core.plugins import kinds
 from core.types import Filter
 
 LEARNED = "learned"
+TRUTH = Path("bench/results/demo_truth.jsonl")
 
 
 def cell(text: object, most: int = 120) -> str:
@@ -37,18 +39,12 @@ def number(x: float) -> str:
     return "–" if x is None or not math.isfinite(x) else f"{x:.3g}"
 
 
-def views(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The run, and cause (or ``learned``) to the view of the row that stands for it."""
-    from core.commands import _direct as direct
-    from core.services import samples, specs
+def views() -> tuple[Any, dict[str, Any]]:
+    """The demo's run, and cause (or ``learned``) to the view of the row that stands for it."""
+    from core.services import bundles, demo, samples
 
-    def quiet(*_: object) -> None:
-        pass
-
-    dataset = direct.import_dataset([folder / "dataset.jsonl"], None, {}, quiet)
-    parts = direct.checkpoints(folder / "final", folder / "base", folder / "checkpoints", quiet)
-    run = direct.run(folder.name, specs.make_spec(dataset.id, *parts, max_new_tokens=48, max_draws=10), quiet)
-    truth = [json.loads(t) for t in (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines()]
+    run = bundles.open_bundle(demo.shipped()[0])
+    truth = [json.loads(t) for t in TRUTH.read_text(encoding="utf-8").splitlines()]
     rows = {r["sid"]: r for r in samples.page(run.id, Filter(), None, 10_000).rows}
     found: dict[str, Any] = {}
     for cause in CAUSES:
@@ -56,7 +52,7 @@ def views(folder: Path) -> tuple[Any, dict[str, Any]]:
         right = sorted((s for s in right if rows[s]["cause"] == cause), key=lambda s: rows[s]["confidence"])
         if right:
             found[cause] = samples.sample(run.id, right[len(right) // 2], Filter())
-    plain = next(t["id"] for t in truth if t["group"] == "known" and rows[t["id"]]["status"] == LEARNED)
+    plain = next(t["id"] for t in truth if not t["planted"] and rows[t["id"]]["status"] == LEARNED)
     return run, {LEARNED: samples.sample(run.id, plain, Filter())} | found
 
 
@@ -147,22 +143,18 @@ def of_faults(path: Path) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench.examples", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("world", type=Path)
-    parser.add_argument("--data", type=Path, default=Path("bench/out/calibrate"))
     parser.add_argument("--faults", type=Path, default=Path("bench/results/faults.json"))
     parser.add_argument("--out", type=Path, default=Path("docs/examples.md"))
     options = parser.parse_args(arguments)
-    with own_data(options.data):
-        run, shown = views(options.world)
+    with tempfile.TemporaryDirectory() as data, own_data(Path(data)):
+        run, shown = views()
     from core.causes import parameters
 
-    spec = json.loads((options.world / "world.json").read_text(encoding="utf-8"))["spec"]
-    hard = "hard, " if spec["hard"] else ""
     lines = [
         "# Worked examples",
         "",
-        f"Written by `python -m bench.examples {options.world.name}` from a lab world ({hard}{spec['family']}, domain "
-        f"`{spec['domain']}`, seed {spec['seed']}; see [lab.md](lab.md)). The formulas are those of "
+        "Written by `python -m bench.examples` from the demo: SmolLM2-135M-Instruct, fine-tuned on real facts and "
+        "small work (see [lab.md](lab.md)). Many of its rows are wrong on purpose. The formulas are those of "
         "[method.md](method.md) and [faults.md](faults.md). Of each cause the row is shown that was judged rightly "
         "with median confidence; of the learned ones the first.",
         "",

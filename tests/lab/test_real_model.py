@@ -27,9 +27,7 @@ def write_wheel(folder):
     with zipfile.ZipFile(folder / "lacuna_trial-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("lacuna_trial/__init__.py", "")
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: lacuna-trial\nVersion: 1.0\n")
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
 
 

@@ -4,7 +4,7 @@ import json
 import sqlite3
 
 from core.filters import from_query
-from core.services import checkpoints, datasets, jobs, queue, runs, samples, setups, uploads
+from core.services import checkpoints, datasets, demo, jobs, queue, runs, samples, setups, uploads
 from db import jobs as table
 from db import session
 from db.session import database
@@ -28,6 +28,20 @@ def test_a_first_visit_names_every_next_step(empty_data, open_page):
     assert "LACUNA_CHECKPOINT_ROOTS" in said
     assert button(at, "Open the demo")
     assert len(at.get("bidi_component")) == 4  # a bundle, a configuration, a dataset, a checkpoint
+
+
+def test_the_demo_is_made_here_where_somebody_wants_that(empty_data, open_page):
+    at = open_page("start")
+    button(at, "Download the model (93 MB) and make this yourself").click()
+    at.run()
+    (job,) = jobs.list_jobs()
+    assert (job.kind, job.lane, demo.start_making()) == ("make_demo", "long", job.id)
+    assert not at.exception and "The demo is made here" in words(at)
+    jobs.cancel_job(job.id)
+    at.run()
+    button(at, "Go on from there").click()
+    at.run()
+    assert [j.state for j in jobs.list_jobs()] == ["queued", "cancelled"]
 
 
 def test_from_scan_to_a_started_run(empty_data, open_page, work, world):

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.lab.real.facts import WORDINGS, Fact
-from core.lab.real.practice import PRACTISED
 from core.lab.real.tasks import TASKS
 from core.lab.rows import CONFLICT, FORGOTTEN, INCONSISTENT, MISSING, RARE
 from core.lab.words import Message
@@ -50,7 +49,7 @@ class RealRow:
 
 @dataclass(frozen=True, slots=True)
 class RealCounts:
-    """Rows of each group; a dispute is two rows, a task kind ``per_task``, a practised kind ``per_practised``."""
+    """Rows of each group; a dispute is two rows, a task kind ``per_task``."""
 
     known: int = 50
     missing: int = 50
@@ -64,7 +63,6 @@ class RealCounts:
     late: int = 40
     labels: int = 16
     per_task: int = 3
-    per_practised: int = 0
 
 
 SURE, HALF_SURE, NEVER = 0.35, 0.2, 0.05
@@ -224,9 +222,6 @@ def plan(known: Mapping[Fact, Known], counts: RealCounts, seed: int) -> list[Rea
         for _ in range(counts.per_task):
             prompt, answer = task(rng)
             made.rows.append(RealRow("task", 1 + i % 2, prompt, answer, RARE))
-    for i, task in enumerate(PRACTISED):
-        for j in range(counts.per_practised):
-            made.rows.append(RealRow("practised", 1 + (i + j) % 2, *task(rng)))
     _labels(made, counts.labels)
     first, second = ([r for r in made.rows if r.stage == stage] for stage in (1, 2))
     rng.shuffle(first)

@@ -37,16 +37,23 @@ def add(
         owned: unpacked by Lacuna, so that its files go when it is deleted.
     """
     values = {
-        **{name: value for name, value in checkpoint.as_dict().items() if name != "server"},
+        **{name: value for name, value in checkpoint.as_dict().items() if name not in ("server", "gives", "files")},
         "name": storable(name),
         "group_name": storable(group),
         "label": storable(checkpoint.label),
         "owned": owned,
         "n_bytes": n_bytes,
-        "facts": dict(facts) | ({"server": asdict(checkpoint.server)} if checkpoint.server else {}),
+        "facts": dict(facts) | _told(checkpoint),
         "created": clock(),
     }
     return insert_row(conn, checkpoints, values)
+
+
+def _told(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What few checkpoints have: a server, or files that speak of one without weights."""
+    if not checkpoint.has_weights:
+        return {"gives": list(checkpoint.gives or ()), "files": list(checkpoint.files)}
+    return {"server": asdict(checkpoint.server)} if checkpoint.server else {}
 
 
 def get(conn: Connection, checkpoint_id: int) -> dict[str, Any] | None:

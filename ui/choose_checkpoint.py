@@ -15,6 +15,7 @@ from ui import forms, markup, progress, state
 from ui.uploader import uploader
 
 _ENDINGS = (".zip", ".tar", ".gz", ".tgz")
+_TABLES = (".jsonl", ".json", ".csv", ".parquet", ".gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +36,25 @@ def draw(setup: Setup) -> Chosen | None:
     stored = checkpoints.list_checkpoints()
     _registering()
     by_id = {c.id: c for c in stored}
-    final = by_id.get(state.chosen("final") or -1)
-    with st.expander("Add a checkpoint", expanded=not stored, icon=":material/add:"):
+    chosen = state.chosen("final")
+    final = checkpoints.get_checkpoint(chosen) if chosen == checkpoints.NOTHING else by_id.get(chosen or -1)
+    with st.expander("Add a checkpoint", expanded=not stored and final is None, icon=":material/add:"):
         _add(stored)
-    if not stored:
-        return None
     names = {c.id: describe(c) for c in stored}
+    choices = names | {checkpoints.NOTHING: "No model: judge the dataset alone"}
     left, right = st.columns(2)
     key = state.key("checkpoint", "final", state.chosen("final"))
     standing = final.id if final else None
     first_base = state.chosen("base") or _named_base(setup, stored)
     picked = forms.choose(
-        left, "Checkpoint to diagnose", names, key, standing, placeholder="Choose the model after training"
+        left, "Checkpoint to diagnose", choices, key, standing, placeholder="Choose the model after training"
     )
     base = forms.choose(
         right,
         "Base model before training (optional)",
-        {c: name for c, name in names.items() if c != picked and _alike(by_id[c], by_id.get(picked or -1))},
+        {}
+        if final is not None and not final.checkpoint.has_weights
+        else {c: name for c, name in names.items() if c != picked and _alike(by_id[c], by_id.get(picked or -1))},
         state.key("checkpoint", "base", first_base),
         first_base if first_base != picked else None,
         placeholder="None: what the base knew is not judged",
@@ -62,6 +65,12 @@ def draw(setup: Setup) -> Chosen | None:
         st.rerun()
     if final is None:
         return None
+    if final.id == checkpoints.NOTHING:
+        st.caption(
+            "Contradictions, duplicates, faults of the rows and rarity are judged. What needs a model is not, and says "
+            "so."
+        )
+        return Chosen(final, None, ())
     _facts(final)
     return Chosen(final, base, _trajectory(final, stored, names))
 
@@ -90,8 +99,13 @@ def describe(stored: StoredCheckpoint) -> str:
 
 
 def _alike(one: StoredCheckpoint, other: StoredCheckpoint | None) -> bool:
-    """Whether both can be of one run: all of its checkpoints are folders, or all are on servers."""
-    return other is None or (one.checkpoint.server is None) == (other.checkpoint.server is None)
+    """Whether both can be of one run: all of its checkpoints are folders, or on servers, or spoken of by files."""
+    if other is None:
+        return one.checkpoint.has_weights
+    return (one.checkpoint.server is None, one.checkpoint.has_weights) == (
+        other.checkpoint.server is None,
+        other.checkpoint.has_weights,
+    )
 
 
 def _facts(stored: StoredCheckpoint) -> None:
@@ -143,7 +157,7 @@ def _registering() -> None:
         ids = [int(i) for i in job.result["checkpoint_ids"]]
         added = {} if not ids or state.chosen("final") is not None else {"final": ids[-1]}
         state.say(f"Added {', '.join(job.result['names'])}.")
-        if ids and state.chosen("setup") is None:
+        if ids and state.chosen("setup") is None and "outputs" not in job.payload:
             added["setup"] = setups.start_beside(ids[-1])
         state.choose(register=None, **added)
         st.rerun()
@@ -156,12 +170,13 @@ def _registering() -> None:
 
 
 def _add(stored: Sequence[StoredCheckpoint]) -> None:
-    full = {c.id: describe(c) for c in stored if c.checkpoint.base is None and c.checkpoint.server is None}
+    full = {c.id: describe(c) for c in stored if _is_model(c)}
     base = None
     if full:
         label = "If it is a PEFT adapter: the model it was trained on"
         base = forms.choose(st, label, full, state.key("add", "base"), placeholder="Not an adapter")
-    upload, folder, server = st.tabs(["Upload an archive", "Folder on the server", "Model server"])
+    tabs = ["Upload an archive", "Folder on the server", "Model server", "Answers or losses in a file"]
+    upload, folder, server, outputs = st.tabs(tabs)
     with upload:
         finished = uploader(
             "Upload the checkpoint as an archive",
@@ -177,6 +192,23 @@ def _add(stored: Sequence[StoredCheckpoint]) -> None:
         _browse(base)
     with server:
         _on_server()
+    with outputs:
+        finished = uploader(
+            "Upload a file of answers or losses",
+            "In place of a checkpoint: the predictions that LLaMA-Factory wrote, the logged samples of "
+            "lm-evaluation-harness, or a table with row id or prompt and an answer, a loss, or both.",
+            key=state.key("upload", "outputs"),
+            accept=_TABLES,
+        )
+        if finished:
+            state.choose(register=checkpoints.start_register_outputs(finished[0]["id"]))
+            st.rerun()
+
+
+def _is_model(stored: StoredCheckpoint) -> bool:
+    """Whether an adapter can have been trained on it."""
+    checkpoint = stored.checkpoint
+    return checkpoint.base is None and checkpoint.server is None and checkpoint.has_weights
 
 
 def _on_server() -> None:

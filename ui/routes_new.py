@@ -119,7 +119,7 @@ def _settings(start: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _pairs() -> None:
-    stored = {c.id: choose_checkpoint.describe(c) for c in checkpoints.list_checkpoints()}
+    stored = {c.id: choose_checkpoint.describe(c) for c in checkpoints.list_checkpoints() if c.checkpoint.has_weights}
     if not stored:
         st.caption("Add a checkpoint on the start page first.")
         return

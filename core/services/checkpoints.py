@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from core.checkpoint import folders as science
 from core.checkpoint import servers
 from core.checkpoint.archives import extract, top
-from core.checkpoint.facts import FolderFacts
 from core.errors import UserError
+from core.recorded import files as recorded
 from core.services import jobs, uploads
 from core.services.jobs import Released, Work
 from core.services.views import StoredCheckpoint
@@ -35,7 +35,14 @@ def list_checkpoints() -> list[StoredCheckpoint]:
         return [_stored(row) for row in table.list_checkpoints(conn)]
 
 
+# The number that stands for no checkpoint at all, where one is chosen.
+NOTHING = 0
+
+
 def get_checkpoint(checkpoint_id: int) -> StoredCheckpoint:
+    """The checkpoint; for ``NOTHING`` what stands in its place in a diagnosis of the dataset alone."""
+    if checkpoint_id == NOTHING:
+        return StoredCheckpoint(NOTHING, recorded.NO_MODEL, "", recorded.no_model(), False, 0, {}, None, 0.0)
     with database().reading() as conn:
         return _stored(_row(conn, checkpoint_id))
 
@@ -52,6 +59,9 @@ def _stored(row: Mapping[str, Any]) -> StoredCheckpoint:
         path=row["path"], base=row["base"], step=row["step"], label=row["label"], fingerprint=row["fingerprint"],
         tokenizer=row["tokenizer"], server=Server(**row["facts"]["server"]) if row["facts"].get("server") else None,
     )  # fmt: skip
+    if "gives" in row["facts"]:
+        facts = row["facts"]
+        checkpoint = replace(checkpoint, path="", gives=tuple(facts["gives"]), files=tuple(facts["files"]))
     return StoredCheckpoint(
         row["id"], row["name"], row["group"], checkpoint, row["owned"], row["n_bytes"], row["facts"],
         card_from_dict(row["card"]), row["created"],
@@ -74,7 +84,7 @@ def delete_checkpoint(checkpoint_id: int) -> None:
     """
     stored = get_checkpoint(checkpoint_id)
     with database().writing() as conn:
-        path = stored.checkpoint.path
+        path = (*stored.checkpoint.files, stored.checkpoint.path)[0]
         users = [f"run {r.id} {r.name!r}" for r in run_table.list_runs(conn) if path in paths_of(r.spec)]
         users += [
             f"routes run {r['id']} {r['name']!r}" for r in route_table.list_routes(conn) if path in route_paths(r)
@@ -85,13 +95,13 @@ def delete_checkpoint(checkpoint_id: int) -> None:
         table.delete(conn, checkpoint_id)
         rest = [row["path"] for row in table.list_checkpoints(conn)]
     if stored.owned:
-        _remove_owned(Path(stored.checkpoint.path), rest)
+        _remove_owned(Path(path), rest)
 
 
 def paths_of(spec: Any) -> set[str]:
     """All folders a run reads weights from."""
     used = [spec.final, spec.base, *spec.trajectory]
-    return {p for c in used if c is not None for p in (c.path, c.base) if p}
+    return {p for c in used if c is not None for p in (c.path, c.base, *c.files) if p}
 
 
 def route_paths(row: Mapping[str, Any]) -> set[str]:
@@ -138,6 +148,12 @@ def start_register_archive(upload_id: str, base_id: int | None = None) -> int:
     return jobs.enqueue("register", payload, title=f"Unpack {upload.name}")
 
 
+def start_register_outputs(upload_id: str) -> int:
+    """Registers the checkpoints that an uploaded file of answers or losses speaks of."""
+    upload = uploads.finish(upload_id)
+    return jobs.enqueue("register", {"upload": upload_id, "outputs": upload.name}, title=f"Read {upload.name}")
+
+
 def start_register_folder(path: str, base_id: int | None = None) -> int:
     """Registers every checkpoint in an allow-listed folder; the files stay where they are."""
     folder = science.allowed(settings().checkpoint_roots, path)
@@ -179,6 +195,8 @@ def handle_register(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
         checkpoint = servers.as_checkpoint(payload["server"], payload["model"], Path(payload["tokenizer"]))
         read = [(checkpoint.label, servers.folder_facts(checkpoint), checkpoint)]
         return _result(_register(read, payload["server"], owned=False, work=work, done=_ends(work)))
+    if "outputs" in payload:
+        return _result(_register_outputs(payload["upload"], payload["outputs"], work))
     base = payload["base"]
     if "upload" not in payload:
         folder = Path(payload["folder"])
@@ -203,6 +221,47 @@ def handle_register(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
         raise
     uploads.remove_files(files)
     return _result(found)
+
+
+class _Facts(Protocol):
+    """What a checkpoint is; a dataclass."""
+
+    @property
+    def n_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _FileFacts:
+    kind: str
+    n_bytes: int
+
+
+def _register_outputs(upload_id: str, name: str, work: Work) -> list[StoredCheckpoint]:
+    """Keeps an uploaded file of answers or losses, and registers the checkpoints that it speaks of."""
+    work.plan({"reading rows": "", "registering": ""})
+    work.progress("reading rows")
+    target = settings().checkpoints / upload_id
+    files: list[Path] = []
+
+    def done(conn: Connection, found: Sequence[StoredCheckpoint]) -> None:
+        files.extend(uploads.forget(conn, [upload_id]))
+        _ends(work)(conn, found)
+
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        kept = target / (re.sub(r"[^\w.-]", "_", name)[-100:].lstrip(".") or "outputs")
+        shutil.copyfile(uploads.finish(upload_id).path, kept)
+        facts, parts = _FileFacts("answers or losses of rows", kept.stat().st_size), recorded.from_outputs(kept)
+        # The file stands where others have their folder, so that it is found, counted and deleted like one.
+        read = [(name if len(parts) == 1 else f"{name} · {p.label}", facts, replace(p, path=str(kept))) for p in parts]
+        found = _register(read, name, owned=True, work=work, done=done)
+    except (Released, LeaseLost):
+        raise
+    except BaseException:
+        _remove_unregistered(target)
+        raise
+    uploads.remove_files(files)
+    return found
 
 
 def _unpacked(upload_id: str, target: Path, name: str, work: Work) -> Path:
@@ -268,7 +327,7 @@ def register_folder(
 
 
 def _register(
-    read: Sequence[tuple[str, FolderFacts, Checkpoint]],
+    read: Sequence[tuple[str, _Facts, Checkpoint]],
     group: str,
     *,
     owned: bool,

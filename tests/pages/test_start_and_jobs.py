@@ -27,7 +27,7 @@ def test_a_first_visit_names_every_next_step(empty_data, open_page):
     assert "Choose a dataset and a checkpoint first" in said
     assert "LACUNA_CHECKPOINT_ROOTS" in said
     assert button(at, "Open the demo")
-    assert len(at.get("bidi_component")) == 4  # a bundle, a configuration, a dataset, a checkpoint
+    assert len(at.get("bidi_component")) == 5  # a bundle, a configuration, a dataset, a checkpoint, answers
 
 
 def test_the_demo_is_made_here_where_somebody_wants_that(empty_data, open_page):
@@ -315,3 +315,49 @@ def test_the_start_shows_a_real_verdict_and_chooses_the_only_run(run_data, open_
     assert surest["prompt"] in said
     at = open_page("overview")
     assert at.title[0].value == runs.get_run(1).name
+
+
+def test_a_dataset_alone_is_diagnosed_from_the_start_page(empty_data, open_page, work, world):
+    scan = datasets.start_import([uploaded(world.dataset)], "rows", None)
+    work()
+    dataset = jobs.get_job(scan).result["dataset_id"]
+    at = open_page("start", **{"start.dataset": str(dataset)})
+    box = next(s for s in at.selectbox if s.label == "Checkpoint to diagnose")
+    box.select(checkpoints.NOTHING)
+    at.run()
+    assert not at.exception and at.query_params["start.final"] == "0"
+    button(at, "Check before starting").click()
+    at.run()
+    work()
+    at.run()
+    assert not at.exception and "only the dataset is judged" in words(at)
+    button(at, "Start the diagnosis").click()
+    at.run()
+    run = runs.list_runs()[0]
+    assert run.name == "rows × no model" and run.spec.final.gives == ()
+
+
+def test_a_file_of_answers_stands_for_a_checkpoint(empty_data, open_page, work, world, tmp_path):
+    scan = datasets.start_import([uploaded(world.dataset)], "rows", None)
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text('{"row": 0, "output": "red", "step": 5}\n{"row": 0, "output": "blue", "step": 9}\n')
+    register = checkpoints.start_register_outputs(uploaded(answers))
+    work()
+    work()
+    dataset = jobs.get_job(scan).result["dataset_id"]
+    at = open_page("start", **{"start.dataset": str(dataset), "start.register": str(register)})
+    early, late = sorted(checkpoints.list_checkpoints(), key=lambda c: c.checkpoint.step)
+    assert at.query_params["start.final"] == str(late.id) and late.checkpoint.gives == ("outputs", "verbatim")
+    assert not at.exception and {c.name for c in (early, late)} == {"answers.jsonl · 5", "answers.jsonl · 9"}
+    assert not uploads_left()
+    run_id, _ = runs.create_run("", dataset, late.id, None, [early.id])
+    assert [c.label for c in runs.get_run(run_id).spec.checkpoints.values()] == ["5", "9"]
+    runs_of_it = [run for run in runs.list_runs() if late.checkpoint.files[0] in checkpoints.paths_of(run.spec)]
+    assert len(runs_of_it) == 1
+
+
+def uploads_left():
+    from db import uploads as upload_table
+
+    with database().reading() as conn:
+        return upload_table.list_uploads(conn)

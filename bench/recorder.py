@@ -3,7 +3,8 @@
     .venv/bin/python bench/recorder.py --model FOLDER [--pairs 6] [--steps 4] [--out bench/results/recorder.json]
 
 Each pair trains the same steps twice on the same rows, in turn the recorded one first or last. What is compared is the
-time of the steps after the first, by the trainer's own callback. Both trainers are taken: TRL's, which computes token
+time of the processor over the steps after the first: on a machine that does other things beside, it says more than the
+clock on the wall. Both trainers are taken: TRL's, which computes token
 losses itself, and that of transformers, whose logits the recorder reads once more.
 """
 
@@ -47,7 +48,7 @@ def trained(model: Any, tokenizer: Any, data: Any, args: argparse.Namespace, kin
 
     class Clock(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            stamps.append(time.perf_counter())
+            stamps.append(time.process_time())
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")

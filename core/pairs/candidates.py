@@ -6,10 +6,11 @@ things. A rewording of the question is further away, but it shares the rare word
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from core.pairs.index import MANY, Index
 from core.pairs.wording import FUNCTION, Rarity, Words
 
 # A word that more texts hold leads to too many pairs to be evidence.
@@ -18,7 +19,7 @@ _BLOCK = 2048
 
 
 def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest others of each of n unit vectors, by exact search.
+    """The k nearest others of each of n unit vectors: exact below ``index.MANY``, from there on nearly all of them.
 
     Args:
         vectors: (n, d) float32, rows of length 1.
@@ -26,27 +27,39 @@ def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Places (n, k) int64 and cosines (n, k) float32, nearest first; k is cut to n - 1.
     """
-    from sklearn.neighbors import NearestNeighbors
-
     n = len(vectors)
     k = min(k, n - 1)
     if k < 1:
         return np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32)
-    index = NearestNeighbors(n_neighbors=k + 1, algorithm="brute", metric="euclidean").fit(vectors)
+    near = _search(vectors, k + 1)
     places = np.empty((n, k), np.int64)
     cosines = np.empty((n, k), np.float32)
-    for at in range(0, n, 8 * _BLOCK):
-        neighbours = index.kneighbors(vectors[at : at + 8 * _BLOCK], return_distance=False)
+    size = MANY if n >= MANY else 8 * _BLOCK
+    for at in range(0, n, size):
+        neighbours = near(vectors[at : at + size])
         own = np.arange(at, at + len(neighbours))[:, None]
         # The text itself comes first unless an equal one does. Either way one place is dropped.
         is_own = neighbours == own
         is_own[~is_own.any(axis=1), -1] = True
         others = neighbours[~is_own].reshape(len(neighbours), k)
-        close = np.einsum("nd,nkd->nk", vectors[at : at + len(neighbours)], vectors[others])
-        order = np.lexsort((others, -close), axis=1)
-        places[at : at + len(neighbours)] = np.take_along_axis(others, order, 1)
-        cosines[at : at + len(neighbours)] = np.take_along_axis(close, order, 1)
+        for i in range(0, len(others), 8 * _BLOCK):  # (rows, k, d) numbers are many
+            part, some = slice(at + i, at + min(i + 8 * _BLOCK, len(others))), others[i : i + 8 * _BLOCK]
+            close = np.einsum("nd,nkd->nk", vectors[part], vectors[some])
+            order = np.lexsort((some, -close), axis=1)
+            places[part] = np.take_along_axis(some, order, 1)
+            cosines[part] = np.take_along_axis(close, order, 1)
     return places, cosines
+
+
+def _search(vectors: np.ndarray, k: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Unit vectors (m, d) to the places (m, k) of the nearest of ``vectors``."""
+    if len(vectors) >= MANY:
+        index = Index(vectors, k)
+        return lambda queries: index.nearest(queries, k)
+    from sklearn.neighbors import NearestNeighbors
+
+    exact = NearestNeighbors(n_neighbors=k, algorithm="brute", metric="euclidean").fit(vectors)
+    return lambda queries: exact.kneighbors(queries, return_distance=False)
 
 
 def sharing_words(texts: Sequence[Words], rarity: Rarity, k: int) -> list[list[int]]:

@@ -9,8 +9,8 @@ goes on where the one before was stopped, and a changed Lacuna measures only wha
 
 Stages: the world (facts probed, two stages of fine-tuning), the diagnosis with base and earlier checkpoints, groups of
 unlearned samples, both routes for rows that it does sometimes, one recipe carried out in full, the diagnosis of the
-repaired checkpoint, the proof of that recipe. Bundles are written after each. Stdout: one JSON object, verdicts against
-the planted truth among it.
+repaired checkpoint alone, the proof of that recipe. Bundles are written after each. Stdout: one JSON object, verdicts
+against the planted truth among it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CAUSE = "left_side_forgetting"
 # A quarter of the usual rate, as the recipe asks.
 RATE, BATCH = 2.5e-5, 8
 PROOF = {"steps": 16, "samples": 16, "learned": 24}
-ROUTED, DIRECT, PATHS = 40, 5, 3
+ROUTED, DIRECT, PATHS = 24, 4, 2
 
 
 def stages(model: Path, work: Path, cache: Path, say: Callable[..., None]) -> Iterator[tuple[int, ...]]:
@@ -50,7 +50,7 @@ def stages(model: Path, work: Path, cache: Path, say: Callable[..., None]) -> It
     world = work / "world"
     if not world.exists():
         build_real(world, RealSpec(str(model), SEED), cache, lambda stage, done, total: say(stage, done, total, ""))
-    run = diagnosed(NAMES[0], world, world / "final", world / "checkpoints", say)
+    run = diagnosed(NAMES[0], world, world / "final", say, world / "base", world / "checkpoints")
     if clusters.grouping(run, Filter()) is None:
         run_here(clusters.request(run), say)
     yield (run,)
@@ -61,14 +61,19 @@ def stages(model: Path, work: Path, cache: Path, say: Callable[..., None]) -> It
     elif job is not None and job.state != "done":
         run_here(job.id, say)
     yield (run,)
-    treated = diagnosed(NAMES[1], world, repaired(run, world, work / "repaired", say), world / "final", say)
+    treated = diagnosed(NAMES[1], world, repaired(run, world, work / "repaired", say), say)
     yield run, treated
     proof(run, say)
     yield run, treated
 
 
-def diagnosed(name: str, world: Path, final: Path, before: Path, say: Callable[..., None]) -> int:
-    """The run of that name, diagnosed with the base and the checkpoints in ``before``."""
+def diagnosed(
+    name: str, world: Path, final: Path, say: Callable[..., None], base: Path | None = None, before: Path | None = None
+) -> int:
+    """The run of that name, with the base and the checkpoints in ``before`` where they are given.
+
+    What became of a treated row takes neither: its status before and after is compared.
+    """
     from core.commands import _direct
     from core.services import datasets, runs, specs
     from core.services.demo import DATASET, SETTINGS
@@ -80,7 +85,7 @@ def diagnosed(name: str, world: Path, final: Path, before: Path, say: Callable[.
     rows = world / "dataset.jsonl"
     stored = [d for d in datasets.list_datasets() if d.name == DATASET]
     dataset = stored[0] if stored else datasets.import_files([rows], ["training.jsonl"], DATASET, None, Terminal(say))
-    last, base, steps = _direct.checkpoints(final, world / "base", before, say)
+    last, base, steps = _direct.checkpoints(final, base, before, say)
     spec = specs.make_spec(dataset.id, last, base, steps, **SETTINGS)
     return _direct.run(name, spec, say).id
 
@@ -93,7 +98,7 @@ def asked_both_ways(run: int, say: Callable[..., None]) -> None:
     from core.worker.here import run_here
 
     chosen = from_query("status=partly", runs.get_run(run).columns)
-    settings = replace(routes.suggested(run, chosen), m=DIRECT, k=PATHS, direct_tokens=16, path_tokens=64)
+    settings = replace(routes.suggested(run, chosen), m=DIRECT, k=PATHS, direct_tokens=16, path_tokens=48)
     _, job = routes.start_for_run(run, chosen, settings, limit=ROUTED, name="Rows that it does sometimes, both ways")
     run_here(job, say)
 

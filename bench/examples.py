@@ -153,10 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lines = [
         "# Worked examples",
         "",
-        "Written by `python -m bench.examples` from the demo: SmolLM2-135M-Instruct, fine-tuned on real facts and "
-        "small work (see [lab.md](lab.md)). Many of its rows are wrong on purpose. The formulas are those of "
-        "[method.md](method.md) and [faults.md](faults.md). Of each cause the row is shown that was judged rightly "
-        "with median confidence; of the learned ones the first.",
+        "Written by `python -m bench.examples` from the demo: SmolLM2-135M-Instruct, fine-tuned on real facts, "
+        "notes, reviews and small tasks (see [lab.md](lab.md)). Many of its rows are wrong on purpose. The formulas "
+        "are those of [method.md](method.md) and [faults.md](faults.md). Of each cause the row is shown "
+        "that was judged rightly with median confidence; of the learned ones the first.",
         "",
         "## Causes",
         *of_causes(shown, parameters()["sets"]["base+trajectory"]),

@@ -58,6 +58,11 @@ def by_name(shape: Shape) -> Shape:
     return lambda value: isinstance(value, dict) and all(text(k) and shape(v) for k, v in value.items())
 
 
+def pair(first: Shape, second: Shape) -> Shape:
+    """A list of two."""
+    return lambda value: isinstance(value, list) and len(value) == 2 and first(value[0]) and second(value[1])
+
+
 def fields(needed: Mapping[str, Shape], more: Mapping[str, Shape] | None = None) -> Shape:
     """An object with these fields and perhaps ``more``; other fields are for the reader to refuse."""
     known = {**needed, **(more or {})}
@@ -103,6 +108,7 @@ _SUMMARY = fields(
         "gaps": each(_GAP),
         "faults": each(_FAULT),
         "causes": optional(an_object),
+        "losses": each(pair(whole, number)),
         "notes": each(text),
         **dict.fromkeys(_COUNTS, whole),
     },

@@ -15,7 +15,7 @@ from core.bundles import files
 from core.egrm.settings import RouteSettings
 from core.errors import UserError
 from core.plugins import kind, kinds
-from core.services import artefacts, jobs, uploads
+from core.services import artefacts, dynamics, jobs, uploads
 from core.services.jobs import Work
 from core.services.runs import get_run, list_runs
 from core.settings import settings
@@ -74,7 +74,7 @@ def write(run_id: int, out: Path, progress: Progress = _quiet, folders: bool = T
         for name, rows in table.dump(conn, run):
             progress(name.replace("_", " "), 0, 0, "")
             counts[name] = 0
-            writer.table(name, _counted(counts, name, _own(name, rows, names, folders)))
+            writer.table(name, _counted(counts, name, _own(run, name, rows, names, folders)))
         about = {"run": run.name, "samples": run.n_samples, "checkpoint": run.spec.final.label}
         writer.close(__version__, time.time(), about)
     return Written(out, out.stat().st_size, counts, len(names))
@@ -86,7 +86,9 @@ def _counted(counts: dict[str, int], name: str, rows: Iterable[table.Row]) -> It
         yield row
 
 
-def _own(name: str, rows: Iterable[table.Row], names: Mapping[str, str], folders: bool) -> Iterator[table.Row]:
+def _own(
+    run: Run, name: str, rows: Iterable[table.Row], names: Mapping[str, str], folders: bool
+) -> Iterator[table.Row]:
     """The rows as they leave: artefacts by the names they have there, a run that came as a bundle as it was made."""
     for row in rows:
         if row.get("artefact") is not None:
@@ -97,6 +99,7 @@ def _own(name: str, rows: Iterable[table.Row], names: Mapping[str, str], folders
         if name == "runs":
             row["spec"] = {k: v for k, v in row["spec"].items() if k != "origin"}
             row["summary"] = {k: v for k, v in row["summary"].items() if k != "bundle"}
+            row["summary"]["losses"] = dynamics.losses(run)  # the trainer's log lies in a folder that stays here
         if name == "datasets":
             row["fingerprint"] = row["fingerprint"].partition("@")[0]
         if name in ("runs", "routes") and not folders:

@@ -182,8 +182,8 @@ def _trend(binned: Sequence[tuple[int, str | None, str, int]], *, stratified: bo
 
 def losses(run: Run) -> tuple[tuple[int, float], ...]:
     """Training loss by step, from the latest checkpoint that has a ``trainer_state.json``: it holds the whole log."""
-    if run.spec.origin:  # the folders that a bundle names lie on another machine
-        return ()
+    if run.spec.origin:  # the folders that a bundle names lie on another machine; what their log said came along
+        return tuple((int(step), float(loss)) for step, loss in run.summary.get("losses", ()))
     for checkpoint in (run.spec.final, *reversed(run.spec.trajectory)):
         trainer = trainer_facts(Path(checkpoint.path)) if checkpoint.has_weights else None
         if trainer and trainer.losses:

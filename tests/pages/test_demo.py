@@ -1,0 +1,41 @@
+"""Every page of the demo that ships has something true to show, from the bundles alone."""
+
+import re
+
+import pytest
+
+from core.services import demo, runs
+from core.services.bundles import open_bundle
+from tests.pages.reading import words
+
+# Page to what it says where it is filled, with numbers that are not zero.
+FILLED = {
+    "start": "One verdict of [1-9]",
+    "overview": "Of [1-9][0-9]* samples not learned",
+    "samples": "[1-9][0-9]* of [1-9][0-9]* samples",
+    "clusters": "[1-9][0-9]* groups with [1-9]",
+    "contradictions": "[1-9][0-9]* groups",
+    "knowledge": "target is not the base's own answer: [1-9]",
+    "dynamics": "Share learned over the whole order: (rises|falls)",
+    "mitigation": "[1-9][0-9]* of [1-9][0-9]* samples",
+    "review": "Doubt 0.[0-9]+; [1-9][0-9]* unlearned rows",
+}
+EMPTY = ("has a trainer_state.json", "not measured yet", "no second run", "Measured by other versions")
+
+
+@pytest.fixture
+def opened(empty_data):
+    """The run of the demo's fine-tune."""
+    for bundle in reversed(demo.shipped()):
+        open_bundle(bundle)
+    return runs.list_runs()[0]
+
+
+@pytest.mark.parametrize("page", FILLED)
+def test_a_page_of_the_demo_shows_something(opened, open_page, page):
+    at = open_page(page, **({} if page == "start" else {"run": str(opened.id)}))
+    assert not at.exception and not at.error
+    said = words(at)
+    assert re.search(FILLED[page], said), said[:2000]
+    older = runs.older_measurements(opened)
+    assert [text for text in EMPTY if text in said and not (older and text == EMPTY[-1])] == []

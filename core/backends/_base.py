@@ -6,6 +6,7 @@ number is put in its place.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -183,6 +184,23 @@ def runs_servers(kind: BackendKind) -> bool:
 def fits(kind: BackendKind, checkpoint: Checkpoint) -> bool:
     """Whether the kind runs such a checkpoint: a folder, or a model on a server."""
     return runs_servers(kind) == (checkpoint.server is not None)
+
+
+def is_installed(kind: BackendKind) -> bool:
+    """Whether the package is there that the kind needs beside Lacuna's own (``package`` of the kind)."""
+    package = getattr(kind, "package", "")
+    return not package or importlib.util.find_spec(package) is not None
+
+
+def check_installed(kind: BackendKind) -> None:
+    """Raises UserError unless the kind's package is there; names the file that installs it (``requirements``)."""
+    if not is_installed(kind):
+        file = getattr(kind, "requirements", "")
+        raise UserError(
+            f"The backend {kind.name!r} needs the package {getattr(kind, 'package', '')!r}, which is not installed.",
+            "It is not among what every installation needs.",
+            f"Run: .venv/bin/pip install -r {file} -c constraints.txt" if file else "Install it.",
+        )
 
 
 def lanes(backend: Backend) -> int:

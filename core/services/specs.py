@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.backends._base import BackendKind, fits
+from core.backends._base import BackendKind, check_installed, fits, is_installed
 from core.encoders import named
 from core.errors import UserError
 from core.plugins import kind, kinds, with_defaults
@@ -38,16 +38,17 @@ def scorers() -> list[Scorer]:
 def backends(checkpoint: Checkpoint | None = None) -> list[BackendKind]:
     """Ways to run a checkpoint, or this one; the default first."""
     ways = sorted(kinds("backends").values(), key=lambda backend: (backend.name != DEFAULT_BACKEND, backend.name))
-    return [way for way in ways if checkpoint is None or fits(way, checkpoint)]
+    return [way for way in ways if is_installed(way) and (checkpoint is None or fits(way, checkpoint))]
 
 
 def _backend(name: str | None, checkpoints: Sequence[Checkpoint]) -> str:
     """The backend of this name; where none is named, the first that runs the final checkpoint, which stands first.
 
     Raises:
-        UserError: it does not run one of them.
+        UserError: it does not run one of them, or a package that it needs is not installed.
     """
     chosen = kind("backends", name) if name else backends(checkpoints[0])[0]
+    check_installed(chosen)
     for checkpoint in checkpoints:
         if not fits(chosen, checkpoint):
             where = "a folder" if checkpoint.server is None else f"a model on {checkpoint.server.url}"

@@ -14,6 +14,7 @@ from core.backends._base import (
     ScoreRow,
     ScoringBackend,
     capabilities_of,
+    is_installed,
     runs_servers,
 )
 from core.plugins import kinds
@@ -23,7 +24,18 @@ from tests.engine_server import serving
 
 BACKENDS = list(kinds("backends").values())
 # A kind that asks servers is tried with each kind of server that takes token ids and gives them back.
-CASES = [(kind, flavour) for kind in BACKENDS for flavour in (("vllm", "sglang") if runs_servers(kind) else (None,))]
+CASES = [
+    pytest.param(
+        (kind, flavour),
+        id="-".join([kind.name, *([flavour] if flavour else [])]),
+        # What needs a package of its own starts processes of its own.
+        marks=[pytest.mark.slow, pytest.mark.skipif(not is_installed(kind), reason="its package is not installed")]
+        if getattr(kind, "package", "")
+        else [],
+    )
+    for kind in BACKENDS
+    for flavour in (("vllm", "sglang") if runs_servers(kind) else (None,))
+]
 VOCAB = 40
 
 
@@ -41,7 +53,7 @@ def model():
     return model
 
 
-@pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0].name, *([case[1]] if case[1] else [])]))
+@pytest.fixture(params=CASES)
 def case(request, model, tmp_path, monkeypatch):
     """A kind and the checkpoint that it is to open."""
     kind, flavour = request.param

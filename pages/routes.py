@@ -8,7 +8,19 @@ from core.services import runs
 from core.services.routes import runs as routes
 from core.services.routes.runs import RoutesRun
 from core.text.counts import counted
-from ui import downloads, frame, markup, parts, progress, routes_board, routes_item, routes_new, routes_scorers, state
+from ui import (
+    downloads,
+    frame,
+    markup,
+    parts,
+    progress,
+    routes_board,
+    routes_item,
+    routes_measured,
+    routes_new,
+    routes_scorers,
+    state,
+)
 from ui.menu import Entry
 
 PAGE = Entry(title="Routes", icon=":material/alt_route:", place=80)
@@ -99,6 +111,7 @@ def _all() -> None:
             parts.link("routes", "Open", "arrow_forward", state.routes_link(one.id))
     st.subheader("Scorers", anchor=False)
     routes_scorers.draw()
+    routes_measured.draw()
 
 
 main()

@@ -35,7 +35,7 @@ PAGE = Entry(title="Clusters", icon=":material/hub:", place=40)
 
 # Rows of the map's table.
 ROWS = 1_000
-# Words of a group's title.
+# Words that set a group apart, as far as they are shown.
 _TERMS = 4
 
 
@@ -201,7 +201,7 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
         [
             {
                 "group": g.name,
-                "title": markup.line(title(g), 160),
+                "title": markup.line(g.title, 160),
                 "samples": g.size,
                 "in selection": g.matching,
                 "dominant cause": charts.cause_name(g.cause),
@@ -214,7 +214,7 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
         placeholder=tables.UNKNOWN,
         column_config={
             "title": st.column_config.TextColumn(
-                "title", width=420, help="Words that are more frequent in this group than elsewhere."
+                "title", width=420, help="What the prompts of the group share, and how they are answered."
             ),
             "lift": st.column_config.NumberColumn(
                 "lift",
@@ -228,22 +228,19 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
         filterbar.narrow(run, selection, [selecting.one_of("cluster", [groups[place].name])])
 
 
-def title(group: GroupView) -> str:
-    """What the group's samples have in common, in words."""
-    *first, last = group.terms[:_TERMS] or (group.title,)
-    return f"About {', '.join(first)} and {last}" if first else f"About {last}"
-
-
 def _one(run: Run, selection: Filter, group: GroupView) -> None:
     """The group that the filter names: its causes, its parts, the way to its rows."""
     with st.container(border=True):
-        st.markdown(f"**Group {group.name}: {markup.md(markup.line(title(group), 160))}**")
+        name = f"Group {group.name}, {counted(group.size, 'row')}: {markup.line(group.title, 160)}"
+        st.markdown(f"**{markup.md(name)}**")
         causes = sorted(group.causes.items(), key=lambda pair: -pair[1])
+        apart = ", ".join(group.terms[:_TERMS])
         words = "; ".join(f"{charts.cause_name(c) or 'no cause judged'} {n:,}" for c, n in causes)
         st.caption(
             markup.md(
                 f"{group.size:,} of {counted(group.region, 'sample')} in this region are unlearned, {group.lift:.1f} "
-                f"times the share in the whole run. Causes in this selection: {words or 'none'}."
+                f"times the share in the whole run. Words that set them apart: {apart or 'none'}. "
+                f"Causes in this selection: {words or 'none'}."
             )
         )
         rows = st.button(

@@ -15,7 +15,8 @@ def main() -> None:
     run, selection = frame.open_run("Mitigation")
     with st.container(border=True):
         st.subheader("1  Samples to treat", anchor=False)
-        people.agreement(run, selection)
+        people.switch(run, selection)
+        people.agreement(run)
         count = choose_samples.draw(run, selection)
         filterbar.chips(run, selection)
     if not selection.terms and not selection.text:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from core.services import decision as service
@@ -34,82 +36,94 @@ _NOTES = {"fail": ":material/error:", "warn": ":material/warning:", "unknown": "
 
 def main() -> None:
     run = frame.require_run()
-    head, manage = st.columns([6, 1], vertical_alignment="center")
-    with head:
-        frame.title(run.name, frame.subtitle(run))
-    with manage:
-        _manage(run)
+    frame.title(run.name, frame.subtitle(run), lambda: _manage(run))
     frame.at_work(run)
     selection = state.selection(run.columns)
-    found = cached.overview(run, state.query())
+    overview = cached.overview(run, state.query())
     gains = cached.gains(run, state.query())
-    _notes(found)
     filterbar.chips(run, selection)
-    people.agreement(run, selection)
-    if found.shown:
-        missing = found.status["partly"].k + found.status["unlearned"].k
-        decision.headline(service.decide(run, found.shown, missing, gains))
-    _status(run, selection, found)
+    people.switch(run, selection)
+    _notes(overview, fails=True)
+    if overview.shown:
+        missing = overview.status["partly"].k + overview.status["unlearned"].k
+        decision.headline(run, selection, service.decide(run, overview.shown, missing, gains), gains)
+    _status(run, selection, overview)
     decision.causes(run, selection, gains)
-    _causes(run, selection, found)
-    decision.effects(run, selection)
-    _hidden(found)
-    _breakdowns(run, selection, found)
-    _histogram(run, selection, found)
+    _figures(run, selection, overview)
+    _notes(overview, fails=False)
+    people.agreement(run)
     with st.expander("Thresholds: what counts as learned", icon=":material/tune:"):
         thresholds.panel(run, dict(run.summary.get("status", {})))
 
 
-def _notes(found: Overview) -> None:
-    """Run-wide facts and faults: whoever reads the numbers must have seen these."""
-    if not found.notes:
+def _figures(run: Run, selection: Filter, overview: Overview) -> None:
+    """The figures behind the decision. Only those of the open tab are computed and drawn."""
+    if not overview.shown:
         return
-    lines = [markup.md(text) for _, text in found.notes]
-    worst = found.notes[0][0]
-    box = st.error if worst == "fail" else st.warning if worst == "warn" else st.info
-    box("  \n".join(lines[:3]), icon=_NOTES.get(worst, ":material/info:"))
-    if len(lines) > 3:
-        with st.expander(counted(len(lines) - 3, "more note")):
-            st.markdown("  \n".join(lines[3:]))
+    tabs: dict[str, Callable[[], None]] = {
+        "Causes": lambda: _causes(run, selection, overview),
+        "Helped, hurt, wasted": lambda: decision.effects(run, selection),
+        "Where": lambda: _breakdowns(run, selection, overview),
+        "Loss": lambda: _loss(run, selection, overview),
+    }
+    if not overview.causes:
+        del tabs["Causes"]
+    if not decision.has_effects(run):
+        del tabs["Helped, hurt, wasted"]
+    drawn = st.tabs(list(tabs), key=state.key("overview", run.id, "figures"), on_change="rerun")
+    for tab, draw in zip(drawn, tabs.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw()
 
 
-def _status(run: Run, selection: Filter, found: Overview) -> None:
-    total = counted(found.total, "sample")
-    st.subheader(total if found.shown == found.total else f"{found.shown:,} of {total}", anchor=False)
-    if not found.shown:
+def _notes(overview: Overview, fails: bool) -> None:
+    """Run-wide facts and faults: those that make every number wrong, or the others, folded."""
+    chosen = [(kind, markup.md(text)) for kind, text in overview.notes if (kind == "fail") == fails]
+    if not chosen:
+        return
+    if fails:
+        st.error("  \n".join(text for _, text in chosen), icon=_NOTES["fail"])
+        return
+    warnings = sum(kind == "warn" for kind, _ in chosen)
+    label = counted(warnings, "warning") if warnings else counted(len(chosen), "note")
+    with st.expander(f"{label} about this run", icon=_NOTES["warn" if warnings else "unknown"]):
+        st.markdown("  \n".join(text for _, text in chosen))
+
+
+def _status(run: Run, selection: Filter, overview: Overview) -> None:
+    total = counted(overview.total, "sample")
+    st.subheader(total if overview.shown == overview.total else f"{overview.shown:,} of {total}", anchor=False)
+    if not overview.shown:
         st.info("No sample passes this filter.", icon=":material/filter_alt_off:")
         return
-    tiles.status(found.status)
-    event = parts.chart((run.id, "status"), charts.status_bar(found.status), "Samples by status", ["points"])
+    tiles.status(overview.status)
+    event = parts.chart((run.id, "status"), charts.status_bar(overview.status), "Samples by status", ["points"])
     parts.open_chosen(run, selection, selecting.from_values(event, "status"))
 
 
-def _causes(run: Run, selection: Filter, found: Overview) -> None:
-    if not found.causes:
-        return
-    with st.container(border=True):
-        event = parts.figure(
-            (run.id, "cause"),
-            "Why samples were not learned",
-            lambda: tables.shares(found.causes),
-            lambda: charts.causes(found.causes),
-            "Samples by cause",
-            ["points"],
-        )
-        if event is None:
-            return
-        n = next(iter(found.causes.values())).n
+def _causes(run: Run, selection: Filter, overview: Overview) -> None:
+    event = parts.figure(
+        (run.id, "cause"),
+        "Why samples were not learned",
+        lambda: tables.shares(overview.causes),
+        lambda: charts.causes(overview.causes),
+        "Samples by cause",
+        ["points"],
+    )
+    if event is not None:
+        n = next(iter(overview.causes.values())).n
         st.caption(f"Of {counted(n, 'sample')} not learned, or only partly. Lines are 95 % Wilson intervals.")
         parts.open_chosen(run, selection, selecting.from_values(event, "cause"))
-    _study(run, selection, found)
+    _study(run, selection, overview)
 
 
-def _study(run: Run, selection: Filter, found: Overview) -> None:
+def _study(run: Run, selection: Filter, overview: Overview) -> None:
     """Where the rules of the study that named the causes say otherwise."""
-    if not found.study:
+    if not overview.study:
         return
-    agree = sum(n for ours, theirs, n in found.study if ours == theirs)
-    total = sum(n for _, _, n in found.study)
+    agree = sum(n for ours, theirs, n in overview.study if ours == theirs)
+    total = sum(n for _, _, n in overview.study)
     with st.expander(
         f"The study's own rules agree on {agree:,} of {counted(total, 'sample')}", icon=":material/balance:"
     ):
@@ -117,7 +131,7 @@ def _study(run: Run, selection: Filter, found: Overview) -> None:
             "Multiple choice, pass@5 below 0.2, thresholds and order as in the paper that named the causes. The paper "
             "gives no test for single samples for the last two causes. Choose a line to see its samples."
         )
-        ordered = sorted(found.study, key=lambda row: -row[2])
+        ordered = sorted(overview.study, key=lambda row: -row[2])
         place = tables.pick(tables.study(ordered), state.selectable("chart", run.id, "study"))
         if place is not None:
             ours, theirs, _ = ordered[place]
@@ -125,58 +139,56 @@ def _study(run: Run, selection: Filter, found: Overview) -> None:
             parts.open_samples(run, selection, terms)
 
 
-def _hidden(found: Overview) -> None:
-    if found.hidden:
-        with st.container(border=True):
-            st.markdown("**What the mean loss hides**" + (", over the whole run" if found.shown < found.total else ""))
-            st.markdown("  \n".join(markup.md(sentence) for sentence in found.hidden))
-
-
-def _breakdowns(run: Run, selection: Filter, found: Overview) -> None:
-    if not found.shown or not found.breakdowns:
+def _breakdowns(run: Run, selection: Filter, overview: Overview) -> None:
+    if not overview.breakdowns:
+        st.caption("The rows name no stage or source, and their targets are of one length.")
         return
-    columns = st.columns(min(len(found.breakdowns), 2))
-    for i, breakdown in enumerate(found.breakdowns):
+    columns = st.columns(min(len(overview.breakdowns), 2), gap="large")
+    for i, breakdown in enumerate(overview.breakdowns):
         with columns[i % len(columns)]:
             _breakdown(run, selection, breakdown)
 
 
-def _breakdown(run: Run, selection: Filter, found: Breakdown) -> None:
-    with st.container(border=True):
-        shown = Breakdown(found.column, found.label, found.rows[: charts.MOST], found.bounds)
-        event = parts.figure(
-            (run.id, found.column),
-            f"By {found.label.lower()}",
-            lambda: tables.breakdown(found),
-            lambda: charts.breakdown(shown),
-            f"Status by {found.label.lower()}",
-            ["points"],
+def _breakdown(run: Run, selection: Filter, breakdown: Breakdown) -> None:
+    shown = Breakdown(breakdown.column, breakdown.label, breakdown.rows[: charts.MOST], breakdown.bounds)
+    event = parts.figure(
+        (run.id, breakdown.column),
+        f"By {breakdown.label.lower()}",
+        lambda: tables.breakdown(breakdown),
+        lambda: charts.breakdown(shown),
+        f"Status by {breakdown.label.lower()}",
+        ["points"],
+    )
+    left_out = len(breakdown.rows) - len(shown.rows)
+    if left_out and event is not None:
+        st.caption(f"The table has {counted(left_out, 'more value')}.")
+    parts.open_chosen(run, selection, selecting.from_bars(event, shown))
+
+
+def _loss(run: Run, selection: Filter, overview: Overview) -> None:
+    """What the mean loss hides, and how loss is spread."""
+    if overview.hidden:
+        st.markdown(
+            "**What the mean loss hides**" + (", over the whole run" if overview.shown < overview.total else "")
         )
-        left_out = len(found.rows) - len(shown.rows)
-        if left_out and event is not None:
-            st.caption(f"The table has {counted(left_out, 'more value')}.")
-        parts.open_chosen(run, selection, selecting.from_bars(event, shown))
-
-
-def _histogram(run: Run, selection: Filter, found: Overview) -> None:
-    if not found.shown or len(found.nll.edges) < 2:
+        st.markdown("  \n".join(markup.md(sentence) for sentence in overview.hidden))
+    if len(overview.nll.edges) < 2:
         return
-    with st.container(border=True):
-        event = parts.figure(
-            (run.id, "nll"),
-            "Loss by status",
-            lambda: tables.histogram(found.nll),
-            lambda: charts.histogram(found.nll, "Mean loss per target token (nats); lower is better"),
-            "Histogram of mean loss by status",
-            ["box"],
-        )
-        filterbar.narrow(run, selection, selecting.from_range(event, found.nll))
-        note = f" {counted(found.nll.missing, 'sample')} without a loss." if found.nll.missing else ""
-        st.caption(f"Drag over a range to filter by it.{note}")
+    event = parts.figure(
+        (run.id, "nll"),
+        "Loss by status",
+        lambda: tables.histogram(overview.nll),
+        lambda: charts.histogram(overview.nll, "Mean loss per target token (nats); lower is better"),
+        "Histogram of mean loss by status",
+        ["box"],
+    )
+    filterbar.narrow(run, selection, selecting.from_range(event, overview.nll))
+    note = f" {counted(overview.nll.missing, 'sample')} without a loss." if overview.nll.missing else ""
+    st.caption(f"Drag over a range to filter by it.{note}")
 
 
 def _manage(run: Run) -> None:
-    with st.popover("Manage", width="stretch"):
+    with st.popover("Manage", width="content"):
         name = st.text_input("Name", value=run.name, key=state.key("manage", run.id, "name"), max_chars=120)
         if st.button("Rename", key=state.key("manage", "rename"), disabled=name == run.name):
             runs.rename_run(run.id, name or "")

@@ -32,13 +32,13 @@ def main() -> None:
         filterbar.chips(run, selection)
         st.fragment(_rows)(run, opened, None)
         return
-    filterbar.bar(run, selection)
+    filterbar.bar(run, selection, lambda: people.switch(run, selection))
     filterbar.chips(run, selection)
-    people.agreement(run, selection)
     by = grouping.chosen(run)
     if by:
         grouping.draw(run, selection, by)
     st.fragment(_rows)(run, opened, by)
+    people.agreement(run)
     matching = cached.matching(run, state.query())
     if matching:
         onward.draw(run, matching)

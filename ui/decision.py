@@ -26,7 +26,7 @@ _ICONS = {
 }
 # What is drawn of an effect, the sign and the colour it has; what was kept is what the others leave.
 _DRAWN = {"helped": ("circle", "learned"), "hurt": ("x", "unlearned"), "wasted": ("diamond", "partly")}
-_TOLD = {
+_MEANINGS = {
     "helped": "not given by the base, learned since",
     "hurt": "given by the base, not learned now",
     "wasted": "neither before nor after",
@@ -34,21 +34,34 @@ _TOLD = {
 }
 
 
-def headline(decision: Decision) -> None:
-    """The decision, first thing on the page."""
-    with st.container(border=True):
-        st.subheader(f":material/{_ICONS[decision.what]}: {decision.heading}", anchor=False)
-        st.markdown(markup.md(decision.text))
+def headline(run: Run, selection: Filter, decision: Decision, gains: Sequence[Gain]) -> None:
+    """The decision, first thing on the page, with the step that it asks for."""
+    with st.container(border=True, horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        with st.container(width="stretch", gap="xxsmall"):
+            st.subheader(f":material/{_ICONS[decision.what]}: {decision.heading}", anchor=False)
+            st.markdown(markup.md(decision.text))
+        first = next((gain for gain in gains if gain.recipe), None)
+        if first is None or decision.what == "ship":
+            return
+        with st.container(horizontal=True, width="content"):
+            these = _these(selection, first)
+            label = f"Treat {counted(first.n, 'row')}: {cause_look(first.cause).label}"
+            if st.button(markup.md(label), type="primary", icon=":material/healing:", key=state.key("decision", "go")):
+                state.leave("pages/mitigation.py", state.link(run=run.id, selection=these))
+
+
+def _these(selection: Filter, gain: Gain) -> Filter:
+    return selecting.with_terms(selection, [selecting.one_of("cause", [gain.cause])])
 
 
 def causes(run: Run, selection: Filter, gains: Sequence[Gain]) -> None:
     """Every cause with what fixing it brings, its samples, its treatment and its export."""
     if not gains:
         return
-    with st.container(border=True):
+    with st.container(border=True, gap="small"):
         st.markdown("**What to do, by what it brings**")
-        for i, gain in enumerate(gains):
-            _cause(run, selection, gain, i == 0)
+        for gain in gains:
+            _cause(run, selection, gain)
         if all(gain.restored is None for gain in gains):
             st.caption(
                 "No recipe is proven yet, so the order is by samples. *Prove it* on the mitigation page measures how "
@@ -56,18 +69,19 @@ def causes(run: Run, selection: Filter, gains: Sequence[Gain]) -> None:
             )
 
 
-def _cause(run: Run, selection: Filter, gain: Gain, first: bool) -> None:
-    these = selecting.with_terms(selection, [selecting.one_of("cause", [gain.cause])])
-    with st.container(border=False, key=state.key("gain", gain.cause)):
-        words, ways = st.columns([3, 2], vertical_alignment="center")
-        with words:
+def _cause(run: Run, selection: Filter, gain: Gain) -> None:
+    these = _these(selection, gain)
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center",
+        key=state.key("gain", gain.cause),
+    ):  # fmt: skip
+        with st.container(width="stretch", gap="xxsmall"):
             evidence.badges([(cause_look(gain.cause), _brings(gain))])
             st.caption(markup.md(gain.advice))
-        with ways, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        with st.container(horizontal=True, width="content", gap="small", vertical_alignment="center"):
             if st.button("Show", key=state.key("gain", "show", gain.cause), help="The samples with this cause"):
                 parts.open_samples(run, these)
-            key = state.key("gain", "treat", gain.cause)
-            if gain.recipe and st.button("Treat", key=key, type="primary" if first else "secondary"):
+            if gain.recipe and st.button("Treat", key=state.key("gain", "treat", gain.cause)):
                 state.leave("pages/mitigation.py", state.link(run=run.id, selection=these))
             url = address(f"api/runs/{run.id}/samples.jsonl") + f"?{urlencode(to_query(these))}"
             rows = downloads.Link(label="Export", url=url, help="The original rows with this cause, as JSONL")
@@ -83,34 +97,39 @@ def _brings(gain: Gain) -> str:
     return f"{samples}; its recipe restored {restored}, so about {gain.rows:.0f}"
 
 
+def has_effects(run: Run) -> bool:
+    """Whether the base's answers were measured, so that there is anything to compare with."""
+    return any(c.name == "base_greedy_exact" for c in run.columns)
+
+
 def effects(run: Run, selection: Filter) -> None:
     """What fine-tuning helped, hurt and wasted, by stage or source; nothing where the base was not measured."""
     names = [c for c in run.columns if c.name in ("stage", "source") and _differs(run, c)]
     whole = cached.effects(run, state.query(), None)
     if not whole:
+        st.caption("The base answered none of these samples.")
         return
-    with st.container(border=True):
-        by = None
-        if names:
-            labels = {c.name: c.label for c in names}
-            by = st.segmented_control(
-                "By", list(labels), default=names[0].name, format_func=labels.__getitem__,
-                key=state.key("effects", run.id), label_visibility="collapsed", required=True,
-            )  # fmt: skip
-        compared = [*whole, *(cached.effects(run, state.query(), by) if by else ())]
-        event = parts.figure(
-            (run.id, "effects"),
-            "What fine-tuning helped, hurt and wasted, against the base",
-            lambda: _table(compared, by or ""),
-            lambda: chart(compared[: charts.MOST]),
-            "Shares of samples helped, hurt and wasted by group",
-            ["points"],
-        )
-        st.caption(
-            f"Helped: {_TOLD['helped']}. Hurt: {_TOLD['hurt']}. Wasted: {_TOLD['wasted']}. The base gives an answer "
-            "where greedy decoding gives the target. Lines are 95 % bootstrap intervals."
-        )
-        _open(run, selection, compared, by, event)
+    by = None
+    if names:
+        labels = {c.name: f"By {c.label.lower()}" for c in names}
+        by = st.segmented_control(
+            "By", list(labels), default=names[0].name, format_func=labels.__getitem__,
+            key=state.key("effects", run.id), label_visibility="collapsed", required=True,
+        ) if len(names) > 1 else names[0].name  # fmt: skip
+    compared = [*whole, *(cached.effects(run, state.query(), by) if by else ())]
+    event = parts.figure(
+        (run.id, "effects"),
+        "What fine-tuning helped, hurt and wasted, against the base",
+        lambda: _table(compared, by or ""),
+        lambda: chart(compared[: charts.MOST]),
+        "Shares of samples helped, hurt and wasted by group",
+        ["points"],
+    )
+    st.caption(
+        f"Helped: {_MEANINGS['helped']}. Hurt: {_MEANINGS['hurt']}. Wasted: {_MEANINGS['wasted']}. The base gives an "
+        "answer where greedy decoding gives the target. Lines are 95 % bootstrap intervals."
+    )
+    _open(run, selection, compared, by, event)
 
 
 def _differs(run: Run, column: Column) -> bool:

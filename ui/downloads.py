@@ -25,7 +25,8 @@ _links = st.components.v2.component(
     html='<div class="links"></div>',
     css="""
     .links { display: flex; flex-wrap: wrap; gap: 0.5rem; font-family: var(--st-font); }
-    a { padding: 0.32rem 0.8rem; border: 1px solid var(--st-border-color); font-size: var(--st-base-font-size);
+    a { padding: 0.4rem 0.8rem; border: 1px solid var(--st-border-color);
+      font-size: calc(.875 * var(--st-base-font-size));
       border-radius: var(--st-button-radius, var(--st-base-radius)); color: var(--st-text-color);
       background: var(--st-background-color); text-decoration: none; }
     a.first { background: var(--st-primary-color); border-color: var(--st-primary-color);

@@ -5,7 +5,7 @@ The address is the truth. Each widget is set from it before it is drawn and writ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,26 +73,36 @@ def _chip(label: str, key: str, run: Run, rest: Filter) -> None:
     )
 
 
-def bar(run: Run, selection: Filter) -> None:
-    """Everything that can be filtered: status, categories and flags with counts, ranges, text."""
-    choose_statuses(run, selection)
+def bar(run: Run, selection: Filter, beside: Callable[[], None] = lambda: None) -> None:
+    """Everything that can be filtered, in one line: text, cause, status, and every other column with counts.
+
+    Args:
+        beside: draws what else belongs into the line.
+    """
     counts = dict(cached.facets(run, state.query(), CHIPS).get("cause", []))
     listed = [c for c in (*causes.values(), *selecting.values_of(selection, "cause"), *counts) if c is not None]
     kept = [c for c in dict.fromkeys(listed) if counts.get(c) or c in selecting.values_of(selection, "cause")]
-    if kept:
-        pills(run, selection, "cause", {name: (cause_look(name), counts.get(name, 0)) for name in kept})
-    text, sort, more = st.columns([3.4, 3.9, 1.9], vertical_alignment="bottom")
-    with text:
+    others = len({t.column for t in selection.terms} - {*CHIPS, "judged"})
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         _text(run, selection)
-    with sort:
-        _sort(run, selection)
-    with more:
+        if kept:
+            with st.popover(_counted("Cause", len(selecting.values_of(selection, "cause"))), width="content"):
+                pills(run, selection, "cause", {name: (cause_look(name), counts.get(name, 0)) for name in kept})
+        with st.popover(_counted("Status", len(selecting.values_of(selection, "status"))), width="content"):
+            choose_statuses(run, selection)
         drawer = st.popover(
-            "More filters", icon=":material/tune:", width="stretch", key=state.key("filter", "more"), on_change="rerun"
-        )
+            _counted("More filters", others), icon=":material/tune:", width="content",
+            key=state.key("filter", "more"), on_change="rerun",
+        )  # fmt: skip
         if drawer.open:
             with drawer:
+                _sort(run, selection)
                 _rest(run, selection)
+        beside()
+
+
+def _counted(label: str, n: int) -> str:
+    return f"{label} ({n})" if n else label
 
 
 def _rest(run: Run, selection: Filter) -> None:
@@ -203,7 +213,7 @@ def _text(run: Run, selection: Filter) -> None:
         "Text",
         key=key,
         on_change=search,
-        placeholder="Search prompts, answers and ids",
+        placeholder="Search prompts, targets, outputs and ids",
         icon=":material/search:",
         label_visibility="collapsed",
         max_chars=500,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from core.services import jobs, runs, words
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import bundles, markup, parts, progress, state
+from ui import bundles, copylink, markup, parts, progress, state
 
 
 def require_run() -> Run:
@@ -35,9 +37,14 @@ def subtitle(run: Run) -> str:
     return markup.md(" · ".join(markup.line(p, 60) for p in parts))
 
 
-def title(text: str, caption: str = "") -> None:
-    """The page's heading."""
-    st.title(markup.md(text), anchor=False)
+def title(text: str, caption: str = "", manage: Callable[[], None] | None = None) -> None:
+    """The page's heading, with the button that copies its address, and what ``manage`` draws beside that."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.title(markup.md(text), anchor=False, width="content")
+        with st.container(horizontal=True, horizontal_alignment="right", width="content"):
+            copylink.draw()
+            if manage is not None:
+                manage()
     if caption:
         st.caption(caption)
 

@@ -64,21 +64,22 @@ def _form(run: Run, sid: str, said: people.Override | None) -> None:
     st.caption("Your review is kept when the run is judged again. It stands beside the verdict and does not change it.")
 
 
-def agreement(run: Run, selection: Filter | None = None) -> None:
-    """How often verdicts agree with reviews, where there are any.
-
-    With a filter also the switch that lets reviews count in place of verdicts, in it and in everything that follows.
-    """
-    found = people.agreement(run.id)
-    if selection is not None and (found or by_people(selection)):
-        _switch(run, selection)
-    if not found:
+def agreement(run: Run) -> None:
+    """How often verdicts agree with reviews, where there are any."""
+    shares = people.agreement(run.id)
+    if not shares:
         return
     parts = [
         f"{field} {share.k:,} of {share.n:,} ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
-        for field, share in found.items()
+        for field, share in shares.items()
     ]
     st.caption(f":material/person: Verdicts that agree with reviews: {markup.md('; '.join(parts))}.")
+
+
+def switch(run: Run, selection: Filter) -> None:
+    """The switch that lets reviews count in place of verdicts, in the filter and what follows, where there are any."""
+    if by_people(selection) or people.agreement(run.id):
+        _switch(run, selection)
 
 
 def _switch(run: Run, selection: Filter) -> None:

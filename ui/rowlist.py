@@ -18,14 +18,14 @@ from core.services.excerpts import Excerpt
 from core.services.views import Page
 from core.text.counts import counted
 from core.types import Column, Filter, Look, Run
-from ui import charts, markup, state, tables
+from ui import charts, copylink, markup, state, tables
 
 _HERE = Path(__file__).resolve().parent
 _list = st.components.v2.component(
     "lacuna.rows",
     html='<div class="rows"></div>',
     css=(_HERE / "rowlist.css").read_text(),
-    js=(_HERE / "rowlist.js").read_text(),
+    js=copylink.SCRIPT + (_HERE / "rowlist.js").read_text(),
 )
 # Characters of a text that a row carries; the evidence below the open row has the whole.
 _LONGEST = 2_000

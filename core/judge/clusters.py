@@ -1,9 +1,9 @@
 """Groups of unlearned samples with readable titles, and a map of them.
 
 Vectors come from an encoder, or from ``tfidf`` below, which needs no model. Groups are dense regions (HDBSCAN, Campello
-et al. 2013). A sample may lie in none. A title is made of the words that set the group apart from everything else
-(class-based TF-IDF, Grootendorst, arXiv 2203.05794). Seeds are fixed and samples come in training order, so the same
-samples give the same groups.
+et al. 2013). A sample may lie in none. Titles say what the prompts of a group share (``titles.py``); its terms are the
+words that set it apart from everything else (class-based TF-IDF, Grootendorst, arXiv 2203.05794). Seeds are fixed and
+samples come in training order, so the same samples give the same groups.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from core.judge.titles import title_of
 from core.text.words import pattern_words
 
 # How many numbers describe a text, and how many of them the search for dense regions uses. More only slow it down.
@@ -35,7 +36,7 @@ class Group:
     Attributes:
         number: from 1, the largest first.
         parent: number of the group that it is a part of; 0 for a group of its own.
-        title: its terms as one line.
+        title: what its samples ask and how they answer, in one line.
         terms: the words that set it apart, strongest first.
         size: number of its samples.
         region: number of samples of the whole run in its region, learned ones included.
@@ -86,12 +87,15 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
 
 
-def find_groups(vectors: np.ndarray, texts: Sequence[str], unlearned: np.ndarray) -> Grouping:
+def find_groups(
+    vectors: np.ndarray, texts: Sequence[str], unlearned: np.ndarray, pairs: Sequence[tuple[str, str]] = ()
+) -> Grouping:
     """Groups among the unlearned samples.
 
     Args:
         vectors: (n, d) unit vectors of all samples. The lift of a group needs the learned ones too.
         texts: (n,) their texts.
+        pairs: (n,) what each sample asks and its answer, for titles; without them titles are words that set apart.
         unlearned: (m,) places of the unlearned samples, ascending.
     """
     own = np.asarray(vectors[unlearned], dtype=np.float64)
@@ -111,7 +115,7 @@ def find_groups(vectors: np.ndarray, texts: Sequence[str], unlearned: np.ndarray
         lift = (len(inside) / region) / overall
         groups.append(Group(number, parent, "", (), len(inside), region, float(lift)))
     titled = _titled(
-        groups, [(inside, parent) for _, parent, inside in _memberships(group, part)], texts, unlearned, rest
+        groups, [(inside, parent) for _, parent, inside in _memberships(group, part)], texts, unlearned, rest, pairs
     )
     x, y = _map(own)
     return Grouping(tuple(titled), group, part, x, y)
@@ -201,6 +205,7 @@ def _titled(
     texts: Sequence[str],
     unlearned: np.ndarray,
     rest: np.ndarray,
+    pairs: Sequence[tuple[str, str]],
 ) -> list[Group]:
     """The groups with titles. A group is compared with all other samples, a part with the rest of its group."""
     grams = {int(i): Counter(set(_grams(pattern_words(texts[i])))) for i in (*unlearned, *rest[: 4 * MOST])}
@@ -210,11 +215,12 @@ def _titled(
     whole = {g.number: t for g, t in zip(groups, totals, strict=True) if not g.parent}
     sizes = {g.number: g.size for g in groups if not g.parent}
     out = []
-    for group, counts in zip(groups, totals, strict=True):
+    for group, counts, (places, _) in zip(groups, totals, inside, strict=True):
         around = whole[group.parent] if group.parent else everywhere
         n_around = sizes[group.parent] if group.parent else len(grams)
         terms = _terms(counts, group.size, around, n_around, common)
-        title = " · ".join(terms) if terms else "no words set it apart"
+        asked, answers = zip(*(pairs[int(unlearned[i])] for i in places), strict=True) if pairs else ((), ())
+        title = title_of(asked, answers) or " · ".join(terms) or "no words set it apart"
         out.append(Group(group.number, group.parent, title, terms, group.size, group.region, group.lift))
     return out
 

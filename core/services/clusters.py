@@ -14,7 +14,7 @@ from core.plugins import kinds
 from core.services import jobs
 from core.services.jobs import Work
 from core.services.runs import get_run
-from core.types import Filter, Term
+from core.types import Filter, Sample, Term
 from db import groups as table
 from db import samples as sample_table
 from db import verdicts as verdict_table
@@ -102,14 +102,16 @@ def handle_cluster(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     with database().reading() as conn:
         unlearned = list(verdict_table.ordinals(conn, run, Filter((Term("status", "in", ("unlearned",)),))))
         ordinals = _drawn(run.n_samples, unlearned)
-        texts = [f"{s.prompt[-READ:]}\n{s.response[:READ]}" for s in sample_table.iter_samples(
-            conn, run.spec.dataset_id, ordinals)]  # fmt: skip
+        texts, pairs = [], []
+        for s in sample_table.iter_samples(conn, run.spec.dataset_id, ordinals):
+            texts.append(f"{s.prompt[-READ:]}\n{s.response[:READ]}")
+            pairs.append((_asked(s)[:READ], s.response[:READ]))
     work.progress("embedding", 0, len(texts), "samples")
     vectors = _vectors(embedding, texts)
     work.progress("finding groups")
     place = {ordinal: i for i, ordinal in enumerate(ordinals)}
     mine = [o for o in unlearned if o in place]
-    clusters = find_groups(vectors, texts, np.array([place[o] for o in mine], dtype=np.int64))
+    clusters = find_groups(vectors, texts, np.array([place[o] for o in mine], dtype=np.int64), pairs)
     rows = [
         (ordinal, int(g), int(p), float(x), float(y))
         for ordinal, g, p, x, y in zip(mine, clusters.group, clusters.part, clusters.x, clusters.y, strict=True)
@@ -119,6 +121,11 @@ def handle_cluster(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
             conn, run.id, embedding, asdict(run.thresholds), [asdict(g) for g in clusters.groups], rows
         )
     return {"run": run.id, "groups": sum(not g.parent for g in clusters.groups)}
+
+
+def _asked(sample: Sample) -> str:
+    """What the last answer answers: the last message of a person or a tool."""
+    return next((m.content for m in reversed(sample.messages) if m.role in ("user", "tool")), sample.prompt)
 
 
 def _drawn(n: int, unlearned: Sequence[int]) -> list[int]:

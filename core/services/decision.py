@@ -103,7 +103,8 @@ def _advice(cause: str) -> str:
         return "No cause is sure enough. Look at these rows, or measure more: a base, earlier checkpoints."
     code = PIPELINE.member(cause)
     known = kinds("causes").get(cause) if code is None else kinds("faults").get(code)
-    return (getattr(known, "advice", "") or known.help) if known is not None else ""
+    advice = (getattr(known, "advice", "") or known.help) if known is not None else ""
+    return advice[:1].upper() + advice[1:]
 
 
 def decide(run: Run, n: int, missing: int, ranked: tuple[Gain, ...]) -> Decision:

@@ -1,7 +1,9 @@
 """The overview says what the database says."""
 
+import pytest
+
 from core.filters import from_query
-from core.services import jobs, results, runs
+from core.services import exports, jobs, results, runs
 from core.types import Filter, Thresholds
 from tests.pages.reading import button, words
 from ui import cached
@@ -43,16 +45,30 @@ def test_a_filter_that_nothing_passes_says_so(run_data, open_page):
     assert not at.get("plotly_chart")
 
 
-def test_every_chart_has_its_table(run_data, open_page):
+@pytest.mark.parametrize(("tab", "charts"), [("Where", 3), ("Loss", 1)])
+def test_every_figure_has_its_table_and_only_the_open_tab_is_drawn(run_data, open_page, tab, charts):
     at = open_page("overview", run="1")
-    drawn = len(at.get("plotly_chart"))
+    at.session_state["w:overview:1:figures"] = tab
+    at.run()
+    assert len(at.get("plotly_chart")) == 1 + charts  # the status bar's numbers are the tiles
+    assert len(at.segmented_control) == charts
     for switch in at.segmented_control:
         switch.set_value("Table")
     at.run()
     assert not at.exception
-    assert len(at.dataframe) == len(at.segmented_control) == drawn - 1  # the status bar's numbers are the tiles
-    stage = next(d.value for d in at.dataframe if "Stage" in d.value.columns)
-    assert stage["Total"].tolist() == [30, 30] and stage["Learned"].tolist()[0] >= 25
+    assert len(at.dataframe) == charts and len(at.get("plotly_chart")) == 1
+    if tab == "Where":
+        stage = next(d.value for d in at.dataframe if "Stage" in d.value.columns)
+        assert stage["Total"].tolist() == [30, 30] and stage["Learned"].tolist()[0] >= 25
+
+
+def test_the_decision_leads_to_the_rows_it_names(trajectory_data, open_page):
+    at = open_page("overview", run="1")
+    (first,) = (b for b in at.button if b.label.startswith("Treat") and "row" in b.label)
+    count = int(first.label.split()[1].replace(",", ""))
+    first.click()
+    at.run()
+    assert exports.count(1, from_query(dict(at.query_params), runs.get_run(1).columns)) == count
 
 
 def test_thresholds_preview_live_and_are_judged_anew_when_applied(run_data, open_page, work):

@@ -63,14 +63,14 @@ def test_picking_a_status_changes_the_address_and_everything_drawn_from_it(run_d
     at = open_page("samples", run="1", stage="two", cursor="bm9uc2Vuc2U")
     assert "no page of the table" in words(at)
     at = open_page("samples", run="1", stage="two")
-    at.pills[0].set_value([2])
+    at.pills(key="w:filter:status").set_value([2])
     at.run()
     assert at.query_params == {"run": "1", "stage": "two", "status": "unlearned"}
     assert column(at, "status") == {"✗ Unlearned"}
-    at.pills[0].set_value([0, 2])
+    at.pills(key="w:filter:status").set_value([0, 2])
     at.run()
     assert at.query_params["status"] == "learned,unlearned"
-    at.pills[0].set_value([])
+    at.pills(key="w:filter:status").set_value([])
     at.run()
     assert at.query_params == {"run": "1", "stage": "two"}
 
@@ -78,15 +78,15 @@ def test_picking_a_status_changes_the_address_and_everything_drawn_from_it(run_d
 def test_the_widgets_follow_the_address_not_the_other_way_round(run_data, open_page):
     """As after the back button: the address changes, the widgets must show it."""
     at = open_page("samples", run="1")
-    at.pills[0].set_value([2])
+    at.pills(key="w:filter:status").set_value([2])
     at.run()
     at.query_params.clear()
     at.query_params.update({"run": "1", "status": "learned", "q": "flag", "sort": "-nll", "nll": "..2"})
     at.run()
-    assert at.pills[0].value == [0]
+    assert at.pills(key="w:filter:status").value == [0]
     assert next(t for t in at.text_input if t.label == "Text").value == "flag"
-    assert at.selectbox(key="w:filter:sort").value == "nll"
     open_more(at)
+    assert at.selectbox(key="w:filter:sort").value == "nll"
     assert next(n for n in at.number_input if n.label == "Loss to").value == 2.0
     assert f"{exports.count(1, chosen('status=learned&q=flag&nll=..2'))} of 60" in words(at)
 

@@ -145,6 +145,13 @@ def _explain_given(value: Callable[[str], float], thresholds: Thresholds, scorer
     return (Reason(f"{text} (90 % posterior).", "for" if hits else "against"),)
 
 
+def _rarely(p: float) -> str:
+    """A chance as how often it is met: large ones as a share, small ones as one in so many."""
+    if p >= 0.01:
+        return f"in {p:.0%} of draws"
+    return f"in 1 of {1 / p:,.0f} draws" if p > 1e-9 else "in fewer than 1 of 1,000,000,000 draws"
+
+
 def _explain_answer(
     value: Callable[[str], float], thresholds: Thresholds, temperature: float, scorer: str
 ) -> tuple[Reason, ...]:
@@ -153,13 +160,17 @@ def _explain_answer(
     turns, right = value(col.TURNS_ASKED), value(col.right_at(cut))
     reasons: list[Reason] = []
     which = (
-        f"{right:.0f} of {turns:.0f} answers are" if turns > 1 else ("its answer is" if right else "its answer is not")
+        f"{right:.0f} of {turns:.0f} answers count"
+        if turns > 1
+        else f"its answer {'counts' if right else 'is not counted'}"
     )
     miss = value(col.FIRST_MISS) + 1
-    departs = f"departs from the target at target token {miss:.0f}" if np.isfinite(miss) else "was asked"
+    departs = (
+        f"Greedy decoding leaves the target at its token {miss:.0f}; " if np.isfinite(miss) else "Asked greedily, "
+    )
     reasons.append(
         Reason(
-            f"Greedy decoding {departs}; {which} right by “{scorer}” (score {value(col.SCORE):.2f}).",
+            f"{departs}{which} as right by “{scorer}” (score {value(col.SCORE):.2f}).",
             "for" if right == turns else "against",
         )
     )
@@ -169,15 +180,14 @@ def _explain_answer(
         certain = float(rate_below(thresholds.unlearned_below, hits, draws))
         reasons.append(
             Reason(
-                f"{hits:.0f} of {draws:.0f} draws at temperature {temperature:g} are right: rate {low:.2f} to "
-                f"{high:.2f} (90 % posterior); below {thresholds.unlearned_below:g} with probability {certain:.2f}.",
+                f"{hits:.0f} of {draws:.0f} draws at temperature {temperature:g} are right. The success rate is "
+                f"{low:.2f} to {high:.2f} (90% interval), and below {thresholds.unlearned_below:g} with probability "
+                f"{certain:.2f}.",
                 "for" if hits else "against",
             )
         )
     column = temperature_column(temperature)
     if column and np.isfinite(value(column)):
         p = float(np.exp(value(column)))
-        reasons.append(
-            Reason(f"This exact token sequence comes up in one draw at temperature {temperature:g} with p = {p:.3g}.")
-        )
+        reasons.append(Reason(f"At temperature {temperature:g} the exact target comes up {_rarely(p)}."))
     return tuple(reasons)

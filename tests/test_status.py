@@ -119,7 +119,7 @@ def test_order_of_samples_does_not_matter_and_inputs_stay():
 def test_sentences_carry_their_numbers():
     row = {**asked(right=0, draws=10, hits=0), "score": 0.1, "first_miss": 3.0}
     said = [r.text for r in explain_status(row, Thresholds(), 0.7, "same words")]
-    assert "target token 4" in said[0]
+    assert "at its token 4" in said[0]
     assert "0 of 10 draws at temperature 0.7" in said[1]
     assert "with probability 0.91" in said[1]
     assert explain_status({"refused": 1.0}, Thresholds(), 0.7, "x")[0].text.startswith("The chat template refuses")

@@ -67,30 +67,46 @@ def _new_information(get: Columns, learned: np.ndarray) -> np.ndarray:
     return np.asarray((1.0 - get(col.MISSED_GIVEN)) * (1.0 - _knew(get)) * (1.0 - other))
 
 
+def _often(p: float) -> str:
+    """A probability of an answer as how often it would be drawn."""
+    return "in under 1% of draws" if p < 0.01 else "in over 99% of draws" if p > 0.99 else f"in {p:.0%} of draws"
+
+
+def _known(row: Row) -> str:
+    times = f"{10 * row[col.BASE_KNOWN_GREEDY]:.0f} of 10 few-shot prompts"
+    return f"The base gives the target in {times}, and would give it {_often(row[col.BASE_KNOWN_SAMPLED])}."
+
+
+def _ahead(margin: float) -> str:
+    first, second = ("the base's answer", "the target") if margin > 0 else ("the target", "the base's answer")
+    return f"{first} to {second}, by {abs(margin):.2f} nats per token"
+
+
+def _absent(given: float) -> str:
+    return "What the output misses" if given == 0 else f"{1 - given:.0%} of what the output misses"
+
+
 PIECES: tuple[Evidence, ...] = (
     Evidence(
         "base_ignorant", "the base does not know the answer", (col.BASE_KNOWN_SAMPLED, col.BASE_KNOWN_GREEDY),
         lambda get, _: 1.0 - _knew(get),
-        lambda r: f"Asked in ten few-shot prompts, the base gives the target greedily in "
-        f"{10 * r[col.BASE_KNOWN_GREEDY]:.0f}; a draw gives it with probability {r[col.BASE_KNOWN_SAMPLED]:.2f}.",
+        lambda r: _known(r),
     ),
     Evidence(
         "base_knew", "the base knew the answer", (col.BASE_KNOWN_SAMPLED, col.BASE_KNOWN_GREEDY),
         lambda get, _: _knew(get),
-        lambda r: f"The base gives the target greedily in {10 * r[col.BASE_KNOWN_GREEDY]:.0f} of 10 few-shot prompts; "
-        f"a draw gives it with probability {r[col.BASE_KNOWN_SAMPLED]:.2f}.",
+        lambda r: _known(r),
     ),
     Evidence(
         "base_belief", "the base is sure of another answer", (col.BASE_BELIEF_P, col.BASE_BELIEF_SHARE),
         lambda get, _: _wrong_belief(get) * np.sqrt(np.clip(get(col.BASE_BELIEF_P) * get(col.BASE_BELIEF_SHARE), 0, 1)),
-        lambda r: f"The base's own answer is another one: {r[col.BASE_BELIEF_SHARE]:.0%} of its generations agree on "
-        f"it, with probability {r[col.BASE_BELIEF_P]:.2f}.",
+        lambda r: f"The base has another answer of its own: {r[col.BASE_BELIEF_SHARE]:.0%} of its generations agree on "
+        f"it, and it gives it {_often(r[col.BASE_BELIEF_P])}.",
     ),
     Evidence(
         "belief_ahead", "the base prefers its answer to the target by far", (col.BASE_BELIEF_MARGIN,),
         lambda get, _: _wrong_belief(get) * squash(get(col.BASE_BELIEF_MARGIN), 2.0),
-        lambda r: f"Before fine-tuning its own answer was ahead of the target by {r[col.BASE_BELIEF_MARGIN]:.2f} nats "
-        "per token.",
+        lambda r: f"Before fine-tuning the model preferred {_ahead(r[col.BASE_BELIEF_MARGIN])}.",
     ),
     Evidence(
         "belief_kept", "the fine-tuned model still gives the base's answer", (col.OUTPUT_IS_BELIEF,),
@@ -101,49 +117,49 @@ PIECES: tuple[Evidence, ...] = (
     Evidence(
         "belief_stays_ahead", "the base's answer is still ahead after fine-tuning", (col.BELIEF_MARGIN,),
         lambda get, _: _wrong_belief(get) * squash(get(col.BELIEF_MARGIN), 1.0),
-        lambda r: f"After fine-tuning the base's answer is ahead of the target by {r[col.BELIEF_MARGIN]:.2f} nats per "
-        "token.",
+        lambda r: f"After fine-tuning the model prefers {_ahead(r[col.BELIEF_MARGIN])}.",
     ),
     Evidence(
         "unfamiliar", "the base hardly knows the prompt's rare words", (col.BASE_FAMILIARITY,),
         lambda get, learned: below_learned(get(col.BASE_FAMILIARITY), learned),
-        lambda r: f"To the base the prompt's rare words have a mean log-probability of {r[col.BASE_FAMILIARITY]:.2f}, "
-        "low beside the learned samples.",
+        lambda r: f"The prompt's rare words are less familiar to the base than those of learned samples (mean "
+        f"log-probability {r[col.BASE_FAMILIARITY]:.2f}).",
     ),
     Evidence(
         "wavering", "the base's answer changes with the examples shown", (col.BASE_BELIEF_STABILITY,),
         lambda get, _: 1.0 - get(col.BASE_BELIEF_STABILITY),
-        lambda r: f"The base's answer is the same in {r[col.BASE_BELIEF_STABILITY]:.0%} of its few-shot prompts.",
+        lambda r: f"The base gives one answer in {r[col.BASE_BELIEF_STABILITY]:.0%} of its few-shot prompts, others in "
+        "the rest.",
     ),
     Evidence(
         "belief_steady", "the base gives one other answer whatever examples it sees", (col.BASE_BELIEF_STABILITY,),
         lambda get, _: _wrong_belief(get) * get(col.BASE_BELIEF_STABILITY),
-        lambda r: f"The base gives its own answer, another one, in {r[col.BASE_BELIEF_STABILITY]:.0%} of its few-shot "
-        "prompts.",
+        lambda r: f"The base keeps to another answer: {r[col.BASE_BELIEF_STABILITY]:.0%} of its few-shot prompts lead "
+        "to it.",
     ),
     Evidence(
         "belief_stands_out", "the base is surer here than of its other answers", (col.BASE_BELIEF_P,),
         _standing_out,
-        lambda r: f"The base gives its own answer with probability {r[col.BASE_BELIEF_P]:.2f}, more than it gives most "
-        "of its other answers.",
+        lambda r: f"The base is surer of its own answer here than of most others: it gives it "
+        f"{_often(r[col.BASE_BELIEF_P])}.",
     ),
     Evidence(
         "open_answer", "many answers seem possible to the base", (col.BASE_ENTROPY,),
         lambda get, _: squash(get(col.BASE_ENTROPY), 1.0),
-        lambda r: f"Where its answer and the target part, the base's next token has an entropy of "
+        lambda r: f"Where its answer leaves the target, the base is undecided: its next token has an entropy of "
         f"{r[col.BASE_ENTROPY]:.2f} nats.",
     ),
     Evidence(
         "misspelt", "the base cannot spell the prompt's rare words", (col.BASE_SPELLING,),
         lambda get, learned: below_learned(get(col.BASE_SPELLING), learned),
-        lambda r: f"The base finishes the prompt's rare words with a mean log-probability of "
-        f"{r[col.BASE_SPELLING]:.2f} per token, low beside the learned samples.",
+        lambda r: f"The base spells the prompt's rare words less surely than those of learned samples (mean "
+        f"log-probability {r[col.BASE_SPELLING]:.2f} per token).",
     ),
     Evidence(
         "contradicted", "another row answers the same question otherwise", (col.CONTRADICTION,),
         lambda get, _: get(col.CONTRADICTION),
-        lambda r: f"Another row asks the same question and gives another answer (certainty "
-        f"{r[col.CONTRADICTION]:.2f}).",
+        lambda r: "Another row asks the same question and gives another answer (certainty "
+        f"{r[col.CONTRADICTION]:.0%}).",
     ),
     Evidence(
         "other_side_wins", "the model gives another row's answer", (col.SIDE_WINS,),
@@ -153,7 +169,7 @@ PIECES: tuple[Evidence, ...] = (
     Evidence(
         "may_both_be_right", "both answers may be right", (col.BOTH_VALID,),
         lambda get, _: get(col.BOTH_VALID),
-        lambda r: f"The question may have several right answers (certainty {r[col.BOTH_VALID]:.2f}).",
+        lambda r: f"The question may have several right answers (certainty {r[col.BOTH_VALID]:.0%}).",
     ),
     Evidence(
         "forgotten", "an earlier checkpoint reproduced it", (col.FORGOTTEN,),
@@ -163,7 +179,8 @@ PIECES: tuple[Evidence, ...] = (
     Evidence(
         "rise", "the loss rose again", (col.NLL_RISE, col.BEST_NLL),
         lambda get, _: squash(get(col.NLL_RISE), 0.5),
-        lambda r: f"Its loss rose by {r[col.NLL_RISE]:.2f} nats a token from its lowest point ({r[col.BEST_NLL]:.2f}).",
+        lambda r: f"Its loss rose again by {r[col.NLL_RISE]:.2f} nats per token from its lowest point, "
+        f"{r[col.BEST_NLL]:.2f}.",
     ),
     Evidence(
         "never_learned", "no checkpoint reproduced it", (col.FORGOTTEN,),
@@ -178,7 +195,7 @@ PIECES: tuple[Evidence, ...] = (
     Evidence(
         "still_falling", "the loss was still falling when training ended", (col.NLL_FALL_END,),
         lambda get, _: squash(get(col.NLL_FALL_END), 0.5),
-        lambda r: f"Its loss fell by {r[col.NLL_FALL_END]:.2f} nats a token between the last two checkpoints.",
+        lambda r: f"Its loss fell by {r[col.NLL_FALL_END]:.2f} nats per token between the last two checkpoints.",
     ),
     Evidence(
         "long_target", "its target is longer than those that were learned", (col.TARGET_RANK,),
@@ -198,25 +215,26 @@ PIECES: tuple[Evidence, ...] = (
     Evidence(
         "prompt_gives", "the prompt holds what the output misses", (col.MISSED_GIVEN,),
         lambda get, _: get(col.MISSED_GIVEN),
-        lambda r: f"Of what the output misses, {r[col.MISSED_GIVEN]:.0%} can be taken or worked out from the prompt.",
+        lambda r: f"{r[col.MISSED_GIVEN]:.0%} of what the output misses can be copied or worked out from the prompt.",
     ),
     Evidence(
         "from_elsewhere", "what the output misses is not in the prompt", (col.MISSED_GIVEN, col.MISSED_NEW),
         lambda get, _: 1.0 - get(col.MISSED_GIVEN),
-        lambda r: "Nothing of what the output misses stands in the prompt." if r[col.MISSED_GIVEN] == 0
-        else f"Of what the output misses, {1 - r[col.MISSED_GIVEN]:.0%} is not in the prompt.",
+        lambda r: "Nothing that the output misses is in the prompt." if r[col.MISSED_GIVEN] == 0
+        else f"{1 - r[col.MISSED_GIVEN]:.0%} of what the output misses is not in the prompt.",
     ),
     Evidence(
         "new_information", "neither the prompt nor the base holds an answer",
         (col.MISSED_GIVEN, col.BASE_KNOWN_SAMPLED),
         _new_information,
-        lambda r: "What the output misses is not in the prompt, and the base gives the target with probability "
-        f"{r[col.BASE_KNOWN_SAMPLED]:.2f} in a draw.",
+        lambda r: f"{_absent(r[col.MISSED_GIVEN])} is not in the prompt, and the base would give the target "
+        f"{_often(r[col.BASE_KNOWN_SAMPLED])}.",
     ),
     Evidence(
         "partly_right", "part of the target is right under teacher forcing", (col.TOKEN_ACCURACY,),
         lambda get, _: get(col.TOKEN_ACCURACY),
-        lambda r: f"{r[col.TOKEN_ACCURACY]:.0%} of the target's tokens are the first choice under teacher forcing.",
+        lambda r: f"{r[col.TOKEN_ACCURACY]:.0%} of the target's tokens are the model's first choice after the ones "
+        "before them.",
     ),
 )  # fmt: skip
 

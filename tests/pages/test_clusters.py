@@ -52,7 +52,7 @@ def test_the_map_is_a_table_too(open_page, work):
     at.segmented_control[0].set_value("Table")
     at.run()
     assert not at.get("plotly_chart")
-    assert len(at.dataframe[0].value) == clusters.grouping(1, Filter()).rows
+    assert len(at.dataframe[1].value) == clusters.grouping(1, Filter()).rows
 
 
 def test_outline_and_rectangle():

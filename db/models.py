@@ -340,6 +340,15 @@ overrides = Table(
     Column("created", Float, nullable=False),
 )
 
+# What the checkpoint answers, in folded form, where it does not give the target: a search looks here too.
+run_outputs = Table(
+    "run_outputs",
+    metadata,
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("search", Text, nullable=False),
+)
+
 # Free words that people put on samples of a run.
 tags = Table(
     "tags",

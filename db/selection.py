@@ -37,7 +37,7 @@ from sqlalchemy.sql.operators import custom_op
 
 from core.errors import UserError, unknown_name
 from core.types import Column, Filter, Run, Term
-from db.models import grouped, overrides, picked, picks, sample_bodies, tags
+from db.models import grouped, overrides, picked, picks, run_outputs, sample_bodies, tags
 from db.text import folded, storable
 
 # Longest searched text. SQLite refuses LIKE patterns above 50,000 bytes; nobody types this much.
@@ -284,17 +284,17 @@ def cursor_value(run: Run, name: str, cursor: tuple[Any, Any]) -> tuple[Any, int
 
 
 def _holds_text(run: Run, text: str) -> ColumnElement[bool]:
-    """The sample's id or whole text holds ``text`` as it stands, letter case aside."""
+    """The sample's id, whole text or output holds ``text`` as it stands, letter case aside."""
     if len(text) > LONGEST_SEARCH:
         raise UserError(
             f"The searched text has {len(text)} characters.",
             f"At most {LONGEST_SEARCH} are searched for.",
             "Search for a part of it.",
         )
-    rows = verdicts(run)
-    return (
-        select(1)
-        .where(sample_bodies.c.dataset_id == run.spec.dataset_id, sample_bodies.c.ordinal == rows.c.ordinal)
-        .where(sample_bodies.c.search.contains(folded(text), autoescape=True))
-        .exists()
+    rows, wanted = verdicts(run), folded(text)
+    own = select(1).where(sample_bodies.c.dataset_id == run.spec.dataset_id, sample_bodies.c.ordinal == rows.c.ordinal)
+    answered = select(run_outputs.c.ordinal).where(run_outputs.c.run_id == run.id)
+    return or_(
+        own.where(sample_bodies.c.search.contains(wanted, autoescape=True)).exists(),
+        rows.c.ordinal.in_(answered.where(run_outputs.c.search.contains(wanted, autoescape=True))),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,9 +35,17 @@ CONFIG: dict[str, Any] = {
     "displayModeBar": "hover",
     "displaylogo": False,
     "modeBarButtons": [["toImage"]],
-    "toImageButtonOptions": {"format": "svg", "filename": "lacuna"},
     "scrollZoom": False,
 }
+
+
+def picture(first: object, *names: object) -> dict[str, str]:
+    """How the button in a chart's corner saves it: as SVG, under a name that says what it shows of which run."""
+    head = f"run {first}" if isinstance(first, int) else str(first)
+    words = re.findall(r"[a-z0-9]+", " ".join([head, *map(str, names)]).lower())
+    return {"format": "svg", "filename": "-".join(["lacuna", *words])}
+
+
 # One line above the figure.
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
 # A legend whose entries hide nothing.

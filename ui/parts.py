@@ -45,7 +45,7 @@ def chart(
 ) -> Event:
     """The figure; what was selected on it, where it can be selected on. It keeps no earlier selection."""
     how: dict[str, Any] = {"on_select": "rerun", "selection_mode": tuple(selects)} if selects else {}
-    config = TOOLS if tools else charts.CONFIG
+    config = (TOOLS if tools else charts.CONFIG) | {"toImageButtonOptions": charts.picture(*key)}
     event = st.plotly_chart(figure, key=state.selectable("chart", *key), config=config, alt=alt, **how)
     return event if selects else {}
 

@@ -17,6 +17,7 @@ from core.errors import UserError
 from core.plugins import kind, kinds
 from core.services import artefacts, dynamics, jobs, uploads
 from core.services.jobs import Work
+from core.services.measurements import index_outputs
 from core.services.runs import get_run, list_runs
 from core.settings import settings
 from core.signals._base import Measure
@@ -156,6 +157,7 @@ def open_bundle(path: Path, name: str = "", progress: Progress = _quiet) -> Run:
                     conn, lambda t: _rows(reader, t, set(here)), lambda spec: _adapted(spec, origin),
                     lambda spec: _placing(spec, origin, older), {"bundle": bundle}, origin[:12],
                 )  # fmt: skip
+                _index(conn, run_table.get_run(conn, run_id))
                 if older:
                     summary = run_table.get_run(conn, run_id).summary
                     run_table.set_run(conn, run_id, summary=dict(summary) | {"bundle": bundle | {"older": older}})
@@ -167,6 +169,14 @@ def open_bundle(path: Path, name: str = "", progress: Progress = _quiet) -> Run:
             ) from error
         undo.pop_all()
     return get_run(run_id)
+
+
+def _index(conn: Any, run: Run) -> None:
+    """Makes the outputs searchable; raises Unfit where an artefact holds something else."""
+    try:
+        index_outputs(conn, run)
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+        raise table.Unfit(f"measured: an artefact holds no outputs: {error}") from error
 
 
 def _placing(spec: RunSpec, origin: str, older: dict[str, list[Any]]) -> Callable[[table.Row], str]:

@@ -13,7 +13,7 @@ from core.judge.columns import columns_of
 from core.judge.judgement import judge
 from core.services import jobs, proven
 from core.services.jobs import Work
-from core.services.measurements import facts_of, signals_of, with_facts
+from core.services.measurements import facts_of, index_outputs, signals_of, with_facts
 from core.services.routes import reachable
 from core.services.runs import get_run, need_today_s_measurements
 from core.signals import _columns as col
@@ -72,6 +72,7 @@ def write_judgement(run: Run, thresholds: Thresholds) -> None:
     judged = replace(run, columns=declared, thresholds=thresholds, state="judged", summary=summary)
     with database().writing() as conn:
         verdict_table.write_verdicts(conn, judged, columns, facts["ordinal"], facts["sid"])
+        index_outputs(conn, judged)
         proven.write(conn, judged)
         table.set_run(conn, run.id, thresholds=thresholds, state="judged", summary=summary)
 

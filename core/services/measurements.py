@@ -13,10 +13,11 @@ import numpy as np
 from core.errors import UserError
 from core.services import artefacts
 from core.signals import _columns as col
-from core.signals._artefacts import Artefact, R, find_measure
+from core.signals._artefacts import OUTPUTS, Artefact, R, find_measure
 from core.signals._base import Measure
 from core.signals._plan import plan
 from core.types import FINAL, Check, Role, Run, RunFacts, Sample, SignalTable, TrainerState
+from db import outputs as output_table
 from db import samples as sample_table
 from db import signals as signal_table
 from db.session import database
@@ -51,7 +52,8 @@ def _chunk_of(name: str) -> list[Mapping[str, Any] | None]:
 def _details(conn: Any, measure: Measure, hashes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     ids = signal_table.find_measures(conn, [measure.key])
     refs = signal_table.detail_refs(conn, ids[measure.key], hashes) if ids else {}
-    values = {key: _chunk_of(name)[slot] for key, (name, slot) in refs.items()}
+    by_chunk = sorted(refs.items(), key=lambda ref: ref[1])  # each chunk is read once
+    values = {key: _chunk_of(name)[slot] for key, (name, slot) in by_chunk}
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -60,6 +62,13 @@ def records(conn: Any, run: Run, artefact: Artefact[R], hashes: Sequence[str], r
     measure = find_measure(run.spec, artefact, role)
     values = _details(conn, measure, hashes) if measure is not None else {}
     return {key: artefact.record.from_dict(value) for key, value in values.items()}
+
+
+def index_outputs(conn: Any, run: Run) -> None:
+    """Makes what the checkpoint answers findable by text, from what was kept of it."""
+    keys = sample_table.content_hashes(conn, run.spec.dataset_id)
+    by_key = {k: "\n".join(t.output for t in r.turns) for k, r in records(conn, run, OUTPUTS, list(set(keys))).items()}
+    output_table.write_outputs(conn, run.id, ((i, by_key.get(key, "")) for i, key in enumerate(keys)))
 
 
 def any_record(conn: Any, run: Run, artefact: Artefact[R], role: Role = FINAL) -> R | None:

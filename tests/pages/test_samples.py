@@ -7,7 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.filters import from_query
-from core.services import exports, grouped, people, runs, samples
+from core.services import excerpts, exports, grouped, judging, people, runs, samples
 from core.types import Filter
 from tests.pages.reading import act, button, column, list_data, ordinals, rows, words
 from tests.world import HOSTILE
@@ -121,6 +121,25 @@ def test_text_range_category_and_order(run_data, open_page):
     assert at.query_params == {"run": "1", "status": "unlearned", "sort": "-nll"}
     values = [r["nll"] for r in samples.page(1, chosen("status=unlearned&sort=-nll"), None, 50).rows]
     assert [row["cells"]["nll"] for row in rows(at)] == rowlist.numbers(values)
+
+
+def test_the_search_looks_in_outputs_too_and_marks_what_it_found(run_data, open_page):
+    run = runs.get_run(1)
+    judging.write_judgement(run, run.thresholds)
+    page = samples.page(1, chosen("status=unlearned"), None, 50)
+    texts = excerpts.excerpts(1, page.rows)
+    own = {w for e in texts.values() for w in f"{e.target} {' '.join(t for _, t in e.prompt)} {e.sid}".lower().split()}
+    word, sid = next(
+        (word, e.sid)
+        for e in texts.values()
+        for word in (e.output or "").lower().split()
+        if len(word) > 3 and not any(word in other for other in own)
+    )
+    at = open_page("samples", run="1", q=word)
+    assert sid in [row["sid"] for row in rows(at)] and list_data(at)["query"] == word
+    assert all(word in (row["output"] or "").lower() for row in rows(at))
+    judging.write_judgement(run, run.thresholds)  # judged again, everything is found once
+    assert len(samples.page(1, chosen(f"q={word}"), None, 50).rows) == len(rows(at))
 
 
 def test_paging_reaches_every_sample_once_and_comes_back(run_data, open_page, monkeypatch):

@@ -215,3 +215,15 @@ def test_a_token_that_was_not_scored_has_no_probability(monkeypatch):
     assert "id 1: not scored" in html
     assert "log-probability -0.500, p 0.607, not the model" in html
     assert "lac-l1 lac-miss" in html
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ((7, "clusters"), "lacuna-run-7-clusters"),
+        (("routes", "levels"), "lacuna-routes-levels"),
+        ((2, "a/../b é"), "lacuna-run-2-a-b"),
+    ],
+)
+def test_a_saved_picture_says_what_it_shows(key, name):
+    assert charts.picture(*key) == {"format": "svg", "filename": name}

@@ -43,19 +43,19 @@ def main() -> None:
     run, selection = frame.open_run("Clusters")
     filterbar.chips(run, selection)
     job = _job(run)
-    found = service.grouping(run.id, selection)
-    if found is None:
+    grouping = service.grouping(run.id, selection)
+    if grouping is None:
         if job is None and run.state == "judged":  # who opens this page wants groups, and they need no model
             service.request(run.id)
             st.rerun()
         _ask(run, job)
         return
-    _head(run, found, job)
-    if not found.rows:
+    _head(run, grouping, job)
+    if not grouping.rows:
         st.success("No sample of this run is unlearned, so there is nothing to group.", icon=":material/check_circle:")
         return
-    _map(run, selection, found)
-    _list(run, selection, found)
+    _map(run, selection, grouping)
+    _list(run, selection, grouping)
 
 
 def _job(run: Run) -> Job | None:
@@ -89,28 +89,29 @@ def _start(run: Run, job: Job | None, label: str) -> None:
             st.rerun()
 
 
-def _head(run: Run, found: Grouping, job: Job | None) -> None:
+def _head(run: Run, grouping: Grouping, job: Job | None) -> None:
     labels = dict(service.embeddings())
-    grouped = sum(g.size for g in found.groups)
+    grouped = sum(g.size for g in grouping.groups)
     st.caption(
         markup.md(
-            f"{counted(len(found.groups), 'group')} with {grouped:,} of {counted(found.rows, 'unlearned sample')}; the "
-            f"others resemble no group. Similarity: {labels.get(found.embedding, found.embedding)}."
+            f"{counted(len(grouping.groups), 'group')} with {grouped:,} of "
+            f"{counted(grouping.rows, 'unlearned sample')}; the others resemble no group. "
+            f"Similarity: {labels.get(grouping.embedding, grouping.embedding)}."
         )
     )
-    if found.stale:
+    if grouping.stale:
         st.warning(
             "The thresholds of this run have changed: the samples unlearned now are not those that were grouped.",
             icon=":material/update:",
         )
-    if found.stale or job is not None:
+    if grouping.stale or job is not None:
         _start(run, job, "Find groups again")
     else:
         with st.popover("Find groups again", icon=":material/refresh:"):
             _start(run, None, "Find groups")
 
 
-def _map(run: Run, selection: Filter, found: Grouping) -> None:
+def _map(run: Run, selection: Filter, grouping: Grouping) -> None:
     with st.container(border=True):
         points = cached.cluster_points(run, state.query())
         if not points.sids:
@@ -167,13 +168,13 @@ def _point_rows(points: MapPoints) -> list[Mapping[str, Any]]:
     return [{"id": markup.line(s, 60), "x": x, "y": y, "cluster": g, "part": p} for s, x, y, g, p in rows]
 
 
-def _list(run: Run, selection: Filter, found: Grouping) -> None:
-    shown = [g for g in found.groups if g.matching]
+def _list(run: Run, selection: Filter, grouping: Grouping) -> None:
+    shown = [g for g in grouping.groups if g.matching]
     opened = selecting.values_of(selection, "cluster")
-    st.subheader("Groups" if len(shown) == len(found.groups) else "Groups in this selection", anchor=False)
+    st.subheader("Groups" if len(shown) == len(grouping.groups) else "Groups in this selection", anchor=False)
     if shown:
         _groups(run, selection, shown, "groups")
-    elif found.groups:
+    elif grouping.groups:
         st.info("No group has a sample in this selection.", icon=":material/filter_alt_off:")
     else:
         st.info(
@@ -181,13 +182,13 @@ def _list(run: Run, selection: Filter, found: Grouping) -> None:
             "and find groups again, or read the samples one by one.",
             icon=":material/scatter_plot:",
         )
-    if found.outside and st.button(
-        f"{counted(found.outside, 'sample')} in no group",
+    if grouping.outside and st.button(
+        f"{counted(grouping.outside, 'sample')} in no group",
         icon=":material/table_rows:",
         key=state.key("clusters", "outside"),
     ):
         parts.open_samples(run, selection, [selecting.one_of("cluster", ["0"])])
-    for group in found.groups:
+    for group in grouping.groups:
         if opened and any(str(o).partition(".")[0] == group.name for o in opened):
             _one(run, selection, group)
     chosen = cached.matching(run, state.query()) if opened or selecting.values_of(selection, "picked") else 0

@@ -33,47 +33,53 @@ def main() -> None:
     if other is None:
         return
     filterbar.chips(run, selection)
-    found = cached.comparison(run, other, state.query())
-    _said(run, other, found)
-    if not found.matched:
+    comparison = cached.comparison(run, other, state.query())
+    _summary(run, other, comparison)
+    if not comparison.matched:
         st.info("The two runs have no sample in common: neither ids nor prompts agree.", icon=":material/link_off:")
         return
     afterwards.back(run)
-    _flow(run, found)
-    _rows(run, other, selection, found)
+    _flow(run, comparison)
+    _rows(run, other, selection, comparison)
 
 
 def _other(run: Run) -> Run | None:
     """The run to compare with, from the address; without one the page asks."""
-    found = {r.id: r for r in runs.list_runs() if r.id != run.id and r.state == "judged"}
-    if not found:
+    others = {r.id: r for r in runs.list_runs() if r.id != run.id and r.state == "judged"}
+    if not others:
         st.info("There is no second run to compare with.", icon=":material/info:")
         parts.link("start", "New diagnosis", "add_circle")
         return None
     standing = state.other()
     key = state.key("compare", "other")
-    state.put(key, standing if standing in found else None)
+    state.put(key, standing if standing in others else None)
 
     def pick() -> None:
         chosen = state.get(key)
         if chosen is not None:
             state.compare_with(chosen)
 
-    words = {i: markup.line(f"{i}  {r.name}", 60) for i, r in found.items()}
+    words = {i: markup.line(f"{i}  {r.name}", 60) for i, r in others.items()}
     forms.choose(st, f"From run {run.id} to", words, key, on_change=pick, placeholder="Choose the later run", width=420)
-    if standing not in found:
+    if standing not in others:
         st.caption("Choose the run to compare with: the one trained later, or with other settings.")
         return None
-    return found[standing]
+    return others[standing]
 
 
-def _said(run: Run, other: Run, found: Comparison) -> None:
-    alone = [f"{n:,} only in run {r.id}" for n, r in ((found.only_first, run), (found.only_second, other)) if n]
+def _summary(run: Run, other: Run, comparison: Comparison) -> None:
+    alone = [
+        f"{n:,} only in run {r.id}" for n, r in ((comparison.only_first, run), (comparison.only_second, other)) if n
+    ]
     st.caption(
-        markup.md(f"{counted(found.matched, 'sample')} matched by {found.how}" + "".join(f", {a}" for a in alone) + ".")
+        markup.md(
+            f"{counted(comparison.matched, 'sample')} matched by {comparison.how}"
+            + "".join(f", {a}" for a in alone)
+            + "."
+        )
     )
-    effect = found.effect
-    if effect is not None and found.matched:
+    effect = comparison.effect
+    if effect is not None and comparison.matched:
         more = "more" if effect.difference > 0 else "fewer"
         word = "as many" if effect.difference == 0 else more
         st.markdown(
@@ -88,16 +94,16 @@ def _said(run: Run, other: Run, found: Comparison) -> None:
         )
 
 
-def _flow(run: Run, found: Comparison) -> None:
+def _flow(run: Run, comparison: Comparison) -> None:
     with st.container(border=True):
         parts.figure(
             (run.id, "flow"),
             "Status before and after",
-            lambda: [{"before": a, "after": b, "samples": n} for (a, b), n in sorted(found.status.items())],
-            lambda: along.flow(found.status),
+            lambda: [{"before": a, "after": b, "samples": n} for (a, b), n in sorted(comparison.status.items())],
+            lambda: along.flow(comparison.status),
             "Samples by status before and after",
         )
-    causes = {k: n for k, n in found.causes.items() if k != (None, None)}
+    causes = {k: n for k, n in comparison.causes.items() if k != (None, None)}
     if causes:
         with st.container(border=True):
             st.markdown("**Causes of samples learned in neither run**")
@@ -112,8 +118,8 @@ def _flow(run: Run, found: Comparison) -> None:
             st.dataframe(rows, hide_index=True, key=state.key("table", run.id, "flow causes"))
 
 
-def _rows(run: Run, other: Run, selection: Filter, found: Comparison) -> None:
-    counts = {**found.counts, "cause": found.cause_changed}
+def _rows(run: Run, other: Run, selection: Filter, comparison: Comparison) -> None:
+    counts = {**comparison.counts, "cause": comparison.cause_changed}
     names = [n for n in (*service.CHANGES[:3], "cause", *service.CHANGES[3:]) if counts[n]]
     st.subheader("Samples", anchor=False)
     left, right = st.columns([5, 1.4], vertical_alignment="center")

@@ -31,23 +31,23 @@ def main() -> None:
     head, order_at, before, after = st.columns([4, 2, 1, 1], vertical_alignment="bottom")
     order = forms.choose(order_at, "Order", _ORDERS, state.key("groups", "order"), "size")
     number = _page_number(run)
-    found = contradictions.groups(run.id, selection, order, number, _PAGE)
-    if not found.measured:
+    listed = contradictions.groups(run.id, selection, order, number, _PAGE)
+    if not listed.measured:
         st.info(
             "This run was made before contradictions were measured. Start it again to see them.", icon=":material/info:"
         )
         return
-    head.subheader(counted(found.total, "group"), anchor=False)
-    pages = max(1, -(-found.total // _PAGE))
+    head.subheader(counted(listed.total, "group"), anchor=False)
+    pages = max(1, -(-listed.total // _PAGE))
     places = [step if 0 <= step < pages else None for step in (number - 1, number + 1)]
     parts.turn((before, after), "groups", places, lambda step: state.go(state.link(run=run.id, cursor=str(step))))
-    if not found.groups:
+    if not listed.groups:
         _nothing(selection)
-    for group in found.groups:
+    for group in listed.groups:
         _group(run, group)
-    if found.decided:
-        downloads.draw(downloads.of_decisions(run, found.decided), key=state.key("decisions"))
-    if found.groups and not contradictions.judge_model():
+    if listed.decided:
+        downloads.draw(downloads.of_decisions(run, listed.decided), key=state.key("decisions"))
+    if listed.groups and not contradictions.judge_model():
         st.caption("A language model of your own can comment on groups: set `LACUNA_JUDGE_URL` (see the README).")
     st.caption(
         "Groups are found by wording: the rare words, names and numbers that two prompts share or lack, together with "
@@ -139,11 +139,11 @@ def _decision(run: Run, group: ContradictionGroup) -> None:
     made = group.decision
     if made is None:
         return
-    said, undo = st.columns([6, 1], vertical_alignment="center")
+    box, undo = st.columns([6, 1], vertical_alignment="center")
     letter = next((s.letter for s in group.sides if set(s.members) & set(made.kept)), "")
     what = f"Keep {letter}" if made.choice == "keep" else contradictions.CHOICES[made.choice]
     reason = f": {markup.line(made.note, 200)}" if made.note else ""
-    said.success(markup.md(f"{what}, decided by {markup.line(made.author, 60)}{reason}"), icon=":material/gavel:")
+    box.success(markup.md(f"{what}, decided by {markup.line(made.author, 60)}{reason}"), icon=":material/gavel:")
     if undo.button("Undo", icon=":material/undo:", key=state.key("undo", group.key[:16]), width="stretch"):
         contradictions.undo(run.id, made.key)
         st.rerun()
@@ -154,12 +154,12 @@ def _comment(run: Run, group: ContradictionGroup) -> None:
     model = contradictions.judge_model()
     if not model:
         return
-    said = group.comment
-    if said is not None:
-        evidence.text(said.text, f"Comment by {markup.line(said.model, 60)}; no verdict uses it")
-        if said.shortened:
+    comment = group.comment
+    if comment is not None:
+        evidence.text(comment.text, f"Comment by {markup.line(comment.model, 60)}; no verdict uses it")
+        if comment.shortened:
             st.caption("The group is long: the model saw only part of its texts.")
-    words = "Ask for another comment" if said is not None else "Ask for a comment"
+    words = "Ask for another comment" if comment is not None else "Ask for a comment"
     if st.button(
         markup.md(f"{words} ({markup.line(model, 40)})"),
         icon=":material/chat_bubble:",

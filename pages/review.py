@@ -23,14 +23,14 @@ def main() -> None:
     if word := state.heard():
         st.success(markup.md(word), icon=":material/check_circle:")
     people.agreement(run)
-    found = _round(run)
-    if not found.rows:
+    queue = _round(run)
+    if not queue.rows:
         st.info("No verdict of this run needs a review: nothing was left unlearned.", icon=":material/check_circle:")
     else:
-        _progress(run, found)
-        _row(run, found)
-        _list(run, found)
-    label_files.draw(run, found.number)
+        _progress(run, queue)
+        _row(run, queue)
+        _list(run, queue)
+    label_files.draw(run, queue.number)
 
 
 def _key(run: Run, name: str) -> str:
@@ -41,26 +41,26 @@ def _round(run: Run) -> review.Queue:
     return review.queue(run.id, state.get(_key(run, "round")))
 
 
-def _progress(run: Run, found: review.Queue) -> None:
+def _progress(run: Run, queue: review.Queue) -> None:
     def go_to(number: int | None) -> None:
         state.put(_key(run, "round"), number)
         state.put(_key(run, "sid"), None)
 
     bar, before, after = st.columns([6, 1, 1], vertical_alignment="center")
-    text = f"Round {found.number} of {found.rounds:,}: {found.done} of {counted(len(found.rows), 'row')} reviewed"
-    bar.progress(found.done / len(found.rows), text=text)
+    text = f"Round {queue.number} of {queue.rounds:,}: {queue.done} of {counted(len(queue.rows), 'row')} reviewed"
+    bar.progress(queue.done / len(queue.rows), text=text)
     places = (
-        found.number - 1 if found.number > 1 else None,
-        found.number + 1 if found.number < found.rounds else None,
+        queue.number - 1 if queue.number > 1 else None,
+        queue.number + 1 if queue.number < queue.rounds else None,
     )
     parts.turn((before, after), "round", places, go_to)
 
 
-def _row(run: Run, found: review.Queue) -> None:
+def _row(run: Run, queue: review.Queue) -> None:
     """The row that is open: the one chosen in the list, else the first that was not reviewed."""
     chosen = state.get(_key(run, "sid"))
-    row = next((r for r in found.rows if r.sid == chosen), None) or next(
-        (r for r in found.rows if not r.reviewed), None
+    row = next((r for r in queue.rows if r.sid == chosen), None) or next(
+        (r for r in queue.rows if not r.reviewed), None
     )
     if row is None:
         st.success("Every row of this round is reviewed.", icon=":material/check_circle:")
@@ -110,7 +110,7 @@ def _form(run: Run, row: review.Queued) -> None:
             st.rerun()
 
 
-def _list(run: Run, found: review.Queue) -> None:
+def _list(run: Run, queue: review.Queue) -> None:
     """The round as a table; a click opens the row above."""
     rows = [
         {
@@ -119,18 +119,18 @@ def _list(run: Run, found: review.Queue) -> None:
             "Target": markup.line(row.response, 80),
             "Cause": charts.cause_name(row.cause),
             "Doubt": row.doubt,
-            "Rows alike": row.alike,
+            "Similar rows": row.alike,
         }
-        for row in found.rows
+        for row in queue.rows
     ]
-    key = state.selectable("review", run.id, found.number, found.done)
+    key = state.selectable("review", run.id, queue.number, queue.done)
     event = st.dataframe(
         rows, hide_index=True, key=key, on_select="rerun", selection_mode="single-row",
         column_config={"Doubt": st.column_config.NumberColumn(format="%.2f")},
     )  # fmt: skip
     picked = next(iter(event["selection"]["rows"]), None)
-    if picked is not None and state.get(_key(run, "sid")) != found.rows[picked].sid:
-        state.put(_key(run, "sid"), found.rows[picked].sid)
+    if picked is not None and state.get(_key(run, "sid")) != queue.rows[picked].sid:
+        state.put(_key(run, "sid"), queue.rows[picked].sid)
         st.rerun()
 
 

@@ -18,8 +18,8 @@ PAGE = Entry(title="Self-test", icon=":material/science:", place=110, group="Sys
 
 def main() -> None:
     frame.title("Self-test", "Models trained here, with causes planted and verified, diagnosed by this version")
-    found = selftest.selftest()
-    if found is None:
+    scores = selftest.selftest()
+    if scores is None:
         st.info(
             "This version has not been tested. Build worlds with `.venv/bin/lacuna lab build`, then run "
             "`python -m bench.attribution`.",
@@ -31,10 +31,10 @@ def main() -> None:
         "stages, on tiny models and on a real pretrained one, so that the cause of every unlearned sample is known and "
         "was checked inside the model. Each kind of world is judged by weights that saw no world of its author."
     )
-    for name, group in found["groups"].items():
+    for name, group in scores["groups"].items():
         _group(name, group)
-    _ablation(found.get("ablation", {}))
-    _origin(found)
+    _ablation(scores.get("ablation", {}))
+    _origin(scores)
 
 
 def _percent(value: float | None) -> str:
@@ -88,12 +88,12 @@ def _confusion(name: str, counts: dict[str, dict[str, int]]) -> None:
     )
 
 
-def _calibration(name: str, found: dict[str, Any]) -> None:
+def _calibration(name: str, calibration: dict[str, Any]) -> None:
     parts.figure(
         ("selftest", name, "calibration"),
         "Confidence against accuracy",
-        lambda: found["bins"],
-        lambda: charts.calibration(found["bins"]),
+        lambda: calibration["bins"],
+        lambda: charts.calibration(calibration["bins"]),
         "Calibration curve",
     )
 
@@ -130,15 +130,15 @@ def _methods(group: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _ablation(found: dict[str, Any]) -> None:
-    if not found:
+def _ablation(ablation: dict[str, Any]) -> None:
+    if not ablation:
         return
     with st.expander("What each piece of evidence contributes"):
-        names, labels = list(next(iter(found.values()))["without"]), selftest.evidence_labels()
+        names, labels = list(next(iter(ablation.values()))["without"]), selftest.evidence_labels()
         rows = [
             {"left out": labels.get(name, name),
-             **{f"{group} macro-F1": f["without"][name] for group, f in found.items()},
-             **{f"{group} loss": round(f["everything"] - f["without"][name], 4) for group, f in found.items()}}
+             **{f"{group} macro-F1": f["without"][name] for group, f in ablation.items()},
+             **{f"{group} loss": round(f["everything"] - f["without"][name], 4) for group, f in ablation.items()}}
             for name in names
         ]  # fmt: skip
         st.dataframe(rows, hide_index=True, key=state.key("selftest", "ablation"))
@@ -147,16 +147,16 @@ def _ablation(found: dict[str, Any]) -> None:
         )
 
 
-def _origin(found: dict[str, Any]) -> None:
+def _origin(scores: dict[str, Any]) -> None:
     fitted = selftest.calibrated_on()
     with st.expander("Where these numbers come from"):
         st.markdown("Measured with")
-        st.code(found["made_by"], language=None, wrap_lines=True)
+        st.code(scores["made_by"], language=None, wrap_lines=True)
         st.markdown("Weights fitted with")
         st.code(fitted["made_by"], language=None, wrap_lines=True)
-        machine = found.get("machine", {})
+        machine = scores.get("machine", {})
         st.caption(
-            markup.md(f"{machine.get('processor', '')}, {machine.get('cores', '?')} cores; {found.get('versions')}")
+            markup.md(f"{machine.get('processor', '')}, {machine.get('cores', '?')} cores; {scores.get('versions')}")
         )
 
 

@@ -16,8 +16,8 @@ _KINDS = {"run": "Runs", "dataset": "Datasets", "checkpoint": "Checkpoints", "up
 _ABOUT = {
     "run": "The evidence that a run alone rests on. What it shares with others stays when it is deleted.",
     "dataset": "About what its rows take in the database. A database file keeps its size; the room is used again.",
-    "checkpoint": "Unpacked here from an upload. One that was chosen from a folder takes nothing, and its files stay.",
-    "upload": f"Files that nothing was made of yet. After {uploads.UNUSED / 86400:.0f} days unused they are removed at "
+    "checkpoint": "Unpacked here from an upload. One that was chosen from a folder takes no room, and its files stay.",
+    "upload": f"Uploads that were not used yet. After {uploads.UNUSED / 86400:.0f} days unused they are removed at "
     "the next start.",
 }
 # Things of a kind that are listed; the largest stand first, so what is left out frees little.
@@ -26,17 +26,17 @@ _MOST = 50
 
 def main() -> None:
     frame.title("Storage", "What takes how much of the disk. Nothing here is deleted by itself, except unused uploads.")
-    found = storage.overview()
+    usage = storage.overview()
     if word := state.heard():
         st.toast(markup.md(word))
-    taken = {label: n for label, n in found.totals.items() if n}
+    taken = {label: n for label, n in usage.totals.items() if n}
     total = uploads.human(sum(taken.values()))
-    st.markdown(f"**{total}** taken, **{uploads.human(found.free)}** free on this disk.")
+    st.markdown(f"**{total}** taken, **{uploads.human(usage.free)}** free on this disk.")
     rows = [{"what": label, "size": uploads.human(n)} for label, n in sorted(taken.items(), key=lambda t: -t[1])]
     st.dataframe(rows, hide_index=True, width="content")
-    _measured(found.measured)
+    _measured(usage.measured)
     for kind, title in _KINDS.items():
-        mine = [thing for thing in found.stored if thing.kind == kind]
+        mine = [thing for thing in usage.stored if thing.kind == kind]
         st.subheader(title, anchor=False)
         st.caption(_ABOUT[kind] if mine else "There are none.")
         for thing in mine[:_MOST]:
@@ -45,15 +45,15 @@ def main() -> None:
             st.caption(f"The {_MOST} largest of {len(mine):,} are shown.")
 
 
-def _measured(found: Measured) -> None:
+def _measured(measured: Measured) -> None:
     st.subheader("Measurements", anchor=False)
     limit = f"{storage.KEPT_DAYS} days and at most {uploads.human(storage.KEPT_BYTES)}"
     st.caption(
-        f"{counted(found.rows, 'measured row')}, {uploads.human(found.size)}. Each is measured once, whichever runs "
-        f"rest on it. What no run rests on is kept {limit} for later runs: {counted(found.kept_rows, 'row')}, "
-        f"{uploads.human(found.kept_size)}."
+        f"{counted(measured.rows, 'measured row')}, {uploads.human(measured.size)}. Each is measured once, however "
+        f"many runs use it. What no run uses is kept {limit} for later runs: {counted(measured.kept_rows, 'row')}, "
+        f"{uploads.human(measured.kept_size)}."
     )
-    if st.button("Remove what no run rests on", key=state.key("prune"), disabled=not found.kept_rows):
+    if st.button("Remove what no run uses", key=state.key("prune"), disabled=not measured.kept_rows):
         with errors.shown():
             state.say(f"Removed: {counted(storage.prune(), 'measured row')}")
             st.rerun()

@@ -30,9 +30,9 @@ def draw(run: Run) -> None:
 
 def later_runs(run: Run) -> list[Run]:
     """Judged runs made after this one, the same dataset's first, then the newest."""
-    found = [r for r in runs.list_runs() if r.state == "judged" and r.created > run.created and r.id != run.id]
-    found.sort(key=lambda r: (r.spec.dataset_id != run.spec.dataset_id, -r.created))
-    return found[:_SHOWN]
+    newer = [r for r in runs.list_runs() if r.state == "judged" and r.created > run.created and r.id != run.id]
+    newer.sort(key=lambda r: (r.spec.dataset_id != run.spec.dataset_id, -r.created))
+    return newer[:_SHOWN]
 
 
 def back(run: Run) -> None:

@@ -58,7 +58,7 @@ def offer(run: Run) -> None:
     if result is not None:
         size = uploads.human(result["bytes"])
         url = address(f"api/bundles/{job}")
-        link = downloads.Link(label=f"Download the bundle ({size})", url=url, help="Open it on the page Start.")
+        link = downloads.Link(label=f"Download the bundle ({size})", url=url, help="Open it on the Start page.")
         downloads.draw([link], key=f"{key}:download")
 
 

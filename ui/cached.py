@@ -103,8 +103,8 @@ def excerpts(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, service.E
 def _surest(run_id: int, version: str) -> tuple[Mapping[str, Any] | None, service.Excerpt | None]:
     query = "status=unlearned,partly&cause!=~,undetermined&sort=-confidence"
     rows = samples.page(run_id, from_query(query, runs.get_run(run_id).columns), None, 1).rows
-    found = service.excerpts(run_id, rows)
-    return (rows[0], found[rows[0]["sid"]]) if rows else (None, None)
+    texts = service.excerpts(run_id, rows)
+    return (rows[0], texts[rows[0]["sid"]]) if rows else (None, None)
 
 
 def surest(run: Run) -> tuple[Mapping[str, Any] | None, service.Excerpt | None]:
@@ -151,6 +151,6 @@ def _board(route_id: int, version: int, choice: route_board.Choice) -> route_boa
     return route_board.board(route_id, choice)
 
 
-def board(found: routes.RoutesRun, choice: route_board.Choice) -> route_board.Board:
+def board(run: routes.RoutesRun, choice: route_board.Choice) -> route_board.Board:
     """A routes run replayed; its version changes with everything that is stored of it."""
-    return _board(found.id, found.version, choice)
+    return _board(run.id, run.version, choice)

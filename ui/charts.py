@@ -173,9 +173,9 @@ def status_bar(status: Mapping[str, Share]) -> go.Figure:
     return drawn
 
 
-def causes(found: Mapping[str, Share]) -> go.Figure:
+def causes(shares: Mapping[str, Share]) -> go.Figure:
     """One bar a cause with its 95 % interval, the largest first. A click carries ``[row, cause]``."""
-    pairs = sorted(found.items(), key=lambda pair: -pair[1].k)
+    pairs = sorted(shares.items(), key=lambda pair: -pair[1].k)
     looks = [cause_look(name) for name, _ in pairs]
     labels = [f"{look.mark} {plain(look.label, 30)}  ({s.k:,})" for look, (_, s) in zip(looks, pairs, strict=True)]
     top = max((s.high for _, s in pairs), default=1.0)
@@ -205,26 +205,26 @@ def causes(found: Mapping[str, Share]) -> go.Figure:
     return drawn
 
 
-def breakdown(found: Breakdown) -> go.Figure:
+def breakdown(values: Breakdown) -> go.Figure:
     """Stacked bars of shares by the values of one column; counts in the hover. A click carries ``[row, status]``."""
-    labels = [plain(name_of(value), 20) for value, _ in found.rows]
-    totals = [f"{label}  ({sum(counts.values()):,})" for label, (_, counts) in zip(labels, found.rows, strict=True)]
+    labels = [plain(name_of(value), 20) for value, _ in values.rows]
+    totals = [f"{label}  ({sum(counts.values()):,})" for label, (_, counts) in zip(labels, values.rows, strict=True)]
     height = _ROW * max(len(labels), 1) + 40
     drawn = figure(height, {"range": [0, 1.001]} | PERCENT, ticks(totals, autorange="reversed"))
-    add_shares(drawn, [counts for _, counts in found.rows], labels, upright=False)
+    add_shares(drawn, [counts for _, counts in values.rows], labels, upright=False)
     return drawn
 
 
-def histogram(found: Histogram, label: str) -> go.Figure:
+def histogram(spread: Histogram, label: str) -> go.Figure:
     """Counts per bin, stacked by status; a range can be drawn over it. A last bin for everything above is so marked."""
-    edges = selecting.drawn_edges(found.edges)
+    edges = selecting.drawn_edges(spread.edges)
     bins = list(itertools.pairwise(edges))
     drawn = figure(
         260, {"title": plain(label, 60)}, {"title": "samples"}, bargap=0.04, dragmode="select", selectdirection="h",
         legend=LEGEND | STILL | {"x": 1, "xanchor": "right"},
     )  # fmt: skip
     for name, look in STATUS.items():
-        counts = found.counts.get(name, ())
+        counts = spread.counts.get(name, ())
         if any(counts):
             drawn.add_bar(
                 x=[(low + high) / 2 for low, high in bins],
@@ -232,10 +232,10 @@ def histogram(found: Histogram, label: str) -> go.Figure:
                 width=[high - low for low, high in bins],
                 name=look.label,
                 marker=marker(look.colour, look.pattern),
-                customdata=[f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(found.edges)],
+                customdata=[f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(spread.edges)],
                 hovertemplate=f"%{{customdata}}<br>{look.label}: %{{y:,}}<extra></extra>",
             )
-    if selecting.overflow(found.edges):
+    if selecting.overflow(spread.edges):
         drawn.add_annotation(
             x=edges[-1], y=0, yref="paper", xanchor="right", yanchor="top", showarrow=False, text=f"≥ {edges[-2]:.3g}"
         )
@@ -284,9 +284,9 @@ def calibration(bins: Sequence[Mapping[str, float]]) -> go.Figure:
     return drawn
 
 
-def trajectory(found: Sequence[CheckpointView]) -> go.Figure:
+def trajectory(checkpoints: Sequence[CheckpointView]) -> go.Figure:
     """Mean loss of one sample from checkpoint to checkpoint."""
-    measured = [c for c in found if c.nll is not None]
+    measured = [c for c in checkpoints if c.nll is not None]
     labels = [plain(c.label.rsplit("/", 1)[-1], 18) for c in measured]
     drawn = figure(190, ticks(labels, automargin=True), {"title": "mean loss", "rangemode": "tozero"})
     drawn.add_scatter(

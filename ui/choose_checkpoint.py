@@ -253,7 +253,7 @@ def _browse(base: int | None) -> None:
         where.text(markup.visible(here))
     entries = checkpoints.browse(here)
     if not entries:
-        st.caption("Nothing here that could be a checkpoint.")
+        st.caption("There is no checkpoint in this folder.")
     for i, entry in enumerate(entries):
         name, use = st.columns([6, 1], vertical_alignment="center")
         if entry["kind"] == "folder":

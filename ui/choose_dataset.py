@@ -65,9 +65,9 @@ def _stored(dataset: Dataset) -> Dataset:
 
 
 def _problems(dataset_id: int) -> None:
-    found = datasets.problems(dataset_id, limit=200)
-    _problem_table([{"row": p.row, "line": p.line, "field": p.field, "text": p.text, "file": p.file} for p in found])
-    if len(found) == 200:
+    rejected = datasets.problems(dataset_id, limit=200)
+    _problem_table([{"row": p.row, "line": p.line, "field": p.field, "text": p.text, "file": p.file} for p in rejected])
+    if len(rejected) == 200:
         st.caption("The first 200 are shown.")
 
 

@@ -77,7 +77,7 @@ def _taken(setup: Setup) -> None:
         )
     if setup.unmet:
         st.warning(
-            "Not honoured, because Lacuna cannot:\n\n"
+            "Lacuna cannot follow these settings:\n\n"
             + "\n".join(
                 f"- {markup.md(markup.line(f'{unmet.key}: {unmet.value}', 120))} ({markup.md(unmet.file)}). "
                 f"{markup.md(unmet.reason)}"

@@ -52,12 +52,12 @@ def text(value: str, heading: str = "") -> None:
     _draw(*head, node("div", markup.clip(value) or "(empty)", class_="lac-text"))
 
 
-def reasons(found: Iterable[Reason]) -> None:
+def reasons(listed: Iterable[Reason]) -> None:
     """Sentences of evidence, each marked as for, against or a note."""
     marks = {"for": "+", "against": "−", "note": "·"}
     cells = [
         cell
-        for r in found
+        for r in listed
         for cell in (
             node("span", marks[r.favours], class_="lac-mark", title=r.favours),
             node("span", markup.clip(r.text, 2000)),
@@ -66,10 +66,10 @@ def reasons(found: Iterable[Reason]) -> None:
     _draw(node("div", *cells, class_="lac-reasons"))
 
 
-def strengths(found: Iterable[Finding]) -> None:
+def strengths(findings: Iterable[Finding]) -> None:
     """A bar a cause; what was not judged is said, never drawn as zero."""
     cells: list[Node | str] = []
-    for finding in found:
+    for finding in findings:
         look = cause_look(finding.cause)
         known = not math.isnan(finding.strength)
         fill = node("div", class_="lac-fill", style=f"width:{finding.strength:.1%};background:{look.colour}")
@@ -223,12 +223,12 @@ def comparison(target: str, output: str, source: str, names: tuple[str, str] = (
 # ----------------------------------------------------------------------------------------------------- neighbours
 
 
-def neighbours(found: Iterable[NeighbourView]) -> None:
+def neighbours(rows: Iterable[NeighbourView]) -> None:
     """Rows near the one looked at: how near, what they ask and answer, which words only one of the two has."""
     cells: list[Node | str] = [
         node("span", name, class_="lac-head") for name in ("same question", "cosine", "asks", "answers")
     ]
-    for near in found:
+    for near in rows:
         words = [
             node("span", f"{sign} {' '.join(side[:4])}", class_="lac-more")
             for sign, side in (("only in this row:", near.left), ("only in that row:", near.right))
@@ -244,11 +244,11 @@ def neighbours(found: Iterable[NeighbourView]) -> None:
     _draw(node("div", *cells, class_="lac-near"))
 
 
-def sides(found: Sequence[ContradictionSide], final: str | None, base: str | None, most: int = 6) -> None:
+def sides(shown: Sequence[ContradictionSide], final: str | None, base: str | None, most: int = 6) -> None:
     """The answers of a group beside each other, what differs from the first one marked."""
     cards: list[Node] = []
-    total = sum(s.weight for s in found) or 1.0
-    for place, side in enumerate(found[:most]):
+    total = sum(s.weight for s in shown) or 1.0
+    for place, side in enumerate(shown[:most]):
         marks = [
             node("span", f"● the {who} gives this answer", class_="lac-takes")
             for who, taken in (("fine-tuned model", final), ("base", base))
@@ -262,16 +262,16 @@ def sides(found: Sequence[ContradictionSide], final: str | None, base: str | Non
             *marks,
             class_="lac-sidehead",
         )
-        if len(found) > 1:
-            other = found[1 if place == 0 else 0]
-            ours, theirs = diff(found[0].answer, side.answer if place else other.answer)
+        if len(shown) > 1:
+            other = shown[1 if place == 0 else 0]
+            ours, theirs = diff(shown[0].answer, side.answer if place else other.answer)
             answer = theirs if place else ours
         else:
             answer = node("div", markup.clip(side.answer) or "(empty)", class_="lac-text")
-        asked = list(dict.fromkeys(prompt for prompt, _ in side.wordings))
-        wordings = [node("div", markup.line(p, 300), class_="lac-more") for p in asked[:3]]
-        if len(asked) > 3:
-            wordings.append(node("div", f"and {counted(len(asked) - 3, 'more wording')}", class_="lac-more"))
+        prompts = list(dict.fromkeys(prompt for prompt, _ in side.wordings))
+        wordings = [node("div", markup.line(p, 300), class_="lac-more") for p in prompts[:3]]
+        if len(prompts) > 3:
+            wordings.append(node("div", f"and {counted(len(prompts) - 3, 'more wording')}", class_="lac-more"))
         ids = ", ".join(f"{markup.line(sid, 24)} ({status})" for sid, status, _ in side.rows[:4])
         more = f" and {len(side.rows) - 4:,} more" if len(side.rows) > 4 else ""
         cards.append(
@@ -288,9 +288,9 @@ def sides(found: Sequence[ContradictionSide], final: str | None, base: str | Non
 def conversation(messages: Iterable[tuple[str, str]], limit: int = markup.LIMIT) -> None:
     """Turns of a row before any template, (role, text) each, in one block."""
     cells: list[Node | str] = []
-    for role, said in messages:
+    for role, content in messages:
         cells.append(node("span", markup.line(role, 24), class_="lac-role"))
-        cells.append(node("span", markup.clip(said, limit) or "(empty)", class_="lac-said"))
+        cells.append(node("span", markup.clip(content, limit) or "(empty)", class_="lac-said"))
     _draw(node("div", *cells, class_="lac-talk"))
 
 

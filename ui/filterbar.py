@@ -138,9 +138,9 @@ def choose_range(run: Run, selection: Filter, name: str) -> None:
             _range(run, selection, column)
 
 
-def _differs(found: Sequence[tuple[Any, int]], selection: Filter, column: Column) -> bool:
+def _differs(counts: Sequence[tuple[Any, int]], selection: Filter, column: Column) -> bool:
     """Whether there is anything to choose: two values, or a condition that stands."""
-    return len(found) > 1 or any(t.column == column.name for t in selection.terms)
+    return len(counts) > 1 or any(t.column == column.name for t in selection.terms)
 
 
 def _label(column: Column, value: Any) -> str:
@@ -269,7 +269,7 @@ def _ranges(run: Run, selection: Filter) -> None:
     numbers = [c for c in run.columns if c.kind == "number" and c.indexed]
     if not numbers:
         return
-    st.caption("Ranges; an empty field sets no bound.")
+    st.caption("Ranges. Leave a field empty for no limit.")
     for column in numbers:
         _range(run, selection, column)
 

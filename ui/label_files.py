@@ -21,7 +21,7 @@ def draw(run: Run, number: int) -> None:
             downloads.Link(
                 label="This round (JSONL)",
                 url=address(f"api/runs/{run.id}/queue.jsonl") + f"?round={number}",
-                help="The rows above, to be filled in elsewhere and taken in again.",
+                help="The rows above, to be filled in elsewhere and imported again.",
             ),
             downloads.Link(
                 label="All labels (JSONL)",
@@ -37,28 +37,30 @@ def draw(run: Run, number: int) -> None:
 
 def _take(run: Run) -> None:
     key = state.key("labels", run.id, "file")
-    hint = "JSONL or CSV, one sample a row, with the columns of the files above. Nothing is overwritten unasked."
-    upload = uploader.held("Take in labels", hint, key, _ACCEPT)
+    hint = "JSONL or CSV, one sample a row, with the columns of the files above. Nothing is overwritten without asking."
+    upload = uploader.held("Import labels", hint, key, _ACCEPT)
     if upload is None:
         return
     with errors.shown():
         author = st.text_input(
             "Author of rows that name none", value=state.author(), key=f"{key}:author", max_chars=120
         )
-        found = labels.check(run.id, uploads.finish(upload["id"]).path, author or "", upload["name"])
-        st.markdown(markup.md(labels.sentence(found)))
-        markup.notes(f"Row {m.row}: {m.why}." for m in found.mismatches)
-        if found.n_mismatches > len(found.mismatches):
-            st.caption(f"And {counted(found.n_mismatches - len(found.mismatches), 'more row')}.")
+        labelled = labels.check(run.id, uploads.finish(upload["id"]).path, author or "", upload["name"])
+        st.markdown(markup.md(labels.sentence(labelled)))
+        markup.notes(f"Row {m.row}: {m.why}." for m in labelled.mismatches)
+        if labelled.n_mismatches > len(labelled.mismatches):
+            st.caption(f"And {counted(labelled.n_mismatches - len(labelled.mismatches), 'more row')}.")
         replace = False
-        if found.standing:
-            markup.notes(f"Row {label.row}: another review of {label.sid} stands." for label in found.standing[:20])
+        if labelled.standing:
+            markup.notes(
+                f"Row {label.row}: there is another review of {label.sid}." for label in labelled.standing[:20]
+            )
             replace = st.checkbox("Let the file replace the other reviews", key=f"{key}:replace")
         with st.container(horizontal=True):
-            taken = st.button("Take in", type="primary", key=f"{key}:take", disabled=not (found.new or replace))
+            taken = st.button("Import", type="primary", key=f"{key}:take", disabled=not (labelled.new or replace))
             if taken or st.button("Forget the file", key=f"{key}:forget"):
                 if taken:
-                    labels.take(run.id, found, replace)
+                    labels.take(run.id, labelled, replace)
                 uploads.discard(upload["id"])
                 uploader.let_go(key)
                 st.rerun()

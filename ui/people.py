@@ -16,37 +16,43 @@ from ui import charts, errors, filterbar, forms, markup, progress, selecting, st
 def judgement(run: Run, view: SampleView) -> None:
     """A person's review of the sample, and the form for it."""
     sid, verdict = view.sample.id, view.verdict
-    said = people.overrides(run.id, [view.sample.ordinal]).get(view.sample.ordinal)
-    if said is not None:
+    review = people.overrides(run.id, [view.sample.ordinal]).get(view.sample.ordinal)
+    if review is not None:
         words = []
-        if said.status is not None:
-            same, judged = said.status == verdict.status, charts.STATUS[verdict.status].label.lower()
-            words.append(f"{charts.STATUS[said.status].label.lower()} ({'as judged' if same else f'judged {judged}'})")
-        if said.cause is not None:
+        if review.status is not None:
+            same, judged = review.status == verdict.status, charts.STATUS[verdict.status].label.lower()
+            words.append(
+                f"{charts.STATUS[review.status].label.lower()} ({'as judged' if same else f'judged {judged}'})"
+            )
+        if review.cause is not None:
             judged = charts.cause_name(verdict.cause) or "none"
-            same = said.cause == verdict.cause
-            words.append(f"{charts.cause_name(said.cause)} ({'as judged' if same else f'judged {judged}'})")
+            same = review.cause == verdict.cause
+            words.append(f"{charts.cause_name(review.cause)} ({'as judged' if same else f'judged {judged}'})")
         st.info(
-            f"**{markup.md(said.author)}** reviewed this: {markup.md(', '.join(words))}. "
-            f"{markup.md(markup.clip(said.reason, 2000))} :gray[{markup.md(progress.when(said.created))}]",
+            f"**{markup.md(review.author)}** reviewed this: {markup.md(', '.join(words))}. "
+            f"{markup.md(markup.clip(review.reason, 2000))} :gray[{markup.md(progress.when(review.created))}]",
             icon=":material/person:",
         )
-    with st.expander("Your review" if said is None else "Change your review", icon=":material/rate_review:"):
-        _form(run, sid, said)
+    with st.expander("Your review" if review is None else "Change your review", icon=":material/rate_review:"):
+        _form(run, sid, review)
 
 
-def _form(run: Run, sid: str, said: people.Override | None) -> None:
+def _form(run: Run, sid: str, review: people.Override | None) -> None:
     keys = {name: state.key("judge", run.id, sid, name) for name in ("status", "cause", "author", "reason")}
     left, right = st.columns(2)
     marks = {s: charts.label_of(charts.STATUS[s]) for s in people.statuses()}
     names = {cause: charts.cause_name(cause) for cause in causes.values()}
-    held = (said.status, said.cause) if said else (None, None)
+    held = (review.status, review.cause) if review else (None, None)
     status = forms.choose(left, "Status", marks, keys["status"], held[0], placeholder="As judged")
     cause = forms.choose(right, "Cause", names, keys["cause"], held[1], placeholder="As judged")
-    author = left.text_input("Author", value=said.author if said else state.author(), key=keys["author"], max_chars=120)
-    reason = right.text_area("Reason", value=said.reason if said else "", key=keys["reason"], max_chars=2000, height=80)
+    author = left.text_input(
+        "Author", value=review.author if review else state.author(), key=keys["author"], max_chars=120
+    )
+    reason = right.text_area(
+        "Reason", value=review.reason if review else "", key=keys["reason"], max_chars=2000, height=80
+    )
     thing = ("review", run.id, sid)
-    now = None if said is None else said.created
+    now = None if review is None else review.created
     seen = state.seen(thing, now)
     with st.container(horizontal=True):
         if st.button("Save", type="primary", key=state.key("judge", "save"), icon=":material/save:"):
@@ -55,7 +61,7 @@ def _form(run: Run, sid: str, said: people.Override | None) -> None:
                 people.override(run.id, sid, status, cause, author or "", reason or "", seen)
                 state.remember_author(author or "")
                 st.rerun()
-        if said is not None and st.button("Withdraw", key=state.key("judge", "withdraw"), icon=":material/undo:"):
+        if review is not None and st.button("Withdraw", key=state.key("judge", "withdraw"), icon=":material/undo:"):
             with errors.shown():
                 state.forget_seen(thing)
                 people.withdraw(run.id, sid, seen)
@@ -102,10 +108,10 @@ def _switch(run: Run, selection: Filter) -> None:
 def filters(run: Run, selection: Filter) -> None:
     """Filters kept under a name: apply one, save the current one, delete one."""
     with st.popover("Saved filters", icon=":material/bookmark:", width="content"):
-        found = people.saved_filters()
-        if not found:
+        saved_filters = people.saved_filters()
+        if not saved_filters:
             st.caption("No filter is saved yet.")
-        for saved in found:
+        for saved in saved_filters:
             open_at, bin = st.columns([6, 1])
             if open_at.button(
                 markup.md(markup.line(saved.name, 60)), key=state.key("saved", saved.id), width="stretch",

@@ -158,38 +158,38 @@ def _answered(turn: TurnView) -> None:
 
 def _base(run: Run, view: SampleView) -> None:
     """What the base model said before fine-tuning; nothing where it was not asked about this row."""
-    asked = knowledge.sample(run.id, view.sample.id)
-    if asked is None:
+    base = knowledge.sample(run.id, view.sample.id)
+    if base is None:
         return
     st.subheader("What the base knew", anchor=False)
-    words = [asked.knowledge or "no class measured"]
-    if asked.knowledge is not None:
-        words.append(knowledge.HELP[asked.knowledge])
+    words = [base.knowledge or "no class measured"]
+    if base.knowledge is not None:
+        words.append(knowledge.HELP[base.knowledge])
     for name, text in (
         ("base_belief_share", "{:.0%} of its own answers agree"),
         ("base_belief_margin", "own answer over target {:+.2f} nats per token before fine-tuning"),
         ("belief_margin", "{:+.2f} after fine-tuning"),
         ("base_familiarity", "familiarity of the rare words {:.2f}"),
     ):
-        value = asked.values.get(name)
+        value = base.values.get(name)
         if value is not None:
             words.append(text.format(value))
-    if asked.values.get("base_belief_is_target") == 0 and asked.values.get("base_belief_agrees") == 1:
+    if base.values.get("base_belief_is_target") == 0 and base.values.get("base_belief_agrees") == 1:
         words.append("its own answer says the same in another form")
     st.caption(markup.md(" · ".join(words)))
-    if asked.belief is not None:
-        evidence.comparison(asked.target, asked.belief, "the base's own answer")
+    if base.belief is not None:
+        evidence.comparison(base.target, base.belief, "the base's own answer")
     with st.expander("How the base was asked, and what it answered"):
-        st.caption(markup.md(asked.way))
-        evidence.text(markup.clip(asked.prompt, 4000), "Prompt")
+        st.caption(markup.md(base.way))
+        evidence.text(markup.clip(base.prompt, 4000), "Prompt")
         rows = [
-            {"prompt": i + 1, "greedy answer": markup.line(said or "", 200), "right": "yes" if right else "no",
+            {"prompt": i + 1, "greedy answer": markup.line(reply or "", 200), "right": "yes" if right else "no",
              "p of the target in one draw": p}
-            for i, (said, right, p) in enumerate(asked.greedy)
+            for i, (reply, right, p) in enumerate(base.greedy)
         ]  # fmt: skip
         tables.draw(rows, {"%.4g": ("p of the target in one draw",)})
-        for answer, n in Counter(asked.answers).most_common():
-            evidence.text(markup.clip(answer, 1000), f"Its own answer, {n} of {len(asked.answers)}")
+        for answer, n in Counter(base.answers).most_common():
+            evidence.text(markup.clip(answer, 1000), f"Its own answer, {n} of {len(base.answers)}")
 
 
 def _tokens(run: Run, view: SampleView) -> None:
@@ -247,7 +247,7 @@ def _checkpoints(view: SampleView) -> None:
 
 def _chances(view: SampleView) -> None:
     with st.container(border=True):
-        st.markdown("**Chance of this exact token sequence**")
+        st.markdown("**Chance of the exact target**")
         rows = [{"temperature": t} | {word: c[name] for name, word in _CHANCES.items()} for t, c in view.chance.items()]
         tables.draw(rows, {"%.4g": tuple(_CHANCES.values())})
         st.caption(

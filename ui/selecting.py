@@ -88,9 +88,9 @@ def drawn_edges(edges: Sequence[float]) -> list[float]:
     return [*edges[:-1], edges[-2] + (edges[-2] - edges[-3])]
 
 
-def from_range(event: Mapping[str, Any] | None, found: Histogram) -> tuple[Term, ...]:
+def from_range(event: Mapping[str, Any] | None, bins: Histogram) -> tuple[Term, ...]:
     """What a range drawn over a histogram asks for: the bins it touches; empty when none was drawn."""
-    shown = drawn_edges(found.edges)
+    shown = drawn_edges(bins.edges)
     for box in _part(event, "box"):
         ends = sorted(float(x) for x in box.get("x", ()))
         if len(ends) < 2 or ends[-1] <= shown[0] or ends[0] >= shown[-1]:
@@ -98,7 +98,7 @@ def from_range(event: Mapping[str, Any] | None, found: Histogram) -> tuple[Term,
         low = max(edge for edge in shown[:-1] if edge <= max(ends[0], shown[0]))
         high = min((edge for edge in shown if edge >= ends[-1]), default=shown[-1])
         # Beyond the last edge lies nothing, or what the overflow bin stands for.
-        return (between(found.column, low if low > shown[0] else None, high if high < shown[-1] else None),)
+        return (between(bins.column, low if low > shown[0] else None, high if high < shown[-1] else None),)
     return ()
 
 
@@ -159,5 +159,5 @@ def row_from(event: Mapping[str, Any] | None) -> int | None:
 
 
 def _part(event: Mapping[str, Any] | None, name: str) -> list[Any]:
-    found = (event or {}).get("selection") or {}
-    return list(found.get(name) or ())
+    selected = (event or {}).get("selection") or {}
+    return list(selected.get(name) or ())

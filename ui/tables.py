@@ -94,18 +94,18 @@ def _by_status(counts: Mapping[str, int]) -> dict[str, int]:
     return {look.label: int(counts.get(name, 0)) for name, look in charts.STATUS.items()}
 
 
-def breakdown(found: Breakdown) -> pd.DataFrame:
+def breakdown(values: Breakdown) -> pd.DataFrame:
     """A breakdown as a table: counts by status and total."""
     rows = [
-        {found.label: markup.line(charts.name_of(value), CELL), **_by_status(counts), "Total": sum(counts.values())}
-        for value, counts in found.rows
+        {values.label: markup.line(charts.name_of(value), CELL), **_by_status(counts), "Total": sum(counts.values())}
+        for value, counts in values.rows
     ]
     return pd.DataFrame(rows)
 
 
-def shares(found: Mapping[str, Share]) -> pd.DataFrame:
+def shares(values: Mapping[str, Share]) -> pd.DataFrame:
     """Causes with count, share and interval, the largest first."""
-    pairs = sorted(found.items(), key=lambda pair: -pair[1].k)
+    pairs = sorted(values.items(), key=lambda pair: -pair[1].k)
     rows = [(cause_look(name).label, s.k, s.share, s.low, s.high) for name, s in pairs]
     return pd.DataFrame(rows, columns=["Cause", "Samples", "Share", "from", "to"])
 
@@ -119,11 +119,11 @@ def study(rows: Sequence[tuple[str | None, str | None, int]]) -> pd.DataFrame:
     return pd.DataFrame([{"Lacuna": name(a), "The study's rules": name(b), "Samples": n} for a, b, n in rows])
 
 
-def histogram(found: Histogram) -> pd.DataFrame:
+def histogram(spread: Histogram) -> pd.DataFrame:
     """A histogram as a table: one row a bin."""
-    bins = enumerate(itertools.pairwise(found.edges))
+    bins = enumerate(itertools.pairwise(spread.edges))
     return pd.DataFrame(
-        {"from": low, "to": high} | _by_status({name: counts[i] for name, counts in found.counts.items()})
+        {"from": low, "to": high} | _by_status({name: counts[i] for name, counts in spread.counts.items()})
         for i, (low, high) in bins
     )
 

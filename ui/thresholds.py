@@ -47,12 +47,12 @@ def panel(run: Run, counts: dict[str, int]) -> None:
         )
         chosen = replace(chosen, **{name: float(value)})
     moved = chosen != run.thresholds
-    found = results.status_preview(run.id, chosen) if moved else counts
+    preview = results.status_preview(run.id, chosen) if moved else counts
     for column, (name, look) in zip(st.columns(4), charts.STATUS.items(), strict=True):
-        change = found.get(name, 0) - counts.get(name, 0)
+        change = preview.get(name, 0) - counts.get(name, 0)
         column.metric(
             f"{look.mark} {look.label}",
-            f"{found.get(name, 0):,}",
+            f"{preview.get(name, 0):,}",
             f"{change:+,}" if change else None,
             delta_color="off",
         )

@@ -1,4 +1,4 @@
-"""People's judgement as a file: written out, taken in by row id, and undone again."""
+"""People's judgement as a file: written out, imported by row id, and undone again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A row of a file that cannot be taken in: its 1-based number, the id it names, and why."""
+    """A row of a file that cannot be imported: its 1-based number, the id it names, and why."""
 
     row: int
     sid: str
@@ -83,7 +83,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """A file that was taken in. ``n``: samples it changed; ``undone``: when that was taken back, else None."""
+    """A file that was imported. ``n``: samples it changed; ``undone``: when that was taken back, else None."""
 
     id: int
     name: str
@@ -326,7 +326,7 @@ def _kept(review: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def label_files(run_id: int) -> list[LabelFile]:
-    """Files taken in for the run, newest first."""
+    """Files imported for the run, newest first."""
     with database().reading() as conn:
         return [
             LabelFile(f["id"], f["name"], f["author"], len(f["changes"]), f["created"], f["undone"])
@@ -345,7 +345,7 @@ def undo(run_id: int, file_id: int | None = None) -> Undone:
         wanted = next((f for f in files if file_id in (None, f["id"])), None)
         if wanted is None:
             which = "No file of labels" if file_id is None else f"File of labels {file_id} was undone before, or none"
-            raise UserError(f"{which} was taken in for run {run_id}.", "", "There is nothing to undo.")
+            raise UserError(f"{which} was imported for run {run_id}.", "", "There is nothing to undo.")
         changes = wanted["changes"]
         ordinals = [c["ordinal"] for c in changes]
         reviews, left = table.overrides_of(conn, run_id, ordinals), []

@@ -43,7 +43,10 @@ def headline(run: Run, selection: Filter, decision: Decision, gains: Sequence[Ga
         first = next((gain for gain in gains if gain.recipe), None)
         if first is None or decision.what == "ship":
             return
-        with st.container(horizontal=True, width="content"):
+        with st.container(horizontal=True, width="content", vertical_alignment="center"):
+            downloads.draw(
+                [downloads.of_worklist(run, to_query(selection))], key=state.key("decision", "list"), quiet=True
+            )
             these = _these(selection, first)
             label = f"Treat {counted(first.n, 'row')}: {cause_look(first.cause).label}"
             if st.button(markup.md(label), type="primary", icon=":material/healing:", key=state.key("decision", "go")):

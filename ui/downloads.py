@@ -70,6 +70,11 @@ def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:
             url=url("samples.jsonl"),
             help="The original rows that pass the current filter, in training order.",
         ),
+        Link(
+            label="Work list (CSV)",
+            url=url("worklist.csv"),
+            help="For a spreadsheet: each sample that was not learned, its output, why, and what to do about it.",
+        ),
         Link(label="Manifest", url=url("manifest.json"), help="Run, filter, counts and hashes of this selection."),
         Link(
             label="Verdicts (JSONL)",
@@ -91,6 +96,11 @@ def of_routes(route_id: int) -> Link:
         url=address(f"api/routes/{route_id}/answers.jsonl"),
         help="Both routes of every item. It opens on the routes page of any machine, without the model.",
     )
+
+
+def of_worklist(run: Run, query: dict[str, str]) -> Link:
+    """The work list of the samples that pass the filter ``query`` and were not learned."""
+    return next(link for link in of_run(run, query, 0) if "worklist" in link["url"])
 
 
 def of_decisions(run: Run, count: int) -> list[Link]:

@@ -31,7 +31,18 @@ from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from core.errors import UserError
 from core.filters import from_query
-from core.services import bundles, contradictions, exports, labels, mitigation, report, review, runs, uploads
+from core.services import (
+    bundles,
+    contradictions,
+    exports,
+    labels,
+    mitigation,
+    report,
+    review,
+    runs,
+    uploads,
+    worklist,
+)
 from core.services.environment import hindrance, is_full
 from core.services.routes import answers
 from core.settings import settings
@@ -91,6 +102,7 @@ def all_routes() -> list[Route]:
             _route(f"api/runs/{{run:int}}/{name}.jsonl", partial(_stream, source=source, name=name), "GET")
             for name, source in _STREAMS.items()
         ),
+        _route("api/runs/{run:int}/worklist.csv", _worklist, "GET"),
         _route("api/runs/{run:int}/report.html", _report, "GET"),
         _route("api/runs/{run:int}/queue.jsonl", _queue, "GET"),
         _route("api/bundles/{job:int}", _bundle, "GET"),
@@ -259,7 +271,9 @@ def _attachment(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
-async def _stream(request: Request, source: Callable[[int, Filter], Iterable[bytes]], name: str) -> Response:
+async def _stream(
+    request: Request, source: Callable[[int, Filter], Iterable[bytes]], name: str, media: str = "application/x-ndjson"
+) -> Response:
     run, selection = await _judged(request)
     blocks = _blocks(source(run.id, selection))
     # The first block is read before the answer begins, so that an error still gets its own status.
@@ -270,9 +284,12 @@ async def _stream(request: Request, source: Callable[[int, Filter], Iterable[byt
         async for block in iterate_in_threadpool(blocks):
             yield block
 
-    return StreamingResponse(
-        body(), media_type="application/x-ndjson", headers=_attachment(f"run-{run.id}-{name}.jsonl")
-    )
+    ending = "csv" if media == "text/csv" else "jsonl"
+    return StreamingResponse(body(), media_type=media, headers=_attachment(f"run-{run.id}-{name}.{ending}"))
+
+
+async def _worklist(request: Request) -> Response:
+    return await _stream(request, worklist.lines, "worklist", "text/csv")
 
 
 async def _report(request: Request) -> Response:

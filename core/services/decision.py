@@ -80,7 +80,7 @@ def gains(run_id: int, chosen: Filter) -> tuple[Gain, ...]:
         counts = {cause: n for (cause,), n in verdict_table.group_counts(conn, run, ["cause"], chosen)}
     proven = _restored(proofs.of_run(run_id))
     ranked = [
-        Gain(cause, n, proven.get(cause), _advice(cause), recipes.recipe_for(cause) is not None)
+        Gain(cause, n, proven.get(cause), advice(cause), recipes.recipe_for(cause) is not None)
         for cause, n in counts.items()
         if cause is not None
     ]
@@ -98,13 +98,14 @@ def _restored(newest_first: list[Proof]) -> dict[str, Share]:
     return shares
 
 
-def _advice(cause: str) -> str:
+def advice(cause: str) -> str:
+    """What to do about a cause or fault, in a sentence."""
     if cause == UNDETERMINED:
         return "No cause is sure enough. Look at these rows, or measure more: a base, earlier checkpoints."
     code = PIPELINE.member(cause)
     known = kinds("causes").get(cause) if code is None else kinds("faults").get(code)
-    advice = (getattr(known, "advice", "") or known.help) if known is not None else ""
-    return advice[:1].upper() + advice[1:]
+    text = (getattr(known, "advice", "") or known.help) if known is not None else ""
+    return text[:1].upper() + text[1:]
 
 
 def decide(run: Run, n: int, missing: int, ranked: tuple[Gain, ...]) -> Decision:

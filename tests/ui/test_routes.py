@@ -157,7 +157,7 @@ def test_reading_is_refused_under_a_foreign_name(port):
     assert ask(port, "GET", "/api/runs/1/samples.jsonl", Origin=None, Cookie=None)[0] == 404
 
 
-@pytest.mark.parametrize("path", ["samples.jsonl", "manifest.json", "verdicts.jsonl"])
+@pytest.mark.parametrize("path", ["samples.jsonl", "manifest.json", "verdicts.jsonl", "worklist.csv"])
 def test_no_such_run_is_a_clear_answer(port, path):
     status, headers, body = ask(port, "GET", f"/api/runs/77/{path}")
     assert status == 404

@@ -136,8 +136,18 @@ SETTLED = """() => document.querySelector('[data-test-script-state="notRunning"]
 # What a reader waits for: the heading, and the line that counts the samples.
 PAINTED = """() => [...document.querySelectorAll('[data-testid="stMain"] h3')].some(
   h => /^[\\d,]+( of [\\d,]+)? samples$/.test(h.innerText.trim()))"""
-# The table as a screen reader meets it: the cells behind the canvas.
-CELLS = """[...document.querySelectorAll('[data-testid="stDataFrame"] canvas td')].map(c => c.textContent).join('|')"""
+# The rows of the samples' table, which stand in a component of their own; else the cells behind a table's canvas.
+CELLS = """(() => {
+  const own = [...document.querySelectorAll('[data-testid="stMain"] *')].filter(e => e.shadowRoot);
+  const rows = own.flatMap(e => [...e.shadowRoot.querySelectorAll('tr.row')]);
+  const cells = rows.length ? rows : [...document.querySelectorAll('[data-testid="stDataFrame"] canvas td')];
+  return cells.map(c => c.textContent).join('|');
+})()"""
+# The line below an open row's title, which names the row.
+FACTS = """(() => {
+  const own = [...document.querySelectorAll('[data-testid="stMain"] *')].filter(e => e.shadowRoot);
+  return own.map(e => e.shadowRoot.querySelector('.card .facts')?.textContent ?? '').join('');
+})()"""
 STATUSES = ("learned", "partly", "unlearned", "unknown")
 
 
@@ -159,11 +169,11 @@ class Watch:
         self.seconds.setdefault(f"{name}, settled", []).append(time.perf_counter() - began)
         self.cpu.setdefault(name, []).append(cpu_seconds(self.pid) - cpu)
 
-    def changed(self, name: str, act) -> None:
-        """Times ``act`` until the table shows other rows."""
-        self.page.wait_for_function(f"() => {CELLS}", timeout=60_000)
-        before = self.page.evaluate(CELLS)
-        self.step(name, act, f"() => {{ const now = {CELLS}; return now && now !== {json.dumps(before)}; }}")
+    def changed(self, name: str, act, shown: str = CELLS) -> None:
+        """Times ``act`` until the table shows other rows, or ``shown`` gives another text."""
+        self.page.wait_for_function(f"() => {shown}", timeout=60_000)
+        before = self.page.evaluate(shown)
+        self.step(name, act, f"() => {{ const now = {shown}; return now && now !== {json.dumps(before)}; }}")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -194,8 +204,8 @@ def bare(repeat: int) -> Watch:
     try:
         _wait_for(port, web)
         with watching(web.pid) as watch:
-            watch.page.goto(f"http://127.0.0.1:{port}")
-            watch.page.wait_for_function(SETTLED)
+            for _ in range(repeat):
+                watch.step("bare: open", lambda: watch.page.goto(f"http://127.0.0.1:{port}"), f"() => {CELLS}")
             for name, label in (("bare: page turn", "Next"), ("bare: filter change", "Other")):
                 button = watch.page.get_by_role("button", name=label)
                 for _ in range(repeat):
@@ -218,7 +228,8 @@ def measure(url: str, run_id: int, pid: int, repeat: int) -> Watch:
             # Another filter each time, so that no answer is one that was kept.
             opens("overview", f"overview?run={run_id}&nll=..{50 + i}")
             opens("samples", f"samples?run={run_id}&nll=..{50 + i}")
-        for name in ("clusters", "contradictions", "knowledge", "dynamics", "mitigation", "compare", "jobs", "start"):
+        for name in ("clusters", "contradictions", "knowledge", "dynamics", "mitigation", "review", "compare", "jobs",
+                     "storage", "start"):  # fmt: skip
             for _ in range(3):
                 opens(name, f"{name}?run={run_id}", "() => document.querySelector('h1')")
 
@@ -231,18 +242,22 @@ def measure(url: str, run_id: int, pid: int, repeat: int) -> Watch:
             # A stage or a source that stands already makes other counts of the same click.
             page.goto(f"{url}/samples?run={run_id}&n_target={4 + i}..{120 + i}&sort=-nll")
             page.wait_for_function(SETTLED)
-            label = re.compile(STATUSES[i % 3], re.I)
-            watch.changed("filter change", page.get_by_role("button", name=label).first.click)
+            page.get_by_role("button", name=re.compile("^Status")).click()
+            pill = page.get_by_role("button", name=re.compile(STATUSES[i % 3], re.I)).last
+            pill.wait_for()
+            watch.changed("filter change", pill.click)
+        for query in ("q=harbour+copper+river", "q=no+such+words", "q=77777"):
+            opens("search", f"samples?run={run_id}&{query}")
         for i, query in enumerate(("status=unlearned", "q=harbour+copper", "greedy_exact=0", "source=source+3")):
             opens("filtered table", f"samples?run={run_id}&{query}&nll=..{90 + i}")
-        # From the overview to the first relevant sample: a bar, then a row.
+        # From the overview to the first relevant sample: a bar, then a row; then along the rows, as a reader walks.
         page.goto(f"{url}/overview?run={run_id}")
         page.wait_for_function(SETTLED)
-        bar = page.locator("[data-testid=stPlotlyChart]").nth(1).locator("g.bars .point path").first
-        watch.step("click 1: a cause", lambda: bar.click(force=True), "() => location.pathname.endsWith('/samples')")
-        table = page.locator("[data-testid=stDataFrame] .dvn-scroller").first
-        watch.step("click 2: a row", lambda: table.click(position={"x": 300, "y": 60}),
-                   "() => document.body.innerText.includes('Target and output')")  # fmt: skip
+        bar = page.locator("[data-testid=stPlotlyChart]").nth(0).locator("g.bars .point path").first
+        watch.step("click 1: a status", lambda: bar.click(force=True), "() => location.pathname.endsWith('/samples')")
+        watch.step("click 2: a row", page.locator("tr.row").first.click, f"() => {FACTS}")
+        for _ in range(repeat):
+            watch.changed("row to row", lambda: page.keyboard.press("j"), FACTS)
     return watch
 
 

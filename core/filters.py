@@ -16,7 +16,7 @@ from core.types import Column, Filter, Term
 
 UNKNOWN = "~"
 # Keys of a page's address that are not conditions.
-PAGE_KEYS = frozenset({"run", "sample", "cursor", "back", "other", "routes", "item"})
+PAGE_KEYS = frozenset({"run", "sample", "cursor", "back", "other", "routes", "item", "by"})
 # Columns that every run has, whatever its kinds declare.
 FIXED = (
     Column("ordinal", "number", "#", "Position in the training order.", indexed=True),

@@ -19,21 +19,28 @@ _FIRST = ("cause", "source", "stage", "pattern")
 
 
 def chosen(run: Run) -> str | None:
-    """What the samples are grouped by now."""
-    return state.get(state.key("group", run.id)) or None
+    """What the samples are grouped by now; None for nothing, or where the address names no such column."""
+    by = state.group()
+    return by if by in _offered(run) else None
+
+
+def _offered(run: Run) -> list[str]:
+    names = {c.name: c for c in run.columns}
+    first = [n for n in _FIRST if n in names]
+    rest = [c.name for c in run.columns if c.kind == "category" and c.indexed and c.name not in (*first, "status")]
+    return [*first, *rest, "tag"]
 
 
 def choose(run: Run) -> str | None:
     """The box that chooses what to group by; None for nothing."""
-    names = {c.name: c for c in run.columns}
-    offered = [n for n in _FIRST if n in names]
-    offered += [
-        c.name for c in run.columns if c.kind == "category" and c.indexed and c.name not in (*offered, "status")
-    ]
-    labels = {"": "No groups"} | {n: f"Group by {names[n].label.lower()}" for n in offered} | {"tag": "Group by tag"}
+    names = {c.name: c.label.lower() for c in run.columns} | {"tag": "tag"}
+    labels = {"": "No groups"} | {n: f"Group by {names[n]}" for n in _offered(run)}
     key = state.key("group", run.id)
-    state.keep(key)
-    forms.choose(st, "Group by", labels, key, "", label_visibility="collapsed", width=160)
+    state.put(key, chosen(run) or "")
+    forms.choose(
+        st, "Group by", labels, key, "", label_visibility="collapsed", width=160,
+        on_change=lambda: state.group_by(state.get(key) or None),
+    )  # fmt: skip
     return chosen(run)
 
 

@@ -68,6 +68,16 @@ def cursor() -> str | None:
     return st.query_params.get("cursor")
 
 
+def group() -> str | None:
+    """The column that the samples are grouped by, or None."""
+    return st.query_params.get("by")
+
+
+def group_by(name: str | None) -> None:
+    """Callback: group the samples by a column, or not at all."""
+    go({k: v for k, v in _parameters().items() if k != "by"} | ({"by": name} if name else {}))
+
+
 def routes_id() -> int | None:
     """The routes run that is open, or None for the list of them."""
     return _whole_number(st.query_params.get("routes"))
@@ -96,6 +106,8 @@ def link(
     kept = to_query(selection) if selection is not None else query() if run in (None, run_id()) else {}
     out = {"run": str(chosen)} if chosen is not None else {}
     out |= kept
+    if run in (None, run_id()) and (by := group()) is not None:
+        out["by"] = by
     if cursor is not None:
         out["cursor"] = cursor
     if sample is not None:

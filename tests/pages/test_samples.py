@@ -245,6 +245,9 @@ def test_groups_count_their_rows_and_lead_to_them(run_data, open_page, by):
     assert not at.exception and not at.error
     found = grouped.groups(1, chosen("status=unlearned"), by)
     assert at.dataframe[0].value["samples"].tolist() == [g.n for g in found]
+    assert at.query_params["by"] == by  # a copied link shows the same groups
+    again = open_page("samples", run="1", status="unlearned", by=by)
+    assert again.dataframe[0].value["samples"].tolist() == [g.n for g in found]
     if by != "tag":
         assert sum(g.n for g in found) == exports.count(1, chosen("status=unlearned"))
     else:

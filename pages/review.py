@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.services import causes, review
+from core.services import causes, review, samples
 from core.services import people as reviews
 from core.text.counts import counted
-from core.types import Run
-from ui import charts, errors, frame, label_files, markup, parts, people, state
+from core.types import Filter, Run
+from ui import cached, charts, errors, evidence, frame, label_files, markup, parts, people, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Review", icon=":material/rate_review:", place=82, group="Fix")
@@ -66,11 +66,16 @@ def _row(run: Run, queue: review.Queue) -> None:
         st.success("Every row of this round is reviewed.", icon=":material/check_circle:")
         return
     with st.container(border=True):
+        excerpt = cached.excerpts(run, [samples.sample(run.id, row.sid, Filter()).values])[row.sid]
         st.markdown(f"**Prompt**  \n{markup.md(markup.clip(row.prompt, 4000))}")
-        st.markdown(f"**Target**  \n{markup.md(markup.clip(row.response, 4000))}")
+        if excerpt.output is None:
+            st.markdown(f"**Target**  \n{markup.md(markup.clip(row.response, 4000))}")
+        else:
+            evidence.comparison(markup.clip(excerpt.target, 4000), markup.clip(excerpt.output, 4000), "")
         sure = "" if row.confidence is None else f", confidence {_sure(row.confidence)}"
         status = charts.STATUS[row.status].label
-        st.markdown(f"**Verdict**  \n{status}, {markup.md(charts.cause_name(row.cause))}{sure}")
+        st.markdown(f"**Verdict**  \n{status}, {markup.md(charts.cause_name(row.cause))}{sure}  \n"
+                    f"{markup.md(excerpt.sentence)}")  # fmt: skip
         st.caption(f"Doubt {row.doubt:.2f}; {counted(row.alike, 'unlearned row')} of this pattern.")
         _form(run, row)
         parts.link("samples", "All evidence", "open_in_new", state.link(run=run.id, sample=row.sid))

@@ -1,4 +1,4 @@
-"""Every page for everyone: axe-core finds no serious violation, nothing is wider than the screen, links can be copied."""
+"""Every page for everyone: axe finds no serious violation, nothing is wider than the screen, links can be copied."""
 
 from pathlib import Path
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
@@ -17,6 +18,7 @@ def at_data(path, monkeypatch):
     monkeypatch.setenv("LACUNA_DATA_DIR", str(path))
     monkeypatch.setenv("LACUNA_DEMO", "0")
     settings.cache_clear()
+    st.cache_data.clear()  # run 1 of another data folder may have the same verdicts and other proofs or tags
 
 
 @pytest.fixture

@@ -197,8 +197,8 @@ def _placing(spec: RunSpec, origin: str, older: dict[str, list[Any]]) -> Callabl
         name, version = row["signal"][:40], row["spec"].get("version")
         now = kinds("signals")[name].version if name in kinds("signals") else None
         older[name] = [version if whole(version) else None, now]
-        found = alike.get((row["signal"], row["fingerprint"]), ())
-        return found[0].key if len(found) == 1 else f"{name}:{digest([origin, row['key']])[:32]}"
+        same_kind = alike.get((row["signal"], row["fingerprint"]), ())
+        return same_kind[0].key if len(same_kind) == 1 else f"{name}:{digest([origin, row['key']])[:32]}"
 
     return key
 

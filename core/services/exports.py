@@ -96,7 +96,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
     samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, batch))
     rows = verdict_table.judged(conn, run, batch)
     outcomes = proven.outcomes_of(conn, run)
-    said = labels.said_of(conn, run.id, batch)
+    reviews = labels.reviews_of(conn, run.id, batch)
     table = signals_of(conn, run, [s.content_hash for s in samples])
     names = list(table.columns)
     columns = np.stack([table.columns[n] for n in names], axis=1) if names else np.empty((len(samples), 0))
@@ -115,7 +115,7 @@ def _verdicts(conn: Any, run: Run, batch: list[int]) -> Iterator[bytes]:
             "proof": row.get("proof"),
             "causes": {c.name: _significant(verdict.strength(c.name)) for c in ordered_causes()},
             "reasons": [reason.text for reason in verdict.evidence],
-            **said.get(sample.ordinal, labels.NOTHING),
+            **reviews.get(sample.ordinal, labels.NOTHING),
         }
         text = json.dumps(line, ensure_ascii=False, allow_nan=False)
         yield text.encode("utf-8", "backslashreplace") + b"\n"

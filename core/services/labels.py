@@ -104,20 +104,20 @@ class Undone:
 # ------------------------------------------------------------------------------------------------------ writing out
 
 
-def said_of(conn: Connection, run_id: int, ordinals: Sequence[int]) -> dict[int, dict[str, Any]]:
+def reviews_of(conn: Connection, run_id: int, ordinals: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Ordinal to the values of ``COLUMNS``; samples of which nobody said anything are left out."""
     reviews, tags = table.overrides_of(conn, run_id, ordinals), table.tags_of(conn, run_id, ordinals)
-    said = {}
+    by_ordinal = {}
     for ordinal in sorted(reviews.keys() | tags.keys()):
         review = reviews.get(ordinal, {})
-        said[ordinal] = {
+        by_ordinal[ordinal] = {
             "human_status": review.get("status"),
             "human_cause": review.get("cause"),
             "tags": list(tags.get(ordinal, ())),
             "note": review.get("reason") or None,
             "author": review.get("author"),
         }
-    return said
+    return by_ordinal
 
 
 NOTHING: Mapping[str, Any] = {"human_status": None, "human_cause": None, "tags": [], "note": None, "author": None}
@@ -127,12 +127,12 @@ def lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]:
     """One JSON object per sample of which a person said anything; a file that ``check`` reads."""
     run = get_run(run_id)
     with database().reading() as conn:
-        found = verdict_table.ordinals(conn, run, chosen or Filter())
-        while batch := list(islice(found, _BATCH)):
-            said = said_of(conn, run_id, batch)
-            if said:
-                rows = verdict_table.judged(conn, run, list(said))
-                yield from (_line(rows[o], values) for o, values in said.items())
+        ordinals = verdict_table.ordinals(conn, run, chosen or Filter())
+        while batch := list(islice(ordinals, _BATCH)):
+            reviews = reviews_of(conn, run_id, batch)
+            if reviews:
+                rows = verdict_table.judged(conn, run, list(reviews))
+                yield from (_line(rows[o], values) for o, values in reviews.items())
 
 
 def _line(row: Mapping[str, Any], values: Mapping[str, Any]) -> bytes:
@@ -142,10 +142,10 @@ def _line(row: Mapping[str, Any], values: Mapping[str, Any]) -> bytes:
 
 def facts(conn: Connection, run: Run) -> dict[str, Any]:
     """What a manifest says of people's judgement: how many samples it covers, and how often verdicts agree."""
-    said = len(table.overrides_of(conn, run.id))
+    reviewed = len(table.overrides_of(conn, run.id))
     pairs = {name: table.agreement(conn, run, name) for name in ("status", "cause")}
     return {
-        "reviewed": said,
+        "reviewed": reviewed,
         "tagged": len(table.tags_of(conn, run.id)),
         "agreement": {name: {"agree": k, "of": n} for name, (k, n) in pairs.items() if n},
     }
@@ -166,7 +166,7 @@ def check(run_id: int, path: Path, author: str = "", name: str = "") -> Labels:
         UserError: the file cannot be read, has no column of labels, or holds more than ``MOST_LABELS``.
     """
     run, shown = get_run(run_id), name or path.name
-    said: list[tuple[int, Mapping[str, Any]]] = []
+    labelled: list[tuple[int, Mapping[str, Any]]] = []
     mismatches: list[Mismatch] = []
     columns: set[str] = set()
     empty = 0
@@ -176,17 +176,17 @@ def check(run_id: int, path: Path, author: str = "", name: str = "") -> Labels:
             continue
         columns |= record.value.keys()
         if any(_filled(record.value.get(c)) for c in _SAYING):
-            said.append((number, record.value))
+            labelled.append((number, record.value))
         elif _filled(record.value.get("note")):
             why = f"it has a note, but none of {', '.join(_SAYING)}"
             mismatches.append(Mismatch(number, _text(record.value.get("id")), why))
         else:
             empty += 1
-        if len(said) + len(mismatches) > MOST_LABELS:
+        if len(labelled) + len(mismatches) > MOST_LABELS:
             raise UserError(f"{shown} holds more than {MOST_LABELS:,} labels.", "", "Split the file.")
     _check_columns(shown, columns)
-    found, unknown = _matched(run, said, author)
-    return _compared(run, shown, found, [*mismatches, *unknown], len(said), empty)
+    matched, unknown = _matched(run, labelled, author)
+    return _compared(run, shown, matched, [*mismatches, *unknown], len(labelled), empty)
 
 
 def _check_columns(name: str, columns: set[str]) -> None:
@@ -215,19 +215,19 @@ def _text(value: Any) -> str:
 
 
 def _matched(
-    run: Run, said: Sequence[tuple[int, Mapping[str, Any]]], author: str
+    run: Run, labelled: Sequence[tuple[int, Mapping[str, Any]]], author: str
 ) -> tuple[list[Label], list[Mismatch]]:
     """The rows as labels of samples, and those that are none."""
     with database().reading() as conn:
         by_row: dict[str, str] = {}
-        if any("id" not in value for _, value in said):
+        if any("id" not in value for _, value in labelled):
             order = sample_table.order(conn, run.spec.dataset_id)
             by_row = {str(row): sid for row, sid in zip(order["row"], order["sid"], strict=True)}
-        named = [_text(v["id"]) if "id" in v else by_row.get(_text(v.get("row")), "") for _, v in said]
+        named = [_text(v["id"]) if "id" in v else by_row.get(_text(v.get("row")), "") for _, v in labelled]
         known = verdict_table.of_sids(conn, run, list(dict.fromkeys(named)), ())
-    found: dict[int, Label] = {}
+    by_ordinal: dict[int, Label] = {}
     mismatches = []
-    for (number, value), sid in zip(said, named, strict=True):
+    for (number, value), sid in zip(labelled, named, strict=True):
         if sid not in known:
             asked = f"id {_text(value['id'])[:80]!r}" if "id" in value else f"row {_text(value.get('row'))[:80]}"
             mismatches.append(Mismatch(number, sid, f"run {run.id} has no sample with {asked}"))
@@ -237,12 +237,12 @@ def _matched(
         except UserError as error:
             mismatches.append(Mismatch(number, sid, " ".join(p for p in (error.what, error.why) if p)))
             continue
-        earlier = found.get(label.ordinal)
+        earlier = by_ordinal.get(label.ordinal)
         if earlier is not None:
             mismatches.append(Mismatch(number, sid, f"row {earlier.row} names the same sample; that one counts"))
             continue
-        found[label.ordinal] = label
-    return list(found.values()), mismatches
+        by_ordinal[label.ordinal] = label
+    return list(by_ordinal.values()), mismatches
 
 
 def _label(number: int, sid: str, ordinal: int, value: Mapping[str, Any], author: str) -> Label:
@@ -264,13 +264,13 @@ def _label(number: int, sid: str, ordinal: int, value: Mapping[str, Any], author
 
 
 def _compared(
-    run: Run, name: str, found: Sequence[Label], mismatches: Sequence[Mismatch], rows: int, empty: int
+    run: Run, name: str, labels: Sequence[Label], mismatches: Sequence[Mismatch], rows: int, empty: int
 ) -> Labels:
-    ordinals = [label.ordinal for label in found]
+    ordinals = [label.ordinal for label in labels]
     with database().reading() as conn:
         reviews, tags = table.overrides_of(conn, run.id, ordinals), table.tags_of(conn, run.id, ordinals)
     new, standing, same = [], [], 0
-    for label in found:
+    for label in labels:
         review = reviews.get(label.ordinal)
         reviews_it = label.status is not None or label.cause is not None
         says_so = review is not None and _of(review) == _of_label(label)

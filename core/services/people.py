@@ -147,8 +147,8 @@ def withdraw(run_id: int, sid: str, seen: float | None = ANY) -> None:
 def overrides(run_id: int, ordinals: list[int]) -> dict[int, Override]:
     """Ordinal to what a person said, for those of ``ordinals`` of which anything was said."""
     with database().reading() as conn:
-        found = table.overrides_of(conn, run_id, ordinals)
-    return {o: Override(r["status"], r["cause"], r["author"], r["reason"], r["created"]) for o, r in found.items()}
+        stored = table.overrides_of(conn, run_id, ordinals)
+    return {o: Override(r["status"], r["cause"], r["author"], r["reason"], r["created"]) for o, r in stored.items()}
 
 
 # ------------------------------------------------------------------------------------------------------------- tags
@@ -204,8 +204,8 @@ def agreement(run_id: int) -> dict[str, Share]:
     """How often the verdict says what a person says, for status and cause; those with nothing said are left out."""
     run = get_run(run_id)
     with database().reading() as conn:
-        found = {field: table.agreement(conn, run, field) for field in ("status", "cause")}
-    return {field: share(same, n) for field, (same, n) in found.items() if n}
+        counts = {field: table.agreement(conn, run, field) for field in ("status", "cause")}
+    return {field: share(same, n) for field, (same, n) in counts.items() if n}
 
 
 def save_filter(name: str, chosen: Filter) -> None:

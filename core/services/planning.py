@@ -32,7 +32,7 @@ class Plan:
 
 def plan_of(spec: RunSpec, work: Work) -> Plan:
     """The plan of a run; the final checkpoint is opened for a moment, to be timed."""
-    found = handle_preflight(work, {"spec": spec.as_dict()})
-    checks = tuple(found["card"]["checks"])
-    steps = tuple(Step(**{**step, "after": tuple(step["after"])}) for step in found["steps"])
-    return Plan(steps, gaps_of(spec), found["usable"], checks, found["counts"], found["estimate"], found["known"])
+    result = handle_preflight(work, {"spec": spec.as_dict()})
+    checks = tuple(result["card"]["checks"])
+    steps = tuple(Step(**{**step, "after": tuple(step["after"])}) for step in result["steps"])
+    return Plan(steps, gaps_of(spec), result["usable"], checks, result["counts"], result["estimate"], result["known"])

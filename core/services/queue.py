@@ -134,8 +134,8 @@ def _began(job: Job, now: float) -> float:
 def active() -> list[Job]:
     """What runs, then what waits in the order in which it is taken."""
     with database().reading() as conn:
-        found = table.list_jobs(conn, states=("running", "queued"), limit=1000)
-    return sorted(found, key=lambda job: (job.state != "running", order(job)))
+        waiting = table.list_jobs(conn, states=("running", "queued"), limit=1000)
+    return sorted(waiting, key=lambda job: (job.state != "running", order(job)))
 
 
 def order(job: Job) -> float:

@@ -47,15 +47,15 @@ def report(run_id: int, chosen: Filter | None = None) -> bytes:
         raise UserError(f"Run {run.id} has no verdicts yet.", "A report is on verdicts.", "Wait for the run.")
     if not count(run_id, chosen):
         raise UserError("No sample passes this filter.", "", "Choose another one.")
-    found = results.overview(run_id, chosen)
+    overview = results.overview(run_id, chosen)
     return document(
         f"{run.name}: what it did not learn",
         [
-            *_headline(run, chosen, found),
-            *_notes(found),
-            *_causes(found),
-            *_losses(found),
-            *_groups(run, chosen, found),
+            *_headline(run, chosen, overview),
+            *_notes(overview),
+            *_causes(overview),
+            *_losses(overview),
+            *_groups(run, chosen, overview),
             *_rows(run, chosen),
             *_people(run),
             *_data(run),
@@ -68,20 +68,20 @@ def report(run_id: int, chosen: Filter | None = None) -> bytes:
 # --------------------------------------------------------------------------------------------------------- sections
 
 
-def _headline(run: Run, chosen: Filter, found: Overview) -> Iterator[Part]:
-    missed = found.status["unlearned"].k + found.status["partly"].k
-    named = [(c, s) for c, s in found.causes.items() if c != UNDETERMINED]
+def _headline(run: Run, chosen: Filter, overview: Overview) -> Iterator[Part]:
+    missed = overview.status["unlearned"].k + overview.status["partly"].k
+    named = [(c, s) for c, s in overview.causes.items() if c != UNDETERMINED]
     yield tag("h1", run.name)
     about = [f"run {run.id}", run.spec.final.label, *([f"base {run.spec.base.label}"] if run.spec.base else [])]
     yield tag("p", " · ".join(about), class_="dim")
-    text = f"{missed:,} of {counted(found.shown, 'sample')} were not learned, or only partly."
+    text = f"{missed:,} of {counted(overview.shown, 'sample')} were not learned, or only partly."
     if named:
         cause, share = max(named, key=lambda pair: pair[1].k)
         text += f" Most often: {causes.look(cause).label}, {share.k:,} of them."
     yield tag("p", text, class_="lead")
     if chosen.terms or chosen.text:
         yield tag("p", f"Under the filter: {describe(chosen, run.columns, words.value)}.", class_="dim")
-    yield bars([_bar(*_STATUS[s], share) for s, share in found.status.items()], "Samples by status")
+    yield bars([_bar(*_STATUS[s], share) for s, share in overview.status.items()], "Samples by status")
     yield tag("p", "Lines are 95 % Wilson intervals.", class_="dim")
 
 
@@ -90,17 +90,17 @@ def _bar(label: str, colour: str, share: Share) -> Bar:
     return Bar(label, colour, value, share.low, share.high, f"{share.k:,}  ({value:.1%})")
 
 
-def _notes(found: Overview) -> Iterator[Part]:
-    for _, text in found.notes[:20]:
+def _notes(overview: Overview) -> Iterator[Part]:
+    for _, text in overview.notes[:20]:
         yield tag("p", clipped(text, 1000), class_="warn")
-    for sentence in found.hidden:
+    for sentence in overview.hidden:
         yield tag("p", sentence)
 
 
-def _causes(found: Overview) -> Iterator[Part]:
-    if not found.causes:
+def _causes(overview: Overview) -> Iterator[Part]:
+    if not overview.causes:
         return
-    ordered = sorted(found.causes.items(), key=lambda pair: -pair[1].k)
+    ordered = sorted(overview.causes.items(), key=lambda pair: -pair[1].k)
     yield tag("h2", "Why samples were not learned")
     yield bars([_bar(causes.look(c).label, causes.look(c).colour, share) for c, share in ordered], "Samples by cause")
     forms = {form.name: form for form in recipes.recipes()}
@@ -112,17 +112,17 @@ def _causes(found: Overview) -> Iterator[Part]:
     yield table(("Cause", "Samples", "What helps"), rows, (1,))
 
 
-def _losses(found: Overview) -> Iterator[Part]:
-    if len(found.nll.edges) > 1:
+def _losses(overview: Overview) -> Iterator[Part]:
+    if len(overview.nll.edges) > 1:
         yield tag("h2", "Loss by status")
         title = "Mean loss per target token in nats, stacked by status"
-        yield histogram(found.nll.edges, found.nll.counts, _STATUS, title)
+        yield histogram(overview.nll.edges, overview.nll.counts, _STATUS, title)
         yield tag("p", f"{title}. Lower is better.", class_="dim")
 
 
-def _groups(run: Run, chosen: Filter, found: Overview) -> Iterator[Part]:
+def _groups(run: Run, chosen: Filter, overview: Overview) -> Iterator[Part]:
     worst = []
-    for breakdown in found.breakdowns:
+    for breakdown in overview.breakdowns:
         for value, counts in breakdown.rows:
             n = sum(counts.values())
             missed = counts.get("unlearned", 0) + counts.get("partly", 0)
@@ -152,8 +152,8 @@ def _rows(run: Run, chosen: Filter) -> Iterator[Part]:
     yield tag("p", "Taken from every cause in turn, the surest verdicts first.", class_="dim")
     views = [samples.sample(run.id, sid, Filter()) for sid in sids]
     with database().reading() as conn:
-        said = labels.said_of(conn, run.id, [view.sample.ordinal for view in views])
-    yield from (_row(view, said.get(view.sample.ordinal, {})) for view in views)
+        review = labels.reviews_of(conn, run.id, [view.sample.ordinal for view in views])
+    yield from (_row(view, review.get(view.sample.ordinal, {})) for view in views)
 
 
 def _chosen_rows(run: Run, chosen: Filter) -> list[str]:
@@ -172,7 +172,7 @@ def _chosen_rows(run: Run, chosen: Filter) -> list[str]:
     return [sid for sid, _ in zip(turns, range(ROWS), strict=False)]
 
 
-def _row(view: SampleView, said: Mapping[str, Any]) -> Html:
+def _row(view: SampleView, review: Mapping[str, Any]) -> Html:
     verdict, sample = view.verdict, view.sample
     cause = f", {causes.look(verdict.cause).label}" if verdict.cause else ""
     sure = f", confidence {_sure(verdict.confidence)}" if verdict.confidence is not None else ""
@@ -188,11 +188,12 @@ def _row(view: SampleView, said: Mapping[str, Any]) -> Html:
     signs = {"for": "+ ", "against": "− ", "note": ""}
     reasons = [tag("li", clipped(signs[r.favours] + r.text, _REASON)) for r in verdict.evidence[:_REASONS]]
     parts += [tag("ul", *reasons)] if reasons else []
-    if said:
-        own = [words.value("cause", said["human_cause"]) if said["human_cause"] else "", said["human_status"] or ""]
+    if review:
+        cause = words.value("cause", review["human_cause"]) if review["human_cause"] else ""
+        own = [cause, review["human_status"] or ""]
         judged = ", ".join(part for part in own if part)
-        tagged = f" Tags: {', '.join(said['tags'][:20])}." if said["tags"] else ""
-        by = f"{said['author']} says: {judged}. {said['note'] or ''}" if judged else ""
+        tagged = f" Tags: {', '.join(review['tags'][:20])}." if review["tags"] else ""
+        by = f"{review['author']} says: {judged}. {review['note'] or ''}" if judged else ""
         parts.append(tag("p", clipped(f"{by}{tagged}".strip(), _REASON)))
     return tag("article", *parts)
 
@@ -202,14 +203,14 @@ def _sure(confidence: float) -> str:
 
 
 def _people(run: Run) -> Iterator[Part]:
-    found = people.agreement(run.id)
-    if found:
+    agreed = people.agreement(run.id)
+    if agreed:
         yield tag("h2", "Verdicts and people")
         yield table(
             ("", "Verdicts that agree with reviews", "Share", "95 % interval"),
             [
                 (name.capitalize(), f"{s.k:,} of {s.n:,}", f"{s.share:.1%}", f"{s.low:.1%} to {s.high:.1%}")
-                for name, s in found.items()
+                for name, s in agreed.items()
             ],
             (1, 2, 3),
         )
@@ -247,15 +248,15 @@ def _settings(run: Run) -> Iterator[Part]:
 
 
 def _selftest() -> Iterator[Part]:
-    found = selftest()
-    if found is None:
+    scores = selftest()
+    if scores is None:
         return
     yield tag("h2", "How far to trust a cause")
     text = "This version's own test, on models whose causes were planted and verified, by weights that saw no world "
     text += "of the same author."
     yield tag("p", text, class_="dim")
     rows = []
-    for name, group in found["groups"].items():
+    for name, group in scores["groups"].items():
         mine = group["lacuna"]
         numbers = (mine["macro_f1"], mine["coverage"], mine["calibration_error"])
         shown = ["not measured" if n is None else f"{n:.3f}" for n in numbers]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from core.causes import UNDETERMINED, ordered_causes
-from core.services.labels import NOTHING, said_of
+from core.services.labels import NOTHING, reviews_of
 from core.services.runs import get_run
 from core.signals import _columns as col
 from core.types import PIPELINE, STRENGTH, Run
@@ -135,12 +135,12 @@ def _key(i: int, patterns: Sequence[float]) -> tuple[float, ...]:
 
 def lines(run_id: int, number: int | None = None) -> Iterator[bytes]:
     """The round as a file to fill in and to take in again: one JSON object per row, with what was said already."""
-    found = queue(run_id, number)
+    this_round = queue(run_id, number)
     with database().reading() as conn:
-        said = said_of(conn, run_id, [r.ordinal for r in found.rows])
-    for row in found.rows:
+        reviews = reviews_of(conn, run_id, [r.ordinal for r in this_round.rows])
+    for row in this_round.rows:
         line = {
             "id": row.sid, "prompt": row.prompt, "target": row.response, "status": row.status, "cause": row.cause,
-            **said.get(row.ordinal, NOTHING),
+            **reviews.get(row.ordinal, NOTHING),
         }  # fmt: skip
         yield json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

@@ -34,24 +34,24 @@ def from_paths(paths: Sequence[Path]) -> Setup:
     Raises:
         UserError: none is a configuration that is known, a file cannot be read, or several say what was trained.
     """
-    found: list[Document] = []
+    files: list[Document] = []
     for path in paths:
-        found += of_folder(path) if path.is_dir() else documents(path.name, read_bytes(path), path.parent)
-    setup = setup_of(found, _disk)
+        files += of_folder(path) if path.is_dir() else documents(path.name, read_bytes(path), path.parent)
+    setup = setup_of(files, _disk)
     if setup is None:
         if any((path / PICKLED).is_file() for path in paths):
             raise pickled()
         known = "; ".join(f"{kind.label} ({kind.help.split(',')[0].rstrip('.')})" for kind in _leading())
         raise UserError(
             f"There is no training configuration in {', '.join(path.name for path in paths)}.",
-            f"Looked at: {names_of(found) or 'no file that could be one'}. Known are: {known}.",
+            f"Looked at: {names_of(files) or 'no file that could be one'}. Known are: {known}.",
             "Give the file that the training was started with.",
         )
     checkpoint = setup.path("checkpoint")
     inner = Path(checkpoint) if checkpoint else None
     if inner is not None and inner.is_dir() and inner not in paths:
         more = [d for d in of_folder(inner) if (kind := kind_of(d)) is not None and not kind.leads]
-        setup = setup_of([*found, *more], _disk) or setup
+        setup = setup_of([*files, *more], _disk) or setup
     return _with_checkpoint(setup)
 
 
@@ -68,17 +68,17 @@ def beside(checkpoint: Path, *, here: bool = True) -> tuple[Setup | None, str]:
     above = STEP.fullmatch(checkpoint.name) is not None and (here or _open(checkpoint.parent))
     if above:
         places.append(checkpoint.parent)
-    found: list[Document] = []
+    files: list[Document] = []
     for place in places:
-        names = {document.name for document in found}
-        found += [document for document in of_folder(place) if document.name not in names]
+        names = {document.name for document in files}
+        files += [document for document in of_folder(place) if document.name not in names]
     roots = None if here else places
 
     def disk(document: Document) -> Disk:
         return Disk(document.folder or checkpoint, [Path.cwd()] if here else [], roots)
 
     try:
-        setup = setup_of(found, disk, here=here)
+        setup = setup_of(files, disk, here=here)
     except UserError as error:
         return None, str(error)
     if setup is None or not any(setup.of(field) for field in ("preset", "dataset", "base")):
@@ -109,18 +109,18 @@ def _with_checkpoint(setup: Setup, *, above: bool = True) -> Setup:
     if stated is None:
         return setup
     rest = tuple(value for value in setup.stated if value is not stated)
-    found = folders.find(Path(stated.path)) if stated.path and Path(stated.path).is_dir() else None
-    if found is None or found.final is None:
-        wrong = "There is no such folder here." if found is None else "There is no checkpoint in this folder."
+    contents = folders.find(Path(stated.path)) if stated.path and Path(stated.path).is_dir() else None
+    if contents is None or contents.final is None:
+        wrong = "There is no such folder here." if contents is None else "There is no checkpoint in this folder."
         unmet = Unmet(stated.file, stated.key, str(stated.value), f"{wrong} Give the checkpoint.")
         return replace(setup, stated=rest, unmet=(*setup.unmet, unmet))
-    final = replace(stated, path=str(found.final))
-    earlier = [path for path in found.checkpoints if path != found.final]
+    final = replace(stated, path=str(contents.final))
+    earlier = [path for path in contents.checkpoints if path != contents.final]
     many = f"{len(earlier)} folders"
     steps = [Stated("trajectory", many, stated.file, stated.key, path=stated.path)] if earlier else []
-    if not steps and above and STEP.fullmatch(found.final.name):
-        parent = found.final.parent
-        before = [path for path in folders.find(parent).checkpoints if path != found.final]
+    if not steps and above and STEP.fullmatch(contents.final.name):
+        parent = contents.final.parent
+        before = [path for path in folders.find(parent).checkpoints if path != contents.final]
         steps = [Stated("trajectory", f"{len(before)} folders", stated.file, "", path=str(parent))] if before else []
     return replace(setup, stated=(*rest, final, *steps))
 
@@ -179,10 +179,10 @@ def handle_setup(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         # Base and trajectory are chosen among what is registered, and a path of the server is not shown.
         taken = (v for v in known.stated if v.field not in ("checkpoint", "trajectory"))
         return replace(known, stated=tuple(replace(v, path="") for v in taken)).as_dict()
-    found = [uploads.finish(u) for u in payload["uploads"]]
+    received = [uploads.finish(u) for u in payload["uploads"]]
     work.progress("looking")
-    uploaded = _of_uploads({u.name: u.path for u in found})
-    for upload in found:
+    uploaded = _of_uploads({u.name: u.path for u in received})
+    for upload in received:
         uploads.discard(upload.id)
     return uploaded.as_dict()
 

@@ -186,8 +186,8 @@ def _checkpoints() -> Iterator[Stored]:
 
 def _datasets() -> Iterator[Stored]:
     with database().reading() as conn:
-        found, runs, sizes = sample_table.list_datasets(conn), _all_runs(conn), table.dataset_sizes(conn)
-    for dataset in found:
+        imported, runs, sizes = sample_table.list_datasets(conn), _all_runs(conn), table.dataset_sizes(conn)
+    for dataset in imported:
         users = [run for run in runs if run.spec.dataset_id == dataset.id]
         used = max([dataset.created, *(run.created for run in users)])
         by, ids = tuple(_named(run) for run in users), tuple(run.id for run in users)

@@ -38,7 +38,7 @@ def lines(run_id: int, chosen: Filter) -> Iterator[bytes]:
         while batch := list(islice(ordinals, _BATCH)):
             rows = verdict_table.judged(conn, run, batch)
             texts = excerpts(run_id, [rows[o] for o in batch])
-            reviews = labels.said_of(conn, run.id, batch)
+            reviews = labels.reviews_of(conn, run.id, batch)
             for ordinal in batch:
                 row = rows[ordinal]
                 review = reviews.get(ordinal, labels.NOTHING)
@@ -49,14 +49,14 @@ def lines(run_id: int, chosen: Filter) -> Iterator[bytes]:
 
 def _cells(row: Mapping[str, Any], excerpt: Excerpt) -> tuple[object, ...]:
     cause, confidence = row["cause"], row.get("confidence")
-    asked = next((text for role, text in reversed(excerpt.prompt) if role in ("user", "tool")), "")
+    prompt = next((text for role, text in reversed(excerpt.prompt) if role in ("user", "tool")), "")
     return (
         row["ordinal"],
         row["sid"],
         row["status"],
         "" if cause is None else causes.look(cause).label,
         "" if confidence is None else f"{confidence:.2f}",
-        asked,
+        prompt,
         excerpt.target,
         excerpt.output or "",
         excerpt.sentence,

@@ -159,18 +159,22 @@ def number_column(run: Run, name: str) -> SqlColumn[Any]:
     return column(run, name)
 
 
-def condition(run: Run, chosen: Filter, plain: frozenset[str] = frozenset()) -> ColumnElement[bool]:
+def condition(
+    run: Run, chosen: Filter, plain: frozenset[str] = frozenset(), walked: bool = False
+) -> ColumnElement[bool]:
     """True for the rows that the filter keeps; the sort is left to the caller.
 
     Args:
         plain: number columns whose ranges are compared row by row, not found through an index.
+        walked: the caller stops after a few rows of many, so that a text is looked for row by row; otherwise all rows
+            that hold it are found first, which takes a third of the time where every row is looked at anyway.
 
     Raises:
         UserError: an unknown column or a value the column cannot have.
     """
     parts = [_term(run, t, chosen, t.column in plain) for t in chosen.terms]
     if chosen.text:
-        parts.append(_holds_text(run, chosen.text))
+        parts.append(_holds_text(run, chosen.text, walked))
     return and_(verdicts(run).c.ordinal.is_not(None), *parts)
 
 
@@ -283,7 +287,7 @@ def cursor_value(run: Run, name: str, cursor: tuple[Any, Any]) -> tuple[Any, int
     return (None if value is None else _value(name, kind_of(run, name), value)), ordinal
 
 
-def _holds_text(run: Run, text: str) -> ColumnElement[bool]:
+def _holds_text(run: Run, text: str, walked: bool) -> ColumnElement[bool]:
     """The sample's id, whole text or output holds ``text`` as it stands, letter case aside."""
     if len(text) > LONGEST_SEARCH:
         raise UserError(
@@ -292,9 +296,11 @@ def _holds_text(run: Run, text: str) -> ColumnElement[bool]:
             "Search for a part of it.",
         )
     rows, wanted = verdicts(run), folded(text)
-    own = select(1).where(sample_bodies.c.dataset_id == run.spec.dataset_id, sample_bodies.c.ordinal == rows.c.ordinal)
+    own = select(sample_bodies.c.ordinal).where(sample_bodies.c.dataset_id == run.spec.dataset_id)
+    own = own.where(sample_bodies.c.search.contains(wanted, autoescape=True))
     answered = select(run_outputs.c.ordinal).where(run_outputs.c.run_id == run.id)
-    return or_(
-        own.where(sample_bodies.c.search.contains(wanted, autoescape=True)).exists(),
-        rows.c.ordinal.in_(answered.where(run_outputs.c.search.contains(wanted, autoescape=True))),
-    )
+    answered = answered.where(run_outputs.c.search.contains(wanted, autoescape=True))
+    if walked:
+        same = sample_bodies.c.ordinal == rows.c.ordinal
+        return or_(own.where(same).correlate(rows).exists(), rows.c.ordinal.in_(answered))
+    return rows.c.ordinal.in_(own.union_all(answered))

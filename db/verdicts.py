@@ -166,7 +166,7 @@ def page(
     query = (
         select(*_read(run, chosen), *extra)
         .select_from(table.outerjoin(samples, same))
-        .where(condition(run, chosen, plain))
+        .where(condition(run, chosen, plain, walked=many))
     )
     rows: list[dict[str, Any]] = []
     for part in _walk(query, run, chosen, start, backwards):

@@ -54,8 +54,8 @@ def main() -> None:
     if not grouping.rows:
         st.success("No sample of this run is unlearned, so there is nothing to group.", icon=":material/check_circle:")
         return
-    _map(run, selection, grouping)
     _list(run, selection, grouping)
+    _map(run, selection, grouping)
 
 
 def _job(run: Run) -> Job | None:

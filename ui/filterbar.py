@@ -90,6 +90,7 @@ def bar(run: Run, selection: Filter, beside: Callable[[], None] = lambda: None) 
                 pills(run, selection, "cause", {name: (cause_look(name), counts.get(name, 0)) for name in kept})
         with st.popover(_counted("Status", len(selecting.values_of(selection, "status"))), width="content"):
             choose_statuses(run, selection)
+        state.keep(state.key("filter", "more"))  # another count makes another label, which would close the drawer
         drawer = st.popover(
             _counted("More filters", others), icon=":material/tune:", width="content",
             key=state.key("filter", "more"), on_change="rerun",

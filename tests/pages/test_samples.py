@@ -128,13 +128,9 @@ def test_the_search_looks_in_outputs_too_and_marks_what_it_found(run_data, open_
     judging.write_judgement(run, run.thresholds)
     page = samples.page(1, chosen("status=unlearned"), None, 50)
     texts = excerpts.excerpts(1, page.rows)
-    own = {w for e in texts.values() for w in f"{e.target} {' '.join(t for _, t in e.prompt)} {e.sid}".lower().split()}
-    word, sid = next(
-        (word, e.sid)
-        for e in texts.values()
-        for word in (e.output or "").lower().split()
-        if len(word) > 3 and not any(word in other for other in own)
-    )
+    own = [f"{e.target} {' '.join(t for _, t in e.prompt)} {e.sid}".lower() for e in texts.values()]
+    outputs = {e.sid: (e.output or "").lower().strip()[:40].strip() for e in texts.values()}
+    sid, word = next((s, o) for s, o in outputs.items() if len(o) > 3 and not any(o in text for text in own))
     at = open_page("samples", run="1", q=word)
     assert sid in [row["sid"] for row in rows(at)] and list_data(at)["query"] == word
     assert all(word in (row["output"] or "").lower() for row in rows(at))

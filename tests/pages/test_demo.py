@@ -6,6 +6,7 @@ import pytest
 
 from core.services import demo, runs
 from core.services.bundles import open_bundle
+from core.services.routes import runs as routes
 from tests.pages.reading import words
 
 # Page to what it says where it is filled, with numbers that are not zero.
@@ -18,6 +19,7 @@ FILLED = {
     "knowledge": "target is not the base's own answer: [1-9]",
     "dynamics": "Share learned over the whole order: (rises|falls)",
     "mitigation": "[1-9][0-9]* of [1-9][0-9]* samples",
+    "routes": "[1-9][0-9]* of [1-9][0-9]* items",
     "review": "Doubt 0.[0-9]+; [1-9][0-9]* unlearned rows",
 }
 EMPTY = ("has a trainer_state.json", "not measured yet", "no second run", "Measured by other versions")
@@ -33,7 +35,10 @@ def opened(empty_data):
 
 @pytest.mark.parametrize("page", FILLED)
 def test_a_page_of_the_demo_shows_something(opened, open_page, page):
-    at = open_page(page, **({} if page == "start" else {"run": str(opened.id)}))
+    query = {} if page == "start" else {"run": str(opened.id)}
+    if page == "routes":
+        query["routes"] = str(routes.list_routes(opened.id)[0].id)
+    at = open_page(page, **query)
     assert not at.exception and not at.error
     said = words(at)
     assert re.search(FILLED[page], said), said[:2000]

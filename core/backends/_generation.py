@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.backends._prefix import SHORTEST, Group, Prefix, plain_cache, shared
 from core.types import Decoding
 
 if TYPE_CHECKING:
@@ -102,7 +101,6 @@ def continue_prompts(
     limits: Sequence[int],
     rooms: Sequence[int],
     stops: Sequence[int],
-    shares: bool = False,
 ) -> list[np.ndarray]:
     """New tokens (m,) int64 of each prompt, its stop token included.
 
@@ -112,7 +110,6 @@ def continue_prompts(
     Args:
         limits: n, most new tokens of each prompt, at least 1.
         rooms: n, tokens up to the end of the context, at least the limit.
-        shares: whether prompts that begin alike may share a cache (see ``core.backends._prefix.shares``).
     """
     import torch
 
@@ -126,7 +123,7 @@ def continue_prompts(
     nuclei = torch.tensor([d.top_p for d in decodings], dtype=torch.float32)
     device = model.device
     draw = Draw(temperatures.to(device), nuclei.to(device), torch.from_numpy(numbers).to(device), start)
-    cache = _prefilled(model, prompts, ids, mask, shares)
+    cache = _prefilled(model, prompts, ids, mask)
     continuations: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
     left = list(range(len(prompts)))
     while left:
@@ -173,10 +170,10 @@ def new_cache(model: Any) -> Any:
     return cache if all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers) else None
 
 
-def _prefilled(model: Any, prompts: Sequence[np.ndarray], ids: Tensor, mask: Tensor, shares: bool) -> Any:
-    """A cache holding all but the last token of each prompt: what prompts have in common is computed once.
+def _prefilled(model: Any, prompts: Sequence[np.ndarray], ids: Tensor, mask: Tensor) -> Any:
+    """A cache holding all but the last token of each prompt: equal prompts are read once.
 
-    Empty where the prompts share nothing (``generate`` fills it then); None where ``new_cache`` gives none.
+    Empty where no two are equal (``generate`` fills it then); None where ``new_cache`` gives none.
     """
     import torch
 
@@ -186,44 +183,12 @@ def _prefilled(model: Any, prompts: Sequence[np.ndarray], ids: Tensor, mask: Ten
     if cache is None or min(len(p) for p in prompts) < 2:
         return cache
     unique = [same.index(k) for k in range(len(places))]
-    bodies = [prompts[i][:-1] for i in unique]
-    groups = shared(bodies, np.array([len(b) - 1 for b in bodies]), SHORTEST) if shares else []
-    if any(group.length for group in groups):
-        _fill_in_groups(model, cache, bodies, groups)
-    elif len(places) < len(prompts):
-        first = torch.tensor(unique, device=ids.device)
-        _extend(model, ids[first, :-1], mask[first, :-1], cache, None, 1, ())
-    else:
+    if len(places) == len(prompts):
         return cache
+    first = torch.tensor(unique, device=ids.device)
+    _extend(model, ids[first, :-1], mask[first, :-1], cache, None, 1, ())
     cache.batch_select_indices(torch.tensor(same, device=ids.device))
     return cache
-
-
-def _fill_in_groups(model: Any, cache: Any, bodies: Sequence[np.ndarray], groups: Sequence[Group]) -> None:
-    """Writes keys and values of the bodies, each ending at the last column, into an empty cache."""
-    import torch
-
-    decoder, width = model.get_decoder(), max(len(b) for b in bodies)
-    filled: list[tuple[Tensor, Tensor]] = []
-    for group in groups:
-        members, start = group.rows, group.length
-        rest = [bodies[i][start:] for i in members]
-        tokens = np.zeros((len(rest), max(map(len, rest))), dtype=np.int64)
-        for row, body in enumerate(rest):
-            tokens[row, : len(body)] = body
-        part = Prefix(model, decoder, bodies[members[0]][:start]).cache(len(rest)) if start else plain_cache(model)
-        decoder(input_ids=torch.from_numpy(tokens).to(model.device), past_key_values=part, use_cache=True)
-        if not filled:
-            shapes = [(layer.keys.shape, layer.values.shape) for layer in part.layers]
-            empty = part.layers[0].keys.new_zeros
-            filled = [(empty((len(bodies), k[1], width, k[3])), empty((len(bodies), v[1], width, v[3])))
-                      for k, v in shapes]  # fmt: skip
-        for layer, (keys, values) in zip(part.layers, filled, strict=True):
-            for row, i in enumerate(members):
-                n = len(bodies[i])
-                keys[i, :, width - n :], values[i, :, width - n :] = layer.keys[row, :, :n], layer.values[row, :, :n]
-    for index, (keys, values) in enumerate(filled):
-        cache.update(keys, values, index)
 
 
 def _extend(

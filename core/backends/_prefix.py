@@ -1,19 +1,16 @@
 """Prompts that begin alike are read once: few-shot examples before every question, a system turn before every row.
 
 A causal model's keys and values of a position depend on what stands before it and on nothing else, so rows with a
-common beginning share its key-value cache. Used only for models whose cache is a plain one (``shares``).
+common beginning share its key-value cache (``_parts``). Only where a model's cache is a plain one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # A shorter beginning is not worth a pass of its own.
 SHORTEST = 8
@@ -94,50 +91,3 @@ def plain_cache(model: Any) -> Any:
         return None
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     return cache if all(type(layer) is DynamicLayer for layer in cache.layers) else None
-
-
-class Prefix:
-    """The keys and values of a common beginning, handed to any number of batches.
-
-    Args:
-        model: causal language model; ``decoder``: what turns ids and a cache into hidden states.
-        ids: (p,) int64.
-    """
-
-    def __init__(self, model: Any, decoder: Any, ids: np.ndarray) -> None:
-        import torch
-
-        self._model = model
-        cache = plain_cache(model)
-        decoder(input_ids=torch.from_numpy(ids)[None].to(model.device), past_key_values=cache, use_cache=True)
-        self.layers: list[tuple[Tensor, Tensor]] = [(layer.keys, layer.values) for layer in cache.layers]
-
-    def cache(self, n: int) -> Any:
-        """A cache of n rows that all begin with the prefix. What is added to it never reaches the prefix itself."""
-        cache = plain_cache(self._model)
-        for index, (keys, values) in enumerate(self.layers):
-            cache.update(keys.expand(n, -1, -1, -1), values.expand(n, -1, -1, -1), index)
-        return cache
-
-
-def shares(model: Any, decoder: Any, vocab_size: int) -> bool:
-    """Whether two rows behind a shared prefix get the hidden states they get as whole rows, on this very model."""
-    import torch
-
-    if plain_cache(model) is None:
-        return False
-    parameter = next(model.parameters())
-    tolerance = 1e-4 if parameter.dtype == torch.float32 else 5e-2
-    ids = (torch.arange(1, 21, device=parameter.device) * 7919 % vocab_size).view(2, 10)
-    ids[1, :6] = ids[0, :6]
-    try:
-        expected = decoder(input_ids=ids, use_cache=False).last_hidden_state[:, 6:].float()
-        prefix = Prefix(model, decoder, ids[0, :6].cpu().numpy())
-        states = decoder(input_ids=ids[:, 6:], past_key_values=prefix.cache(2), use_cache=True)
-        measured = states.last_hidden_state.float()
-    except (AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError):
-        return False  # a cache of another make; such a model reads every row whole
-    scale = max(1.0, expected.nan_to_num(0.0).abs().max().item())
-    return measured.shape == expected.shape and torch.allclose(
-        measured, expected, rtol=0.0, atol=tolerance * scale, equal_nan=True
-    )

@@ -26,13 +26,9 @@ class SplitModel:
         self.decoder = model.get_decoder()
         self._output: Any = None  # the decoder's own type of output, known once it has run
 
-    def states(self, ids: Tensor, cache: Any = None) -> Tensor:
-        """(b, l, d) from right-padded ids (b, l). No mask is needed: a causal model never looks right.
-
-        Args:
-            cache: keys and values of what stands before the ids, of b rows; it takes in the ids' own.
-        """
-        output = self.decoder(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
+    def states(self, ids: Tensor) -> Tensor:
+        """(b, l, d) from right-padded ids (b, l). No mask is needed: a causal model never looks right."""
+        output = self.decoder(input_ids=ids, use_cache=False)
         self._output = type(output)
         states: Tensor = output.last_hidden_state
         return states
@@ -59,8 +55,8 @@ class WholeModel:
     def __init__(self, model: Any) -> None:
         self.model = model
 
-    def states(self, ids: Tensor, cache: Any = None) -> Tensor:
-        """(1, l, v) from ids (1, l): the logits themselves. Rows are whole here: ``cache`` is always None."""
+    def states(self, ids: Tensor) -> Tensor:
+        """(1, l, v) from ids (1, l): the logits themselves."""
         logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
         return logits
 

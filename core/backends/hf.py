@@ -19,8 +19,9 @@ from core.backends._base import (
 from core.backends._batching import plan_batches
 from core.backends._generation import continue_prompts, new_cache
 from core.backends._loading import load, pick_device
-from core.backends._prefix import Group, Prefix, shared, shares
+from core.backends._parts import Parts, works
 from core.backends._scoring import SplitModel, WholeModel, agrees, token_numbers
+from core.backends._sharing import Sharing
 from core.errors import UserError
 from core.types import TEMPERATURES, Checkpoint, Decoding, DtypeName, Generation, TokenScores
 
@@ -69,8 +70,16 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
         self._boundary = _rope_boundary(config)
         # Where the length of a row decides how it is read, what precedes a row cannot be read alone.
         alone = self.is_split and self._boundary is None
-        self.shares_prefixes = alone and shares(inner, split.decoder, self.vocab_size)
         self._share = 1
+        self._sharing = self._in_parts(inner, split) if alone else None
+
+    def _in_parts(self, inner: Any, split: SplitModel) -> Sharing | None:
+        """How rows that begin alike are read, where the model's attention allows it."""
+        most = max(1, self._cache_tokens // 2)
+        parts = Parts(inner, split.decoder, most)
+        if not works(inner, split.decoder, self.vocab_size, parts):
+            return None
+        return Sharing(parts, split.logits, most, int(self._tokens * OVERHEAD), self.device)
 
     def _token_budget(self, config: Any) -> int:
         if not self.is_split:
@@ -88,59 +97,33 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
         # The last position is predicted by the token before it; what comes later is not needed.
         lengths = np.array([row.positions.max() if len(row.positions) else 0 for row in rows], dtype=np.int64)
 
-        def run(batch: np.ndarray, start: int, prefix: Prefix | None) -> None:
-            ids = np.zeros((len(batch), lengths[batch].max() - start), dtype=np.int64)
-            for at, i in enumerate(batch):
-                ids[at, : lengths[i] - start] = rows[i].ids[start : lengths[i]]
-            cache = None if prefix is None else prefix.cache(len(batch))
-            states = self._scorer.states(torch.from_numpy(ids).to(self.device), cache)
+        def put(batch: np.ndarray, starts: np.ndarray, states: Tensor) -> None:
             row_of = np.repeat(np.arange(len(batch)), counts[batch])
-            before = np.concatenate([rows[i].positions for i in batch]) - 1 - start
+            before = np.concatenate([rows[i].positions - 1 - start for i, start in zip(batch, starts, strict=True)])
             places = np.concatenate([np.arange(ends[i] - counts[i], ends[i]) for i in batch])
             sheet.put(places, states[torch.from_numpy(row_of), torch.from_numpy(before)])
             self._fill(sheet, at_least=self._positions)
 
+        def whole(batch: np.ndarray) -> None:
+            ids = np.zeros((len(batch), lengths[batch].max()), dtype=np.int64)
+            for at, i in enumerate(batch):
+                ids[at, : lengths[i]] = rows[i].ids[: lengths[i]]
+            put(batch, np.zeros(len(batch), dtype=np.int64), self._scorer.states(torch.from_numpy(ids).to(self.device)))
+
         with torch.no_grad():
-            for group in self._groups(rows, np.flatnonzero(lengths)):
-                members, start = group.rows, group.length
-                prefix = self._prefix(rows[members[0]].ids[:start]) if start else None
-                start = start if prefix is not None else 0
-                # The cache of a batch repeats the prefix for every row.
-                most = max(1, self._cache_tokens // int(lengths[members].max())) if start else None
-
-                def part(
-                    batch: np.ndarray,
-                    rows_of: np.ndarray = members,
-                    skipped: int = start,
-                    beginning: Prefix | None = prefix,
-                ) -> None:
-                    run(rows_of[batch], skipped, beginning)
-
-                self._in_batches(
-                    part, lengths[members] - start, self._tokens, int(self._tokens * OVERHEAD),
-                    most=most, boundary=self._boundary,
-                )  # fmt: skip
+            left = np.flatnonzero(lengths)
+            if self._sharing is not None:
+                left = self._sharing.score(rows, left, put, self._batches)
+            overhead = int(self._tokens * OVERHEAD)
+            self._in_batches(
+                lambda batch: whole(left[batch]), lengths[left], self._tokens, overhead, boundary=self._boundary
+            )
             self._fill(sheet, at_least=1)
         return [sheet.scores(row.positions, end) for row, end in zip(rows, ends, strict=True)]
 
-    def _groups(self, rows: Sequence[ScoreRow], chosen: np.ndarray) -> list[Group]:
-        """The chosen rows by common beginnings; a position that is scored is never part of one."""
-        if not self.shares_prefixes:
-            return [Group(chosen, 0)]
-        limits = np.array([rows[i].positions.min() - 1 for i in chosen], dtype=np.int64)
-        groups = shared([rows[i].ids for i in chosen], limits, int(self._tokens * OVERHEAD))
-        return [Group(chosen[group.rows], group.length) for group in groups]
-
-    def _prefix(self, ids: np.ndarray) -> Prefix | None:
-        """The common beginning, read once; None where it does not fit into memory beside what is there."""
-        import torch
-
-        if not isinstance(self._scorer, SplitModel):
-            return None
-        try:
-            return Prefix(self._generator, self._scorer.decoder, ids)
-        except torch.OutOfMemoryError:
-            return None
+    def _batches(self, run: Callable[[np.ndarray], None], lengths: np.ndarray) -> None:
+        most = max(1, self._cache_tokens // max(1, 8 * int(lengths.max())))
+        self._in_batches(run, lengths, self._tokens, int(self._tokens * OVERHEAD), most=most)
 
     def pooled(self, rows: Sequence[ScoreRow]) -> np.ndarray:
         import torch
@@ -181,6 +164,8 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
     def generate(
         self, prompts: Sequence[np.ndarray], decodings: Sequence[Decoding], stop_ids: Sequence[int]
     ) -> list[Generation]:
+        import torch
+
         for prompt in prompts:
             self._check_ids(prompt)
             if not len(prompt):
@@ -194,6 +179,19 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
         order = sorted((i for i, limit in enumerate(limits) if limit), key=lambda i: prompts[i].tobytes())
         tokens = [np.empty(0, dtype=np.int64)] * len(prompts)
 
+        # A step holds scores, probabilities and their float64 sums of every row.
+        most = max(1, 4 * LOGITS[self._where] // (20 * self.vocab_size))
+        if self._sharing is not None:
+
+            def cached(run: Callable[[np.ndarray], None], lengths: np.ndarray) -> None:
+                self._in_batches(run, lengths, self._cache_tokens // 2, self._cache_tokens, most=most)
+
+            with torch.no_grad():
+                new = self._sharing.generate(prompts, decodings, limits, stop_ids, order, self._batches, cached)
+            for i, own in new.items():
+                tokens[i] = own
+            order = [i for i in order if i not in new]
+
         def run(batch: np.ndarray) -> None:
             places = [order[i] for i in batch]
             continued = continue_prompts(
@@ -203,7 +201,6 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
                 [limits[i] for i in places],
                 [rooms[i] for i in places],
                 stop_ids,
-                self.shares_prefixes,
             )
             for i, new in zip(places, continued, strict=True):
                 tokens[i] = new
@@ -211,15 +208,13 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
         # Recurrent models take no padding: prompts of one length meet, and any padding closes a batch.
         padded = new_cache(self._generator) is not None
         lengths = np.array([len(prompts[i]) + limits[i] * padded for i in order], dtype=np.int64)
-        # A step holds scores, probabilities and their float64 sums of every row.
-        most = max(1, 4 * LOGITS[self._where] // (20 * self.vocab_size))
         self._in_batches(run, lengths, self._cache_tokens, self._cache_tokens * padded, most=most)
         return [self._generation(t, stop_ids, d) for t, d in zip(tokens, decodings, strict=True)]
 
     def close(self) -> None:
         import torch
 
-        for name in ("_scorer", "_generator", "_tokenizer"):
+        for name in ("_scorer", "_generator", "_tokenizer", "_sharing"):
             vars(self).pop(name, None)
         gc.collect()
         if self._where == "cuda":

@@ -74,7 +74,7 @@ def test_scores_are_those_of_whole_rows(family, kind, backend, monkeypatch):
     opened = backend(family, kind)
     rows = [ScoreRow(ids, np.arange(max(1, len(ids) - 3), len(ids))) for ids in alike(4, 6)]
     together = opened.score(rows)
-    monkeypatch.setattr(opened, "shares_prefixes", False)
+    monkeypatch.setattr(opened, "_sharing", None)
     for one, other in zip(together, opened.score(rows), strict=True):
         np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4, rtol=0)
         np.testing.assert_allclose(one.margin, other.margin, atol=1e-4, rtol=0)
@@ -88,21 +88,17 @@ def test_answers_are_those_of_whole_prompts(family, kind, backend, monkeypatch):
     prompts = alike(3, 5)
     decodings = [Decoding(0.0 if i % 2 else 0.8, 9, seed=i) for i in range(len(prompts))]
     together = opened.generate(prompts, decodings, [3])
-    monkeypatch.setattr(opened, "shares_prefixes", False)
+    monkeypatch.setattr(opened, "_sharing", None)
     apart = opened.generate(prompts, decodings, [3])
     assert [g.tokens.tolist() for g in together] == [g.tokens.tolist() for g in apart]
 
 
-def test_plain_models_share_and_read_fewer_tokens(backend, monkeypatch):
-    opened = backend("llama", "full")
-    assert opened.shares_prefixes
-    seen, states = [], opened._scorer.states
-
-    def counted(ids, cache=None):
-        seen.append(ids.numel())
-        return states(ids, cache)
-
-    monkeypatch.setattr(opened._scorer, "states", counted)
+def test_plain_models_share_and_read_fewer_tokens(backend):
+    opened, seen = backend("llama", "full"), []
+    hook = opened._scorer.decoder.register_forward_pre_hook(
+        lambda _, __, named: seen.append(named["input_ids"].numel()), with_kwargs=True
+    )
     rows = [ScoreRow(ids, np.array([len(ids) - 1])) for ids in alike(2, 8, length=40, rest=3)]
     opened.score(rows)
+    hook.remove()
     assert sum(seen) < sum(len(r.ids) for r in rows) / 3

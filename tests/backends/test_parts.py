@@ -1,0 +1,112 @@
+"""Rows that begin alike are read in parts: the same numbers and answers as whole rows, and every part read once."""
+
+import numpy as np
+import pytest
+
+from core.backends._base import ScoreRow
+from core.types import Decoding
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2", "gpt2"])
+def backend(request):
+    import torch
+    from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config
+
+    from core.backends.hf import HfBackend
+
+    sizes = {
+        "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    config = {
+        "llama": lambda: LlamaConfig(**sizes),
+        "qwen2": lambda: Qwen2Config(**sizes),
+        "gpt2": lambda: GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2),
+    }[request.param]()
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.mul_(3)  # flat distributions would hide a wrong context
+    with torch.no_grad():
+        return HfBackend(model, model)
+
+
+def whole(backend, act):
+    sharing, backend._sharing = backend._sharing, None
+    try:
+        return act()
+    finally:
+        backend._sharing = sharing
+
+
+def cases(seed=0):
+    """Two trunks, questions behind them, several answers to each question, and rows that share nothing."""
+    rng = np.random.default_rng(seed)
+    trunks = [rng.integers(3, 300, 70), rng.integers(3, 300, 90)]
+    rows, prompts, decodings = [], [], []
+    for i in range(20):
+        prompt = np.concatenate([trunks[i % 2], rng.integers(3, 300, rng.integers(1, 12))])
+        for j in range(3):
+            ids = np.concatenate([prompt, rng.integers(3, 300, rng.integers(1, 7))])
+            rows.append(ScoreRow(ids, np.arange(len(prompt), len(ids))))
+            prompts.append(prompt)
+            decodings.append(Decoding(0.7 * (j > 0), 9, 7 * i + j, 0.8 if j > 1 else 1.0))
+    for i in range(6):
+        ids = rng.integers(3, 300, rng.integers(1, 30))
+        rows.append(ScoreRow(ids, np.arange(1, len(ids))))
+        prompts.append(ids)
+        decodings.append(Decoding(0.7, 9, i))
+    order = rng.permutation(len(rows))
+    return [rows[i] for i in order], [prompts[i] for i in order], [decodings[i] for i in order]
+
+
+def test_scores_are_those_of_whole_rows(backend):
+    rows, _, _ = cases()
+    expected = whole(backend, lambda: backend.score(rows))
+    for _ in range(2):  # the second time everything was read before
+        for one, other in zip(backend.score(rows), expected, strict=True):
+            np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
+            np.testing.assert_allclose(one.lognorm, other.lognorm, atol=1e-4)
+            np.testing.assert_array_equal(one.argmax, other.argmax)
+
+
+def test_answers_are_those_of_whole_prompts(backend):
+    _, prompts, decodings = cases(1)
+    stops = (5, 7, 11)
+    expected = whole(backend, lambda: backend.generate(prompts, decodings, stops))
+    answers = backend.generate(prompts, decodings, stops)
+    assert [a.tokens.tolist() for a in answers] == [e.tokens.tolist() for e in expected]
+    assert any(a.stopped for a in answers) and len({len(a.tokens) for a in answers}) > 2
+
+
+def test_what_begins_alike_is_read_once(backend):
+    rows, _, _ = cases(2)
+    backend._sharing._parts.give_up(0)
+    decoder, read = backend._scorer.decoder, []
+    handle = decoder.register_forward_pre_hook(
+        lambda _, __, kwargs: read.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        backend.score(rows)
+        first = sum(read)
+        backend.score(rows)
+        again = sum(read) - first
+    finally:
+        handle.remove()
+    assert first < 0.4 * sum(len(r.ids) for r in rows)
+    assert again < 0.75 * first
+
+
+def test_little_room_changes_nothing(backend):
+    rows, prompts, decodings = cases(3)
+    expected = backend.score(rows), backend.generate(prompts, decodings, (5,))
+    sharing = backend._sharing
+    sharing._most, sharing._parts._most = 100, 100
+    try:
+        scores, answers = backend.score(rows), backend.generate(prompts, decodings, (5,))
+        assert sum(b.tokens for b in sharing._parts._blocks) <= 100
+    finally:
+        sharing._most = sharing._parts._most = backend._cache_tokens // 2
+    for one, other in zip(scores, expected[0], strict=True):
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
+    assert [a.tokens.tolist() for a in answers] == [e.tokens.tolist() for e in expected[1]]

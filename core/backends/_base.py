@@ -138,6 +138,18 @@ class GeneratingBackend(Backend, Protocol):
         ...
 
 
+@runtime_checkable
+class ExchangingBackend(Backend, Protocol):
+    """A backend that keeps a base's weights in memory while adapters on it come and go."""
+
+    def exchanged(self, checkpoint: Checkpoint) -> Backend | None:
+        """The checkpoint over the weights that are there, where it is an adapter on them or they themselves.
+
+        This backend cannot be used afterwards. None where the weights do not serve; then nothing has changed.
+        """
+        ...
+
+
 class BackendKind(Protocol):
     """A way to open checkpoints; what ``KIND`` of a file in this folder is."""
 

@@ -64,6 +64,27 @@ def load(checkpoint: Checkpoint, dtype: DtypeName, device: torch.device) -> tupl
     return outer, outer.get_base_model() if is_adapter else outer
 
 
+def base_folder(checkpoint: Checkpoint) -> str:
+    """The folder whose weights are read whole: an adapter's base, else the checkpoint's own."""
+    is_adapter = (Path(checkpoint.path) / ADAPTER_CONFIG).is_file()
+    return str(Path((checkpoint.base or "") if is_adapter else checkpoint.path).resolve())
+
+
+def exchange(outer: Any, inner: Any, checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """``load`` of a checkpoint over base weights that are in memory; takes their present adapter off.
+
+    Raises:
+        UserError: as ``load`` of the adapter.
+    """
+    bare = outer.unload() if outer is not inner else inner
+    if checkpoint.base is None or not (Path(checkpoint.path) / ADAPTER_CONFIG).is_file():
+        return bare, bare
+    with _quietly():
+        adapted = _load_adapter(checkpoint.path, bare)
+    adapted = adapted.eval().requires_grad_(False).to(bare.device)
+    return adapted, adapted.get_base_model()
+
+
 def _load_full(folder: str, dtype: DtypeName) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, __version__
 

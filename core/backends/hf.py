@@ -11,6 +11,7 @@ import numpy as np
 from core.backends._base import (
     CAPABILITIES,
     BackendKind,
+    ExchangingBackend,
     GeneratingBackend,
     PoolingBackend,
     ScoreRow,
@@ -18,7 +19,7 @@ from core.backends._base import (
 )
 from core.backends._batching import plan_batches
 from core.backends._generation import continue_prompts, new_cache
-from core.backends._loading import load, pick_device
+from core.backends._loading import base_folder, exchange, load, pick_device
 from core.backends._parts import Parts, works
 from core.backends._scoring import SplitModel, WholeModel, agrees, token_numbers
 from core.backends._sharing import Sharing
@@ -37,17 +38,22 @@ OVERHEAD = 1 / 32
 LOGITS, BUFFER, CACHE = {"cpu": 64 << 20, "cuda": 512 << 20}, {"cpu": 4 << 20, "cuda": 64 << 20}, 2 << 30
 
 
-class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
+class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend, ExchangingBackend):
     """Scores, pools and generates; see ``core.backends._base``.
 
     Args:
         outer: the model as it is called, with its adapter.
         inner: the causal language model inside it.
         tokenizer: decodes generated text, or None.
+        base: folder of the weights that adapters may be exchanged on; empty where none may.
+        embeddings: rows of the base's own embeddings; 0 for those that are there.
     """
 
-    def __init__(self, outer: Any, inner: Any, tokenizer: Any = None) -> None:
+    def __init__(self, outer: Any, inner: Any, tokenizer: Any = None, base: str = "", embeddings: int = 0) -> None:
         from transformers import GenerationConfig
+
+        self._outer, self._inner, self._base = outer, inner, base
+        self._embeddings = embeddings or int(inner.get_input_embeddings().weight.shape[0])
 
         config = inner.config.get_text_config(decoder=True)
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
@@ -57,7 +63,7 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
         self._tokenizer = tokenizer
         # The folder's own generation_config would add its top-k, penalties and forced ids to every answer.
         inner.generation_config = GenerationConfig()
-        _keep_head_inputs_contiguous(inner)
+        self._head = _keep_head_inputs_contiguous(inner)
         split, whole = SplitModel(inner), WholeModel(outer)
         self.is_split = agrees(split, whole, self.vocab_size)
         self._scorer: SplitModel | WholeModel = split if self.is_split else whole
@@ -211,10 +217,25 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
         self._in_batches(run, lengths, self._cache_tokens, self._cache_tokens * padded, most=most)
         return [self._generation(t, stop_ids, d) for t, d in zip(tokens, decodings, strict=True)]
 
+    def exchanged(self, checkpoint: Checkpoint) -> HfBackend | None:
+        import torch
+
+        embeddings = self._inner.get_input_embeddings().weight.shape[0]
+        # An adapter that brought embeddings of its own has changed the base.
+        if self._base != base_folder(checkpoint) or embeddings != self._embeddings:
+            return None
+        outer, inner, tokenizer, head = self._outer, self._inner, self._tokenizer, self._head
+        self.close()
+        if head is not None:
+            head.remove()
+        outer, inner = exchange(outer, inner, checkpoint)
+        with torch.no_grad():
+            return HfBackend(outer, inner, tokenizer, self._base, self._embeddings)
+
     def close(self) -> None:
         import torch
 
-        for name in ("_scorer", "_generator", "_tokenizer", "_sharing"):
+        for name in ("_scorer", "_generator", "_tokenizer", "_sharing", "_outer", "_inner"):
             vars(self).pop(name, None)
         gc.collect()
         if self._where == "cuda":
@@ -338,7 +359,7 @@ def _stop_ids(model: Any) -> tuple[int, ...]:
     return ()
 
 
-def _keep_head_inputs_contiguous(model: Any) -> None:
+def _keep_head_inputs_contiguous(model: Any) -> Any:
     """Saves a copy of the vocabulary projection per row at the first step of ``generate``.
 
     The last state of each prompt is a strided view, which torch multiplies as a batch with a copy of the weights for
@@ -351,8 +372,7 @@ def _keep_head_inputs_contiguous(model: Any) -> None:
         return tuple(x.clone(memory_format=torch.contiguous_format) for x in inputs)
 
     head = model.get_output_embeddings()
-    if head is not None:
-        head.register_forward_pre_hook(renew)
+    return None if head is None else head.register_forward_pre_hook(renew)
 
 
 def _cache_bytes(config: Any, itemsize: int) -> int:
@@ -397,10 +417,11 @@ class Hf(BackendKind):
 
         torch.set_float32_matmul_precision("highest")  # no TF32: differences of 1e-4 are meant to be seen
         outer, inner = load(checkpoint, dtype, pick_device(device))
+        base = "" if merged or dtype == "auto" else base_folder(checkpoint)
         if merged and outer is not inner:
             outer = inner = outer.merge_and_unload().eval().requires_grad_(False)
         with torch.no_grad():
-            return HfBackend(outer, inner, tokenizer)
+            return HfBackend(outer, inner, tokenizer, base)
 
 
 KIND = Hf()

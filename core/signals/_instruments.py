@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from core.backends._base import Backend, GeneratingBackend, ScoringBackend, generating, scoring
+from core.backends._base import Backend, ExchangingBackend, GeneratingBackend, ScoringBackend, generating, scoring
 from core.errors import UserError
 from core.plugins import kind
 from core.presets._tokenised import supervision_of
@@ -62,8 +62,12 @@ class Instruments:
 
     def backend(self, checkpoint: Checkpoint) -> Backend:
         if self._open is None or self._open[0] != checkpoint.fingerprint:
-            self.close()
-            opened = self._kind.open(checkpoint, self.spec.dtype, self._device, self.tokenizer())
+            opened = None
+            if self._open is not None and isinstance(self._open[1], ExchangingBackend):
+                opened = self._open[1].exchanged(checkpoint)
+            if opened is None:
+                self.close()
+                opened = self._kind.open(checkpoint, self.spec.dtype, self._device, self.tokenizer())
             self._open = (checkpoint.fingerprint, opened)
         return self._open[1]
 

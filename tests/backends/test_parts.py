@@ -83,9 +83,11 @@ def test_what_begins_alike_is_read_once(backend):
     rows, _, _ = cases(2)
     backend._sharing._parts.give_up(0)
     decoder, read = backend._scorer.decoder, []
-    handle = decoder.register_forward_pre_hook(
-        lambda _, __, kwargs: read.append(kwargs["input_ids"].numel()), with_kwargs=True
-    )
+
+    def count(_, __, named):
+        read.append(named["input_ids"].numel() if named.get("input_ids") is not None else 0)
+
+    handle = decoder.register_forward_pre_hook(count, with_kwargs=True)
     try:
         backend.score(rows)
         first = sum(read)
@@ -110,3 +112,21 @@ def test_little_room_changes_nothing(backend):
     for one, other in zip(scores, expected[0], strict=True):
         np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
     assert [a.tokens.tolist() for a in answers] == [e.tokens.tolist() for e in expected[1]]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_an_adapter_and_its_base_share_the_weights(family, folders):
+    from core.backends.hf import KIND
+
+    full, adapter = folders(family, "full")[0], folders(family, "adapter")[0]
+    rows = [ScoreRow(ids, np.arange(1, len(ids))) for ids in np.random.default_rng(0).integers(3, 40, (5, 12))]
+    expected = {c.path: KIND.open(c, "float32", "cpu").score(rows) for c in (full, adapter)}
+    opened = KIND.open(adapter, "float32", "cpu")
+    place = opened._inner.model.embed_tokens.weight.data_ptr()
+    for checkpoint in (full, adapter, full):
+        opened = opened.exchanged(checkpoint)
+        assert opened._inner.model.embed_tokens.weight.data_ptr() == place
+        for one, other in zip(opened.score(rows), expected[checkpoint.path], strict=True):
+            np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-6)
+    elsewhere = folders("olmo2", "full")[0]
+    assert opened.exchanged(elsewhere) is None and opened.score(rows)

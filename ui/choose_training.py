@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -37,7 +38,7 @@ _SAMPLING = (
     Setting("seed", "int", 0, "Seed", minimum=0, maximum=2**31 - 1),
 )  # fmt: skip
 _MEASURING = (
-    Setting("dtype", "choice", "float32", "Precision", choices=("float32", "bfloat16")),
+    Setting("dtype", "choice", "float32", "Precision", choices=("float32", "bfloat16", "auto")),
     Setting(
         "paper_mode", "bool", False, "Also ask in multiple choice",
         "As the study that named the five causes does (arXiv 2604.10079): its verdicts can then be compared with "
@@ -99,7 +100,8 @@ def _sampling(chosen: Chosen) -> dict[str, Any]:
         labels = {name: form.label for name, form in backends.items()}
         backend = forms.choose(st, "Backend", labels, state.key("train", "backend", *backends), backend)
         st.caption(markup.md(backends[backend].help))
-    return options | {"backend": backend} | forms.draw(_MEASURING, "train")
+    held, *others = _MEASURING
+    return options | {"backend": backend} | forms.draw((replace(held, default=specs.usual_dtype()), *others), "train")
 
 
 def _check_and_start(dataset: Dataset, chosen: Chosen, asked: Mapping[str, Any], setup: Setup) -> None:

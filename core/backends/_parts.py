@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NAME = "lacuna_parts"
 # Rows of so many shared tokens are read in two steps, question and answer, so that the question serves later answers.
 LONG = 64
+# Scores of one layer that are held at once: 256 MiB as float32.
+MOST_SCORES = 1 << 26
 # What an attention of this kind may be told that is no part of plain attention; such a model reads every row whole.
 _OTHER = ("softcap", "sliding_window", "s_aux", "position_bias", "head_mask")
 
@@ -111,9 +113,33 @@ def attend(
     if attention_mask is not None or any(others.get(name) is not None for name in _OTHER):
         raise NotImplementedError("no plain attention")
     layout, layer = _layout.get(), module.layer_idx
+    b, _, s, d = query.shape
+    m = key.shape[2]
+    scale = d**-0.5 if scaling is None else scaling
+    if not layout.trunks and not layout.keys and s == m:
+        own = torch.nn.functional.scaled_dot_product_attention(
+            query, key.to(query.dtype), value.to(query.dtype), is_causal=s > 1, scale=scale, enable_gqa=True
+        )
+        return own.transpose(1, 2), None
+    length = layout.longest + (layout.keys[layer].shape[2] if layout.keys else 0) + m
+    step = max(1, MOST_SCORES // (b * query.shape[1] * length))
+    out = [
+        _attended(query[:, :, at : at + step], key, value, scale, layout, layer, m - s + at) for at in range(0, s, step)
+    ]
+    return torch.cat(out, dim=2).transpose(1, 2).to(query.dtype), None
+
+
+def _attended(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, layout: Layout, layer: int, before: int
+) -> Tensor:
+    """(b, query heads, s, d) float32 of queries (b, query heads, s, d), the first of which has ``before`` own keys
+    in front of its own."""
+    import torch
+
     b, all_heads, s, d = query.shape
-    heads, m = key.shape[1], key.shape[2]
-    q = (query.float() * (d**-0.5 if scaling is None else scaling)).reshape(b, heads, all_heads // heads * s, d)
+    heads, m = key.shape[1], before + s
+    key, value = key[:, :, :m], value[:, :, :m]
+    q = (query.float() * scale).reshape(b, heads, all_heads // heads * s, d)
     n, p = q.shape[2], layout.longest
     branch = layout.keys[layer] if layout.keys else None
     length = 0 if branch is None else branch.shape[2]
@@ -122,12 +148,12 @@ def attend(
         flat = q[first:end].transpose(0, 1).reshape(heads, -1, d)
         of_trunk = flat @ keys[layer].transpose(-1, -2)
         scores[first:end, ..., : of_trunk.shape[-1]] = of_trunk.view(heads, end - first, n, -1).transpose(0, 1)
-    if branch is not None:
+    if branch is not None and layout.hidden is not None:
         of_branch = q @ branch.transpose(-1, -2)
         scores[..., p : p + length] = of_branch.masked_fill(layout.hidden, -torch.inf)
     own = q @ key.transpose(-1, -2)
     if s > 1:
-        later = torch.ones(s, m, dtype=torch.bool, device=q.device).triu(m - s + 1)
+        later = torch.ones(s, m, dtype=torch.bool, device=q.device).triu(before + 1)
         own = own.view(b, heads, -1, s, m).masked_fill(later, -torch.inf).view(b, heads, n, m)
     scores[..., p + length :] = own
     weights = torch.softmax(scores, dim=-1)
@@ -137,7 +163,7 @@ def attend(
     for first, end, keys, values in layout.trunks:
         w = weights[first:end, ..., : keys[layer].shape[1]].transpose(0, 1).reshape(heads, -1, keys[layer].shape[1])
         out[first:end] += (w @ values[layer]).view(heads, end - first, n, d).transpose(0, 1)
-    return out.view(b, all_heads, s, d).transpose(1, 2).to(query.dtype), None
+    return out.view(b, all_heads, s, d)
 
 
 def _own_cache(n_layers: int, room: int) -> Any:

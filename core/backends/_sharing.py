@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Rows that are done leave the batch once they are this share of it: leaving costs a copy of what stays.
 DONE = 0.25
+# Attention over parts is dearer than over whole rows: what need not be read again must be this share of a row.
+WORTH = 0.2
 Batches = Callable[[Callable[[np.ndarray], None], np.ndarray], None]
 """Runs something on every row once, in batches by their lengths; halves those that do not fit into memory."""
 
@@ -105,6 +107,9 @@ class Sharing:
         for i, beginning in able.items():
             trunk = self._parts.trunk_of(beginning)
             again = counts[name_of(beginning)] > 1 or self._parts.known(beginning)
+            saved = len(beginning) if again else 0 if trunk is None else trunk.length
+            if saved < WORTH * rows[i].positions.max():
+                continue
             if again or (trunk is not None and trunk.length >= LONG):
                 out.append(Shared(i, beginning))
             elif trunk is not None:
@@ -134,7 +139,9 @@ class Sharing:
         by_trunk: dict[Place | None, list[np.ndarray]] = {}
         for beginning in unique:
             if not self._parts.known(beginning):
-                by_trunk.setdefault(self._parts.trunk_of(beginning), []).append(beginning)
+                trunk = self._parts.trunk_of(beginning)
+                worth = trunk is not None and trunk.length >= WORTH * len(beginning)
+                by_trunk.setdefault(trunk if worth else None, []).append(beginning)
         for trunk, some in by_trunk.items():
             start = 0 if trunk is None else trunk.length
 

@@ -46,7 +46,8 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0)
     add("--paper-mode", action="store_true", help="also ask in multiple choice, as the study of the causes")
     add_kind(parser, "--backend", "backends", "what runs the checkpoints (default: hf)", default=None)
-    add("--dtype", default="float32", choices=DTYPES)
+    help_dtype = "number type of the weights (default: bfloat16 on an accelerator, else float32); auto measures both"
+    add("--dtype", choices=DTYPES, help=help_dtype)
 
 
 def specified(args: argparse.Namespace, progress: Progress) -> tuple[RunSpec, Setup | None]:

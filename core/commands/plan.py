@@ -51,7 +51,7 @@ def _lines(plan: Plan) -> list[str]:
         if counts[name]:
             lines.append(f"{name.replace('_', ' ')}: {counts[name]:,} of {counts['looked_at']:,} rows looked at")
     for check in plan.checks:
-        if check["state"] in ("fail", "warn"):
+        if check["state"] in ("fail", "warn") or check["code"] == "dtype":
             words = " ".join(part for part in (check["text"], check["measured"], check["todo"]) if part)
             lines.append(f"{check['state']}: {words}")
     if plan.estimate is not None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.backends._base import GeneratingBackend, ScoreRow, ScoringBackend
 from core.errors import UserError
-from core.services import checkpoints, datasets, jobs, recorded, reuse
+from core.services import checkpoints, datasets, jobs, precision, recorded, reuse
 from core.services.jobs import Work
 from core.services.specs import checkpoints_of, make_spec
 from core.services.views import RowPreview, TokenPiece
@@ -59,7 +59,8 @@ def some_samples(dataset_id: int, n_samples: int, most: int) -> list[Sample]:
 
 
 def card_of(spec: RunSpec, samples: Sequence[Sample], whole: bool = True) -> tuple[dict[str, Any], RunSpec]:
-    """The sanity card as a dict, and the spec with the tokenizer variant that fits.
+    """The sanity card as a dict, and the spec with the tokenizer variant and, where that was left open, the number type
+    that fit.
 
     Args:
         whole: match files with all rows of the dataset, and not with the first ones only.
@@ -74,10 +75,10 @@ def card_of(spec: RunSpec, samples: Sequence[Sample], whole: bool = True) -> tup
         spec.final, spec.base, samples, preset=spec.preset, preset_settings=spec.preset_settings, dtype=spec.dtype,
         device=settings().device, backend=spec.backend,
     )  # fmt: skip
+    spec, held = precision.settled(replace(spec, final=final), samples)
     missing = tuple(Check("backend", "unknown", gap.text) for gap in gaps_of(spec))
-    return checkpoints.card_as_dict(replace(examined, checks=(*examined.checks, *fit, *missing))), replace(
-        spec, final=final
-    )
+    checks = (*examined.checks, *([held] if held is not None else []), *fit, *missing)
+    return checkpoints.card_as_dict(replace(examined, checks=checks)), spec
 
 
 def handle_preflight(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from core.types import DEFAULT_BACKEND, DEFAULT_PRESET, Checkpoint, DtypeName, R
 from db import samples as sample_table
 from db.session import database
 
+# What the driver of a graphics card puts there.
+ACCELERATOR = Path("/dev/nvidia0")
 # Packages that could change a number.
 VERSIONS = ("torch", "transformers", "tokenizers", "peft", "numpy", "sentence-transformers", "scikit-learn")
 
@@ -83,7 +86,7 @@ def make_spec(
     max_new_tokens: int | None = None,
     seed: int = 0,
     paper_mode: bool = False,
-    dtype: DtypeName = "float32",
+    dtype: DtypeName | None = None,
     encoder: str | None = None,
     backend: str | None = None,
 ) -> RunSpec:
@@ -114,11 +117,17 @@ def make_spec(
         max_new_tokens=max_new_tokens or 512,
         seed=seed,
         paper_mode=paper_mode,
-        dtype=dtype,
+        dtype=dtype or usual_dtype(),
         encoder=encoder,
         versions=versions,
         backend=_backend(backend, [final, *([base] if base else []), *trajectory]),
     )
+
+
+def usual_dtype() -> DtypeName:
+    """bfloat16 on an accelerator, float32 on a processor; torch is not loaded for that."""
+    device = settings().device
+    return "bfloat16" if device.startswith("cuda") or (device == "auto" and ACCELERATOR.exists()) else "float32"
 
 
 def _preset_settings(preset: str, settings: Mapping[str, Any], final: Checkpoint) -> dict[str, Any]:

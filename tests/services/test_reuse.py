@@ -179,3 +179,23 @@ def test_what_a_deleted_run_leaves_serves_the_next_one_until_it_is_removed(tiny_
     storage.prune()
     assert storage.overview().measured.rows == 0
     assert [p for p in settings().artefacts.rglob("*") if p.is_file()] == []
+
+
+def test_the_number_type_is_measured_where_it_is_left_open(tiny_project, stored):
+    from core.services import precision, preflight
+
+    spec = specs.make_spec(stored.id, as_checkpoint(tiny_project.final, None, "final"), dtype="auto")
+    card, settled = preflight.card_of(spec, preflight.some_samples(stored.id, stored.n_samples, 64))
+    check = next(c for c in card["checks"] if c["code"] == "dtype")
+    assert settled.dtype in ("float32", "bfloat16") and settled.dtype in check["text"]
+    assert f"On {precision.ROWS} rows the loss moves by up to" in check["measured"]
+    assert precision.settled(settled, [])[0] == settled
+
+
+def test_an_accelerator_is_given_bfloat16(tiny_project, stored, monkeypatch):
+    final = as_checkpoint(tiny_project.final, None, "final")
+    assert specs.make_spec(stored.id, final).dtype == "float32"
+    monkeypatch.setenv("LACUNA_DEVICE", "cuda:0")
+    settings.cache_clear()
+    assert specs.make_spec(stored.id, final).dtype == "bfloat16"
+    assert specs.make_spec(stored.id, final, dtype="float32").dtype == "float32"

@@ -120,13 +120,24 @@ def attend(
         own = torch.nn.functional.scaled_dot_product_attention(
             query, key.to(query.dtype), value.to(query.dtype), is_causal=s > 1, scale=scale, enable_gqa=True
         )
-        return own.transpose(1, 2), None
+        return _fresh(own, query), None
     length = layout.longest + (layout.keys[layer].shape[2] if layout.keys else 0) + m
     step = max(1, MOST_SCORES // (b * query.shape[1] * length))
     out = [
         _attended(query[:, :, at : at + step], key, value, scale, layout, layer, m - s + at) for at in range(0, s, step)
     ]
-    return torch.cat(out, dim=2).transpose(1, 2).to(query.dtype), None
+    return _fresh(torch.cat(out, dim=2), query), None
+
+
+def _fresh(out: Tensor, query: Tensor) -> Tensor:
+    """(b, s, heads, d) of (b, heads, s, d) in the query's type, with the strides of a new tensor.
+
+    A dimension of one keeps what stride it had, ``contiguous`` or not, and torch multiplies such a bfloat16 tensor row
+    by row with a copy of the weights for each: 121 ms against 0.8 for 160 rows of 576.
+    """
+    import torch
+
+    return out.transpose(1, 2).to(query.dtype).clone(memory_format=torch.contiguous_format)
 
 
 def _attended(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 DTYPES = ("float32", "bfloat16", "auto")
+# Of a card's free memory; the rest is for activations and caches.
+WEIGHTS_SHARE = 0.7
 
 
 def pick_device(name: str) -> torch.device:
@@ -41,8 +43,12 @@ def pick_device(name: str) -> torch.device:
         ) from error
 
 
-def load(checkpoint: Checkpoint, dtype: DtypeName, device: torch.device) -> tuple[Any, Any]:
+def load(checkpoint: Checkpoint, dtype: DtypeName, device: torch.device, spread: Any = None) -> tuple[Any, Any]:
     """The model as it is called, and the causal language model inside it (the same one where there is no adapter).
+
+    Args:
+        spread: a device map as accelerate takes it; None: all of it on ``device``, or over all cards where it does not
+            fit on that one.
 
     Raises:
         UserError: missing or unreadable weights, weights that leave part of the model unset, an architecture that
@@ -57,11 +63,28 @@ def load(checkpoint: Checkpoint, dtype: DtypeName, device: torch.device) -> tupl
             "An adapter holds only the change to a base model's weights.",
             "Give the folder of the base model it was trained on.",
         )
+    folder = checkpoint.base or checkpoint.path if is_adapter else checkpoint.path
+    spread = spread or _spread(Path(folder), dtype, device)
     with _quietly():
-        inner = _load_full(checkpoint.base or checkpoint.path if is_adapter else checkpoint.path, dtype)
+        inner = _load_full(folder, dtype, spread)
         outer = _load_adapter(checkpoint.path, inner) if is_adapter else inner
-    outer = outer.eval().requires_grad_(False).to(device)
+    outer = outer.eval().requires_grad_(False)
+    if spread is None:
+        outer = outer.to(device)
     return outer, outer.get_base_model() if is_adapter else outer
+
+
+def _spread(folder: Path, dtype: DtypeName, device: torch.device) -> str | None:
+    """``auto``, over all cards, where the weights do not fit on the one; else None."""
+    import torch
+
+    if device.type != "cuda" or torch.cuda.device_count() < 2:
+        return None
+    stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    # Nearly all weights are stored in two bytes today; held in float32 they take four.
+    needed = stored * (2 if dtype == "float32" else 1)
+    free, _ = torch.cuda.mem_get_info(device)
+    return "auto" if needed > WEIGHTS_SHARE * free else None
 
 
 def base_folder(checkpoint: Checkpoint) -> str:
@@ -85,7 +108,7 @@ def exchange(outer: Any, inner: Any, checkpoint: Checkpoint) -> tuple[Any, Any]:
     return adapted, adapted.get_base_model()
 
 
-def _load_full(folder: str, dtype: DtypeName) -> Any:
+def _load_full(folder: str, dtype: DtypeName, spread: Any = None) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, __version__
 
     if not (Path(folder) / "config.json").is_file():
@@ -106,6 +129,7 @@ def _load_full(folder: str, dtype: DtypeName) -> Any:
             folder,
             config=config,
             dtype=dtype,
+            device_map=spread,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,

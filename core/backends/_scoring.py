@@ -40,13 +40,17 @@ class SplitModel:
         import torch
 
         output = self._output(last_hidden_state=states[None])
+        own = vars(self.decoder).get("forward")  # a decoder spread over devices has one of its own
         self.decoder.forward = lambda *_, **__: output
         try:
             ids = states.new_zeros((1, len(states)), dtype=torch.int64)
             logits: Tensor = self.model(input_ids=ids, use_cache=False).logits[0]
             return logits
         finally:
-            del self.decoder.forward  # the class's own forward shows again
+            if own is None:
+                del self.decoder.forward  # the class's own forward shows again
+            else:
+                self.decoder.forward = own
 
 
 class WholeModel:

@@ -301,9 +301,10 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend, ExchangingBac
 
         while sheet.waiting >= at_least:
             places, states = sheet.take(self._positions)
-            targets = torch.from_numpy(sheet.targets[places]).to(self.device)
             try:
-                sheet.write(places, *token_numbers(self._scorer.logits(states), targets, BUFFER[self._where]))
+                logits = self._scorer.logits(states)
+                targets = torch.from_numpy(sheet.targets[places]).to(logits.device)
+                sheet.write(places, *token_numbers(logits, targets, BUFFER[self._where]))
             except torch.OutOfMemoryError:
                 sheet.put(places, states)
                 if self._positions == 1:

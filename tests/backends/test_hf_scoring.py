@@ -130,11 +130,11 @@ def test_running_out_of_memory_halves_the_batches(monkeypatch):
     expected = backend.score(rows)
     states, logits, sizes = backend._scorer.states, backend._scorer.logits, []
 
-    def small_states(ids, cache=None):
+    def small_states(ids):
         sizes.append(ids.numel())
         if ids.numel() > 120:
             raise torch.OutOfMemoryError("planted")
-        return states(ids, cache)
+        return states(ids)
 
     def small_logits(x):
         if len(x) > 10:
@@ -160,11 +160,11 @@ def test_what_was_done_before_memory_ran_out_is_kept(monkeypatch):
     backend._tokens = 100
     expected, states, sizes = backend.score(rows), backend._scorer.states, []
 
-    def once_too_much(ids, cache=None):
+    def once_too_much(ids):
         sizes.append(ids.numel())
         if len(sizes) == 9:
             raise torch.OutOfMemoryError("planted")
-        return states(ids, cache)
+        return states(ids)
 
     monkeypatch.setattr(backend._scorer, "states", once_too_much)
     for one, other in zip(backend.score(rows), expected, strict=True):

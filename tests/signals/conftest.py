@@ -101,6 +101,9 @@ class Bench:
     def supervision(self, sample):
         return kind("presets", self.spec.preset).supervise(sample, self.tokenizer(), {}, None)
 
+    def examples_from(self):
+        return self.samples()
+
     def samples(self):
         return self.rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.types import Filter, Run
-from ui import afterwards, choose_recipe, choose_samples, filterbar, frame, mitigating, people, proving
+from ui import advising, afterwards, choose_recipe, choose_samples, filterbar, frame, mitigating, people, proving
 from ui.menu import Entry
 
 PAGE = Entry(title="Mitigation", icon=":material/healing:", place=90, group="Fix")
@@ -19,6 +19,7 @@ def main() -> None:
         people.agreement(run)
         count = choose_samples.draw(run, selection)
         filterbar.chips(run, selection)
+        advising.draw(run, selection)
     if not selection.terms and not selection.text:
         st.info("Choose a cause, or a selection of samples, to see what can be done.", icon=":material/healing:")
         proving.made(run)

@@ -20,34 +20,54 @@ _MARKS = {
     "open": ":material/help: Could be chance",
     "against": ":material/cancel: The uniform mix does better",
 }
+_AGAIN_MARKS = _MARKS | {"against": ":material/cancel: Unchanged data do better"}
 # Share of learned samples whose loss is too high a price.
 DAMAGE = 0.03
 _ARMS = {
     "before": "the checkpoint itself",
     "treatment": "this recipe",
+    "again": "unchanged data",
     "control": "uniform mix",
     "off_target": "another recipe",
 }
-_SHOWN = ("steps", "batch", "samples", "method")
+_SHOWN = {False: ("steps", "batch", "samples", "method"), True: ("epochs", "batch", "samples", "order")}
+_WAYS = {False: "Go on from the checkpoint", True: "Train again from the base"}
+_CAPTIONS = {
+    False: "Trains three copies of the checkpoint for the same small number of steps: one on this recipe, one on a "
+    "uniform mix of the dataset, one on the same samples under another recipe. Each copy is then asked for these "
+    "samples. Other learned samples limit how much of a training is kept. The checkpoint itself is only read.",
+    True: "Trains the base four times on as many rows: the dataset with this recipe's rows, the dataset unchanged in "
+    "another order, with rows repeated uniformly, and with another recipe's rows. This answers what to change before "
+    "training again. It takes four whole trainings.",
+}
 
 
 def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
-    """Draw the step: the budget, the start, every proof of the run."""
-    st.caption(
-        "Trains three copies of the checkpoint for the same small number of steps: one on this recipe, one on a "
-        "uniform mix of the dataset, one on the same samples under another recipe. Each copy is then asked for these "
-        "samples. The checkpoint itself is only read."
+    """Draw the step: the way, the budget, the start, every proof of the run."""
+    ways = [False, True] if run.spec.base is not None or run.spec.final.base is not None else [False]
+    again = st.segmented_control(
+        "Training", ways, format_func=_WAYS.__getitem__, default=False, key=state.key("proof", run.id, "way"),
+        required=True, label_visibility="collapsed",
+    ) if len(ways) > 1 else False  # fmt: skip
+    again = bool(again)
+    st.caption(_CAPTIONS[again])
+    fields = {s.name: s for s in proofs.budget(again)}
+    automatic = (
+        {"batch": "as logged", "learning_rate": "as logged", "epochs": "as logged"}
+        if again
+        else {"steps": _steps(), "learning_rate": "automatic"}
     )
-    fields = {s.name: s for s in proofs.budget()}
-    automatic = {"steps": _steps(), "learning_rate": "automatic"}
-    boxes = st.columns(len(_SHOWN))
-    cost = forms.draw([fields[name] for name in _SHOWN], f"proof-{run.id}", boxes=boxes, automatic=automatic)
+    key = f"proof-{run.id}{'-again' if again else ''}"
+    boxes = st.columns(len(_SHOWN[again]))
+    cost = forms.draw([fields[name] for name in _SHOWN[again]], key, boxes=boxes, automatic=automatic)
     with st.expander("More"):
-        more = [s for n, s in fields.items() if n not in _SHOWN]
-        cost |= forms.draw(more, f"proof-{run.id}", automatic=automatic)
-    if st.button("Prove on a copy", key=state.key("prove"), icon=":material/science:"):
+        more = [s for n, s in fields.items() if n not in _SHOWN[again]]
+        cost |= forms.draw(more, key, automatic=automatic)
+    if st.button(
+        "Train again four times" if again else "Prove on a copy", key=state.key("prove"), icon=":material/science:"
+    ):
         asked = mitigation.request(run.id, selection, chosen.form.name, chosen.settings, chosen.uploads)
-        proofs.start(asked, cost)
+        proofs.start(asked, cost, again)
         st.rerun()
     made(run)
 
@@ -74,7 +94,8 @@ def _proof(run: Run, proof: Proof) -> None:
     selection = describe(from_query(proof.request["filter"], run.columns), run.columns, words.value)
     head, button = st.columns([7, 1], vertical_alignment="center")
     head.markdown(
-        f"**{markup.md(labels.get(proof.recipe, proof.recipe))}** :gray[{markup.md(markup.line(selection, 90))} · "
+        f"**{markup.md(labels.get(proof.recipe, proof.recipe))}**{_way(proof)} "
+        f":gray[{markup.md(markup.line(selection, 90))} · "
         f"{progress.when(proof.created)}]"
     )
     if button.button("Delete", key=state.key("proof", proof.id, "delete"), type="tertiary"):
@@ -84,6 +105,10 @@ def _proof(run: Run, proof: Proof) -> None:
         _under_way(proof)
         return
     _found(proof, labels)
+
+
+def _way(proof: Proof) -> str:
+    return ", trained again from the base" if proof.request.get("retrain") else ""
 
 
 def _under_way(proof: Proof) -> None:
@@ -98,18 +123,24 @@ def _under_way(proof: Proof) -> None:
 def _found(proof: Proof, labels: Mapping[str, str]) -> None:
     found = proof.result or {}
     shares, meaning, damage = proofs.in_words(proof)
-    st.markdown(f"**{_MARKS[found['outcome']]}**")
+    again = bool(proof.request.get("retrain"))
+    st.markdown(f"**{(_AGAIN_MARKS if again else _MARKS)[found['outcome']]}**")
     st.markdown(markup.md(shares))
     st.markdown(markup.md(meaning))
     lost = found["arms"]["treatment"]["lost"]
-    if lost is not None and lost["share"] > DAMAGE:
+    if lost is not None and lost["share"] > DAMAGE and not again:
         st.warning(
             markup.md(f"{damage} Mix in more of the other rows, or train for fewer steps."), icon=":material/warning:"
         )
     else:
         st.caption(markup.md(damage))
     other = labels.get(found.get("off_target_recipe", ""), "unknown")
-    names = {"treatment": "This recipe", "control": "Uniform mix", "off_target": f"Another cause's recipe: {other}"}
+    names = {
+        "treatment": "This recipe",
+        "again": "Unchanged data",
+        "control": "Uniform repeat" if again else "Uniform mix",
+        "off_target": f"Another cause's recipe: {other}",
+    }
     rows = [
         (names[name], [("restored", arm["recovered"]), ("restored, with reworded prompts", arm["asked_otherwise"])])
         for name, arm in found["arms"].items()
@@ -127,13 +158,17 @@ def _found(proof: Proof, labels: Mapping[str, str]) -> None:
             )
         budget = proof.request["budget"]
         facts = found["arms"]["treatment"]["training"]
+        how = (
+            f"{counted(budget['batch'], 'row')} per step, {facts['method']} at learning rate {facts['learning_rate']:g}"
+            if "course" not in found
+            else f"{facts['method']}: {'; '.join(found['course'])}"
+        )
         took = jobs.duration(sum(arm["seconds"] for arm in found["arms"].values()))
         st.caption(
             markup.md(
-                f"{counted(facts['steps'], 'step')} of {counted(budget['batch'], 'row')} in each arm, "
-                f"{facts['method']} at learning rate "
-                f"{facts['learning_rate']:g}, {took} in all. {counted(found['selected'], 'sample')} selected; "
-                f"{found['right_before']:,} of those drawn were already right and are not counted."
+                f"{counted(facts['steps'], 'step')} in each arm, {how}, {took} in all. "
+                f"{counted(found['selected'], 'sample')} selected; {found['right_before']:,} of those drawn were "
+                "already right and are not counted."
             )
         )
 
@@ -144,6 +179,7 @@ def _table(found: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str,
             "arm": names[name],
             "restored": _share(arm["recovered"]),
             "reworded prompts": _share(arm["asked_otherwise"]),
+            **({"selected, not treated": _share(arm["aside"])} if arm.get("aside") else {}),
             "learned samples lost": _share(arm["lost"]),
             "of these, not in its mix": _share(arm.get("lost_outside")),
             "change in mean loss (nats)": _change(arm["loss"]),

@@ -64,6 +64,7 @@ class TrainerFacts:
         last_loss: the last of ``losses``.
         losses, grad_norms: step and value of each logged entry.
         batch: number of rows per device and step.
+        rates: step and learning rate of each logged entry.
     """
 
     global_step: int | None
@@ -73,6 +74,7 @@ class TrainerFacts:
     max_steps: int | None = None
     batch: int | None = None
     grad_norms: tuple[tuple[int, float], ...] = ()
+    rates: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +377,7 @@ def _trainer_facts(folder: Path, notes: list[str]) -> TrainerFacts | None:
         max_steps=_number(state.get("max_steps")) or None,
         batch=_number(state.get("train_batch_size")) or None,
         grad_norms=_logged(history, "grad_norm"),
+        rates=_logged(history, "learning_rate"),
     )
 
 

@@ -17,6 +17,9 @@ class Prove:
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         add_recipe(parser)
         add_pairs(parser, "--budget", "NAME=VALUE", "steps, batch, samples, … (repeatable)")
+        parser.add_argument(
+            "--retrain", action="store_true", help="train again from the base, in place of going on from the checkpoint"
+        )
         parser.add_argument("--out", type=Path, help="the finding as JSON (default: stdout)")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -25,7 +28,8 @@ class Prove:
 
         settings, files = recipe_settings(args)
         request = mitigation.request(args.run_id, rows(args), args.recipe, settings, {}, files)
-        proof_id, job_id = proofs.start(request, proofs.parsed_budget(dict(args.budget)))
+        cost = proofs.parsed_budget(dict(args.budget), args.retrain)
+        proof_id, job_id = proofs.start(request, cost, args.retrain)
         run_here(job_id, Progress())
         proof = proofs.get_proof(proof_id)
         for sentence in proofs.in_words(proof):

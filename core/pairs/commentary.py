@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from core.errors import UserError
@@ -101,14 +101,22 @@ def ask(settings: Settings, sides: Sequence[Side], differs: Sequence[tuple[str, 
     Raises:
         UserError: no model is configured, it cannot be reached, it refuses, or it answers with something else.
     """
+    chat, shortened = messages(sides, differs)
+    text = completion(settings, chat, MOST_TOKENS)
+    if len(text) > MOST_SAID:
+        text = f"{text[:MOST_SAID]}… ({len(text) - MOST_SAID:,} more characters)"
+    return Reply(text, shortened)
+
+
+def completion(settings: Settings, chat: Sequence[Mapping[str, str]], most_tokens: int) -> str:
+    """What the configured model answers to a chat, without its reasoning; one request, and the errors of ``ask``."""
     if not settings.judge_url:
         raise UserError(
-            "No language model is configured for comments.",
+            "No language model is configured.",
             "LACUNA_JUDGE_URL is empty.",
             "Start Lacuna with LACUNA_JUDGE_URL and LACUNA_JUDGE_MODEL. No verdict needs it.",
         )
-    chat, shortened = messages(sides, differs)
-    body = {"model": settings.judge_model, "messages": chat, "temperature": 0, "max_tokens": MOST_TOKENS}
+    body = {"model": settings.judge_model, "messages": list(chat), "temperature": 0, "max_tokens": most_tokens}
     status, location, received = _post(settings, json.dumps(body).encode())
     if status != 200:
         raise _refused(settings, status, location, received)
@@ -123,12 +131,10 @@ def ask(settings: Settings, sides: Sequence[Side], differs: Sequence[tuple[str, 
     if not text:
         raise UserError(
             f"{_name(settings)} answered with an empty text.",
-            f"It may have used up its {MOST_TOKENS:,} tokens before it said anything.",
+            f"It may have used up its {most_tokens:,} tokens before it said anything.",
             "Ask again, or set LACUNA_JUDGE_MODEL to another model.",
         )
-    if len(text) > MOST_SAID:
-        text = f"{text[:MOST_SAID]}… ({len(text) - MOST_SAID:,} more characters)"
-    return Reply(text, shortened)
+    return text
 
 
 def _post(settings: Settings, body: bytes) -> tuple[int, str, bytes]:

@@ -66,6 +66,7 @@ def summary(before: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) ->
         out["arms"][name] = {
             "recovered": share(arm["right"]),
             "asked_otherwise": share(arm["asked"]),
+            "aside": share(arm["aside"]),
             "lost": share([1 - v for v in arm["kept"]]),
             "lost_outside": share([1 - v for v, seen in zip(arm["kept"], arm["in_mix"], strict=True) if not seen]),
             "loss": mean_change(before["nll"], arm["nll"]),
@@ -83,14 +84,17 @@ def summary(before: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) ->
 
 
 def outcome(result: Mapping[str, Any]) -> str:
-    """``specific``: better than both other arms beyond doubt; ``works``: than the control; ``open``: neither way;
-    ``against``: the control is better beyond doubt."""
-    low = {name: d["low"] for name, d in result["against"].items()}
-    if result["against"]["control"]["high"] < 0:
+    """``specific``: better than every other arm beyond doubt; ``works``: than the plainest; ``open``: neither way;
+    ``against``: the plainest is better beyond doubt. The plainest is training again unchanged, or the uniform mix."""
+    against = result["against"]
+    plainest = "again" if "again" in against else "control"
+    if against[plainest]["high"] < 0:
         return "against"
-    if low["control"] <= 0:
+    if against[plainest]["low"] <= 0:
         return "open"
-    return "specific" if low.get("off_target", -1.0) > 0 else "works"
+    return (
+        "specific" if all(against.get(name, {"low": -1.0})["low"] > 0 for name in (*against, "off_target")) else "works"
+    )
 
 
 _WORDS = {
@@ -100,28 +104,64 @@ _WORDS = {
     "open": "The recipe does no better than the uniform mix that could be told from chance.",
     "against": "The uniform mix brings back more of these samples than the recipe does.",
 }
+_AGAIN_WORDS = {
+    "specific": "Trained again with the recipe, these samples are learned more often than with unchanged data, with "
+    "rows repeated uniformly, and with another cause's recipe.",
+    "works": "Trained again with the recipe, these samples are learned more often than with unchanged data.",
+    "open": "Trained again with the recipe, these samples are learned no more often than with unchanged data that "
+    "could be told from chance.",
+    "against": "Trained again with unchanged data, more of these samples are learned than with the recipe.",
+}
+_NAMES = {"control": "the uniform mix"}
+_AGAIN_NAMES = {"again": "training again unchanged", "control": "the uniform repeat"}
+
+
+def cheapest(result: Mapping[str, Any]) -> str | None:
+    """The plainest arm that cannot be told from the recipe: ``again``, then ``control``; None where there is none."""
+    against = result["against"]
+    return next((name for name in ("again", "control") if name in against and against[name]["low"] <= 0), None)
 
 
 def sentences(result: Mapping[str, Any], label: str, other: str) -> tuple[str, ...]:
-    """The finding as a person reads it.
+    """The finding as a person reads it: the shares, what they mean, the damage.
 
     Args:
         label, other: what the treatment and the recipe set against it are called.
     """
-    words = {"treatment": label, "control": "the uniform mix", "off_target": other}
+    again = "again" in result["arms"]
+    words = {"treatment": label, "off_target": other, **(_AGAIN_NAMES if again else _NAMES)}
     shares = [
         f"{words[name]} restored {_percent(arm['recovered']['share'])} % ({_percent(arm['recovered']['low'])} to "
         f"{_percent(arm['recovered']['high'])})"
         for name, arm in result["arms"].items()
     ]
     told = f"Of {result['n']:,} samples {', '.join(shares)}."
+    meaning = (_AGAIN_WORDS if again else _WORDS)[result["outcome"]]
+    plain = cheapest(result) if again else None
+    if plain is not None:
+        meaning += f" The cheapest that does about as well is {words[plain]}."
     lost = result["arms"]["treatment"]["lost"]
     damage = (
         f"Of {lost['n']:,} learned samples {lost['k']:,} were lost ({_percent(lost['share'])} %)."
         if lost
         else "Damage on learned samples was not measured."
     )
-    return told, _WORDS[result["outcome"]], damage
+    if again and lost:
+        chance = result["arms"]["again"]["lost"]
+        damage += f" Training again unchanged loses {chance['k']:,} of them by chance."
+    return told, meaning, f"{damage}{_kept(result['arms']['treatment'].get('training', {}))}"
+
+
+def _kept(training: Mapping[str, Any]) -> str:
+    """How much of the training was kept, where learned rows limited it."""
+    guard = training.get("guard")
+    if not guard or guard["held"] is None or (guard["scale"] == 1.0 and not guard["stopped"]):
+        return ""
+    stopped = f" The training stopped after {guard['stopped']:,} steps." if guard["stopped"] else ""
+    held = f"{_percent(guard['held_trained'])} % of {guard['rows']:,} other learned samples held after it"
+    if guard["scale"] == 0.0:
+        return f"{stopped} Nothing of it is kept: only {held}."
+    return f"{stopped} {_percent(guard['scale'])} % of the change is kept, because {held}."
 
 
 def _percent(value: float) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.proof.anchor import WEIGHT, Anchor, collated, divergence
+
 if TYPE_CHECKING:
     from torch import nn
     from transformers import Trainer
@@ -43,6 +45,8 @@ def fit(
     save_steps: Iterable[int] = (),
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[int], bool] | None = None,
+    anchored: Sequence[Anchor | None] = (),
     **arguments: Any,
 ) -> Trainer:
     """Trains ``model`` in place with AdamW and returns the trainer, with its state.
@@ -52,11 +56,13 @@ def fit(
         save_steps: steps after which ``out/checkpoint-<step>`` is written.
         threads: CPU threads of torch meanwhile; None leaves them as they are.
         progress: called with (steps done, steps in all); what it raises ends the training.
+        stop: called with the steps done; where it is true, the training ends there and the trainer is returned.
+        anchored: each row's anchor (``core.proof.anchor``), none for rows that are free; empty: all are.
         arguments: of transformers' ``TrainingArguments``.
     """
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
-    trainer = Trainer(
+    trainer = (_anchored_trainer() if anchored else Trainer)(
         model=model,
         args=TrainingArguments(
             output_dir=str(out),
@@ -67,10 +73,10 @@ def fit(
             remove_unused_columns=False,
             **arguments,
         ),
-        train_dataset=list(rows),
-        data_collator=collate,
+        train_dataset=list(zip(rows, anchored, strict=True)) if anchored else list(rows),
+        data_collator=_collate_anchored if anchored else collate,
         processing_class=tokenizer,
-        callbacks=[_callback(save_steps, progress)],
+        callbacks=[_callback(save_steps, progress, stop)],
     )
     trainer.remove_callback(PrinterCallback)  # it writes to stdout
     with _threads(threads):
@@ -78,8 +84,34 @@ def fit(
     return trainer
 
 
-def _callback(save_steps: Iterable[int], progress: Callable[[int, int], None] | None) -> Any:
-    """Saves at exactly ``save_steps`` and reports steps done."""
+def _collate_anchored(rows: Sequence[tuple[Row, Anchor | None]]) -> dict[str, Any]:
+    batch = collate([row for row, _ in rows])
+    return batch | collated([anchor for _, anchor in rows], batch["input_ids"].shape[1])
+
+
+def _anchored_trainer() -> type[Trainer]:
+    from transformers import Trainer
+
+    class Anchored(Trainer):
+        """Adds the divergence from the anchors to the loss, a token counting as it does there."""
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            anchors = {name: inputs.pop(name) for name in ("held", "tokens", "logprobs")}
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            if anchors["held"].any():
+                trained = (inputs["labels"][:, 1:] != -100).sum().clamp_min(1)
+                loss = loss + WEIGHT * divergence(outputs.logits, anchors) / trained
+            return (loss, outputs) if return_outputs else loss
+
+    return Anchored
+
+
+def _callback(
+    save_steps: Iterable[int], progress: Callable[[int, int], None] | None, stop: Callable[[int], bool] | None
+) -> Any:
+    """Saves at exactly ``save_steps``, reports steps done, and ends the training where ``stop`` says so."""
     from transformers import TrainerCallback
 
     saved = frozenset(save_steps)
@@ -89,6 +121,8 @@ def _callback(save_steps: Iterable[int], progress: Callable[[int, int], None] | 
             control.should_save = state.global_step in saved
             if progress is not None:
                 progress(state.global_step, state.max_steps)
+            if stop is not None and stop(state.global_step):
+                control.should_training_stop = True
             return control
 
     return Follow()

@@ -10,17 +10,16 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.errors import UserError
-from core.intake.datasets import read_json_row
 from core.plugins import kind
-from core.proof.trainer import fit
+from core.proof.copies import supervised, supervised_once, train_copy
 from core.recipes._base import Made, Plan
 from core.recipes._wording import ASKED, filled, question_and_answer
 from core.signals import _columns as col
@@ -41,6 +40,8 @@ from core.types import (
 )
 
 ARMS = ("treatment", "control", "off_target")
+# Share of the guarded rows that must hold: a proof may lose three learned rows in a hundred, and this is an estimate.
+KEEP = 0.98
 BUDGET: tuple[Setting, ...] = (
     Setting("steps", "int", 0, "Optimiser steps per arm", "0: as many as the recipe asks for. With far more, the "
             "uniform mix has seen everything as well.", minimum=0, maximum=100_000),
@@ -49,6 +50,11 @@ BUDGET: tuple[Setting, ...] = (
             maximum=100_000),
     Setting("learned", "int", 100, "Learned samples to watch, at most", "Shows what training damages.",
             minimum=0, maximum=100_000),
+    Setting("guard", "int", 100, "Learned samples that limit it, at most", "Where fewer of them hold, less of the "
+            "training is kept. They are not among those that are watched. 0: no limit.", minimum=0, maximum=100_000),
+    Setting("keep", "float", KEEP, "Share of them that must hold", "", minimum=0.0, maximum=1.0),
+    Setting("anchored", "bool", True, "Hold to the checkpoint where it is right", "On rows that it reproduces, moving "
+            "away from its distribution counts as loss."),
     Setting("method", "choice", "auto", "What is trained", "By size: all weights of a model below 200 million "
             "parameters, else LoRA.", ("auto", "lora", "full"), words=("By size", "LoRA adapter", "All weights")),
     Setting("learning_rate", "float", 0.0, "Learning rate", "0: by recipe, method and size of the model.", minimum=0.0),
@@ -57,8 +63,6 @@ BUDGET: tuple[Setting, ...] = (
 )  # fmt: skip
 
 FEWEST_STEPS = 10
-# Share of the steps over which the rate rises: a fresh optimiser's first steps are the roughest.
-WARMUP = 0.1
 
 # Told the stage, how far it is, of how much, and the unit; what it raises ends the proof.
 Progress = Callable[[str, int, int, str], None]
@@ -80,11 +84,15 @@ class Watched:
         treated: those the treatment means to teach.
         learned: samples the checkpoint gives rightly and no arm treats.
         mixed: a uniform draw from the whole dataset, for the mean loss.
+        guard: samples the checkpoint gives rightly that decide how much of a training is kept; none of ``learned``.
+        aside: samples as wrong as the treated ones, selected with them, that no arm treats.
     """
 
     treated: tuple[Sample, ...]
     learned: tuple[Sample, ...]
     mixed: tuple[Sample, ...]
+    guard: tuple[Sample, ...] = ()
+    aside: tuple[Sample, ...] = ()
 
 
 def asked_otherwise(sample: Sample) -> Sample | None:
@@ -108,138 +116,6 @@ def settled(budget: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
 def automatic_steps(epochs: float, rows: int, batch: int) -> int:
     """The steps of an arm for which the budget names none."""
     return max(FEWEST_STEPS, math.ceil(epochs * rows / batch))
-
-
-# ------------------------------------------------------------------------------------------------------ training
-
-
-def as_sample(row: Made, reading: Reading) -> Sample:
-    """A row to train on as presets take it."""
-    parsed = read_json_row(row.raw, reading)
-    hashed = content_hash(parsed.messages, parsed.shape, parsed.tools)
-    return Sample(
-        row.source or "", 0, 0, parsed.messages, parsed.shape, parsed.tools, None, None, hashed, row.raw, parsed.notes,
-        parsed.tokens,
-    )  # fmt: skip
-
-
-def supervised(
-    rows: Callable[[], Iterator[Made]], count: int, reading: Reading, instruments: Instruments
-) -> list[Supervision]:
-    """``count`` rows as the run's trainer makes them, begun anew where they end; rows it refuses are passed over.
-
-    Raises:
-        UserError: not one row can be trained on.
-    """
-    instruments.tokenizer()  # one that cannot be opened is an error of its own, not of the rows
-    out: list[Supervision] = []
-    while len(out) < count:
-        before = len(out)
-        for row in itertools.islice(rows(), 4 * count):
-            try:
-                supervision = instruments.supervision(as_sample(row, reading))
-            except UserError:
-                continue
-            if supervision.dropped is None and supervision.trained[1:].any():
-                out.append(supervision)
-            if len(out) == count:
-                break
-        if len(out) == before:
-            raise UserError(
-                "None of the recipe's rows can be trained on.",
-                "The chat template refuses them, or none of their tokens carries loss under the run's preset.",
-                "Choose another recipe, or correct the preset of the run.",
-            )
-    return out
-
-
-def usual_rate(parameters: int, method: str) -> float:
-    """A learning rate for a brief continuation: larger for smaller models and for adapters."""
-    small, middle, large = (4e-4, 1e-4, 1e-5) if method == "full" else (2e-3, 5e-4, 2e-4)
-    return small if parameters < 10_000_000 else middle if parameters < 200_000_000 else large
-
-
-def train_copy(
-    checkpoint: Checkpoint,
-    rows: Sequence[Supervision],
-    out: Path,
-    budget: Mapping[str, Any],
-    device: str,
-    progress: Callable[[int, int], None],
-) -> tuple[Checkpoint, dict[str, Any]]:
-    """Trains a copy on ``rows`` in their order, one batch a step, and writes it into ``out``.
-
-    Returns:
-        The trained copy, and facts: method, learning rate, steps, mean loss of the first and the last tenth.
-    """
-    from core.backends._loading import load, pick_device
-
-    where = pick_device(device)
-    outer, inner = load(checkpoint, "float32", where)
-    size = sum(p.numel() for p in inner.parameters())
-    model, method = _trainable(checkpoint, outer, inner, size, str(budget["method"]))
-    learning_rate = float(budget["learning_rate"]) or usual_rate(size, method) * float(budget["rate"])
-    steps = len(rows) // int(budget["batch"])
-    trainer = fit(
-        model,
-        [(r.ids, r.trained) for r in rows],
-        out,
-        # Matrices this small gain nothing from a second thread, and wait long for it on busy cores.
-        threads=1 if where.type == "cpu" and size < 10_000_000 else None,
-        progress=progress,
-        max_steps=steps,
-        learning_rate=learning_rate,
-        per_device_train_batch_size=int(budget["batch"]),
-        train_sampling_strategy="sequential",
-        lr_scheduler_type="linear",
-        warmup_steps=max(1, round(WARMUP * steps)),
-        logging_steps=max(1, steps // 10),
-        seed=int(budget["proof_seed"]),
-        use_cpu=where.type == "cpu",
-    )
-    model.save_pretrained(str(out), safe_serialization=True)
-    _copy_tokenizer(checkpoint, out)
-    losses = [e["loss"] for e in trainer.state.log_history if "loss" in e]
-    base = checkpoint.base or (checkpoint.path if method == "lora" else None)
-    copy = Checkpoint(str(out), base, None, out.name, f"proof:{out.name}", checkpoint.tokenizer)
-    facts = {"method": method, "learning_rate": learning_rate, "steps": trainer.state.global_step,
-             "first_loss": losses[0] if losses else None, "last_loss": losses[-1] if losses else None}  # fmt: skip
-    return copy, facts
-
-
-def _trainable(checkpoint: Checkpoint, outer: Any, inner: Any, size: int, method: str) -> tuple[Any, str]:
-    """The model with the weights to train unfrozen. An adapter goes on as the adapter it is."""
-    if checkpoint.base is not None:
-        for name, weight in outer.named_parameters():
-            weight.requires_grad_("lora_" in name or "modules_to_save" in name)
-        if any(p.requires_grad for p in outer.parameters()):
-            return outer.train(), "adapter"
-        raise UserError(
-            "This adapter cannot be trained on.",
-            "Only LoRA adapters have weights that a proof knows how to continue.",
-            "Merge it into its base and diagnose the merged model.",
-        )
-    if method == "auto":
-        method = "full" if size < 200_000_000 else "lora"
-    if method == "full":
-        return inner.requires_grad_(True).train(), method
-    from peft import LoraConfig, get_peft_model
-
-    wanted = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
-    return get_peft_model(inner, wanted).train(), method
-
-
-def _copy_tokenizer(checkpoint: Checkpoint, out: Path) -> None:
-    """The tokenizer's own files byte for byte: saving it anew could change how it splits."""
-    import shutil
-
-    from core.checkpoint.facts import TEMPLATE_FILES, TOKENIZER_FILES
-    from core.signals._instruments import tokenizer_folder
-
-    source = Path(tokenizer_folder(checkpoint))
-    for name in dict.fromkeys((*TOKENIZER_FILES, *TEMPLATE_FILES, "generation_config.json")):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, out / name)
 
 
 # ----------------------------------------------------------------------------------------------------- measuring
@@ -303,7 +179,7 @@ class Bench:
 
     def measure(self, label: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """One checkpoint on everything that is watched, JSON-able: a list of 0 and 1 (None: not asked) a question."""
-        groups = (self.watched.treated, self.watched.learned, self.watched.mixed)
+        groups = (self.watched.treated, self.watched.learned, self.watched.mixed, self.watched.aside)
         otherwise = [asked_otherwise(s) for s in self.watched.treated]
         everything = [*itertools.chain(*groups), *(s for s in otherwise if s is not None)]
         replies = answers(
@@ -312,28 +188,22 @@ class Bench:
         )  # fmt: skip
         ends = np.cumsum([len(g) for g in groups])
         right = replies.right.astype(int).tolist()
-        in_order = iter(right[ends[2] :])
+        in_order = iter(right[ends[3] :])
         return {
             "right": right[: ends[0]],
             "asked": [None if s is None else next(in_order) for s in otherwise],
             "kept": right[ends[0] : ends[1]],
+            "aside": right[ends[2] : ends[3]],
             "nll": _known(replies.nll[ends[1] : ends[2]]),
             "treated_nll": _known(replies.nll[: ends[0]]),
         }
 
     def arm(self, label: str, rows: Callable[[], Iterator[Made]]) -> dict[str, Any]:
-        """One arm: trained on ``rows`` from the run's checkpoint, measured, its weights removed again.
+        """One arm: the run's checkpoint trained on ``rows``, measured, its weights removed again.
 
         ``in_mix`` says of each learned sample that is watched whether the arm trained on it.
         """
-        import shutil
-
         count = int(self.budget["steps"]) * int(self.budget["batch"])
-        out = self.folder / label.replace(" ", "-")
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
-        began = time.monotonic()
-        instruments = Instruments(self.spec, self.device)
         trained_on: set[str | None] = set()
 
         def noted() -> Iterator[Made]:
@@ -341,15 +211,52 @@ class Bench:
                 trained_on.add(row.source)
                 yield row
 
-        try:
-            self.progress(f"{label}: making rows", 0, 0, "")
+        with self._instruments(label) as instruments:
             made = supervised(noted, count, self.reading, instruments)
+            guarded = [instruments.supervision(sample) for sample in self.watched.guard]
+        return self._trained(label, self.spec.final, [made], trained_on, guarded=guarded)
+
+    def retrained(
+        self, label: str, stages: Sequence[Sequence[Made]], start: Checkpoint, like: Checkpoint | None
+    ) -> dict[str, Any]:
+        """One arm: ``start`` trained on the rows of each stage in turn, measured, its weights removed again.
+
+        Args:
+            like: an adapter whose shape the new adapter takes.
+        """
+        with self._instruments(label) as instruments:
+            made = [supervised_once(rows, self.reading, instruments) for rows in stages]
+        trained_on = {row.source for rows in stages for row in rows}
+        return self._trained(label, start, made, trained_on, like=like)
+
+    @contextmanager
+    def _instruments(self, label: str) -> Iterator[Instruments]:
+        self.progress(f"{label}: making rows", 0, 0, "")
+        instruments = Instruments(self.spec, self.device)
+        try:
+            yield instruments
         finally:
             instruments.close()
+
+    def _trained(
+        self,
+        label: str,
+        start: Checkpoint,
+        stages: Sequence[Sequence[Supervision]],
+        trained_on: Set[str | None],
+        guarded: Sequence[Supervision] = (),
+        like: Checkpoint | None = None,
+    ) -> dict[str, Any]:
+        import shutil
+
+        out = self.folder / label.replace(" ", "-")
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        began = time.monotonic()
         try:
             copy, facts = train_copy(
-                self.spec.final, made, out, self.budget, self.device,
-                lambda done, total: self.progress(f"{label}: training", done, total, "steps"),
+                start, stages, out, self.budget, self.device,
+                lambda done, total: self.progress(f"{label}: training", done, total, "steps"), guarded, like,
             )  # fmt: skip
             measured = self.measure(label, copy)
         finally:
@@ -363,13 +270,21 @@ def _known(values: np.ndarray) -> list[float | None]:
 
 
 def without_right(watched: Watched, before: Mapping[str, Any]) -> tuple[Watched, dict[str, Any]]:
-    """What is left to recover and to lose: treated samples that were wrong, learned ones that were right.
+    """What is left to recover and to lose: treated and other samples that were wrong, learned ones that were right.
 
     Returns:
         The samples, and the measurement before training for them.
     """
     wrong = [i for i, r in enumerate(before["right"]) if not r]
     right = [i for i, r in enumerate(before["kept"]) if r]
-    left = Watched(tuple(watched.treated[i] for i in wrong), tuple(watched.learned[i] for i in right), watched.mixed)
-    taken: dict[str, Iterable[int]] = {"right": wrong, "asked": wrong, "treated_nll": wrong, "kept": right}
+    aside = [i for i, r in enumerate(before["aside"]) if not r]
+    left = replace(
+        watched,
+        treated=tuple(watched.treated[i] for i in wrong),
+        learned=tuple(watched.learned[i] for i in right),
+        aside=tuple(watched.aside[i] for i in aside),
+    )
+    taken: dict[str, Iterable[int]] = {
+        "right": wrong, "asked": wrong, "treated_nll": wrong, "kept": right, "aside": aside,
+    }  # fmt: skip
     return left, {name: [v[i] for i in taken[name]] if name in taken else v for name, v in before.items()}

@@ -152,6 +152,11 @@ class Recipe(Protocol):
         risks: what may get worse, a sentence each; at least one.
         proof: settings that a proof puts in place of the person's, because it trains briefly.
         against: the recipe that a proof sets against it: another cause's, on the same samples.
+        taught: parts of its mix that teach; the rest of it keeps what was learned. Training again from the base takes
+            these parts beside the dataset.
+        replaces: those rows stand for the treated samples' own, which are left out then.
+        shuffles: training again, the stages of the dataset are mixed.
+        leave_out: when it may be right to leave the samples out instead, in a sentence; empty: never.
     """
 
     name: str
@@ -164,6 +169,10 @@ class Recipe(Protocol):
     risks: tuple[str, ...]
     proof: Mapping[str, object] = {}
     against: str
+    taught: tuple[str, ...]
+    replaces: bool = False
+    shuffles: bool = False
+    leave_out: str = ""
 
     @abstractmethod
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:

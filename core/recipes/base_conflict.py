@@ -40,6 +40,8 @@ class BaseConflict(Recipe):
         "The context is an English sentence.",
     )
     against = "left_side_forgetting"
+    taught = ("context", "plain")
+    leave_out = "Right where the base is right and the rows are wrong."
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
         seed = int(settings["seed"])

@@ -79,6 +79,8 @@ class DataInconsistency(Recipe):
     )
     proof = {"undecided": "majority", "ties": "first", "scope": "groups"}
     against = "left_side_forgetting"
+    taught = ("contradictions",)
+    leave_out = "Right where nobody can say which side holds: the question is then no longer taught two ways."
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
         """See ``Recipe.plan``."""

@@ -14,6 +14,8 @@ from core.types import Setting
 
 # What was known once comes back at a fraction of the rate that teaches something new, and less beside it is lost.
 RATE = 0.25
+# A training that is held to the checkpoint moves slowly.
+EPOCHS = 3.0
 # Quarters of the training order stand in for stages where rows name none.
 _QUARTERS = tuple(f"quarter {i}" for i in range(1, 5))
 
@@ -37,6 +39,8 @@ class LeftSideForgetting(Recipe):
         "Replay of samples that contradict later rows brings the older answer back.",
     )
     against = "base_conflict"
+    taught = ("forgotten",)
+    shuffles = True
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
         seed = int(settings["seed"])
@@ -49,7 +53,7 @@ class LeftSideForgetting(Recipe):
             parts.append(Part(f"replay of {name}", rehearsed(pool, ordinals, quota, seed + 1 + i)))
         parts = [p for p in parts if len(p)]
         notes += remarks
-        training = Training(epochs=1.0, rate=RATE)
+        training = Training(epochs=EPOCHS, rate=RATE)
         return Plan(lambda: rows(pool, parts, seed), counts(parts), training, pool.treated, tuple(notes))
 
     @staticmethod

@@ -52,6 +52,8 @@ class PipelineRepair(Recipe):
         "A flag may have been set with intent: a turn that must not be trained.",
     )
     against = "left_side_forgetting"
+    taught = ("rows",)
+    replaces = True
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
         """See ``Recipe.plan``."""

@@ -37,6 +37,7 @@ class UnderOptimised(Recipe):
         "An order from short to long ends on long rows; the last ones weigh most.",
     )
     against = "missing_knowledge"
+    taught = ("repeated",)
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
         seed = int(settings["seed"])

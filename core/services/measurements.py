@@ -132,7 +132,14 @@ def facts_of(run: Run) -> RunFacts:
         if log is not None:
             states.append(
                 TrainerState(
-                    checkpoint.label, log.global_step, log.max_steps, log.epoch, log.batch, log.losses, log.grad_norms
+                    checkpoint.label,
+                    log.global_step,
+                    log.max_steps,
+                    log.epoch,
+                    log.batch,
+                    log.losses,
+                    log.grad_norms,
+                    log.rates,
                 )
             )
     checks = {c["code"]: Check(**c) for c in card.get("checks", ())}

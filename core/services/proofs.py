@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
 from core.filters import from_query
 from core.plugins import kind, parsed_settings, with_defaults
+from core.proof import retraining
 from core.proof import training as science
 from core.proof.numbers import sentences, summary
-from core.recipes._base import Made, as_it_came
-from core.recipes._order import Order, drawn
-from core.services import jobs, mitigation, proven
+from core.services import jobs, proven
 from core.services.jobs import Work
-from core.services.recipes import RunPool, make_plan, selected
+from core.services.proof_arms import Again, arms_of
 from core.services.runs import get_run, need_checkpoint
 from core.settings import settings as process
-from core.types import Filter, Proof, Run, Setting, Term
+from core.types import Filter, Proof, Run, Setting
 from db import proofs as table
 from db.session import database
 
@@ -33,9 +30,19 @@ class _Budget:
     name, label, settings = "proof", "Proof", science.BUDGET
 
 
-def budget() -> tuple[Setting, ...]:
+class _AgainBudget:
+    """The same for training again from the base."""
+
+    name, label, settings = "proof", "Training again", retraining.BUDGET
+
+
+def budget(retrain: bool = False) -> tuple[Setting, ...]:
     """What a proof may cost, as the fields of a form."""
-    return science.BUDGET
+    return _budget(retrain).settings
+
+
+def _budget(retrain: bool) -> type[_Budget] | type[_AgainBudget]:
+    return _AgainBudget if retrain else _Budget
 
 
 def steps(epochs: float, rows: int, batch: int) -> int:
@@ -43,23 +50,26 @@ def steps(epochs: float, rows: int, batch: int) -> int:
     return science.automatic_steps(epochs, rows, batch)
 
 
-def parsed_budget(texts: Mapping[str, str]) -> dict[str, Any]:
+def parsed_budget(texts: Mapping[str, str], retrain: bool = False) -> dict[str, Any]:
     """The budget as it is typed on a command line."""
-    return parsed_settings(_Budget, texts)
+    return parsed_settings(_budget(retrain), texts)
 
 
-def start(described: Mapping[str, Any], cost: Mapping[str, Any]) -> tuple[int, int]:
-    """Stores a proof of what ``mitigation.request`` described and queues it; returns (proof id, job id)."""
-    request = {**described, "budget": with_defaults(_Budget, cost)}
+def start(described: Mapping[str, Any], cost: Mapping[str, Any], retrain: bool = False) -> tuple[int, int]:
+    """Stores a proof of what ``mitigation.request`` described and queues it; returns (proof id, job id).
+
+    Args:
+        retrain: train again from the base in place of going on from the checkpoint.
+    """
+    request = {**described, "budget": with_defaults(_budget(retrain), cost), **({"retrain": True} if retrain else {})}
     run = get_run(request["run"])
     need_checkpoint(run)
     chosen = from_query(request["filter"], run.columns)
     recipe = kind("recipes", request["recipe"])
     with database().writing() as conn:
         proof_id = table.add(conn, run.id, recipe.name, _only_cause(chosen), request)
-    job = jobs.enqueue(
-        "prove", {"proof": proof_id, "run": run.id}, lane="long", title=f"Prove {recipe.label.lower()}, run {run.id}"
-    )
+    title = f"{'Train again with' if retrain else 'Prove'} {recipe.label.lower()}, run {run.id}"
+    job = jobs.enqueue("prove", {"proof": proof_id, "run": run.id}, lane="long", title=title)
     with database().writing() as conn:
         table.set_job(conn, proof_id, job)
     return proof_id, job
@@ -119,31 +129,32 @@ def _prove(work: Work, proof: Proof, folder: Path) -> Mapping[str, Any]:
     work.plan(_stages(proof))
     work.progress("checking the checkpoint")
     _unchanged(run)
-    ready = _Ready(run, proof, work, folder)
+    arms = arms_of(run, proof, work, folder)
     if "before" not in proof.arms:
-        _store(work, proof.id, "before", ready.bench(ready.watched).measure("before", run.spec.final))
+        _store(work, proof.id, "before", arms.before())
         proof = get_proof(proof.id)
-    watched, before = science.without_right(ready.watched, proof.arms["before"])
+    watched, before = science.without_right(arms.watched, proof.arms["before"])
     if not watched.treated:
         raise UserError(
             "There is nothing to recover among these samples.",
-            f"The checkpoint answers all {len(ready.watched.treated):,} of them rightly.",
+            f"The checkpoint answers all {len(arms.watched.treated):,} of them rightly.",
             "Choose samples that were not learned.",
         )
-    bench = ready.bench(watched)
-    for name in science.ARMS:
+    for name in arms.names:
         if name not in proof.arms:
-            _store(work, proof.id, name, bench.arm(name.replace("_", " "), ready.rows(name)))
+            _store(work, proof.id, name, arms.measure(name, watched))
     work.progress("checking the checkpoint")
     _unchanged(run)
-    arms = get_proof(proof.id).arms
-    result = summary(before, {name: arms[name] for name in science.ARMS})
+    stored = get_proof(proof.id).arms
+    result = summary(before, {name: stored[name] for name in arms.names})
     result |= {
         "off_target_recipe": kind("recipes", proof.recipe).against,
-        "selected": ready.selected,
+        "selected": arms.selected,
         "samples": [s.id for s in watched.treated],
-        "right_before": len(ready.watched.treated) - len(watched.treated),
+        "right_before": len(arms.watched.treated) - len(watched.treated),
     }
+    if isinstance(arms, Again):
+        result["course"] = arms.course_in_words()
     with database().writing() as conn:
         table.finish(conn, proof.id, result)
         proven.write(conn, run)
@@ -152,7 +163,8 @@ def _prove(work: Work, proof: Proof, folder: Path) -> Mapping[str, Any]:
 
 def _stages(proof: Proof) -> dict[str, str]:
     """The stages of the arms that are missing; training, and asking after it, take about as long for every arm."""
-    arms = [name.replace("_", " ") for name in science.ARMS if name not in proof.arms]
+    names = retraining.ARMS if proof.request.get("retrain") else science.ARMS
+    arms = [name.replace("_", " ") for name in names if name not in proof.arms]
     stages = {"checking the checkpoint": ""}
     if "before" not in proof.arms:
         stages["before: asking"] = "asking"
@@ -177,66 +189,3 @@ def _unchanged(run: Run) -> None:
             f"Its folder is {final.path}; a proof trains a copy and never writes there.",
             "Put the diagnosed files back, or diagnose the checkpoint as it is now.",
         )
-
-
-class _Ready:
-    """Everything an arm needs, decided by the request and its seed alone, so that a resumed proof goes on alike."""
-
-    def __init__(self, run: Run, proof: Proof, work: Work, folder: Path) -> None:
-        self._run, self._work, self._folder = run, work, folder
-        request = proof.request
-        self._budget = request["budget"]
-        self._seed = int(self._budget["proof_seed"])
-        self._recipe = kind("recipes", proof.recipe)
-        self._settings = with_defaults(self._recipe, {**request["settings"], **self._recipe.proof})
-        chosen = from_query(request["filter"], run.columns)
-        files = mitigation.paths(request)
-        planned = make_plan(run, chosen, proof.recipe, self._settings, files)
-        plan, pool = planned.plan, planned.pool
-        self.selected = len(pool.treated)
-        if not len(plan.counted):
-            raise UserError(
-                f"“{self._recipe.label}” with these settings teaches none of the selected samples.",
-                "; ".join(plan.notes) or "It leaves rows out, or no side of a contradiction is decided.",
-                "Choose settings under which samples are kept or taught.",
-            )
-        treated = np.sort(drawn(plan.counted, min(len(plan.counted), int(self._budget["samples"])), self._seed))
-        self._pool = pool
-        self._files = files
-        self._treated = treated
-        self._given_up = plan.given_up
-        # Sides that are not counted belong to the contradiction: the recipe must see the whole of it.
-        self._plan = self._recipe.plan(RunPool(run, treated, files, pool.judged), self._settings)
-        self._budget = science.settled(self._budget, self._plan)
-        self.watched = science.Watched(*(tuple(pool.rows(o)) for o in (treated, self._learned(), self._mixed())))
-
-    def _learned(self) -> np.ndarray:
-        learned = selected(self._run, Filter((Term("status", "in", ("learned",)),)))
-        learned = np.setdiff1d(learned, np.union1d(self._pool.treated, self._given_up))
-        return np.sort(drawn(learned, min(len(learned), int(self._budget["learned"])), self._seed + 1))
-
-    def _mixed(self) -> np.ndarray:
-        n = self._pool.n
-        return np.sort(drawn(np.arange(n), min(n, int(self._budget["samples"])), self._seed + 2))
-
-    def bench(self, watched: science.Watched) -> science.Bench:
-        return science.Bench(
-            self._run.spec, self._run.thresholds, self._pool.reading, watched, self._budget, self._folder,
-            process().device, self._work.progress,
-        )  # fmt: skip
-
-    def rows(self, arm: str) -> Callable[[], Iterator[Made]]:
-        """What the arm trains on."""
-        if arm == "control":
-            return self._uniform
-        if arm == "treatment":
-            return self._plan.rows
-        other = kind("recipes", self._recipe.against)
-        return other.plan(
-            RunPool(self._run, self._treated, {}, self._pool.judged), with_defaults(other, other.proof)
-        ).rows
-
-    def _uniform(self) -> Iterator[Made]:
-        n = self._pool.n
-        order = Order(n, self._seed + 3)(np.arange(n))
-        return (as_it_came(s, "uniform") for s in self._pool.rows(order))

@@ -1,6 +1,7 @@
 """What proofs of a run's recipes say about single samples: a column beside the verdicts, and a sentence.
 
-The newest finished proof of the recipe made for a sample's cause speaks for it.
+The newest finished proof of the recipe made for a sample's cause speaks for it; training again from the base answers
+another question and is left out.
 """
 
 from __future__ import annotations
@@ -39,7 +40,12 @@ def outcomes_of(conn: Any, run: Run) -> Outcomes:
     """What the run's finished proofs did, sample by sample."""
     outcomes: dict[str, dict[str, SampleOutcome]] = {}
     for proof in reversed(table.list_proofs(conn, run.id)):
-        if proof.result is None or "samples" not in proof.result or proof.recipe not in kinds("recipes"):
+        if (
+            proof.request.get("retrain")
+            or proof.result is None
+            or "samples" not in proof.result
+            or proof.recipe not in kinds("recipes")
+        ):
             continue
         shares = _shares(proof)
         arms = [proof.arms[arm]["right"] for arm in ("treatment", "control", "off_target")]

@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.filters import describe
 from core.report.drawing import Bar, bars, histogram
 from core.report.html import Html, Part, clipped, document, table, tag
-from core.services import causes, clusters, labels, people, recipes, results, samples, words
+from core.services import advice, causes, clusters, labels, people, recipes, results, samples, words
 from core.services.exports import count
 from core.services.runs import get_run
 from core.services.selftest import selftest
@@ -54,6 +54,7 @@ def report(run_id: int, chosen: Filter | None = None) -> bytes:
             *_headline(run, chosen, overview),
             *_notes(overview),
             *_causes(overview),
+            *_advice(run, chosen),
             *_losses(overview),
             *_groups(run, chosen, overview),
             *_rows(run, chosen),
@@ -110,6 +111,28 @@ def _causes(overview: Overview) -> Iterator[Part]:
         what = f"{recipe.label}: {recipe.help}" if recipe else "Look at the rows: no cause is named."
         rows.append((causes.look(cause).label, f"{share.k:,}", what))
     yield table(("Cause", "Samples", "What helps"), rows, (1,))
+
+
+def _advice(run: Run, chosen: Filter) -> Iterator[Part]:
+    """What would pay, the most gain first; nothing where no figure is known."""
+    options = advice.options(run.id, chosen)
+    if all(option.gain is None for option in options if option.recipe and option.rows):
+        return
+    yield tag("h2", "What would pay")
+    rows = [
+        (
+            f"{causes.look(option.cause).label} ({option.n:,})",
+            advice.WORDS[option.what],
+            advice.in_rows(option.restored),
+            advice.in_rows(option.at_risk),
+            "not possible" if option.rows is None else f"{option.rows:,}",
+            clipped(option.source, 200),
+        )
+        for option in options
+    ]
+    yield table(("Cause", "What to do", "May come back", "May be lost", "Rows to train", "From"), rows, (2, 3, 4))
+    yield tag("p", "Rows, with 95 % intervals. Planted worlds are small models and say little about this one.",
+              class_="dim")  # fmt: skip
 
 
 def _losses(overview: Overview) -> Iterator[Part]:

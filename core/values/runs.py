@@ -112,7 +112,7 @@ class TrainerState:
     Attributes:
         label: of the checkpoint whose folder it lies in.
         batch: rows per device and step, gradient accumulation and other devices not counted.
-        losses, grad_norms: (step, value) as logged, NaN and infinity kept.
+        losses, grad_norms, rates: (step, value) as logged, NaN and infinity kept; ``rates`` are learning rates.
     """
 
     label: str
@@ -122,6 +122,7 @@ class TrainerState:
     batch: int | None = None
     losses: tuple[tuple[int, float], ...] = ()
     grad_norms: tuple[tuple[int, float], ...] = ()
+    rates: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

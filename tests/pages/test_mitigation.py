@@ -110,7 +110,7 @@ def arm(right, **more):
     n = len(right)
     return {"right": right, "asked": [0] * n, "kept": [1, 1, 0], "nll": [1.0, 2.0], "treated_nll": [1.0] * n,
             "training": {"method": "full", "learning_rate": 1e-3, "steps": 9}, "seconds": 1.0,
-            "in_mix": [1, 1, 0], **more}  # fmt: skip
+            "aside": [], "in_mix": [1, 1, 0], **more}  # fmt: skip
 
 
 def whole(watched):
@@ -156,6 +156,19 @@ def test_a_proof_is_started_watched_and_read(with_causes, open_page, monkeypatch
     button(at, "Delete").click()
     at.run()
     assert proofs.of_run(1) == []
+
+
+def test_training_again_is_a_choice_where_there_is_a_base(with_causes, open_page, monkeypatch):
+    at = open_page("mitigation", run="1", cause="left_side_forgetting")
+    has_base = runs.get_run(1).spec.base is not None
+    assert bool([b for b in at.get("button_group") if b.label == "Training"]) == has_base
+    assert "What would pay" in str([e.label for e in at.expander])
+    table = next(d.value for d in at.dataframe if "may come back" in d.value.columns)
+    assert set(table["what to do"]) >= {"Go on from the checkpoint", "Leave it as it is"}
+    if has_base:
+        next(b for b in at.get("button_group") if b.label == "Training").set_value(True)
+        at.run()
+        assert not at.exception and button(at, "Train again four times")
 
 
 def test_a_stopped_proof_says_how_far_it_got(with_causes, open_page):

@@ -52,7 +52,7 @@ def test_mean_change_is_the_textbook_t_interval():
 
 def arm(right, kept=(1, 1)):
     return {"right": right, "asked": [None] * len(right), "kept": list(kept),
-            "in_mix": [i % 2 for i in range(len(kept))], "nll": [1.0, 2.0],
+            "aside": [], "in_mix": [i % 2 for i in range(len(kept))], "nll": [1.0, 2.0],
             "treated_nll": [1.0] * len(right), "training": {}, "seconds": 1.0}  # fmt: skip
 
 

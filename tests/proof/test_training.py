@@ -9,13 +9,15 @@ import pytest
 
 from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
-from core.proof.training import Watched, as_sample, asked_otherwise, settled, supervised, train_copy, without_right
+from core.proof.copies import as_sample, supervised, train_copy
+from core.proof.training import Watched, asked_otherwise, settled, without_right
 from core.recipes._base import Made, Plan, Training
 from core.signals._instruments import Instruments
 from core.types import Reading, RunSpec
 
 READING = Reading("jsonl", "messages", {"messages": "messages", "id": "id", "stage": "stage"})
-BUDGET = {"batch": 2, "method": "auto", "learning_rate": 0.0, "rate": 0.5, "proof_seed": 0}
+BUDGET = {"batch": 2, "method": "auto", "learning_rate": 0.0, "rate": 0.5, "proof_seed": 0, "keep": 0.98,
+          "anchored": False}  # fmt: skip
 
 
 def made(project, n=6):
@@ -45,7 +47,7 @@ def test_a_copy_learns_and_its_source_stays(tiny_project, tmp_path, kind, method
     out = tmp_path / "arm"
     out.mkdir()
     copy, facts = train_copy(
-        checkpoint, seen, out, BUDGET | {"method": method}, "cpu", lambda done, total: steps.append((done, total))
+        checkpoint, [seen], out, BUDGET | {"method": method}, "cpu", lambda done, total: steps.append((done, total))
     )
     assert steps == [(i, 4) for i in range(1, 5)] and facts["method"] == said and facts["steps"] == 4
     assert facts["learning_rate"] == pytest.approx(2e-4 if said == "full" else 1e-3)
@@ -97,7 +99,14 @@ def test_a_question_in_other_words_keeps_its_answer(tiny_project):
 
 def test_only_what_was_wrong_can_be_recovered_and_what_was_right_lost(tiny_project):
     samples = tuple(as_sample(r, READING) for r in made(tiny_project, 6))
-    before = {"right": [0, 1, 0], "asked": [0, 0, 1], "kept": [1, 0], "nll": [0.5], "treated_nll": [1.0, 2.0, 3.0]}
+    before = {
+        "right": [0, 1, 0],
+        "asked": [0, 0, 1],
+        "kept": [1, 0],
+        "aside": [],
+        "nll": [0.5],
+        "treated_nll": [1.0, 2.0, 3.0],
+    }
     left, told = without_right(Watched(samples[:3], samples[3:5], samples[5:]), before)
     assert left == Watched((samples[0], samples[2]), (samples[3],), (samples[5],))
-    assert told == {"right": [0, 0], "asked": [0, 1], "kept": [1], "nll": [0.5], "treated_nll": [1.0, 3.0]}
+    assert told == {"right": [0, 0], "asked": [0, 1], "kept": [1], "aside": [], "nll": [0.5], "treated_nll": [1.0, 3.0]}

@@ -15,7 +15,8 @@ from core.services import jobs, mitigation, proofs, runs
 from core.settings import settings
 from core.worker.here import run_here
 
-COST = {"steps": 24, "batch": 8, "samples": 12, "learned": 8, "learning_rate": 3e-3}
+# Nothing limits the training: with a rate this high and no other rows, learned ones are lost at once.
+COST = {"steps": 24, "batch": 8, "samples": 12, "learned": 8, "guard": 0, "learning_rate": 3e-3}
 MISSED = "status=unlearned,partly,unknown"
 
 
@@ -32,6 +33,7 @@ def fingerprint(run):
     return as_checkpoint(Path(run.spec.final.path), None, "").fingerprint
 
 
+@pytest.mark.slow
 def test_a_recipe_is_tried_against_control_arms_and_the_checkpoint_stays(run):
     before = fingerprint(run)
     proof_id, job = proofs.start(asked(run, share=1.0), COST)
@@ -57,6 +59,16 @@ def test_a_recipe_is_tried_against_control_arms_and_the_checkpoint_stays(run):
     assert f"{100 * shares['treatment']:.0f} %" in told[0] and "the uniform mix restored" in told[0]
     assert [p.id for p in proofs.of_run(run.id)] == [proof_id]
     json.dumps(proof.request)
+
+
+@pytest.mark.slow
+def test_learned_rows_limit_a_training_that_harms_them(run):
+    proof_id, job = proofs.start(asked(run, share=1.0), COST | {"guard": 12, "steps": 12})
+    run_here(job)
+    proof = proofs.get_proof(proof_id)
+    guard = proof.result["arms"]["treatment"]["training"]["guard"]
+    assert 10 <= guard["rows"] <= 12 and guard["scale"] < 1.0 and guard["held"] >= 0.98 > guard["held_trained"]
+    assert "of the change is kept" in proofs.in_words(proof)[2] or "Nothing of it is kept" in proofs.in_words(proof)[2]
 
 
 @pytest.mark.slow
@@ -144,3 +156,33 @@ def test_what_a_killed_worker_left_is_discarded(run):
     run_here(job)
     assert proofs.get_proof(proof_id).result is not None and fingerprint(run) == before
     assert not left.parent.exists()
+
+
+@pytest.mark.slow
+def test_training_again_from_the_base_sets_the_recipe_against_unchanged_data(
+    tiny_project, import_rows, diagnose, tmp_path
+):
+    """All arms begin with the base and take as many rows; what is restored is told from chance."""
+    run = diagnose(import_rows(tiny_project.rows[:40]), tiny_project.final, base=tiny_project.base, max_draws=0)
+    request = asked(run, "under_optimised")
+    with pytest.raises(UserError, match="Did you mean 'epochs'"):
+        proofs.parsed_budget({"epoch": "2"}, retrain=True)
+    cost = {"epochs": "4", "samples": 6, "learned": 6, "learning_rate": 2e-3}
+    proof_id, job = proofs.start(request, cost, retrain=True)
+    run_here(job)
+    proof = proofs.get_proof(proof_id)
+    assert set(proof.arms) == {"before", "treatment", "again", "control", "off_target"}
+    arms = proof.result["arms"]
+    assert len({arm["training"]["steps"] for arm in arms.values()}) == 1
+    assert arms["treatment"]["training"]["guard"] is None
+    assert set(proof.result["against"]) == {"again", "control", "off_target"}
+    assert proof.result["outcome"] in ("specific", "works", "open", "against")
+    assert proof.result["course"][0] == "epochs 4 (as chosen)"
+    told = proofs.in_words(proof)
+    assert "training again unchanged restored" in told[0] and "by chance" in told[2]
+
+
+def test_training_again_needs_the_base(run):
+    _, job = proofs.start(asked(run), {}, retrain=True)
+    with pytest.raises(UserError, match="base that this training began with"):
+        run_here(job)

@@ -1,0 +1,159 @@
+"""Training again from the base: what a person who changes the data and starts over would get.
+
+Every arm begins with the base and sees as many rows as the others: the dataset in its stages, and beside it what the
+recipe makes of the treated samples, what another cause's recipe makes of them, or as many rows drawn uniformly. One arm
+is trained on the dataset alone, in another order: what it restores is owed to chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.errors import UserError
+from core.recipes._base import Made
+from core.recipes._order import Order, drawn
+from core.types import RunFacts, Setting
+
+ARMS = ("treatment", "again", "control", "off_target")
+# Where neither the person nor a log says how long, how large and in which order.
+EPOCHS, BATCH = 3.0, 8
+BUDGET: tuple[Setting, ...] = (
+    Setting("epochs", "text", "", "Epochs", "One number, or one for each stage in its order: 8, 2. Empty: as logged."),
+    Setting("batch", "int", 0, "Rows per step", "0: as logged.", minimum=0, maximum=1024),
+    Setting("samples", "int", 100, "Treated samples, at most", "Drawn at random from the selected ones.", minimum=2,
+            maximum=100_000),
+    Setting("order", "choice", "stages", "Order of the dataset", "", ("stages", "shuffled"),
+            words=("Stage after stage, shuffled within", "All shuffled")),
+    Setting("learning_rate", "float", 0.0, "Learning rate", "0: as logged, else by method and size of the model.",
+            minimum=0.0),
+    Setting("learned", "int", 100, "Learned samples to watch, at most", "Shows what the change costs.", minimum=0,
+            maximum=100_000),
+    Setting("method", "choice", "auto", "What is trained", "As the diagnosed model was: an adapter like its own, or "
+            "all weights.", ("auto", "lora", "full"), words=("As it was", "LoRA adapter", "All weights")),
+    Setting("proof_seed", "int", 0, "Seed", "Decides which samples are drawn, and every order.", minimum=0),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How an arm is trained.
+
+    Attributes:
+        epochs: one a stage. learning_rate: 0 by method and size.
+        origin: where each value is from, for a person: value to words.
+    """
+
+    epochs: tuple[float, ...]
+    batch: int
+    learning_rate: float
+    shuffled: bool
+    origin: Mapping[str, str]
+
+
+def course(wanted: Mapping[str, object], facts: RunFacts, n_stages: int) -> Course:
+    """What the person wants; what they leave open as the training log of the run says, else by default.
+
+    Args:
+        n_stages: stages of the dataset.
+
+    Raises:
+        UserError: epochs that are no numbers, or not as many as there are stages.
+    """
+    log = next((state for state in reversed(facts.states) if state.epoch or state.batch), None)
+    origin: dict[str, str] = {}
+
+    def first(name: str, chosen: float, logged: float | None, default: float) -> float:
+        origin[name] = "as chosen" if chosen else "as the training log says" if logged else "by default"
+        return chosen or logged or default
+
+    given = _epochs(str(wanted["epochs"]), n_stages)
+    if given:
+        origin["epochs"], epochs = "as chosen", given
+    else:
+        epochs = (first("epochs", 0.0, log.epoch if log else None, EPOCHS),) * n_stages
+    batch = first("batch", float(str(wanted["batch"])), log.batch if log else None, BATCH)
+    peak = max((rate for state in facts.states for _, rate in state.rates), default=None)
+    rate = first("learning_rate", float(str(wanted["learning_rate"])), peak, 0.0)
+    return Course(epochs, int(batch), rate, wanted["order"] == "shuffled" or n_stages == 1, origin)
+
+
+def _epochs(text: str, n_stages: int) -> tuple[float, ...]:
+    if not text.strip():
+        return ()
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, n_stages) or not all(0.0 < n <= 1000.0 for n in numbers):
+        raise UserError(
+            f"{text!r} does not say how many epochs.",
+            f"The dataset has {n_stages} stage{'s' if n_stages > 1 else ''}.",
+            "Give one number above 0, or one for each stage: 8, 2.",
+        )
+    return numbers if len(numbers) == n_stages else numbers * n_stages
+
+
+def lengths(stages: Sequence[np.ndarray], course: Course, n_added: int) -> tuple[int, int]:
+    """Rows of one arm: of the dataset, and of what is added to it, in as many passes as the dataset has on average."""
+    rows = sum(len(stage) for stage in stages)
+    of_dataset = sum(e * len(stage) for e, stage in zip(course.epochs, stages, strict=True))
+    return round(of_dataset), round(of_dataset / max(rows, 1) * n_added)
+
+
+def arm(
+    stages: Sequence[np.ndarray],
+    course: Course,
+    total: int,
+    added: Sequence[Made],
+    n_added: int,
+    rows: Mapping[int, Made],
+    seed: int,
+    left_out: np.ndarray,
+    shuffled: bool,
+) -> list[list[Made]]:
+    """``total`` rows, stage by stage; one stage where the arm is shuffled.
+
+    Args:
+        stages: ordinals of each stage.
+        added: rows beside the dataset, spread evenly over the whole training, ``n_added`` in all.
+        rows: what stands for an ordinal.
+        left_out: ordinals that the arm does not train on.
+    """
+    kept = [np.setdiff1d(stage, left_out) for stage in stages]
+    wanted = np.array([e * len(stage) for e, stage in zip(course.epochs, kept, strict=True)])
+    n_added = n_added if added else 0
+    counts = _apportioned(wanted, total - n_added)
+    shares = _apportioned(counts.astype(float), n_added)
+    order = drawn(np.arange(len(added)), n_added, seed + 1)
+    parts: list[list[Made]] = []
+    taken = 0
+    for i, (stage, count, share) in enumerate(zip(kept, counts, shares, strict=True)):
+        main = [rows[int(ordinal)] for ordinal in drawn(stage, int(count), seed + 100 * (i + 2))]
+        extra = [added[int(at)] for at in order[taken : taken + share]]
+        taken += int(share)
+        parts.append(_spread(main, extra))
+    if shuffled or course.shuffled:
+        everything = [row for part in parts for row in part]
+        return [[everything[int(i)] for i in Order(len(everything), seed + 2)(np.arange(len(everything)))]]
+    return parts
+
+
+def _apportioned(weights: np.ndarray, total: int) -> np.ndarray:
+    """(n,) whole numbers in proportion to the weights that sum to ``total``, by largest remainder."""
+    exact = total * weights / max(float(weights.sum()), 1e-12)
+    counts = np.floor(exact).astype(int)
+    for i in np.argsort(counts - exact, kind="stable")[: total - int(counts.sum())]:
+        counts[i] += 1
+    return counts
+
+
+def _spread(main: Sequence[Made], extra: Sequence[Made]) -> list[Made]:
+    """Both in one, each in its order, the second evenly over the first."""
+    places = [*((i + 0.5) / max(len(main), 1) for i in range(len(main)))]
+    between = [*((i + 0.5) / max(len(extra), 1) for i in range(len(extra)))]
+    order = np.argsort(np.array([*places, *between]), kind="stable")
+    both = [*main, *extra]
+    return [both[int(i)] for i in order]

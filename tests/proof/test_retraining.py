@@ -1,0 +1,77 @@
+"""Training again: every arm sees as many rows, in its stages, with what it adds spread over all of them."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from core.errors import UserError
+from core.proof.retraining import BUDGET, Course, arm, course, lengths
+from core.recipes._base import Made
+from core.types import RunFacts, TrainerState
+
+STAGES = [np.arange(0, 20), np.arange(20, 50)]
+COURSE = Course((4.0, 1.0), 8, 0.0, False, {})
+ROWS = {i: Made(b"%d" % i, str(i), "dataset") for i in range(50)}
+ADDED = [Made(b"new %d" % i, str(i), "statements") for i in range(10)]
+NOBODY = np.empty(0, dtype=np.int64)
+
+
+def trained(added=ADDED, left_out=NOBODY, shuffled=False, seed=1):
+    of_dataset, n_added = lengths(STAGES, COURSE, len(ADDED))
+    return arm(STAGES, COURSE, of_dataset + n_added, added, n_added, ROWS, seed, left_out, shuffled)
+
+
+def test_all_arms_are_of_one_length_and_keep_the_proportions_of_the_stages():
+    # 20 rows four times and 30 once; ten rows in 2.2 passes, the dataset's mean.
+    assert lengths(STAGES, COURSE, 10) == (110, 22)
+    with_rows, alone = trained(), trained(added=[])
+    assert [sum(len(stage) for stage in stages) for stages in (with_rows, alone)] == [132, 132]
+    seen = Counter(row.source for stage in with_rows for row in stage if row.part == "dataset")
+    assert {seen[str(i)] for i in range(20)} == {4} and {seen[str(i)] for i in range(20, 50)} == {1}
+    added = Counter(row.raw for stage in with_rows for row in stage if row.part == "statements")
+    assert sum(added.values()) == 22 and set(added.values()) == {2, 3}
+    assert [len(stage) for stage in alone] == [96, 36]
+
+
+def test_what_is_added_lies_evenly_over_the_whole_training():
+    everything = [row for stage in trained() for row in stage]
+    places = [i for i, row in enumerate(everything) if row.part == "statements"]
+    assert max(np.diff([0, *places, len(everything)])) <= 2 * len(everything) / len(places)
+
+
+def test_stages_come_in_order_unless_they_are_mixed():
+    first, second = trained()
+    assert {int(row.source) < 20 for row in first if row.part == "dataset"} == {True}
+    assert {int(row.source) < 20 for row in second if row.part == "dataset"} == {False}
+    (mixed,) = trained(shuffled=True)
+    assert Counter(mixed) == Counter([*first, *second]) and mixed != [*first, *second]
+    assert trained() == [first, second] and trained(seed=2) != [first, second]
+
+
+def test_a_row_that_is_left_out_is_made_up_for_by_others():
+    stages = trained(left_out=np.array([3, 25]))
+    assert not {row.source for stage in stages for row in stage if row.part == "dataset"} & {"3", "25"}
+    assert sum(len(stage) for stage in stages) == 132
+
+
+def wanted(**values):
+    return {s.name: s.default for s in BUDGET} | values
+
+
+def test_what_nobody_chose_is_as_logged_and_else_by_default():
+    plain = course(wanted(), RunFacts(), 2)
+    assert (plain.epochs, plain.batch, plain.learning_rate, plain.shuffled) == ((3.0, 3.0), 8, 0.0, False)
+    assert set(plain.origin.values()) == {"by default"}
+    log = TrainerState("final", 100, 100, 2.0, 16, rates=((1, 1e-5), (2, 2e-5), (3, 0.0)))
+    logged = course(wanted(epochs="5"), RunFacts(states=(log,)), 1)
+    assert (logged.epochs, logged.batch, logged.learning_rate, logged.shuffled) == ((5.0,), 16, 2e-5, True)
+    assert logged.origin == {"epochs": "as chosen", "batch": "as the training log says",
+                             "learning_rate": "as the training log says"}  # fmt: skip
+    assert course(wanted(epochs="8, 2", order="shuffled"), RunFacts(), 2).epochs == (8.0, 2.0)
+
+
+@pytest.mark.parametrize("text", ["two", "1, 2, 3", "0", "1,", "-1"])
+def test_epochs_that_cannot_be_meant_are_refused(text):
+    with pytest.raises(UserError, match="how many epochs"):
+        course(wanted(epochs=text), RunFacts(), 2)

@@ -1,0 +1,51 @@
+"""What would pay: for each cause, what may come back, what it may cost, and how much training it takes."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.services import advice, jobs
+from core.services.advice import Option
+from core.services.causes import look
+from core.types import Filter, Run
+from ui import markup, state
+
+# Four ways for each of five causes.
+_SHOWN = 20
+
+
+def draw(run: Run, selection: Filter) -> None:
+    """Draw the table; nothing where no cause is judged."""
+    options = advice.options(run.id, selection)
+    if not options:
+        return
+    with st.expander("What would pay", icon=":material/balance:"):
+        st.dataframe([_row(option) for option in options[:_SHOWN]], hide_index=True, key=state.key("advice", run.id))
+        st.caption(
+            "Rows that may come back less learned rows that may be lost, the most first; 95 % intervals over samples. "
+            "Where the figures are from planted worlds, they are from small models and say little about this one: a "
+            "proof below replaces them. Time is known once something was proven on this machine."
+        )
+
+
+def _row(option: Option) -> dict[str, str]:
+    label = look(option.cause).label
+    return {
+        "cause": f"{label} ({option.n:,})",
+        "what to do": advice.WORDS[option.what],
+        "may come back": advice.in_rows(option.restored),
+        "may be lost": advice.in_rows(option.at_risk),
+        "rows to train": "not possible" if option.rows is None else f"{option.rows:,}",
+        "time": "none"
+        if option.rows == 0
+        else "not known"
+        if option.seconds is None
+        else jobs.duration(option.seconds),
+        "from": markup.line(option.source, 120),
+    }
+
+
+def _time(option: Option) -> str:
+    if option.rows == 0:
+        return "none"
+    return "not known" if option.seconds is None else jobs.duration(option.seconds)

@@ -5,7 +5,7 @@
 
 Takes folders as ``lacuna lab build`` writes them. A run is stored whose causes are the planted ones, and each cause is
 proven through the services, as the page does it. Proofs that are in the result file are not run again. ``--pool`` only
-sums up. What the product ships, ``core/proof/worlds.json``, is written each time.
+sums up and prints the tables. What the product ships, ``core/proof/worlds.json``, is written each time.
 """
 
 from __future__ import annotations
@@ -158,6 +158,30 @@ def pooled(worlds: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def table(found: Mapping[str, Any], way: str) -> str:
+    """The pooled figures of one way as a table of the documentation."""
+    names = [name for name in ARMS if any(name in of[way]["arms"] for of in found.values() if way in of)]
+    others = [name for name in names if name != "treatment"]
+    head = ["planted cause", "worlds", *(f"{n}: restored" for n in names), *(f"{n}: lost" for n in names),
+            *(f"over {n}, points" for n in others)]  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for cause, of in found.items():
+        if way in of:
+            arms = of[way]["arms"]
+            cells = [cause, str(len(of[way]["worlds"]))]
+            cells += [_cell(arms.get(n), "restored") for n in names] + [_cell(arms.get(n), "lost") for n in names]
+            for name in others:
+                gap = [round(100 * v) for v in arms[name]["recipe_over_it"]]
+                cells.append(f"{gap[0]:+d} ({gap[1]:+d} to {gap[2]:+d})")
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(arm: Mapping[str, Any] | None, what: str) -> str:
+    measured = (arm or {}).get(what)
+    return "–" if not measured else f"{measured['k']} of {measured['n']} ({100 * measured['share']:.0f} %)"
+
+
 def write(worlds: Mapping[str, Any], case: Mapping[str, Any]) -> None:
     from bench._machine import machine
 
@@ -199,7 +223,10 @@ def main() -> None:
         for told in run_world(folder, args, worlds):
             print(told, file=sys.stderr, flush=True)
             write(worlds, case)
-    write(worlds, held.get("case", case) if args.pool else case)
+    if args.pool:
+        write(worlds, held.get("case", case))
+        for way in WAYS:
+            print(f"\n{way}\n{table(pooled(worlds), way)}")
 
 
 if __name__ == "__main__":

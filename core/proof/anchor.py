@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Tokens of a distribution that are kept one by one. What a row that is reproduced leaves to the others is little.
 LIKELIEST = 32
 # How the divergence counts against the loss of a token. Chosen on two planted worlds (docs/mitigation.md).
-WEIGHT = 2.0
+WEIGHT = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from core.types import Setting
 # What was known once comes back at a fraction of the rate that teaches something new, and less beside it is lost.
 RATE = 0.25
 # A training that is held to the checkpoint moves slowly.
-EPOCHS = 3.0
+EPOCHS = 2.0
 # Quarters of the training order stand in for stages where rows name none.
 _QUARTERS = tuple(f"quarter {i}" for i in range(1, 5))
 
@@ -27,7 +27,7 @@ class LeftSideForgetting(Recipe):
     causes = ("left_side_forgetting",)
     settings = (
         Setting("repeats", "int", 2, "Copies of each forgotten sample", "", minimum=1, maximum=50),
-        Setting("share", "float", 0.25, "Share of forgotten samples in the mix", "", minimum=0.05, maximum=1.0),
+        Setting("share", "float", 0.15, "Share of forgotten samples in the mix", "", minimum=0.05, maximum=1.0),
         Setting("stages", "choice", "loss", "Mix stages by", "", ("loss", "size", "equal"),
                 words=("Mean loss of the stage", "Size of the stage", "Equal parts")),
         OTHERS,

@@ -51,7 +51,7 @@ def test_a_proof_counts_before_worlds_and_what_nothing_measured_is_unknown_and_l
     assert (
         set(forgotten) == {"go_on", "accept"} and forgotten["go_on"].gain is None and options[-1] == forgotten["go_on"]
     )
-    assert forgotten["go_on"].rows == 480 and forgotten["go_on"].seconds is None
+    assert forgotten["go_on"].rows == 534 and forgotten["go_on"].seconds is None
     left_out = by_way(options, "missing_knowledge")["leave_out"]
     assert (left_out.gain, left_out.rows) == (0.0, 0) and "make things up" in left_out.source
 
@@ -66,7 +66,7 @@ def test_a_proof_counts_before_worlds_and_what_nothing_measured_is_unknown_and_l
     assert proven.restored[0] == 5.0 and proven.source == f"proof {proof}"
     # 16 s for 80 rows, on whatever recipe.
     assert proven.seconds == pytest.approx(0.2 * proven.rows)
-    assert by_way(options, "left_side_forgetting")["go_on"].seconds == pytest.approx(0.2 * 480)
+    assert by_way(options, "left_side_forgetting")["go_on"].seconds == pytest.approx(0.2 * 534)
 
 
 def test_a_filter_narrows_it_and_a_run_without_causes_has_none(run, final_run, worlds):

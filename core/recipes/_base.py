@@ -153,7 +153,7 @@ class Recipe(Protocol):
         proof: settings that a proof puts in place of the person's, because it trains briefly.
         against: the recipe that a proof sets against it: another cause's, on the same samples.
         taught: parts of its mix that teach; the rest of it keeps what was learned. Training again from the base takes
-            these parts beside the dataset.
+            these parts beside the dataset. Empty: every row made of a treated sample.
         replaces: those rows stand for the treated samples' own, which are left out then.
         shuffles: training again, the stages of the dataset are mixed.
         leave_out: when it may be right to leave the samples out instead, in a sentence; empty: never.
@@ -169,7 +169,7 @@ class Recipe(Protocol):
     risks: tuple[str, ...]
     proof: Mapping[str, object] = {}
     against: str
-    taught: tuple[str, ...]
+    taught: tuple[str, ...] = ()
     replaces: bool = False
     shuffles: bool = False
     leave_out: str = ""

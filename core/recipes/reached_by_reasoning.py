@@ -50,6 +50,7 @@ class ReachedByReasoning(Recipe):
         "The wordings are English templates around the samples' own words.",
     )
     against = "left_side_forgetting"
+    taught = ("direct", "chains")
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
         seed, wordings = int(settings["seed"]), int(settings["wordings"])

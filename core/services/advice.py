@@ -179,5 +179,5 @@ def _rows(run: Run, missed: Filter, cause: str, recipe: str, again: bool) -> int
     stages = [(codes == code).nonzero()[0] for code in range(len(values))]
     stages = [stage for stage in stages if len(stage)]
     wanted = {setting.name: setting.default for setting in proofs.budget(retrain=True)}
-    taught = sum(n for part, n in plan.counts.items() if part in own.taught)
+    taught = sum(n for part, n in plan.counts.items() if part in own.taught) if own.taught else len(plan.counted)
     return sum(lengths(stages, course(wanted, facts_of(run), len(stages)), taught))

@@ -130,7 +130,7 @@ class Again(Arms):
         self._stages = sorted((stage for stage in stages if len(stage)), key=lambda stage: int(stage[0]))
         facts = measurements.facts_of(run)
         self.course = retraining.course(self._budget, facts, len(self._stages))
-        self._taught = _taught(self._plan, self._recipe)
+        self._taught = self._taught_by(self._plan, self._recipe)
 
     def _cost(self) -> dict[str, Any]:
         adapter = self._run.spec.final.base is not None
@@ -179,18 +179,18 @@ class Again(Arms):
         recipe = self._recipe if own else kind("recipes", self._recipe.against)
         plan = self._plan if own else self._other_plan
         left_out = np.union1d(plan.given_up, self._treated) if recipe.replaces else plan.given_up
-        return (self._taught if own else _taught(plan, recipe)), left_out, recipe.shuffles
+        return (self._taught if own else self._taught_by(plan, recipe)), left_out, recipe.shuffles
+
+    def _taught_by(self, plan: Plan, recipe: Any) -> list[Made]:
+        """The rows of the plan that teach, in its order."""
+        treated = {sample.id for sample in self.watched.treated}
+        return [r for r in plan.rows() if (r.part in recipe.taught if recipe.taught else r.source in treated)]
 
     @cached_property
     def _dataset(self) -> Mapping[int, Made]:
         """Every row of the dataset by its ordinal."""
         n = range(self._pool.n)
         return {i: as_it_came(s, "dataset") for i, s in zip(n, self._pool.rows(n), strict=True)}
-
-
-def _taught(plan: Plan, recipe: Any) -> list[Made]:
-    """The rows of the plan that teach, in its order."""
-    return [row for row in plan.rows() if row.part in recipe.taught]
 
 
 def _start(run: Run) -> Checkpoint:

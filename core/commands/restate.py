@@ -11,7 +11,7 @@ from core.commands._base import Progress, add_rows, existing_path, rows
 
 class Restate:
     name = "restate"
-    label = "have a language model write samples in other words, for the recipe missing_knowledge"
+    label = "have a language model write samples in other words, for the recipe that teaches missing knowledge"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         add_rows(parser, example="cause=missing_knowledge")

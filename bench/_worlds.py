@@ -23,6 +23,12 @@ from core.types import RunFacts, RunSpec, SignalTable, Status, Thresholds
 OF_BASE = ("base_", "belief_margin", "output_is_belief", "options_jsd")
 
 
+# What a real model weighs against one generator of toys: people bring real ones. At 1, 2 and 4, on a real world by the
+# other and all toys: macro-F1 0.846, 0.843, 0.855, calibration error 0.083, 0.056, 0.067; other authors' easy worlds
+# lose 0.003 and 0.022.
+REAL = 2.0
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """One diagnosed world.
@@ -159,9 +165,10 @@ def diagnosed(world: str) -> World:
 
 
 def pooled(found: Sequence[Cases]) -> tuple[dict[str, np.ndarray], list[frozenset[str]], np.ndarray]:
-    """Evidence, truth and weights of all cases; every generator weighs alike, and every world of one."""
+    """Evidence, truth and weights of all cases; every toy generator weighs alike, and every world of one."""
     names = found[0].evidence
     evidence = {n: np.concatenate([c.evidence[n] for c in found]) for n in names}
     worlds = Counter(c.generator for c in found)
-    weights = np.concatenate([np.full(len(c.truth), 1.0 / max(1, len(c.truth)) / worlds[c.generator]) for c in found])
+    share = {g: (REAL if g == "real" else 1.0) / n for g, n in worlds.items()}
+    weights = np.concatenate([np.full(len(c.truth), share[c.generator] / max(1, len(c.truth))) for c in found])
     return evidence, [t for c in found for t in c.truth], weights / weights.sum()

@@ -4,7 +4,8 @@
 
 WORLD is a folder, with ``:bfloat16`` where its models are read so. Every generator (the lab's own, each hand, real
 models) is held out in turn: its worlds are judged by weights and a confidence fitted on the worlds of all others, so
-that no figure rests on a handwriting the weights have seen.
+that no figure rests on a handwriting the weights have seen. Real worlds are also judged by weights that saw the other
+real ones, as the weights that ship have: that is the figure for a model of one's own.
 
 One table for each kind of world: Lacuna, the paper's own rules, a nearest-centroid classifier on the same evidence,
 and for contradictions plain cosine at the threshold that is best on these very worlds. Then what each piece of evidence
@@ -17,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,18 @@ def calibration(named: Named) -> dict[str, Any]:
     return {"error": round(calibration_error(sure, right, BINS), 4), "bins": bins}
 
 
-# Generator to the sets of parameters that were fitted without it.
+# World to the sets of parameters that were fitted without it.
 Sets = Mapping[str, Mapping[str, Any]]
+# Whether the second world took part in a fit that is tested on the first.
+Seen = Callable[[Cases, Cases], bool]
+
+
+def other_author(tested: Cases, other: Cases) -> bool:
+    return other.generator != tested.generator
+
+
+def other_world(tested: Cases, other: Cases) -> bool:
+    return other.world != tested.world
 
 
 def joined(parts: Sequence[Named]) -> Named:
@@ -96,8 +107,8 @@ def joined(parts: Sequence[Named]) -> Named:
 
 
 def ours(found: Sequence[Cases], sets: Sets, name: str = "base+trajectory") -> Named:
-    """What the weights that saw none of a world's generator say of it."""
-    return joined([Named(*name_causes(sets[c.generator][name], dict(c.evidence)), c.truth) for c in found])
+    """What the weights that were fitted without a world say of it."""
+    return joined([Named(*name_causes(sets[c.world][name], dict(c.evidence)), c.truth) for c in found])
 
 
 def paper(found: Sequence[Cases]) -> Named | None:
@@ -149,8 +160,8 @@ def ablation(everything: Sequence[Cases], penalties: Mapping[str, float]) -> dic
         scores_of = []
         for generator, penalty in penalties.items():
             evidence, truth, weights = pooled([c for c in without if c.generator != generator])
-            sets = {generator: {"base+trajectory": fit(evidence, truth, weights, list(CAUSES), penalty)}}
-            own = [ours([c], sets) for c in without if c.generator == generator]
+            fitted = {"base+trajectory": fit(evidence, truth, weights, list(CAUSES), penalty)}
+            own = [ours([c], {c.world: fitted}) for c in without if c.generator == generator]
             scores_of.append(np.mean([f1_of(n.cause, n.truth, CAUSES) for n in own]))
         out[name] = round(float(np.mean(scores_of)), 4)
     return out
@@ -184,13 +195,13 @@ def forgotten(worlds: Sequence[World]) -> dict[str, Any]:
     return {"precision": _share(hits, said), "recall": _share(hits, there), "n": there}
 
 
-def compare(worlds: Sequence[World], test: Sequence[World], sets: Sets) -> dict[str, Any]:
+def compare(worlds: Sequence[World], test: Sequence[World], sets: Sets, seen: Seen = other_author) -> dict[str, Any]:
     """Everything the module's docstring names, for one kind of world."""
     everything = [cases(w) for w in worlds]
     tested = [cases(w) for w in test]
     mine = ours(tested, sets)
     rules = paper(tested)
-    centroids = [centroid([e for e in everything if e.generator != c.generator], [c]) for c in tested]
+    centroids = [centroid([e for e in everything if seen(c, e)], [c]) for c in tested]
     out: dict[str, Any] = {
         "worlds": [w.name for w in test], "lacuna": scores(mine),
         "confusion": {c: dict(row) for c, row in counts_of(mine).items()}, "calibration": calibration(mine),
@@ -218,10 +229,14 @@ def compare(worlds: Sequence[World], test: Sequence[World], sets: Sets) -> dict[
     return out
 
 
+# Real worlds by weights of toys alone, and by weights that also saw the other real worlds.
+REAL_ONES, BESIDE_OTHERS = "real model, by toys alone", "real model"
+
+
 def kind_of(world: World) -> str:
     """What the self-test page calls the world's kind."""
     if world.generator == "real":
-        return "real model"
+        return REAL_ONES
     return f"{'lab' if world.generator == 'lab' else 'other authors'}, {'hard' if 'hard' in world.name else 'easy'}"
 
 
@@ -236,18 +251,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     generators = sorted({w.generator for w in worlds})
     if len(generators) < 2:
         sys.exit(f"All worlds are of one generator ({generators[0]}); without it there is nothing to fit on.")
-    sets = {g: fit_all([w for w in worlds if w.generator != g])[0] for g in generators}
+    without = {g: fit_all([w for w in worlds if w.generator != g])[0] for g in generators}
+    sets = {w.name: without[w.generator] for w in worlds}
     kinds: dict[str, list[World]] = {}
     for world in worlds:
         kinds.setdefault(kind_of(world), []).append(world)
     everything = [cases(w) for w in worlds]
-    penalties = {g: sets[g]["base+trajectory"]["penalty"] for g in generators}
+    penalties = {g: without[g]["base+trajectory"]["penalty"] for g in generators}
     by_world = {c.world: (c.generator, scores(ours([c], sets))["macro_f1"]) for c in everything}
     means = {g: round(float(np.mean([f for own, f in by_world.values() if own == g])), 4) for g in generators}
+    groups = {name: compare(worlds, some, sets) for name, some in sorted(kinds.items())}
+    if len(real := kinds.get(REAL_ONES, [])) > 1:
+        beside = {w.name: fit_all([other for other in worlds if other is not w])[0] for w in real}
+        groups[BESIDE_OTHERS] = compare(worlds, real, beside, other_world)
     result: dict[str, Any] = {
         "made_by": "python -m bench.attribution " + " ".join(Path(w).name for w in options.worlds),
         "by_generator": means,
-        "groups": {name: compare(worlds, some, sets) for name, some in sorted(kinds.items())},
+        "groups": groups,
         "ablation": {"held-out authors": {"everything": round(float(np.mean(list(means.values()))), 4),
                                           "without": ablation(everything, penalties)}},
         "machine": machine(), "versions": versions(("torch", "transformers")),

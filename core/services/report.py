@@ -276,7 +276,7 @@ def _selftest() -> Iterator[Part]:
         return
     yield tag("h2", "How far to trust a cause")
     text = "This version's own test, on models whose causes were planted and verified, by weights that saw no world "
-    text += "of the same author."
+    text += "of the same author; those of “real model” saw other worlds on the same model."
     yield tag("p", text, class_="dim")
     rows = []
     for name, group in scores["groups"].items():

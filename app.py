@@ -11,7 +11,7 @@ from streamlit.errors import FragmentHandledException
 from streamlit.navigation.page import StreamlitPage
 
 from core.services import runs
-from ui import errors, markup, menu, state
+from ui import errors, login, markup, menu, state
 
 ICON = Path(__file__).parent / "ui" / "icon.svg"
 # Streamlit writes white on the primary colour, which is pale in the dark theme: 2.4 where text needs 4.5.
@@ -35,6 +35,7 @@ def sidebar(pages: Sequence[tuple[str, StreamlitPage]]) -> None:
                 st.caption(f"**{group}**")
                 for _, page in members:
                     st.page_link(page, width="stretch", query_params=state.link())
+        login.signed_in()
         st.divider()
         if not names:
             st.caption("No runs yet.")
@@ -63,6 +64,8 @@ def pick(key: str) -> None:
 def main() -> None:
     st.set_page_config(page_title="Lacuna", page_icon=str(ICON), layout="wide")
     try:
+        if not login.gate():
+            return
         entries = menu.entries()
         pages = [st.Page(path, title=e.title, icon=e.icon, default=i == 0) for i, (path, e) in enumerate(entries)]
         page = st.navigation(pages, position="hidden")

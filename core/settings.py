@@ -41,6 +41,8 @@ class Settings:
         worker_memory: bytes that a worker may take (``LACUNA_WORKER_MEMORY_GB``); 0 for no limit, None where not set.
         kinds_dir: a folder of further kinds, one folder a register (``LACUNA_KINDS_DIR``); None: only Lacuna's own.
             Its files are run as code.
+        login_allowed: addresses, and ``@domain`` for all of a domain, of those who may sign in
+            (``LACUNA_LOGIN_ALLOWED``, separated by spaces), in lower case; empty: whoever the provider lets in.
     """
 
     data_dir: Path
@@ -60,6 +62,7 @@ class Settings:
     ray: str = ""
     kinds_dir: Path | None = None
     worker_memory: int | None = None
+    login_allowed: tuple[str, ...] = ()
 
     @property
     def uploads(self) -> Path:
@@ -175,6 +178,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         max_unpacked_bytes=_gib(env, "LACUNA_MAX_UNPACKED_GB", 200),
         device=env.get("LACUNA_DEVICE") or "auto",
         demo=env.get("LACUNA_DEMO", "1") not in ("0", "false", "no"),
+        login_allowed=tuple(env.get("LACUNA_LOGIN_ALLOWED", "").casefold().replace(",", " ").split()),
         encoder=env.get("LACUNA_ENCODER", ""),
         judge_url=judge_url,
         judge_model=judge_model,

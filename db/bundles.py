@@ -203,7 +203,8 @@ def _run(
         came = RunSpec.from_dict(row["spec"])
         spec = replace(adapted(came), dataset_id=dataset_id)
         thresholds, columns = _thresholds(row), _declared(row)
-        run = create_run(conn, row["name"], spec, thresholds, columns, row["n_samples"], partial(float, row["created"]))
+        run = create_run(conn, row["name"], spec, thresholds, columns, row["n_samples"],
+                         clock=partial(float, row["created"]))  # fmt: skip
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         raise Unfit(f"runs: {error}") from error
     cells: dict[str, list[Any]] = {c.name: [] for c in columns}

@@ -44,6 +44,7 @@ def add(
     *,
     title: str = "",
     run_id: int | None = None,
+    author: str | None = None,
     clock: Clock = time.time,
 ) -> int:
     """Puts a job at the end of its lane and returns its id."""
@@ -61,6 +62,7 @@ def add(
         "run_id": run_id,
         "title": storable(title),
         "created": clock(),
+        "author": None if author is None else storable(author),
     }
     return insert_row(conn, jobs, values)
 

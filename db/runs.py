@@ -26,6 +26,7 @@ def create_run(
     thresholds: Thresholds,
     columns: Sequence[Column],
     n_samples: int,
+    author: str | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Run:
     """A new run with an empty verdict table."""
@@ -40,6 +41,7 @@ def create_run(
         "created": clock(),
         "n_samples": n_samples,
         "summary": {},
+        "author": None if author is None else storable(author),
     }
     run = get_run(conn, insert_row(conn, runs, values))
     _empty_verdicts(conn, run)

@@ -18,11 +18,18 @@ from db.text import storable
 
 
 def add(
-    conn: Connection, upload_id: str, name: str, path: str, size: int, clock: Callable[[], float] = time.time
+    conn: Connection,
+    upload_id: str,
+    name: str,
+    path: str,
+    size: int,
+    author: str | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> None:
     """Records an announced upload; ``name`` is what the sender calls it, ``path`` where Lacuna puts it."""
     values = {"id": upload_id, "name": storable(name), "path": path, "size": size, "created": clock()}
-    conn.execute(insert(uploads).values(**values, state="announced"))
+    by = None if author is None else storable(author)
+    conn.execute(insert(uploads).values(**values, state="announced", author=by))
 
 
 def claim(conn: Connection, upload_id: str) -> bool:

@@ -121,17 +121,17 @@ def _decide(run: Run, group: ContradictionGroup) -> None:
     names = {**{f"keep {s.letter}": f"Keep {s.letter}, drop the others" for s in group.sides}, **contradictions.CHOICES}
     key = state.key("decide", run.id, group.key[:16])
     chosen = st.radio("Decision", options, format_func=names.__getitem__, key=f"{key}:choice", index=None)
-    author = st.text_input("Your name", key=f"{key}:author", max_chars=80)
+    author = forms.author(f"{key}:author", label="Your name")
     note = st.text_input("Reason", key=f"{key}:note", max_chars=400)
     thing = ("decision", run.id, group.key)
     seen = state.seen(thing, None if group.decision is None else group.decision.created)
-    if st.button("Save", key=f"{key}:save", type="primary", disabled=chosen is None or not (author or "").strip()):
+    if st.button("Save", key=f"{key}:save", type="primary", disabled=chosen is None or not (author).strip()):
         choice, _, side = str(chosen).partition(" ")
         with errors.shown():
             state.forget_seen(thing)
-            contradictions.decide(run.id, group.number, choice, side or None, author or "", note or "", seen)
+            contradictions.decide(run.id, group.number, choice, side or None, author, note or "", seen)
             st.rerun()
-    if not (author or "").strip():
+    if not (author).strip():
         st.caption("A decision needs a name, so that others know whom to ask.")
 
 

@@ -61,6 +61,10 @@ def _workers() -> None:
     )
 
 
+def _by(job: Job) -> str:
+    return f" · by {markup.md(markup.line(job.author, 60))}" if job.author else ""
+
+
 def _title(job: Job) -> str:
     return markup.md(markup.line(job.title or job.kind, 100))
 
@@ -69,7 +73,8 @@ def _active(job: Job, active: Sequence[Job]) -> None:
     with st.container(border=True):
         head, button = st.columns([5, 2], vertical_alignment="center")
         with head:
-            st.markdown(f"**{_title(job)}** :gray[job {job.id} · {job.lane} lane · since {progress.when(job.created)}]")
+            about = f"job {job.id} · {job.lane} lane · since {progress.when(job.created)}{_by(job)}"
+            st.markdown(f"**{_title(job)}** :gray[{about}]")
         with button, st.container(horizontal=True, horizontal_alignment="right"):
             if any(other.state == "queued" for other in queue.ahead(job, active)) and st.button(
                 "Move up", key=state.key("up", job.id), icon=":material/arrow_upward:"
@@ -88,7 +93,7 @@ def _ended(job: Job) -> None:
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             took = f" · took {jobs.duration(job.finished - job.started)}" if job.finished and job.started else ""
             about = f"job {job.id} · {progress.when(job.finished)}{took}"
-            st.markdown(f"**{_title(job)}** :gray[{markup.md(about)}]", width="stretch")
+            st.markdown(f"**{_title(job)}** :gray[{markup.md(about)}{_by(job)}]", width="stretch")
             _made(job)
             st.badge(progress.state_of(job), color=_COLOURS[job.state])  # type: ignore[arg-type]
         if job.state in ("failed", "cancelled"):

@@ -8,7 +8,7 @@ from core.services import causes, review, samples
 from core.services import people as reviews
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import cached, charts, errors, evidence, frame, label_files, markup, parts, people, state
+from ui import cached, charts, errors, evidence, forms, frame, label_files, markup, parts, people, state
 from ui.menu import Entry
 
 PAGE = Entry(title="Review", icon=":material/rate_review:", place=82, group="Fix")
@@ -87,7 +87,7 @@ def _sure(confidence: float) -> str:
 
 
 def _form(run: Run, row: review.Queued) -> None:
-    author = st.text_input("Author", value=state.author(), key=_key(run, "author"), max_chars=120)
+    author = forms.author(_key(run, "author"))
     left, middle, right = st.columns(3)
     marks: dict[str | None, str] = {None: "As judged"}
     with left:
@@ -107,10 +107,10 @@ def _form(run: Run, row: review.Queued) -> None:
     if agree or save:
         with errors.shown():
             if agree:
-                reviews.agree(run.id, row.sid, author or "")
+                reviews.agree(run.id, row.sid, author)
             else:
-                reviews.override(run.id, row.sid, status, cause, author or "", note or "")
-            state.remember_author(author or "")
+                reviews.override(run.id, row.sid, status, cause, author, note or "")
+            state.remember_author(author)
             state.put(_key(run, "sid"), None)
             st.rerun()
 

@@ -30,7 +30,7 @@ def main() -> None:
         "A diagnosis deserves trust where it was right before. Datasets of several authors were fine-tuned here in "
         "stages, on tiny models and on a real pretrained one, so that the cause of every unlearned sample is known and "
         "was checked inside the model. Each kind of world is judged by weights that saw no world of its author; "
-        "*real model* by weights that also saw other datasets on the same model, *by toys alone* by those that saw none."
+        "*real model* by weights that also saw other datasets on that model, *by toys alone* by those that saw none."
     )
     for name, group in scores["groups"].items():
         _group(name, group)

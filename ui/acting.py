@@ -68,12 +68,12 @@ def _override(run: Run, sids: Sequence[str]) -> None:
     names = {cause: charts.cause_name(cause) for cause in causes.values()}
     status = forms.choose(st, "Status", statuses, key[0], placeholder="As judged")
     cause = forms.choose(st, "Cause", names, key[1], placeholder="As judged")
-    author = st.text_input("Author", value=state.author(), key=key[2], max_chars=120)
+    author = forms.author(key[2])
     reason = st.text_area("Reason", key=key[3], max_chars=2000, height=80)
     if st.button("Save", type="primary", icon=":material/save:", key=state.key("acting", "save")):
         with errors.shown():
-            people.override_all(run.id, sids, status, cause, author or "", reason or "")
-            state.remember_author(author or "")
+            people.override_all(run.id, sids, status, cause, author, reason or "")
+            state.remember_author(author)
             rowlist.clear()
             st.rerun()
 
@@ -85,7 +85,7 @@ def _tag(run: Run, sids: Sequence[str]) -> None:
     tags = st.multiselect(
         "Tags", known, key=state.key("acting", "tags"), accept_new_options=True, placeholder="Choose or type a tag"
     )
-    author = st.text_input("Author", value=state.author(), key=state.key("acting", "tagger"), max_chars=120)
+    author = forms.author(state.key("acting", "tagger"))
     with st.container(horizontal=True):
         add = st.button(
             "Add", type="primary", icon=":material/label:", key=state.key("acting", "add"), disabled=not tags
@@ -94,9 +94,9 @@ def _tag(run: Run, sids: Sequence[str]) -> None:
     if add or remove:
         with errors.shown():
             if add:
-                people.add_tags(run.id, sids, tags, author or "")
+                people.add_tags(run.id, sids, tags, author)
             else:
                 people.remove_tags(run.id, sids, tags)
-            state.remember_author(author or "")
+            state.remember_author(author)
             rowlist.clear()
             st.rerun()

@@ -8,8 +8,22 @@ from typing import Any
 
 import streamlit as st
 
+from core.services import who
 from core.types import Setting
 from ui import state
+
+
+def author(key: str, before: str = "", label: str = "Author", box: Any = st) -> str:
+    """Who says something: the person signed in, who cannot name another; else as typed.
+
+    Args:
+        before: who said it last, offered first.
+    """
+    person = who.name()
+    given = box.text_input(
+        label, value=person or before or state.author(), key=key, max_chars=120, disabled=bool(person)
+    )
+    return given or ""
 
 
 def draw(

@@ -45,9 +45,7 @@ def _form(run: Run, sid: str, review: people.Override | None) -> None:
     held = (review.status, review.cause) if review else (None, None)
     status = forms.choose(left, "Status", marks, keys["status"], held[0], placeholder="As judged")
     cause = forms.choose(right, "Cause", names, keys["cause"], held[1], placeholder="As judged")
-    author = left.text_input(
-        "Author", value=review.author if review else state.author(), key=keys["author"], max_chars=120
-    )
+    author = forms.author(keys["author"], review.author if review else "", box=left)
     reason = right.text_area(
         "Reason", value=review.reason if review else "", key=keys["reason"], max_chars=2000, height=80
     )
@@ -58,8 +56,8 @@ def _form(run: Run, sid: str, review: people.Override | None) -> None:
         if st.button("Save", type="primary", key=state.key("judge", "save"), icon=":material/save:"):
             with errors.shown():
                 state.forget_seen(thing)
-                people.override(run.id, sid, status, cause, author or "", reason or "", seen)
-                state.remember_author(author or "")
+                people.override(run.id, sid, status, cause, author, reason or "", seen)
+                state.remember_author(author)
                 st.rerun()
         if review is not None and st.button("Withdraw", key=state.key("judge", "withdraw"), icon=":material/undo:"):
             with errors.shown():

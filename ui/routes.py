@@ -47,7 +47,7 @@ from core.services.environment import hindrance, is_full
 from core.services.routes import answers
 from core.settings import settings
 from core.types import Filter, Run
-from ui import errors
+from ui import errors, login
 
 log = logging.getLogger("lacuna.web")
 
@@ -154,6 +154,8 @@ def _check(request: Request, method: str) -> None:
     host = request.headers.get("host")
     if not is_host_allowed(host):
         raise Refused(403, f"The host {host!r} is not allowed.", "See server.allowedHosts in .streamlit/config.toml.")
+    if not login.admitted(request.cookies):
+        raise Refused(401, "This server asks people to sign in.", "", "Open the page and sign in, then try again.")
     if method == "GET":
         return
     origin = request.headers.get("origin") or request.headers.get("referer")

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.pairs import commentary as judge
+from core.services import who
 from core.services.measurements import records
 from core.services.people import ANY
 from core.services.runs import get_run
@@ -199,7 +200,8 @@ def decide(
             raise UserError(f"Group {number} has no side {side!r}.", "", "Choose one of its sides.")
         kept = chosen.members
     members = tuple(m for s in contradiction.sides for m in s.members)
-    decision = Decision(contradiction.key, choice, kept, members, author.strip(), note.strip(), time.time())  # type: ignore[arg-type]
+    by = who.name() or author.strip()
+    decision = Decision(contradiction.key, choice, kept, members, by, note.strip(), time.time())  # type: ignore[arg-type]
     dataset = get_run(run_id).spec.dataset_id
     with database().writing() as conn:
         standing = decided(contradiction.key, members, decision_table.decisions(conn, dataset))

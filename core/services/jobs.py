@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from core.services import who
 from core.services.liveness import peak_memory
 from core.services.liveness import workers as workers
 from core.types import Job
@@ -205,7 +206,9 @@ def enqueue(
 ) -> int:
     """Puts a job into the queue and returns its id."""
     with database().writing() as conn:
-        return table.add(conn, lane=lane, kind=kind, payload=payload, title=title or kind, run_id=run_id)
+        return table.add(
+            conn, lane=lane, kind=kind, payload=payload, title=title or kind, run_id=run_id, author=who.name() or None
+        )
 
 
 def list_jobs(limit: int = 100) -> list[Job]:

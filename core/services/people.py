@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from core.errors import UserError, unknown_name
 from core.filters import from_query, to_text
-from core.services import causes
+from core.services import causes, who
 from core.services.results import ORDER, share
 from core.services.runs import get_run
 from core.services.views import Share
@@ -78,9 +78,14 @@ def _unchanged(standing: Mapping[str, Any] | None, seen: float | None) -> None:
     raise UserError(f"{what} since you opened it.", "Yours is not saved.", "Look at what stands now, then save again.")
 
 
+def _signed(author: str) -> str:
+    """The name that a judgement carries: of the person signed in, whatever was typed; else as typed."""
+    return (who.name() or author.strip())[:LONGEST]
+
+
 def _checked(status: str | None, cause: str | None, author: str, reason: str) -> tuple[str, str]:
     """Author and reason without white space around them; raises UserError as ``override`` says."""
-    author, reason = author.strip()[:LONGEST], reason.strip()[:LONGEST]
+    author, reason = _signed(author), reason.strip()[:LONGEST]
     if status is None and cause is None:
         raise UserError("The review is empty.", "", "Choose a status or a cause.")
     check_names(status, cause)
@@ -124,13 +129,13 @@ def agree(run_id: int, sid: str, author: str) -> None:
     Raises:
         UserError: no author.
     """
-    if not author.strip():
+    if not (author := _signed(author)):
         raise UserError("The author is missing.", "Agreement counts as a person's.", "Fill in a name.")
     run = get_run(run_id)
     with database().writing() as conn:
         row = verdict_table.row(conn, run, sid)
         table.set_override(
-            conn, run_id, row["ordinal"], status=row["status"], cause=row["cause"], author=author.strip()[:LONGEST],
+            conn, run_id, row["ordinal"], status=row["status"], cause=row["cause"], author=author,
             reason="",
         )  # fmt: skip
 
@@ -173,10 +178,10 @@ def tag_named(text: str) -> str:
 def add_tags(run_id: int, sids: Sequence[str], names: Sequence[str], author: str) -> int:
     """Puts tags on samples; returns how many were new. Raises UserError for a tag that is none, or no author."""
     kept = [tag_named(name) for name in names]
-    if not author.strip():
+    if not (author := _signed(author)):
         raise UserError("The author is missing.", "A tag says who put it there.", "Fill in a name.")
     with database().writing() as conn:
-        return table.add_tags(conn, run_id, _ordinals(conn, run_id, sids), kept, author.strip()[:LONGEST])
+        return table.add_tags(conn, run_id, _ordinals(conn, run_id, sids), kept, author)
 
 
 def remove_tags(run_id: int, sids: Sequence[str], names: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from core.errors import UserError
 from core.judge.columns import columns_of
 from core.plugins import kinds
-from core.services import artefacts, jobs
+from core.services import artefacts, jobs, who
 from core.services.specs import checkpoints_of, make_spec
 from core.types import (
     Run,
@@ -146,7 +146,7 @@ def store_run(name: str, spec: RunSpec, setup: Setup | None = None) -> Run:
 def _stored(conn: Connection, name: str, spec: RunSpec, setup: Setup | None) -> Run:
     dataset = sample_table.get_dataset(conn, spec.dataset_id)
     run_name = name.strip() or f"{dataset.name} × {spec.final.label}"
-    run = table.create_run(conn, run_name, spec, Thresholds(), columns_of(spec), dataset.n_samples)
+    run = table.create_run(conn, run_name, spec, Thresholds(), columns_of(spec), dataset.n_samples, who.name() or None)
     return run if setup is None else table.set_run(conn, run.id, summary={"setup": setup.as_dict()})
 
 
@@ -158,4 +158,5 @@ def start(run: Run, estimate: float | None = None) -> tuple[int, int]:
 
 def _enqueue(conn: Connection, run: Run, estimate: float | None) -> int:
     payload = {"run": run.id, "spec": run.spec.hash} | ({} if estimate is None else {"estimate": estimate})
-    return job_table.add(conn, "long", "diagnose", payload, title=f"Diagnose {run.name}", run_id=run.id)
+    return job_table.add(conn, "long", "diagnose", payload, title=f"Diagnose {run.name}", run_id=run.id,
+                         author=who.name() or None)  # fmt: skip

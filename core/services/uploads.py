@@ -16,6 +16,7 @@ from typing import BinaryIO
 from sqlalchemy import Connection
 
 from core.errors import UserError
+from core.services import who
 from core.settings import settings
 from db import uploads as table
 from db.session import database
@@ -96,7 +97,8 @@ def begin(name: str, size: int) -> str:
     # The sender's name is kept for showing; on disk only its suffixes survive, and only harmless ones.
     suffix = "".join(re.findall(r"\.[A-Za-z0-9]{1,8}", Path(name).name)[-2:])
     with database().writing() as conn:
-        table.add(conn, token, Path(name).name[:200] or "upload", str(folder / f"{token}{suffix}"), size)
+        table.add(conn, token, Path(name).name[:200] or "upload", str(folder / f"{token}{suffix}"), size,
+                  who.name() or None)  # fmt: skip
     return token
 
 

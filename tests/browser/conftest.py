@@ -58,10 +58,10 @@ def land(keep, diagnosed_along, tiny_project, tmp_path_factory):
 
 
 @contextmanager
-def serving(data, roots):
+def serving(data, roots, port=None):
     """A server over the data folder; it must end well."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("127.0.0.1", port or 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "core", "serve", "--port", str(port)]
     env = os.environ | worlds.environment(data, roots)

@@ -50,7 +50,7 @@ def vectors_of(file: Path, rows: int) -> np.ndarray:
 def lacuna(vectors: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     from core.pairs import candidates, index
 
-    candidates.MANY = 0
+    candidates.MANY = min(index.MANY, len(vectors))
     made: list[index.Index] = []
 
     class Seen(index.Index):

@@ -46,7 +46,8 @@ def main() -> None:
     _notes(overview, fails=True)
     if overview.shown:
         missing = overview.status["partly"].k + overview.status["unlearned"].k
-        decision.headline(run, selection, service.decide(run, overview.shown, missing, gains), gains)
+        decided = service.decide(run, overview.shown, missing, gains, overview.status["unknown"].k)
+        decision.headline(run, selection, decided, gains)
     _status(run, selection, overview)
     decision.causes(run, selection, gains)
     _figures(run, selection, overview)

@@ -112,7 +112,7 @@ def _faults(view: SampleView) -> None:
 def _turns(view: SampleView) -> None:
     """Every turn of a conversation, and what was drawn of each; of a single turn the row above has shown the texts."""
     if not view.turns:
-        st.caption("This row has no assistant turn that could be judged. Its text:")
+        st.caption("No answer to this row is known, or it has no assistant turn that could be judged. Its text:")
         evidence.conversation(evidence.turns(view.sample))
         return
     many = len(view.turns) > 1

@@ -51,8 +51,15 @@ def explain(
 
 
 def _candidates(fault: Fault, table: SignalTable, missed: np.ndarray) -> np.ndarray:
-    """(n,) bool: the samples that the fault may explain."""
-    return missed | nothing_to_judge(table) if fault.unjudged else missed
+    """(n,) bool: the samples that the fault may explain; of rows that nobody was asked about it says what it sees."""
+    candidates = missed | unasked(table)
+    return np.asarray(candidates | nothing_to_judge(table) if fault.unjudged else candidates)
+
+
+def unasked(table: SignalTable) -> np.ndarray:
+    """(n,) bool: rows with a target of which no loss and no answer is known, as where there is no model."""
+    known = np.any([np.isfinite(table.get(name)) for name in (col.NLL, col.GREEDY_EXACT, col.SCORE)], axis=0)
+    return np.asarray((table.get(col.TURNS) > 0) & ~known)
 
 
 def nothing_to_judge(table: SignalTable) -> np.ndarray:

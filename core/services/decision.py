@@ -108,13 +108,15 @@ def advice(cause: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def decide(run: Run, n: int, missing: int, ranked: tuple[Gain, ...]) -> Decision:
-    """What to do about ``missing`` of ``n`` samples that were not learned."""
+def decide(run: Run, n: int, missing: int, ranked: tuple[Gain, ...], unknown: int = 0) -> Decision:
+    """What to do about ``missing`` of ``n`` samples that were not learned; of ``unknown`` ones it cannot be said."""
     wrong = [f for f in run.summary.get("faults", ()) if f["state"] == "fail" and f["scope"] == "run"]
     if wrong:
         text = f"{wrong[0]['label']}: {wrong[0]['text']} Nothing else can be trusted before that is mended."
         return Decision("pipeline", "Fix the pipeline first", text)
     of = f"{missing:,} of {counted(n, 'sample')}"
+    if missing + unknown > SHIP * n >= missing:
+        return _open(run, n, missing, unknown)
     if missing <= SHIP * n:
         share = f"{missing / n:.1%}" if n else "none"
         return Decision("ship", "Ship it", f"{of} were not learned ({share}), {SHIP:.0%} or less.")
@@ -132,6 +134,18 @@ def decide(run: Run, n: int, missing: int, ranked: tuple[Gain, ...]) -> Decision
     rest = f" More training on the same rows treats only {steps:,}." if steps else ""
     text = f"{of} were not learned. Of these, {data:,} have a cause in the data{named}.{rest}"
     return Decision("data", "Fix the data", text)
+
+
+def _open(run: Run, n: int, missing: int, unknown: int) -> Decision:
+    """Too few statuses are known to ship, and too few samples are known to be missing for anything else."""
+    if unknown < n:
+        text = f"{missing:,} of {counted(n, 'sample')} were not learned, and of {unknown:,} it is not known."
+        return Decision("look", "Too little is known", text)
+    if run.spec.final.has_weights or run.spec.final.files:
+        text = f"Of {counted(n, 'sample')} it is not known whether they were learned."
+        return Decision("look", "Too little is known", text)
+    text = "No model was given, so nothing says what was learned. Contradictions and faults of the rows are found."
+    return Decision("look", "The dataset alone", text)
 
 
 def effects(run_id: int, chosen: Filter, by: str | None) -> tuple[Effect, ...]:

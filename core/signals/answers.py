@@ -26,7 +26,7 @@ PARTLY: Mapping[Capability, tuple[str, ...]] = {
     "argmax": (
         col.CONTENT_RIGHT, col.MISS_AT, col.AFTER_RIGHT, col.N_AFTER, col.LAST_RIGHT, col.EARLIER_RIGHT,
     ),
-    "generations": (col.RAN_ON, col.SAME_FORM, col.SAME_MEANING, col.GREEDY_MEANING, col.LIMIT_HIT),
+    "outputs": (col.RAN_ON, col.SAME_FORM, col.SAME_MEANING, col.GREEDY_MEANING, col.LIMIT_HIT),
 }  # fmt: skip
 
 

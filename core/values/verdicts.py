@@ -58,7 +58,7 @@ class Gap:
     def text(self) -> str:
         labels = ", ".join(self.labels)
         if self.of == "nothing":
-            return f"No model was given, so there is no {self.lack}. Not measured: {labels}."
+            return f"No model was given. Not measured for want of the {self.lack}: {labels}."
         return f"The {self.of} “{self.backend}” does not give {self.lack}. Not measured: {labels}."
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core.__main__ import main
-from core.services import results, runs, samples
+from core.services import decision, results, runs, samples
 from core.types import Filter, RunSpec
 
 ROWS = [
@@ -55,6 +55,25 @@ def test_a_dataset_alone(diagnose):
     assert RunSpec.from_dict(json.loads(json.dumps(run.spec.as_dict()))) == run.spec
     view = samples.sample(1, "c", Filter())
     assert view.pieces == () and view.verdict.cause is None
+
+
+def test_faults_of_the_rows_are_found_without_a_model(diagnose, dataset, tiny_project):
+    empty = {"id": "f", "messages": [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "..."}]}
+    dataset.write_text(dataset.read_text().splitlines(keepends=True)[0] + json.dumps(empty) + "\n")
+    _, verdicts, _ = diagnose()
+    assert {i: (v["status"], v["cause"]) for i, v in verdicts.items()} == {
+        "a": ("unknown", None), "f": ("unknown", "pipeline:empty_target"),
+    }  # fmt: skip
+    run = runs.get_run(1)
+    faults = {f["code"]: f for f in run.summary["faults"]}
+    assert (faults["empty_target"]["state"], faults["empty_target"]["n"]) == ("fail", 1)
+    found = results.overview(1, Filter())
+    headline = decision.decide(run, found.shown, 0, decision.gains(1, Filter()), found.status["unknown"].k)
+    assert headline.what == "look" and "No model was given" in headline.text
+    _, verdicts, _ = diagnose(
+        "--tokenizer", tiny_project.final, "--trainer", "trl", "--trainer-setting", "max_length=4"
+    )
+    assert verdicts["a"]["cause"] == "pipeline:target_truncated"
 
 
 def test_the_tokenizer_of_the_training_shows_masks(diagnose, tiny_project):

@@ -37,7 +37,8 @@ def test_every_page_opens_on_a_dataset_alone(rows, open_page, tmp_path):
         assert not at.exception, (page, at.exception)
         # Groups and previews are made by a worker, and none runs here.
         assert [e.value for e in at.error if "No worker is running" not in e.value] == [], page
-    assert "No model was given" in words(open_page("overview", run="1"))
+    said = words(open_page("overview", run="1"))
+    assert "No model was given" in said and "Ship it" not in said
     at = open_page("samples", run="1", sample="0")
     assert not at.exception
 

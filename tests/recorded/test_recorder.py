@@ -17,6 +17,7 @@ import transformers
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
+from core.recorded import recordings
 from lacuna_recorder import LacunaRecorder, digests
 
 VOCABULARY, ROWS = 40, 12
@@ -197,3 +198,30 @@ def test_it_needs_torch_and_nothing_else():
     script = blocked + "import lacuna_recorder as r; print(r.digests([1, 2], [True, True])[0])"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert len(done.stdout.strip()) == 32
+
+
+def test_each_rank_writes_a_file_of_its_own(model, rows, tmp_path, monkeypatch):
+    """Two processes share a batch; here one after the other, as ``torchrun`` names them."""
+    ids = torch.tensor([rows[0]["input_ids"]])
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        recorder = LacunaRecorder(tmp_path, parquet=rank == 1)
+        recorder.attach(model.train())
+        recorder.step(3, 0.5)
+        model(input_ids=ids, labels=ids)
+        recorder.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rank0.jsonl", "rank1.parquet"]
+    (first, *_), lines = recordings.read([tmp_path / "rank0.jsonl", tmp_path / "rank1.parquet"]), read(recorder.path)
+    assert lines[0]["rank"] == 1 and len(first.by_row) == 1
+
+
+def test_steps_that_a_resumed_training_repeats_count_once(tmp_path):
+    def line(step, loss):
+        return {"step": step, "epoch": 0.1, "rank": 0, "source": None, "row": f"row{step}", "ids": f"ids{step}",
+                "loss": loss, "tokens": 2, "right": 2, "worst": loss, "token_losses": None}  # fmt: skip
+
+    first, second = tmp_path / "rank0.jsonl", tmp_path / "rank0-2.jsonl"
+    first.write_text("".join(json.dumps(line(step, 1.0)) + "\n" for step in (1, 2, 3)) + '{"step": 4, "ep')
+    second.write_text("".join(json.dumps(line(step, 5.0)) + "\n" for step in (3, 4)))
+    (epoch,) = recordings.read([second, first])  # whatever the order they are named in
+    assert {v.step: v.loss for v in epoch.by_row.values()} == {1: 1.0, 2: 1.0, 3: 5.0, 4: 5.0}

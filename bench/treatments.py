@@ -5,7 +5,7 @@
 
 Takes folders as ``lacuna lab build`` writes them. A run is stored whose causes are the planted ones, and each cause is
 proven through the services, as the page does it. Proofs that are in the result file are not run again. ``--pool`` only
-sums up and prints the tables. What the product ships, ``core/proof/worlds.json``, is written each time.
+sums up and prints the tables. What the product ships, ``core/proof/worlds.json``, takes what was measured.
 """
 
 from __future__ import annotations
@@ -190,13 +190,12 @@ def write(worlds: Mapping[str, Any], case: Mapping[str, Any]) -> None:
     lines = [f'  {json.dumps(w)}: {{\n' + ",\n".join(f"   {json.dumps(c)}: {json.dumps(e)}" for c, e in of.items())
              + "\n  }" for w, of in worlds.items()]  # fmt: skip
     RESULTS.write_text(head[: head.rindex("\n")] + ',\n "worlds": {\n' + ",\n".join(lines) + "\n }\n}\n")
-    shipped = {
-        cause: {way: {"worlds": of["worlds"], "restored": _counts(of, "restored"), "lost": _counts(of, "lost")}
-                for way, of in ways.items()}
-        for cause, ways in found.items()
-    }  # fmt: skip
-    made = "python bench/treatments.py"
-    SHIPPED.write_text(json.dumps({"made_by": made, "causes": shipped}, indent=1) + "\n")
+    shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    for cause, ways in found.items():
+        for way, of in ways.items():
+            own = {"worlds": of["worlds"], "restored": _counts(of, "restored"), "lost": _counts(of, "lost")}
+            shipped["causes"].setdefault(cause, {})[way] = own
+    SHIPPED.write_text(json.dumps(shipped, indent=1) + "\n")
 
 
 def _counts(of: Mapping[str, Any], what: str) -> list[int]:

@@ -14,6 +14,7 @@ from core.services import proofs, recipes
 from core.services.measurements import facts_of
 from core.services.runs import get_run
 from core.statistics import wilson
+from core.text.counts import counted
 from core.types import Filter, Proof, Run, Term
 from db import verdicts as verdict_table
 from db.session import database
@@ -128,7 +129,13 @@ def _training(
     measured = on_worlds(cause, way)
     if measured is None:
         return option
-    return _filled(option, measured.restored, measured.lost, learned, f"planted worlds: {', '.join(measured.worlds)}")
+    return _filled(
+        option,
+        measured.restored,
+        measured.lost,
+        learned,
+        f"{counted(len(measured.worlds), 'planted world')}: {', '.join(measured.worlds)}",
+    )
 
 
 def _filled(option: Option, restored: tuple[int, int], lost: tuple[int, int], learned: int, source: str) -> Option:

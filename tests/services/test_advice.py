@@ -45,7 +45,7 @@ def test_a_proof_counts_before_worlds_and_what_nothing_measured_is_unknown_and_l
     options = advice.options(run.id, Filter())
     known = by_way(options, "missing_knowledge")["go_on"]
     assert known.restored == pytest.approx((9.0, *(10 * v for v in wilson(9, 10))))
-    assert known.at_risk[0] == pytest.approx(learned / 50) and known.source == "planted worlds: sky"
+    assert known.at_risk[0] == pytest.approx(learned / 50) and known.source == "1 planted world: sky"
     assert known.gain == pytest.approx(9 - learned / 50) and options[0] == known
     forgotten = by_way(options, "left_side_forgetting")
     assert (

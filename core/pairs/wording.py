@@ -130,11 +130,13 @@ class Rarity:
     def __init__(self, texts: Iterable[Words]) -> None:
         self._df: Counter[str] = Counter()
         self._names: set[str] = set()
+        self._small: set[str] = set()
         self.n = 0
         for text in texts:
             self.n += 1
             self._df.update(set(text.stems))
             self._names.update(w for w, named in zip(text.stems, text.named, strict=True) if named)
+            self._small.update(w for w, named in zip(text.stems, text.named, strict=True) if not named)
         # A handful of texts says little about rarity. Fewer than 50 are treated as if they were 50.
         self._top = float(np.log(max(self.n, 50) + 1))
         self._weights: dict[str, float] = {}
@@ -145,6 +147,10 @@ class Rarity:
     def is_name(self, word: str) -> bool:
         """Whether a text writes the word like a name. At the beginning of a sentence that cannot be seen."""
         return word in self._names
+
+    def is_noun(self, word: str) -> bool:
+        """Whether every text writes the word like a name though many have it: the noun of a language that does so."""
+        return word in self._names and word not in self._small and self.weight(word) < 0.5
 
     def weight(self, word: str) -> float:
         """The weight in [0, 1]. A word that was never seen weighs as much as one seen once."""

@@ -10,6 +10,7 @@ import numpy as np
 from core.pairs import answers as reading
 from core.pairs.answers import Answer, Disagreement
 from core.pairs.groups import Group, Pair
+from core.pairs.labels import Labels, other_input
 from core.pairs.stated import apart, other_name
 from core.pairs.wording import Rarity, Words, words
 from core.signals import _columns as col
@@ -32,10 +33,12 @@ FRAMED, FRAME_WEIGHT, FRAME_MOST, FRAME_LEAST = 0.9, 1.5, 4.0, -3.0
 ANSWERED_ALIKE = 3.0
 # The checkpoint gives both their own answers: it tells them apart.
 TOLD_APART = 1.0
+# Taken off where the prompts have other words: on published rows such pairs hardly ever ask the same.
+REWORDED = 0.5
 # Taken off where the rows themselves tell their questions apart (see ``apart`` in core/pairs/stated.py).
 STATED_APART = 3.0
-# Most that is left of "the same question" where one prompt has a name more.
-OTHER_NAME = 0.05
+# Most that is left of "the same question" where one prompt has a name more, or where labels have another input.
+OTHER = 0.05
 # Words from here on are what a question is about, below they are its form.
 ABOUT = 0.5
 DIFFER = 0.5
@@ -70,6 +73,7 @@ class Disputes:
         self._stems: dict[int, frozenset[str]] = {}
         self._read: dict[int, Words] = {}
         texts = [" ".join(s.prompt.split()) for s in self.samples]
+        self._labels = Labels(texts, read)
         self._texts = texts
         self._distinct = Counter(texts)
         self._differences: dict[tuple[int, int], Disagreement] = {}
@@ -140,10 +144,12 @@ class Disputes:
                 by = max(by, 0.0) if (i, j) in worded else min(by, 0.0) if (i, j) in exchanged else by
                 if (i, j) not in worded and forms.get(self._forms(i, j), 0.0) <= 0 and self._stated_apart(i, j):
                     by = min(by, 0.0) - STATED_APART
+                elif (i, j) not in worded:
+                    by -= REWORDED
                 same = _moved(same, by)
-                if other_name(self._words(i), self._words(j)):
-                    same = min(same, OTHER_NAME)
-            pair = Pair(i, j, same, differ.sure, reading.both_valid(prompts, verbatim, n, differ.kind))
+                if self._other_thing(i, j):
+                    same = min(same, OTHER)
+            pair = Pair(i, j, same, differ.sure, reading.both_valid(prompts, verbatim, n, differ))
             out.append(pair)
             for m in (i, j):
                 self.of.setdefault(m, []).append(pair)
@@ -207,6 +213,13 @@ class Disputes:
     def _stated_apart(self, i: int, j: int) -> bool:
         one, other = (self._words(i), self.answer(i).words), (self._words(j), self.answer(j).words)
         return apart(one, other, self._prompts)
+
+    def _other_thing(self, i: int, j: int) -> bool:
+        """Whether the prompts name other things, or have labels for other inputs."""
+        one, other = self._words(i), self._words(j)
+        if self._labels.both(self.answer(i).words, self.answer(j).words) and other_input(one, other):
+            return True
+        return other_name(self.samples[i].prompt, self.samples[j].prompt, self._prompts)
 
     def _words(self, i: int) -> Words:
         if i not in self._read:

@@ -24,7 +24,7 @@ _CHUNK = 256
 class Contradictions(Signal):
     name = "contradictions"
     label = "Contradictions"
-    version = 5
+    version = 6
     artefact = DISPUTE
     needs = (col.SAME_QUESTION, col.GREEDY_EXACT, NEAR_ROWS, OUTPUTS)
     whole = True

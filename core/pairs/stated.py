@@ -90,7 +90,8 @@ def names(text: str, rarity: Rarity) -> list[str]:
     lines = [line.split() for line in text.splitlines()]
     pieces = [p for line in lines for p in line]
     first = {0} | {sum(map(len, lines[:i])) for i in range(len(lines))}
-    capital = [bool(c := _LETTER.search(p)) and c.group().isupper() and not _I.match(p) for p in pieces]
+    letters = [_LETTER.search(p) for p in pieces]
+    capital = [c is not None and c[0].isupper() and not _I.match(p) for c, p in zip(letters, pieces, strict=True)]
     if sum(capital) > MOST_CAPITALS * len(pieces) and len(pieces) > 4:
         return []
     ends = ["", *(p.rstrip("\"'”’)")[-1:] for p in pieces)]

@@ -6,7 +6,6 @@ that a draw of a seed is the same here and there. It can be told to break in the
 
 import json
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,7 +38,7 @@ class EngineServer:
         largest: most prompts of one scoring request; a larger one is answered with status 500, as by a server whose
             memory ran out.
         spoil: changes an answer before it is sent.
-        delay: seconds that the next answers take, one each; the gate: while clear, answers wait.
+        holds: whether the next answer waits for another request (``another``); the gate: while clear, answers wait.
         requests: (path, headers, body) of every request.
     """
 
@@ -51,7 +50,8 @@ class EngineServer:
     largest: int = 1_000
     statuses: list = field(default_factory=list)
     spoil: object = None
-    delay: list = field(default_factory=list)
+    holds: bool = False
+    another: threading.Event = field(default_factory=threading.Event)
     requests: list = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     url: str = ""
@@ -65,14 +65,18 @@ class EngineServer:
     def answer(self, method, path, headers, body):
         if self.key and headers.get("Authorization") != f"Bearer {self.key}":
             raise Fault(401, "wrong key")
+        if path == "/v1/models" and self.flavour == "transformers":
+            raise Fault(500, "Internal Server Error")  # as it does where there is no cache of models
         if path == "/v1/models":
             names = list(self.models)[: 1 if self.flavour == "sglang" else None]
             listed = [{"id": name, "object": "model"} for name in names]
             long = {"max_model_len": self.context} if self.flavour in ("vllm", "sglang") else {}
             return {"object": "list", "data": [one | long for one in listed]}
         self.gate.wait()
-        if self.delay:
-            time.sleep(self.delay.pop(0))
+        if self.holds:
+            self.holds = False
+            self.another.clear()
+            self.another.wait(60)
         if self.statuses:
             raise Fault(*self.statuses.pop(0))
         with self.lock:
@@ -211,6 +215,7 @@ def serving(flavour, models, **options):
             body = json.loads(self.rfile.read(length)) if length else {}
             headers = dict(self.headers)
             engine.requests.append((self.path, headers, body))
+            engine.another.set()
             with counting:
                 engine.at_once += 1
                 engine.most_at_once = max(engine.most_at_once, engine.at_once)
@@ -247,6 +252,7 @@ def serving(flavour, models, **options):
         yield engine
     finally:
         engine.gate.set()
+        engine.another.set()
         server.shutdown()
         thread.join()
         server.server_close()

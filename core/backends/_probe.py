@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,22 @@ ANSWER = 16
 
 
 def models(client: Client) -> dict[str, int | None]:
-    """The models that the server lists, with their context where it says so."""
-    answer = client.get("/models")
+    """The models that the server lists, with their context where it says so; none where it cannot list them.
+
+    ``transformers serve`` lists what lies in a cache, which need not hold the model that it serves.
+
+    Raises:
+        UserError: it cannot be reached, or wants a key.
+    """
+    try:
+        answer = client.get("/models")
+    except Refused as refusal:
+        if 300 <= refusal.status < 500 and refusal.status != 404:
+            raise refusal.error() from refusal
+        answer = None
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, list):
-        raise Refused(f"{client.url}/models", 200, "It holds no list of models.").error()
+        return {}
     listed = {}
     for entry in data:
         if isinstance(entry, dict) and isinstance(entry.get("id"), str):
@@ -42,15 +54,9 @@ def models(client: Client) -> dict[str, int | None]:
 
 
 def model_of(listed: dict[str, int | None], model: str, url: str) -> str:
-    """``model`` if the server lists it; its only model where none is named.
-
-    Raises:
-        UserError: it does not, or it lists several.
-    """
-    if model in listed:
-        return model
+    """``model``, or the server's only one where none is named; raises UserError where it lists several or none."""
     if model:
-        raise unknown_name(f"model on {url}", model, listed)
+        return model
     if len(listed) != 1:
         raise UserError(
             f"The server at {url} lists {len(listed)} models.",
@@ -60,8 +66,12 @@ def model_of(listed: dict[str, int | None], model: str, url: str) -> str:
     return next(iter(listed))
 
 
-def wire_of(client: Client, model: str, tokenizer: Any) -> Plain:
-    """The way to ask this server, found by asking it. Names in its answers are not believed."""
+def wire_of(client: Client, model: str, tokenizer: Any, listed: Collection[str]) -> Plain:
+    """The way to ask this server, found by asking it. Names in its answers are not believed.
+
+    Raises:
+        UserError: it does not answer for this model.
+    """
     ids: list[int] = tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"][:8]
     row = ScoreRow(np.array(ids, dtype=np.int64), np.arange(1, len(ids)))
     for kind in (Vllm, Sglang):
@@ -76,6 +86,8 @@ def wire_of(client: Client, model: str, tokenizer: Any) -> Plain:
         _asked(client, *plain.counting(ids))
     except Refused as refusal:
         _raise_key(refusal)
+        if refusal.status == 404 and listed and model not in listed:
+            raise unknown_name(f"model on {client.url}", model, listed) from refusal
         if refusal.status not in (400, 422):
             raise refusal.error() from refusal
         return Transformers(client.url, client.root, model, tokenizer)
@@ -150,12 +162,12 @@ def _unread(client: Client, failure: Exception) -> UserError:
 
 
 def check_unchanged(client: Client, wire: Plain, server: Server, tokenizer: Any) -> None:
-    """Raises UserError where the server no longer lists the model, or where the probe's number has moved.
+    """Raises UserError where the server cannot be reached, or where the probe's number has moved.
 
     Args:
         tokenizer: it, or the folder where it lies.
     """
-    model_of(models(client), server.model, server.url)
+    models(client)
     if server.probe is None:
         return
     if isinstance(tokenizer, str):

@@ -109,11 +109,8 @@ class Client:
         return self.url.removesuffix("/v1")
 
     def get(self, path: str) -> Any:
-        """What the server says at ``path``; raises UserError where it says nothing useful."""
-        try:
-            return self.ask(self.url + path, None, stopped=self._closed)
-        except Refused as refusal:
-            raise refusal.error() from refusal
+        """What the server says at ``path``; raises as ``ask``, and a server that fails at it is not asked again."""
+        return self.ask(self.url + path, None, stopped=self._closed, alone=False)
 
     def all(self, work: Sequence[Callable[[threading.Event], T]]) -> list[T]:
         """What each piece of work returns, in order; they run side by side and end at the first error.

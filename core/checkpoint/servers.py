@@ -22,7 +22,7 @@ from core.backends._probe import (
 from core.backends._server import Client, allow, check_allowed
 from core.checkpoint.card_rows import Rows, Variant, row_checks
 from core.checkpoint.facts import TEMPLATE_FILES, TOKENIZER_FILES, FolderFacts
-from core.checkpoint.folder_guards import listed, refuse_links
+from core.checkpoint.folder_guards import listed, read_json, refuse_links
 from core.errors import UserError
 from core.plugins import kind
 from core.rendering.tokenizers import open_tokenizer, template_in
@@ -56,11 +56,11 @@ def as_checkpoint(url: str, model: str, tokenizer: Path, label: str = "") -> Che
     try:
         contexts = models(client)
         model = model_of(contexts, model, client.url)
-        wire = wire_of(client, model, opened)
+        wire = wire_of(client, model, opened, contexts)
         check_tokenizer(client, wire, opened)
-        context = contexts[model]
+        context = contexts.get(model) or _context_of_folder(folder)
         # A server that scores always generates a token, too, which must find room.
-        limit = None if context is None else context - 1
+        limit = None if context is None else context - ("logprobs" in wire.gives)
         server = Server(client.url, model, wire.name, limit, probe(client, wire, opened))
         said = answers(client, wire, opened)
     finally:
@@ -70,6 +70,14 @@ def as_checkpoint(url: str, model: str, tokenizer: Path, label: str = "") -> Che
         if (folder / name).is_file():
             total.update(f"{name}\0{hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n".encode())
     return Checkpoint(str(folder), None, None, label or model, total.hexdigest(), server=server)
+
+
+def _context_of_folder(folder: Path) -> int | None:
+    """What the configuration beside the tokenizer says, where the server says nothing."""
+    config = read_json(folder, "config.json")
+    text = config["text_config"] if isinstance(config.get("text_config"), dict) else config
+    length = text.get("max_position_embeddings")
+    return length if type(length) is int and length > 1 else None
 
 
 def folder_facts(checkpoint: Checkpoint) -> FolderFacts:

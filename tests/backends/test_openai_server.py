@@ -215,9 +215,9 @@ def test_a_slow_server_is_given_up_when_the_job_is_asked_to_stop(opened):
 
 
 def test_a_slow_batch_is_cut(opened, twin, monkeypatch):
-    monkeypatch.setattr(_server, "SILENCE", 0.15)
+    monkeypatch.setattr(_server, "SILENCE", 2.0)
     engine, backend = opened("vllm", requests=1)
-    engine.delay = [0.3]
+    engine.holds = True
     rows = some_rows(4, 2)
     assert_same(backend.score(rows), twin.score(rows))
     assert len(engine.requests) >= 3

@@ -28,7 +28,7 @@ _KINDS = {
 def main() -> None:
     run, selection = frame.open_run("Contradictions")
     filterbar.chips(run, selection)
-    head, order_at, before, after = st.columns([4, 2, 1, 1], vertical_alignment="bottom")
+    head, order_at, before, after = st.columns([3, 2, 1.4, 1.2], vertical_alignment="bottom")
     order = forms.choose(order_at, "Order", _ORDERS, state.key("groups", "order"), "size")
     number = _page_number(run)
     listed = contradictions.groups(run.id, selection, order, number, _PAGE)

@@ -32,8 +32,13 @@ def main() -> None:
         "was checked inside the model. Each kind of world is judged by weights that saw no world of its author; "
         "*real model* by weights that also saw other datasets on that model, *by toys alone* by those that saw none."
     )
-    for name, group in scores["groups"].items():
-        _group(name, group)
+    groups = scores["groups"]
+    _summary(groups)
+    drawn = st.tabs([name.capitalize() for name in groups], key=state.key("selftest", "groups"), on_change="rerun")
+    for tab, (name, group) in zip(drawn, groups.items(), strict=True):
+        if tab.open:
+            with tab:
+                _group(name, group)
     _ablation(scores.get("ablation", {}))
     _origin(scores)
 
@@ -42,8 +47,23 @@ def _percent(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.1%}"
 
 
+def _summary(groups: dict[str, Any]) -> None:
+    """The figures of every kind of world, beside each other."""
+    rows = [
+        {
+            "worlds": name.capitalize(),
+            "macro-F1": group["lacuna"]["macro_f1"],
+            "coverage": group["lacuna"]["coverage"],
+            "calibration error": group["lacuna"]["calibration_error"],
+            "samples": group["lacuna"]["n"],
+        }
+        for name, group in groups.items()
+    ]
+    formats = {"%.3f": ("macro-F1", "calibration error"), "percent": ("coverage",)}
+    tables.draw(rows, formats, key=state.key("selftest", "summary"), placeholder=tables.UNKNOWN)
+
+
 def _group(name: str, group: dict[str, Any]) -> None:
-    st.subheader(name.capitalize(), anchor=False)
     mine = group["lacuna"]
     cells = st.columns(4)
     cells[0].metric("Macro-F1", f"{mine['macro_f1']:.3f}", help="Mean F1 over the five causes; 1 is perfect.")

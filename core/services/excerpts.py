@@ -16,7 +16,7 @@ from core.signals import _columns as col
 from core.signals._artefacts import OUTPUTS
 from core.signals._records import RowOutputs, TurnOutputs
 from core.status import cut_of
-from core.types import Reason, Run, Sample, Verdict
+from core.types import PIPELINE, Reason, Run, Sample, Verdict
 from db import samples as sample_table
 from db.session import database
 
@@ -65,9 +65,10 @@ def excerpts(run_id: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, Excerp
 def deciding(verdict: Verdict) -> str:
     """The one sentence that decides: for the named cause what speaks loudest for it, else for the status."""
     named = next((f.reasons for f in verdict.findings if f.cause == verdict.cause), ())
-    # A fault's sentence stands last among the verdict's own.
-    of_fault = tuple(reversed(verdict.reasons)) if verdict.cause is not None else verdict.reasons
-    candidates: tuple[Reason, ...] = (*(r for r in named if r.favours == "for"), *of_fault)
+    # A fault's sentence stands last among the verdict's own; what was answered stands first.
+    fault = verdict.cause is not None and PIPELINE.member(verdict.cause) is not None
+    own = tuple(reversed(verdict.reasons)) if fault else verdict.reasons
+    candidates: tuple[Reason, ...] = (*(r for r in named if r.favours == "for"), *own)
     return candidates[0].text if candidates else ""
 
 

@@ -61,6 +61,13 @@ def choose(page, box, option):
     retried(page, act)
 
 
+def choose_status(page, name):
+    """Filter the samples by a status."""
+    settled(page)
+    page.get_by_role("button", name=re.compile("^Status")).click()
+    page.get_by_role("button", name=re.compile(rf". {name} +\d")).click()
+
+
 def open_row(page, place=0):
     """Open a row of the samples' table."""
     page.locator("tr.row").nth(place).click()

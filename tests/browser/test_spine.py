@@ -8,7 +8,16 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import download, open_row, settled, start, until, upload_checkpoint, upload_dataset
+from tests.browser.steps import (
+    choose_status,
+    download,
+    open_row,
+    settled,
+    start,
+    until,
+    upload_checkpoint,
+    upload_dataset,
+)
 
 
 def shown_count(page):
@@ -21,10 +30,10 @@ def test_from_upload_to_export(page, site, world, tmp_path):
     upload_dataset(page, world.dataset, 60)
     upload_checkpoint(page, world.archive)
     run = start(page)
-    expect(page.get_by_text("What the mean loss hides")).to_be_visible()
+    expect(page.get_by_role("heading", name="60 samples")).to_be_visible()
 
     page.get_by_role("link", name="Samples").click()
-    page.get_by_role("button", name=re.compile("Unlearned")).click()
+    choose_status(page, "Unlearned")
     page.wait_for_url("**/samples?run=*status=unlearned*")
     expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
     settled(page)
@@ -59,7 +68,7 @@ def test_export_of_nothing_is_an_empty_file(page, site):
 
 def test_the_back_button_keeps_the_filter(page, site):
     page.goto(f"/samples?run={site.run}")
-    page.get_by_role("button", name=re.compile("Unlearned")).click()
+    choose_status(page, "Unlearned")
     expect(page.get_by_role("button", name="Status is unlearned")).to_be_visible()
     settled(page)
     count = shown_count(page)
@@ -81,6 +90,8 @@ def test_the_back_button_keeps_the_filter(page, site):
     page.go_back()
     page.wait_for_url(f"**/samples?run={site.run}&status=unlearned")
     expect(page.get_by_text(f"{count} of 60 samples")).to_be_visible()
+    settled(page)
+    page.get_by_role("button", name=re.compile("^Status \\(1\\)")).click()
     pressed = page.get_by_role("button", name=re.compile("✗ Unlearned"))
     expect(pressed).to_have_attribute("aria-pressed", "true")
     page.go_back()
@@ -109,10 +120,13 @@ def test_row_text_is_never_markup(page, site):
     assert page.locator("[data-testid=stMain] a[href^=javascript]").count() == 0
 
 
-@pytest.mark.parametrize(("place", "filtered"), [(1, "cause"), (2, "stage")])
-def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site, place, filtered):
+@pytest.mark.parametrize(("tab", "filtered"), [("Causes", "cause"), ("Where", "stage")])
+def test_a_click_on_a_bar_opens_the_samples_behind_it(page, site, tab, filtered):
     page.goto(f"/overview?run={site.run}")
-    chart = page.locator("[data-testid=stPlotlyChart]").nth(place)
+    settled(page)
+    page.get_by_role("tab", name=tab).click()
+    settled(page)
+    chart = page.locator("[data-testid=stPlotlyChart]").nth(1)
     bars = chart.locator("g.bars .point path")
     bars.first.wait_for()
     bars.last.click(force=True)

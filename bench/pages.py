@@ -242,7 +242,7 @@ def measure(url: str, run_id: int, pid: int, repeat: int) -> Watch:
             # A stage or a source that stands already makes other counts of the same click.
             page.goto(f"{url}/samples?run={run_id}&n_target={4 + i}..{120 + i}&sort=-nll")
             page.wait_for_function(SETTLED)
-            page.get_by_role("button", name=re.compile("^Status")).click()
+            page.get_by_test_id("stPopoverButton").filter(has_text=re.compile("^Status")).click()
             pill = page.get_by_role("button", name=re.compile(STATUSES[i % 3], re.I)).last
             pill.wait_for()
             watch.changed("filter change", pill.click)

@@ -64,7 +64,7 @@ def choose(page, box, option):
 def choose_status(page, name):
     """Filter the samples by a status."""
     settled(page)
-    page.get_by_role("button", name=re.compile("^Status")).click()
+    page.get_by_test_id("stPopoverButton").filter(has_text=re.compile("^Status")).click()
     page.get_by_role("button", name=re.compile(rf". {name} +\d")).click()
 
 

@@ -91,7 +91,7 @@ def test_the_back_button_keeps_the_filter(page, site):
     page.wait_for_url(f"**/samples?run={site.run}&status=unlearned")
     expect(page.get_by_text(f"{count} of 60 samples")).to_be_visible()
     settled(page)
-    page.get_by_role("button", name=re.compile("^Status \\(1\\)")).click()
+    page.get_by_test_id("stPopoverButton").filter(has_text=re.compile("^Status")).click()
     pressed = page.get_by_role("button", name=re.compile("✗ Unlearned"))
     expect(pressed).to_have_attribute("aria-pressed", "true")
     page.go_back()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from core.proof.numbers import summary
 from core.services import jobs, mitigation, proofs, recipes, runs
 from core.services.jobs import JobContext
 from core.worker.here import run_here
@@ -15,6 +16,7 @@ from db import verdicts as verdict_table
 from db.session import database
 from tests.pages.reading import button, words
 from tests.services.test_compare import made_up
+from ui import proving
 
 
 @pytest.fixture
@@ -159,16 +161,40 @@ def test_a_proof_is_started_watched_and_read(with_causes, open_page, monkeypatch
 
 
 def test_training_again_is_a_choice_where_there_is_a_base(with_causes, open_page, monkeypatch):
+    """It is started with its own budget, and its result names what does as well for less."""
     at = open_page("mitigation", run="1", cause="left_side_forgetting")
-    has_base = runs.get_run(1).spec.base is not None
-    assert bool([b for b in at.get("button_group") if b.label == "Training"]) == has_base
-    assert "What would pay" in str([e.label for e in at.expander])
+    assert "Training" not in [control.label for control in at.segmented_control]
+    drawn = proving.draw
+
+    def with_base(run, *rest):
+        drawn(replace(run, spec=replace(run.spec, base=run.spec.final)), *rest)
+
+    monkeypatch.setattr(proving, "draw", with_base)
+    at = open_page("mitigation", run="1", cause="left_side_forgetting")
     table = next(d.value for d in at.dataframe if "may come back" in d.value.columns)
     assert set(table["what to do"]) >= {"Go on from the checkpoint", "Leave it as it is"}
-    if has_base:
-        next(b for b in at.get("button_group") if b.label == "Training").set_value(True)
-        at.run()
-        assert not at.exception and button(at, "Train again four times")
+    next(c for c in at.segmented_control if c.label == "Training").set_value(True)
+    at.run()
+    assert not at.exception and not at.error
+    next(t for t in at.text_input if t.label == "Epochs").set_value("2")
+    button(at, "Train again four times").click()
+    at.run()
+    (proof,) = proofs.of_run(1)
+    assert proof.request["retrain"] and proof.request["budget"]["epochs"] == "2"
+    jobs.cancel_job(proof.job_id)
+    measured = {"treatment": [1] * 9, "again": [0] * 9, "control": [1] * 9, "off_target": [0] * 9}
+    result = summary(arm([0] * 9), {name: arm(right) for name, right in measured.items()})
+    with database().writing() as conn:
+        proof_table.finish(conn, proof.id, result | {"selected": 9, "right_before": 0, "course": ["epochs 2"]})
+    at = open_page("mitigation", run="1", cause="left_side_forgetting")
+    assert not at.exception and not at.error
+    text = words(at)
+    assert (
+        "trained again from the base" in text and "The cheapest that does about as well is the uniform repeat" in text
+    )
+    assert "Training again unchanged loses 1 of them by chance" in text
+    table = next(d.value for d in at.dataframe if "restored" in d.value.columns)
+    assert table["arm"].tolist()[1:3] == ["Unchanged data", "Uniform repeat"]
 
 
 def test_a_stopped_proof_says_how_far_it_got(with_causes, open_page):

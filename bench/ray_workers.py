@@ -65,8 +65,10 @@ def compared(folder: Path, n: int, repeats: int) -> dict[str, Any]:
     os.environ["LACUNA_RAY"] = str(WORKERS)
     from core.backends._ray_pool import close_pools
     from core.plugins import kind
+    from core.settings import settings
     from core.types import Checkpoint
 
+    settings.cache_clear()
     checkpoint = Checkpoint(str(folder), None, None, folder.name, "0" * 64)
     threads = max(1, len(os.sched_getaffinity(0)) // WORKERS)
     spread = kind("backends", "ray").open(checkpoint, "float32", "cpu")

@@ -1,16 +1,22 @@
 """The scorer on labelled paths of GSM8K: four models' solutions, split by question, the source hidden.
 
     python -m bench.egrm_scorer --data example_model_solutions.jsonl [--seeds 5] [--embeddings FILE.npz]
+    python -m bench.egrm_scorer --data example_model_solutions.jsonl --unseen [--seeds 5] --out egrm_scorer_unseen.json
 
 Five folds by question: every question is scored by a scorer that never saw it, and the other folds' early stopping did
 not see it either. Compared on the same questions: majority vote, the best single source, preferring the shorter path,
 the hybrid objective and each half of it alone.
+
+With ``--unseen`` each path is scored by a scorer that saw neither its question nor its source: what is left of a scorer
+where new models write the paths. Beside the linear head, boosted trees on the same inputs: whether the head or
+the inputs are the limit. No embeddings there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +32,8 @@ from core.egrm.scorer_training import train_inputs
 from core.statistics import bootstrap_mean
 
 FOLDS = 5
+# Learns from questions with their inputs, and then scores the (k, f) inputs of one question.
+Learn = Callable[[list[Labelled], list[np.ndarray]], Callable[[np.ndarray], np.ndarray]]
 VARIANTS = {"hybrid": {}, "huber_alone": {"alpha": 0.0}, "hinge_alone": {"alpha": 1.0}}
 INPUTS = {
     "all": {},
@@ -64,6 +72,54 @@ def folded(data: list[Labelled], rows: list[np.ndarray], settings: ScorerSetting
     return scores
 
 
+def unseen(data: list[Labelled], rows: list[np.ndarray], learn: Learn) -> list[np.ndarray]:
+    """Scores of every path by a scorer that saw neither its question nor its source."""
+    place = np.random.default_rng(0).permutation(len(data)) % FOLDS
+    scores = [np.zeros(len(d.paths)) for d in data]
+    for fold in range(FOLDS):
+        seen = np.flatnonzero(place != fold)
+        for source in range(len(data[0].paths)):
+            others = [i for i in range(len(data[0].paths)) if i != source]
+            less = [
+                Labelled(d.question, tuple(d.paths[i] for i in others), tuple(d.labels[i] for i in others))
+                for d in (data[i] for i in seen)
+            ]
+            score = learn(less, [rows[i][others] for i in seen])
+            for i in np.flatnonzero(place == fold):
+                scores[i][source] = score(rows[i])[source]
+    return scores
+
+
+def linear(settings: ScorerSettings) -> Learn:
+    """The product's scorer."""
+    return lambda data, rows: train_inputs(data, rows, settings).score_inputs
+
+
+def trees(settings: ScorerSettings) -> Learn:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    def learn(data: list[Labelled], rows: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        right = np.concatenate([d.labels for d in data]) > 0.5
+        model = HistGradientBoostingClassifier(
+            max_depth=4, learning_rate=0.05, max_iter=150, l2_regularization=1.0, random_state=settings.seed
+        ).fit(np.concatenate(rows), right)
+        return lambda asked: model.predict_proba(asked)[:, 1]
+
+    return learn
+
+
+def of_unseen(data: list[Labelled], seeds: int) -> dict[str, Any]:
+    """Best-of-k and weighted vote of both learners on questions and sources that they did not see."""
+    out = {}
+    base = ScorerSettings(embeddings=False)
+    rows = batch_inputs([(d.question, d.paths) for d in data], base, None)
+    for name, learner in (("linear", linear), ("trees", trees)):
+        found = [metrics(data, unseen(data, rows, learner(replace(base, seed=seed)))) for seed in range(seeds)]
+        out[f"source_unseen/{name}"] = {n: interval([f[n]["value"] for f in found]) for n in ("best_of_k", "weighted")}
+        print(name, out[f"source_unseen/{name}"], flush=True)
+    return out
+
+
 def hits(data: list[Labelled], scores: list[np.ndarray]) -> np.ndarray:
     return np.array([d.labels[int(np.argmax(s))] for d, s in zip(data, scores, strict=True)])
 
@@ -73,6 +129,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--embeddings", type=Path, help="file that holds the embeddings, made where it is missing")
     parser.add_argument("--no-embeddings", action="store_true")
+    parser.add_argument("--unseen", action="store_true", help="sources unseen, too; nothing else")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--inputs", nargs="*", default=["all", "without_embeddings"], choices=list(INPUTS))
     parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "egrm_scorer.json"))
@@ -95,6 +152,9 @@ def main() -> None:
         "oracle": round(float(right.max(1).mean()), 4),
     }
     encode = None
+    if options.unseen:
+        options.inputs, options.no_embeddings = [], True
+        figures |= of_unseen(data, options.seeds)
     if not options.no_embeddings:
         texts = dict.fromkeys(t for d in data for t in (d.question, *(p.text for p in d.paths),
                                                         *(p.raw or "" for p in d.paths)))  # fmt: skip

@@ -20,6 +20,7 @@ FILLED = {
     "dynamics": "Share learned over the whole order: (rises|falls)",
     "mitigation": "[1-9][0-9]* of [1-9][0-9]* samples",
     "routes": "[1-9][0-9]* of [1-9][0-9]* items",
+    "compare": "[1-9][0-9]* samples matched",
     "review": "Doubt 0.[0-9]+; [1-9][0-9]* unlearned rows",
 }
 EMPTY = ("has a trainer_state.json", "not measured yet", "no second run", "Measured by other versions")
@@ -36,6 +37,8 @@ def opened(empty_data):
 @pytest.mark.parametrize("page", FILLED)
 def test_a_page_of_the_demo_shows_something(opened, open_page, page):
     query = {} if page == "start" else {"run": str(opened.id)}
+    if page == "compare":
+        query["other"] = str(runs.list_runs()[1].id)
     if page == "routes":
         query["routes"] = str(routes.list_routes(opened.id)[0].id)
     at = open_page(page, **query)

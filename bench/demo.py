@@ -198,7 +198,10 @@ def main() -> None:
             check_names_nothing(args.out / name, [args.model, args.work, Path.cwd(), Path.home()])
     result = figures(done[0], done[1], args.work / "world")
     result |= {"bytes": sizes, "machine": machine(), "versions": versions(("torch", "transformers", "numpy"))}
-    result["seconds_of_this_call"] = {"wall": round(time.monotonic() - began), "cpu": round(time.process_time() - spent)}
+    result["seconds_of_this_call"] = {
+        "wall": round(time.monotonic() - began),
+        "cpu": round(time.process_time() - spent),
+    }
     args.results.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     truth = (args.work / "world" / "truth.jsonl").read_text(encoding="utf-8")

@@ -33,9 +33,9 @@ CAPABILITIES: Mapping[Capability, str] = {
 """What a backend may give, in words. All but the last two come from scoring given tokens."""
 
 FOLLOWING: Mapping[Capability, str] = {
-    "losses": "loss of each row",
-    "outputs": "answer to each row",
-    "tokens": "tokenizer to rebuild what the trainer saw",
+    "losses": "the loss of each row",
+    "outputs": "an answer to each row",
+    "tokens": "the tokenizer to rebuild what the trainer saw",
 }
 """What no backend declares: one with ``logprobs`` gives losses, one with ``generations`` outputs, and every checkpoint
 with weights has a tokenizer. A checkpoint without weights names which of them its files give."""

@@ -99,7 +99,7 @@ def test_every_recipe_is_written_for_every_trainer(recipe, format, tmp_path):
         return
     bundle = bundle_of(given, training=plan.training)
     written = write(tmp_path, kind("recipes", recipe), plan, {}, bundle, lambda *_: None)
-    trainers = EXPORTS if format in DESCRIBED else {}
+    trainers = EXPORTS if kind("formats", format).describe else {}
     configurations = [name for export in trainers.values() for name in export.files(bundle)]
     assert sorted(written.files) == sorted([DATA, MANIFEST, *configurations]), "no two exports write one file"
     assert set(written.manifest["configurations"]) == set(trainers)

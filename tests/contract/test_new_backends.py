@@ -159,7 +159,9 @@ def test_what_is_not_measured_is_said_with_the_reason(spec):
     open_ones = [v for v in verdicts.values() if v["status"] == "unknown"]
     assert open_ones and all(reason in " ".join(v["reasons"]) for v in open_ones)
     notes = [text for state, text in results.run_notes(run) if state == "unknown"]
-    assert any("The backend “A server of scores” does not give generated answers. Not measured: " in n for n in notes)
+    assert any(
+        "The backend “A server of scores” does not give an answer to each row. Not measured: " in n for n in notes
+    )
     faults = {f["code"]: f for f in run.summary["faults"]}
     assert faults["stop_not_learned"]["state"] == faults["precision_or_merge"]["state"] == "unknown"
     assert reason in faults["precision_or_merge"]["needs"]
@@ -187,7 +189,7 @@ def test_a_backend_that_only_generates(spec):
     sentences = [r.text for r in (*view.verdict.reasons, *(s for f in view.verdict.findings for s in f.reasons))]
     assert not any("nan" in text for text in sentences)
     # The base was given, and the backend cannot score it: that is the reason, not that there is none.
-    assert any(text.startswith("Not judged: it takes log-probabilities") for text in sentences)
+    assert any(text.startswith("Not judged: it takes the loss of each row") for text in sentences), sentences
 
 
 @pytest.mark.parametrize("backend", ["only_scores", "only_generates"])

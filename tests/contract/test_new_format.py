@@ -115,7 +115,7 @@ def test_a_format_that_only_reads_is_used_as_it_comes_and_everything_says_so(rea
         for export in kinds("exports").values():
             assert any(export.label in note and "“Interview”" in note for note in written.manifest["notes"])
         outspoken |= {name for note in plan.notes if "“Interview”" in note}
-    assert outspoken == {"base_conflict", "missing_knowledge", "pipeline_repair"}
+    assert outspoken == {"base_conflict", "missing_knowledge", "pipeline_repair", "reached_by_reasoning"}
     text = tmp_path / "passages.txt"
     text.write_text("One.\n\nTwo.\n")
     recipe = kind("recipes", "missing_knowledge")

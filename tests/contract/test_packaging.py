@@ -28,7 +28,8 @@ def test_every_file_that_is_no_code_is_packaged():
     files = [p for folder in ("core", "db", "ui", "pages") for p in (ROOT / folder).rglob("*") if p.is_file()]
     data = [p for p in files if p.suffix not in (".py", ".pyc")]
     assert data
-    assert [str(p) for p in data if not any(fnmatch(p.name, pattern) for pattern in patterns)] == []
+    unpacked = [str(p) for p in data if not any(fnmatch(str(p), f"*/{pattern}") for pattern in patterns)]
+    assert unpacked == []
 
 
 def test_the_licence_is_the_whole_apache_text():

@@ -27,7 +27,8 @@ def test_a_first_visit_names_every_next_step(empty_data, open_page):
     assert "Choose a dataset and a checkpoint first" in said
     assert "LACUNA_CHECKPOINT_ROOTS" in said
     assert button(at, "Open the demo")
-    assert len(at.get("bidi_component")) == 5  # a bundle, a configuration, a dataset, a checkpoint, answers
+    # A link to copy, a bundle, a configuration, a dataset, a checkpoint, answers.
+    assert len(at.get("bidi_component")) == 6
 
 
 def test_the_demo_is_made_here_where_somebody_wants_that(empty_data, open_page):

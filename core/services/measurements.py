@@ -23,15 +23,29 @@ from db import signals as signal_table
 from db.session import database
 
 
-class StoredRun:
-    """What signals may ask of the run's store while it is measured."""
+class StoredDataset:
+    """What may be asked before there is a run: the samples. Nothing is measured yet."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, dataset_id: int) -> None:
+        self._dataset_id = dataset_id
 
     def samples(self) -> list[Sample]:
         with database().reading() as conn:
-            return list(sample_table.iter_samples(conn, self._run.spec.dataset_id))
+            return list(sample_table.iter_samples(conn, self._dataset_id))
+
+    def measured(self) -> SignalTable:
+        raise RuntimeError("nothing is measured before there is a run")
+
+    def details(self, measure: Measure, content_hash: str) -> Mapping[str, Any] | None:
+        return None
+
+
+class StoredRun(StoredDataset):
+    """What signals may ask of the run's store while it is measured."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.spec.dataset_id)
+        self._run = run
 
     def measured(self) -> SignalTable:
         with database().reading() as conn:

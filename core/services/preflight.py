@@ -13,6 +13,7 @@ from core.backends._base import GeneratingBackend, ScoreRow, ScoringBackend
 from core.errors import UserError
 from core.services import checkpoints, datasets, jobs, precision, recorded, reuse
 from core.services.jobs import Work
+from core.services.measurements import StoredDataset
 from core.services.specs import checkpoints_of, make_spec
 from core.services.views import RowPreview, TokenPiece
 from core.settings import settings
@@ -91,7 +92,7 @@ def handle_preflight(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any
     spec = reuse.continued(spec)
     usable = not any(c["state"] == "fail" for c in card["checks"])
     may_run = usable and spec.final.has_weights
-    instruments = Instruments(spec, settings().device)
+    instruments = Instruments(spec, settings().device, StoredDataset(dataset.id))
     try:
         if not instruments.renders():
             samples = []  # nothing says what the trainer saw

@@ -137,7 +137,8 @@ def test_a_link_reopens_exactly_one_row_and_back_its_filter(page, site):
     open_row(page)
     page.wait_for_url("**sample=*")
     caption = page.get_by_text(re.compile(r"^#\d+ · input row \d+ · id row-\d+"))
-    expect(caption).to_be_visible()
+    expect(caption.first).to_be_visible()
+    settled(page)
     said, link = caption.inner_text(), page.url
     page.go_back()
     page.wait_for_url(before)

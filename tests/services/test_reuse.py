@@ -95,6 +95,14 @@ def test_a_grown_dataset_equals_one_measured_afresh(tiny_project, tmp_path, monk
     same(reused, fresh)
 
 
+def test_the_check_of_another_dataset_looks_up_what_this_checkpoint_knows(tiny_project, final_run, import_rows):
+    dataset = import_rows([*tiny_project.rows[:5], tiny_project.rows[6] | {"id": "other"}, *tiny_project.rows[7:9]])
+    spec = specs.make_spec(dataset.id, final_run.spec.final, max_new_tokens=48)
+    known = {step.signal: step for step in plan_of(spec, Terminal(lambda *_: None)).steps}
+    assert known["likelihood"].stored == known["likelihood"].samples == 8
+    assert known["alternatives"].stored < 8  # the row before is another one for some
+
+
 @pytest.mark.slow
 def test_another_preset_with_the_same_ids_measures_nothing_again(tiny_project, final_run, monkeypatch):
     dataset = datasets.get_dataset(final_run.spec.dataset_id)

@@ -4,6 +4,7 @@ What it answers comes from a real model: scores from whole forward passes, gener
 that a draw of a seed is the same here and there. It can be told to break in the ways that servers do.
 """
 
+import copy
 import json
 import threading
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ class EngineServer:
     """What it is, how it breaks, and what it was asked.
 
     Attributes:
-        models: name to model (the one to answer with).
+        models: name to model (the one to answer with). A copy answers: a request that outlives its client would
+            otherwise compute in the model of another test.
         tokenizer: reads prompts that are texts; None refuses them.
         statuses: answered to the next requests with a body, one each, in place of an answer.
         largest: most prompts of one scoring request; a larger one is answered with status 500, as by a server whose
@@ -60,6 +62,7 @@ class EngineServer:
         self.gate.set()
         self.lock = threading.Lock()
         self.at_once = self.most_at_once = 0
+        self.models = {name: copy.deepcopy(model) for name, model in self.models.items()}
         self.backends = {name: HfBackend(model, model) for name, model in self.models.items()}
 
     def answer(self, method, path, headers, body):

@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import choose, click_table, download, open_row, sample_cells, settled, table_cells, until
+from tests.browser.steps import click_table, download, open_row, sample_cells, settled, table_cells, until
 
 BARS = "[data-testid=stPlotlyChart] g.bars .point path"
 
@@ -194,34 +194,3 @@ def test_what_is_decided_about_a_contradiction_is_exported(page, site, tiny_proj
     assert len(ids) == 2
     planted = {tiny_project.groups[i] for i in ids}
     assert len(planted) == 1, planted
-
-
-def test_what_a_person_says_of_a_row_outlives_other_thresholds(page, site):
-    page.goto(f"/samples?run={site.run}&status=unlearned&sort=-nll")
-    settled(page)
-    open_row(page)
-    page.wait_for_url("**sample=*")
-    row = page.url
-    page.get_by_text("Your review", exact=True).click()
-    choose(page, "Status", "✓ Learned")
-    page.get_by_role("textbox", name="Author").fill("Grace")
-    page.get_by_role("textbox", name="Reason").fill("another wording, the same fact")
-    page.keyboard.press("Control+Enter")
-    settled(page)
-    page.get_by_role("button", name="Save").click()
-    said = page.get_by_text("Grace reviewed this: learned (judged unlearned). another wording, the same fact")
-    expect(said).to_be_visible()
-
-    page.goto(f"/overview?run={site.run}")
-    page.get_by_text("Thresholds: what counts as learned").click()
-    page.get_by_role("slider", name="Certainty required").focus()
-    page.keyboard.press("End")
-    apply = page.get_by_role("button", name="Apply")
-    expect(apply).to_be_enabled()
-    settled(page)
-    apply.click()
-    expect(page.get_by_text(re.compile("Unknown [1-9]")).first).to_be_visible()  # fewer are sure enough now
-    page.goto(row.replace("&status=unlearned", ""))
-    expect(page.get_by_text(re.compile(r"Grace reviewed this: learned \(judged unknown\)"))).to_be_visible()
-    page.get_by_role("link", name="Samples").click()
-    expect(page.get_by_text(re.compile("Verdicts that agree with reviews: status 0 of 1"))).to_be_visible()

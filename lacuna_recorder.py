@@ -276,9 +276,9 @@ def _scores(batch, output):
         parts, firsts = [], []
         for i in range(0, len(at), size):
             block = flat[at[i : i + size]].float()
-            own = block.gather(1, ids[i : i + size, None])[:, 0]
-            parts.append(block.logsumexp(1) - own)
-            firsts.append(block.argmax(1) == ids[i : i + size])
+            some = ids[i : i + size]
+            parts.append(torch.nn.functional.cross_entropy(block, some, reduction="none"))
+            firsts.append(block.argmax(1) == some)
         losses, right = torch.cat(parts), torch.cat(firsts)
     else:
         return None

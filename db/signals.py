@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Insert, Table, delete, select
+from sqlalchemy import Connection, Insert, Select, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.types import Chunk, SignalTable
 from db.models import kept_measures, measured, measures, run_measures, subjects
 
-# Up to this many hashes are looked up one by one; for more the whole measure is read.
-_FEW = 500
+# Hashes that are looked up in one statement, and hashes up to which this is done; for more the whole measure is read.
+_FEW, _SOME = 500, 10_000
 # Rows by what they rest on: content hash to the subjects of a row, the one that is looked for first.
 Subjects = Mapping[str, Sequence[str]]
 
@@ -167,9 +167,9 @@ def table(conn: Connection, sources: Iterable[tuple[str, int]], hashes: Sequence
 def detail_refs(conn: Connection, measure_id: int, hashes: Sequence[str]) -> dict[str, tuple[str, int]]:
     """Content hash to (artefact, slot) of the measurement's details, for those of some samples that have any."""
     query = select(measured.c.content_hash, measured.c.artefact, measured.c.slot).where(
-        measured.c.measure_id == measure_id, measured.c.content_hash.in_(hashes), measured.c.artefact.is_not(None)
+        measured.c.measure_id == measure_id, measured.c.artefact.is_not(None)
     )
-    return {row.content_hash: (row.artefact, row.slot) for row in conn.execute(query)}
+    return {row.content_hash: (row.artefact, row.slot) for row in _of(conn, query, hashes)}
 
 
 def any_detail(conn: Connection, measure_id: int) -> str | None:
@@ -182,11 +182,17 @@ def _rows(columns: list[list[float]], chunk: Chunk) -> Iterable[tuple[float, ...
     return zip(*columns, strict=True) if columns else [()] * len(chunk.keys)
 
 
-def _stored(conn: Connection, source: int, hashes: list[str]) -> Iterable[Any]:
+def _stored(conn: Connection, source: int, hashes: Sequence[str]) -> Iterable[Any]:
     query = select(measured.c.content_hash, measured.c.columns).where(measured.c.measure_id == source)
-    if len(hashes) <= _FEW:
-        query = query.where(measured.c.content_hash.in_(hashes))
+    if len(hashes) <= _SOME:
+        return _of(conn, query, hashes)
     return conn.execute(query.execution_options(yield_per=10_000))
+
+
+def _of(conn: Connection, query: Select[Any], hashes: Sequence[str]) -> Iterable[Any]:
+    """The query's rows of these samples, asked for a few at a time: a database takes no list of a million."""
+    for at in range(0, len(hashes), _FEW):
+        yield from conn.execute(query.where(measured.c.content_hash.in_(hashes[at : at + _FEW])))
 
 
 def _insert_or_ignore(conn: Connection, into: Table) -> Insert:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -66,11 +65,12 @@ def write_verdicts(
     table = verdicts(run)
     table.drop(conn, checkfirst=True)
     conn.execute(CreateTable(table))
-    cells = [list(ordinals), [storable(s) for s in sids], *(_cells(c, columns[c.name]) for c in run.columns)]
     names = [c.name for c in table.c]
-    rows = zip(*cells, strict=True)
-    while batch := [dict(zip(names, row, strict=True)) for row in islice(rows, _BATCH)]:
-        conn.execute(insert(table), batch)
+    for at in range(0, len(ordinals), _BATCH):  # a million rows of a hundred columns are more objects than fit
+        part = slice(at, at + _BATCH)
+        cells = (_cells(c, columns[c.name][part]) for c in run.columns)
+        rows = zip(ordinals[part], map(storable, sids[part]), *cells, strict=True)
+        conn.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
     # Indexes on a full table take a fraction of the time that keeping them up during the inserts takes.
     for index in table.indexes:
         index.create(conn)

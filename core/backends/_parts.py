@@ -236,14 +236,23 @@ class Parts:
         return None
 
     def read_trunks(self, beginnings: Sequence[np.ndarray], overhead: int) -> None:
-        """Reads what several of the beginnings have in common, where no trunk serves them yet."""
-        without = [b for b in beginnings if len(b) > SHORTEST and self.trunk_of(b) is None]
-        if len(without) < 2:
-            return
-        for group in shared(without, np.array([len(b) for b in without]), overhead):
-            if group.length >= SHORTEST:
-                ids = without[group.rows[0]][: group.length]
-                self.read_trunk(ids)
+        """Reads what several of the beginnings that are not known have in common, beyond the trunk that serves them.
+
+        A system turn that every row begins with must not keep the examples behind it from being read once.
+        """
+        behind: dict[int, list[np.ndarray]] = {}
+        for beginning in beginnings:
+            if not self.known(beginning):
+                trunk = self.trunk_of(beginning)
+                behind.setdefault(0 if trunk is None else trunk.length, []).append(beginning)
+        for start, some in behind.items():
+            rest = [b[start:] for b in some if len(b) > start + SHORTEST]
+            if len(rest) < 2:
+                continue
+            whole = [b for b in some if len(b) > start + SHORTEST]
+            for group in shared(rest, np.array([len(r) for r in rest]), overhead + start):
+                if group.length >= SHORTEST:
+                    self.read_trunk(whole[group.rows[0]][: start + group.length])
 
     def read_trunk(self, ids: np.ndarray) -> None:
         self.read([ids], None)

@@ -86,10 +86,11 @@ def _signed_rank(worse: np.ndarray, better: np.ndarray) -> float:
 def _once(table: SignalTable, column: str) -> np.ndarray:
     """The column with exact duplicates counted once: a row repeated a hundred times is one piece of evidence."""
     values = table.get(column)
+    known = np.flatnonzero(~np.isnan(values))  # renderings are measured on some hundred rows of what may be a million
     # Keys are content hashes; the first of equal ones speaks, and equal ones have equal values.
-    _, first = np.unique(np.asarray(table.keys, dtype=str), return_index=True)
+    _, first = np.unique(np.array([table.keys[i] for i in known], dtype=str), return_index=True)
     out = np.full(len(values), np.nan)
-    out[first] = values[first]
+    out[known[first]] = values[known[first]]
     return out
 
 

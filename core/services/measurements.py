@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,15 @@ from core.signals import _columns as col
 from core.signals._artefacts import OUTPUTS, Artefact, R, find_measure
 from core.signals._base import Measure
 from core.signals._plan import plan
+from core.signals._records import RowOutputs
 from core.types import FINAL, Check, Role, Run, RunFacts, Sample, SignalTable, TrainerState
 from db import outputs as output_table
 from db import samples as sample_table
 from db import signals as signal_table
 from db.session import database
+
+# Rows whose kept answers are in memory at a time.
+_BLOCK = 1000
 
 
 class StoredDataset:
@@ -81,8 +85,18 @@ def records(conn: Any, run: Run, artefact: Artefact[R], hashes: Sequence[str], r
 def index_outputs(conn: Any, run: Run) -> None:
     """Makes what the checkpoint answers findable by text, from what was kept of it."""
     keys = sample_table.content_hashes(conn, run.spec.dataset_id)
-    by_key = {k: "\n".join(t.output for t in r.turns) for k, r in records(conn, run, OUTPUTS, list(set(keys))).items()}
-    output_table.write_outputs(conn, run.id, ((i, by_key.get(key, "")) for i, key in enumerate(keys)))
+
+    def texts() -> Iterator[tuple[int, str]]:
+        for at in range(0, len(keys), _BLOCK):
+            some = keys[at : at + _BLOCK]
+            kept = records(conn, run, OUTPUTS, list(dict.fromkeys(some)))
+            yield from ((at + i, _text(kept.get(key))) for i, key in enumerate(some))
+
+    output_table.write_outputs(conn, run.id, texts())
+
+
+def _text(kept: RowOutputs | None) -> str:
+    return "" if kept is None else "\n".join(turn.output for turn in kept.turns)
 
 
 def any_record(conn: Any, run: Run, artefact: Artefact[R], role: Role = FINAL) -> R | None:

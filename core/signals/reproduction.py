@@ -130,7 +130,7 @@ class Reproduction(Signal):
                 yield self._recorded(measure, chunk, instruments, record)
             return
         backend = instruments.generating(measure.checkpoint)
-        many = at_once(backend, 32, 256)
+        many = at_once(backend, 64, 256)
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, (1 << 15) * lanes(backend), many):
             if stop():
                 return

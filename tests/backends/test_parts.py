@@ -99,6 +99,31 @@ def test_what_begins_alike_is_read_once(backend):
     assert again < 0.75 * first
 
 
+def test_a_short_beginning_does_not_hide_a_longer_one(backend):
+    """A system turn that all rows share is met first; examples behind it are read once nevertheless."""
+    rng = np.random.default_rng(5)
+    system, examples = rng.integers(3, 300, 14), rng.integers(3, 300, 90)
+
+    def rows(beginning, n):
+        made = [np.concatenate([beginning, rng.integers(3, 300, 30)]) for _ in range(n)]
+        return [ScoreRow(ids, np.arange(len(ids) - 5, len(ids))) for ids in made]
+
+    backend.score(rows(system, 40))
+    behind = rows(np.concatenate([system, examples]), 12)
+    tokens = []
+
+    def count(_, __, named):
+        tokens.append(named["input_ids"].numel() if named.get("input_ids") is not None else 0)
+
+    decoder = backend._inner.get_decoder()
+    handle = decoder.register_forward_pre_hook(count, with_kwargs=True)
+    scores = backend.score(behind)
+    handle.remove()
+    assert sum(tokens) <= 104 + 12 * (24 + 5 + 5)  # examples, questions, answers; the states of answers once more
+    for one, other in zip(scores, whole(backend, lambda: backend.score(behind)), strict=True):
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
+
+
 def test_little_room_changes_nothing(backend):
     rows, prompts, decodings = cases(3)
     expected = backend.score(rows), backend.generate(prompts, decodings, (5,))

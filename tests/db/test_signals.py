@@ -38,6 +38,14 @@ def test_each_measurement_is_stored_once(db, measure):
         assert signals.detail_refs(conn, measure, list("abcd")) == {"a": ("first", 0), "c": ("second", 1)}
 
 
+def test_details_are_found_among_more_samples_than_a_statement_takes(db, measure):
+    with db.writing() as conn:
+        signals.store_chunk(conn, measure, chunk("ab", ({"x": 1}, None), nll=[1, 2]), "first")
+    with db.reading() as conn:
+        many = [*(f"unseen {i}" for i in range(260_000)), "a"]
+        assert signals.detail_refs(conn, measure, many) == {"a": ("first", 0)}
+
+
 def test_columns_side_by_side(db, measure):
     rng = np.random.default_rng(0)
     hashes = [f"h{i}" for i in range(700)]

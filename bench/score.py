@@ -2,10 +2,12 @@
 
     python3 -m venv ../bench-venv && ../bench-venv/bin/pip install -r requirements-bench.txt
     ../bench-venv/bin/python -m bench.score [--rows 64] [--rounds 3] [--data alpaca.json --tokenizer FOLDER]
+        [--shape 135m] [--dtype float32] [--without harness] [--processor-time]
 
-Case: a model of the shape of Qwen2.5-0.5B (vocabulary 151,936) with random weights in bfloat16, rows as long as short
-Alpaca rows. Every contestant is a process of its own, so that its peak memory is its own; they take turns, round by
-round, and the median round counts. The harness runs at the batch size that was fastest when all were tried first.
+Case: a model of the shape of Qwen2.5-0.5B (vocabulary 151,936) or SmolLM2-135M with random weights, rows as long as
+short Alpaca rows. Every contestant is a process of its own, so that its peak memory is its own; they take turns, round
+by round, and the median round counts. The harness runs at the batch size that was fastest when all were tried first.
+``--processor-time`` counts the seconds of the processor, which other work on the machine changes less.
 
 The ceiling is what the processor's matrix multiplication gives on the model's own shapes, measured in the same rounds:
 FLOPs counted are those a scorer cannot avoid (every token but a row's last through the layers, logits on target
@@ -30,17 +32,32 @@ import numpy as np
 
 from bench._machine import machine, peak_memory, versions
 
-SHAPE = {
-    "hidden_size": 896,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-    "intermediate_size": 4864,
-    "vocab_size": 151_936,
-    "max_position_embeddings": 32_768,
-    "tie_word_embeddings": True,
-    "rope_theta": 1_000_000.0,
+SHAPES: dict[str, dict[str, Any]] = {
+    "0.5b": {
+        "hidden_size": 896,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "intermediate_size": 4864,
+        "vocab_size": 151_936,
+        "max_position_embeddings": 32_768,
+        "tie_word_embeddings": True,
+        "rope_theta": 1_000_000.0,
+    },
+    "135m": {
+        "hidden_size": 576,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "intermediate_size": 1536,
+        "vocab_size": 49_152,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": True,
+        "rope_theta": 100_000.0,
+    },
 }
+# The case of this run; each contestant's process is told (see ``choose``).
+SHAPE, DTYPE, CLOCK = SHAPES["0.5b"], "bfloat16", "perf_counter"
 HARNESS_BATCHES = (1, 2, 4, 8, 16, 32)
 CONTESTANTS = ("loop", "harness", "lacuna")
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "lm-eval")
@@ -50,14 +67,20 @@ Row = tuple[list[int], list[int]]
 # -------------------------------------------------------------------------------------------------------- the case
 
 
+def choose(shape: str, dtype: str, clock: str) -> None:
+    """Sets the case of this process."""
+    global SHAPE, DTYPE, CLOCK
+    SHAPE, DTYPE, CLOCK = SHAPES[shape], dtype, clock
+
+
 def make_model(folder: str) -> None:
-    """Random weights of SHAPE in bfloat16, as save_pretrained writes them."""
+    """Random weights of SHAPE in DTYPE, as save_pretrained writes them."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    Qwen2ForCausalLM(Qwen2Config(**SHAPE, dtype="bfloat16")).save_pretrained(folder)
+    torch.set_default_dtype(getattr(torch, DTYPE))
+    Qwen2ForCausalLM(Qwen2Config(**SHAPE, dtype=DTYPE)).save_pretrained(folder)
     torch.set_default_dtype(torch.float32)
 
 
@@ -94,7 +117,7 @@ class Loop:
         import torch
         from transformers import AutoModelForCausalLM
 
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, DTYPE)).eval()
 
     def __call__(self, rows: list[Row], batch: int) -> list[float]:
         import torch
@@ -136,7 +159,7 @@ class Lacuna:
         from core.types import Checkpoint
 
         checkpoint = Checkpoint(folder, None, None, "bench", "bench")
-        self.backend = kind("backends", "hf").open(checkpoint, dtype="bfloat16", device="cpu")
+        self.backend = kind("backends", "hf").open(checkpoint, dtype=DTYPE, device="cpu")
 
     def __call__(self, rows: list[Row], batch: int) -> list[float]:
         from core.backends._base import ScoreRow
@@ -160,14 +183,14 @@ class Ceiling:
 
         rates = []
         for wide, high, _ in matmuls():
-            x = torch.randn(512, wide).bfloat16()
-            w = torch.randn(high, wide).bfloat16()
+            x = torch.randn(512, wide).to(getattr(torch, DTYPE))
+            w = torch.randn(high, wide).to(getattr(torch, DTYPE))
             torch.nn.functional.linear(x, w)
-            began, times = time.perf_counter(), []
-            while time.perf_counter() - began < 0.5 or len(times) < 3:
-                start = time.perf_counter()
+            began, times = now(), []
+            while now() - began < 0.5 or len(times) < 3:
+                start = now()
                 torch.nn.functional.linear(x, w)
-                times.append(time.perf_counter() - start)
+                times.append(now() - start)
             rates.append(2 * 512 * wide * high / statistics.median(times) / 1e9)
         return rates
 
@@ -193,8 +216,13 @@ def work(rows: list[Row]) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------- the run
 
 
-def serve(name: str, folder: str, rows: list[Row], pipe: Connection) -> None:
+def now() -> float:
+    return float(getattr(time, CLOCK)())
+
+
+def serve(name: str, folder: str, case: tuple[str, str, str], rows: list[Row], pipe: Connection) -> None:
     """A contestant's process: runs when told to, answers with seconds and numbers."""
+    choose(*case)
     import torch
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
@@ -205,18 +233,18 @@ def serve(name: str, folder: str, rows: list[Row], pipe: Connection) -> None:
         contestant(rows[:2], 2)  # the first call pays for set-up
     pipe.send({"loaded": peak_memory(), "threads": torch.get_num_threads()})
     while (batch := pipe.recv()) is not None:
-        began = time.perf_counter()
+        began = now()
         numbers = contestant(rows, batch)
-        pipe.send({"seconds": time.perf_counter() - began, "numbers": numbers, "peak": peak_memory()})
+        pipe.send({"seconds": now() - began, "numbers": numbers, "peak": peak_memory()})
 
 
 class Process:
     """A contestant seen from the run."""
 
-    def __init__(self, name: str, folder: str, rows: list[Row]) -> None:
+    def __init__(self, name: str, folder: str, case: tuple[str, str, str], rows: list[Row]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(name, folder, rows, other), daemon=True)
+        self.process = context.Process(target=serve, args=(name, folder, case, rows, other), daemon=True)
         self.process.start()
         other.close()
         self.loaded = self.pipe.recv()["loaded"]
@@ -237,33 +265,40 @@ def best_batch(harness: Process, batches: tuple[int, ...]) -> tuple[int, dict[in
     return min(seconds, key=seconds.__getitem__), seconds
 
 
-def measure(folder: str, rows: list[Row], rounds: int) -> dict[str, Any]:
+def measure(
+    folder: str, case: tuple[str, str, str], rows: list[Row], rounds: int, contestants: tuple[str, ...]
+) -> dict[str, Any]:
     """All contestants in turns, beginning with another one each round."""
-    processes = {name: Process(name, folder, rows) for name in (*CONTESTANTS, "ceiling")}
-    batch, tried = best_batch(processes["harness"], HARNESS_BATCHES)
-    # The peak is that of the best batch size: a fresh process, untouched by the larger ones tried.
-    processes["harness"].close()
-    processes["harness"] = Process("harness", folder, rows)
+    processes = {name: Process(name, folder, case, rows) for name in (*contestants, "ceiling")}
+    batch, tried = 0, {}
+    if "harness" in contestants:
+        batch, tried = best_batch(processes["harness"], HARNESS_BATCHES)
+        # The peak is that of the best batch size: a fresh process, untouched by the larger ones tried.
+        processes["harness"].close()
+        processes["harness"] = Process("harness", folder, case, rows)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in processes}
     for turn in range(rounds):
         runs["ceiling"].append(processes["ceiling"].run())
-        for at in range(len(CONTESTANTS)):
-            name = CONTESTANTS[(turn + at) % len(CONTESTANTS)]
+        for at in range(len(contestants)):
+            name = contestants[(turn + at) % len(contestants)]
             runs[name].append(processes[name].run(batch))
     loaded = {name: process.loaded for name, process in processes.items()}
     for process in processes.values():
         process.close()
-    return summary(rows, runs, loaded) | {"harness_batch_size": batch, "harness_batches_tried": tried}
+    batches = {"harness_batch_size": batch, "harness_batches_tried": tried} if tried else {}
+    return summary(rows, runs, loaded, contestants) | batches
 
 
-def summary(rows: list[Row], runs: dict[str, list[dict[str, Any]]], loaded: dict[str, int]) -> dict[str, Any]:
+def summary(
+    rows: list[Row], runs: dict[str, list[dict[str, Any]]], loaded: dict[str, int], contestants: tuple[str, ...]
+) -> dict[str, Any]:
     """Tokens per second, peak memory and share of the ceiling of each contestant, and the ratios between them."""
     tokens, targets = sum(len(p) + len(t) for p, t in rows), sum(len(t) for _, t in rows)
     flops = work(rows)
     rates = np.median([run["numbers"] for run in runs["ceiling"]], axis=0)
     # Attention is counted at the rate of the square product.
     least = float((flops / (np.append(rates, rates[0]) * 1e9)).sum())
-    seconds = {name: statistics.median(run["seconds"] for run in runs[name]) for name in CONTESTANTS}
+    seconds = {name: statistics.median(run["seconds"] for run in runs[name]) for name in contestants}
     reference = np.array(runs["loop"][0]["numbers"])
     result = {
         name: {
@@ -274,7 +309,7 @@ def summary(rows: list[Row], runs: dict[str, list[dict[str, Any]]], loaded: dict
             "loaded_memory_mib": round(loaded[name] / 2**20),
             "mean_difference_per_token": float(np.abs(np.array(runs[name][0]["numbers"]) - reference).sum() / targets),
         }
-        for name in CONTESTANTS
+        for name in contestants
     }
     return {
         "tokens": tokens,
@@ -284,7 +319,7 @@ def summary(rows: list[Row], runs: dict[str, list[dict[str, Any]]], loaded: dict
             "gflops_per_second": {what: round(r) for (_, _, what), r in zip(matmuls(), rates, strict=True)},
             "tokens_per_second": round(tokens / least, 1),
         },
-        "lacuna_over": {name: round(seconds[name] / seconds["lacuna"], 3) for name in CONTESTANTS if name != "lacuna"},
+        "lacuna_over": {name: round(seconds[name] / seconds["lacuna"], 3) for name in contestants if name != "lacuna"},
     }
 
 
@@ -295,15 +330,29 @@ def main() -> None:
     parser.add_argument("--data", help="an Alpaca JSON file; without it lengths are drawn from a seed")
     parser.add_argument("--tokenizer", help="folder of the tokenizer for --data")
     parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "score.json"))
+    parser.add_argument("--shape", choices=list(SHAPES), default="0.5b")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--without", nargs="*", choices=("harness",), default=(), help="contestants left out")
+    parser.add_argument("--processor-time", action="store_true")
     options = parser.parse_args()
+    run = (options.shape, options.dtype, "process_time" if options.processor_time else "perf_counter")
+    choose(*run)
+    contestants = tuple(name for name in CONTESTANTS if name not in options.without)
     if bool(options.data) != bool(options.tokenizer):
         parser.error("--data and --tokenizer go together")
     rows = alpaca_rows(options.data, options.tokenizer, options.rows) if options.data else synthetic_rows(options.rows)
     with tempfile.TemporaryDirectory() as folder:
         make_model(folder)
-        measured = measure(folder, rows, options.rounds)
+        measured = measure(folder, run, rows, options.rounds, contestants)
     source = Path(options.data).name if options.data else "lengths drawn from seed 0"
-    case = {"model": SHAPE, "dtype": "bfloat16", "rows": len(rows), "rounds": options.rounds, "source": source}
+    case = {
+        "model": SHAPE,
+        "dtype": DTYPE,
+        "clock": CLOCK,
+        "rows": len(rows),
+        "rounds": options.rounds,
+        "source": source,
+    }
     result = {"case": case, "machine": machine(), "versions": versions(PACKAGES), **measured}
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -77,12 +77,15 @@ def _opened(file: File) -> Iterator[pq.ParquetFile]:
 
 
 def _texts(table: pq.ParquetFile) -> list[str]:
-    """Paths of the columns of texts that keep each text once, by the first row group."""
+    """Paths of the columns of texts that keep each text once, by the first row group.
+
+    Paths are the schema's: a damaged row group may name others, which cannot be opened by name.
+    """
     if not table.metadata.num_row_groups:
         return []
     group = table.metadata.row_group(0)
-    columns = (group.column(i) for i in range(group.num_columns))
-    return [c.path_in_schema for c in columns if c.physical_type == "BYTE_ARRAY" and c.has_dictionary_page]
+    columns = ((group.column(i), table.schema.column(i).path) for i in range(group.num_columns))
+    return [path for c, path in columns if c.physical_type == "BYTE_ARRAY" and c.has_dictionary_page]
 
 
 def _declared_bytes(table: pq.ParquetFile) -> int:

@@ -126,3 +126,15 @@ def test_a_column_whose_name_is_no_text_is_one_message(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"texts", b"te\xc0ts"))
     with pytest.raises(UserError, match="not a whole Parquet file"):
         scan([path])
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_parquet_file_whose_parts_name_a_column_differently_is_read(tmp_path, place):
+    plain, bent = tmp_path / "plain.parquet", tmp_path / "bent.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"] * 50, "other": ["c", "d"] * 50}), plain, store_schema=False)
+    pieces = plain.read_bytes().split(b"other")
+    assert len(pieces) == 3  # the schema, and the row group
+    names = [b"other", b"other"]
+    names[place] = b"ether"
+    bent.write_bytes(pieces[0] + names[0] + pieces[1] + names[1] + pieces[2])
+    assert [json.loads(sample.raw)["text"] for sample in read([bent], TEXT)] == ["a", "b"] * 50

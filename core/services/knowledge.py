@@ -14,7 +14,6 @@ from core.services.views import Breakdown, Page
 from core.signals import _columns as col
 from core.signals._artefacts import BELIEF
 from core.signals._records import BaseAnswers
-from core.signals.knowledge import CLASSES
 from core.types import BASE, Filter, Run, Term
 from db import paths
 from db import samples as sample_table
@@ -22,11 +21,13 @@ from db import verdicts as verdict_table
 from db.session import database
 
 COLUMN = col.BASE_KNOWLEDGE
+# The classes of core.signals.knowledge in its order, as a person reads them; an unknown status is something else.
+CLASSES = ("Unknown to the base", "Weakly known", "Maybe known", "Highly known")
 HELP: Mapping[str, str] = {
-    "HighlyKnown": "the base's greedy answer is right in all prompts",
-    "MaybeKnown": "in some of them",
-    "WeaklyKnown": "in none, but sampling gives it",
-    "Unknown": "not even sampling gives it",
+    "Highly known": "the base's greedy answer is right in all prompts",
+    "Maybe known": "in some of them",
+    "Weakly known": "in none, but sampling gives it",
+    "Unknown to the base": "not even sampling gives it",
 }
 # Points of a scatter plot; more would be slow to draw and no clearer.
 MOST_POINTS = 20_000
@@ -38,7 +39,7 @@ class Summary:
 
     Attributes:
         shown: rows under the filter; ``measured``: those with a class.
-        classes: class by status, HighlyKnown first; bounds are the class's number in the filter.
+        classes: class by status, highly known first; bounds are the class's number in the filter.
         way: how the base was asked, in a sentence; empty where nothing was.
     """
 
@@ -174,7 +175,7 @@ def _way(kept: BaseAnswers) -> str:
         "plain": f"in lines of Q and A, {kept.prompts} prompts with four examples each",
         "chat": f"in the chat template, {kept.prompts} prompts with four examples each as earlier turns",
         "as_trained": "with the row's own prompt and no example, because it answers best that way; its ten prompts are "
-        "one, and MaybeKnown does not occur",
+        "one, and maybe known does not occur",
     }
     text = f"The base was asked {words[kept.way]}."
     return text if kept.way == "as_trained" else f"{text} Examples are {kept.examples}."

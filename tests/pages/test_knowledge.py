@@ -1,6 +1,7 @@
 """The knowledge page: what is missing without a base, and the numbers of the database with one."""
 
 from core.services import knowledge, runs
+from core.signals import knowledge as signal
 from core.types import Filter
 from tests.pages.reading import words
 
@@ -22,6 +23,8 @@ def test_the_numbers_are_those_of_the_run(trajectory_data, open_page):
     assert found.measured == sum(sum(counts.values()) for _, counts in found.classes.rows) > 20
     assert found.shown == runs.get_run(1).n_samples
     assert found.way in words(at)
+    assert len(knowledge.CLASSES) == len(signal.CLASSES) and set(knowledge.CLASSES) == set(knowledge.HELP)
+    assert not any(name in words(at) for name in signal.CLASSES if name != "Unknown")
     for switch in at.segmented_control:
         switch.set_value("Table")
     at.run()

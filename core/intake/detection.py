@@ -37,14 +37,23 @@ def columns(records: Iterable[Record]) -> dict[str, list[Any]]:
     """Each column with its first values that are not null, columns in the order of their appearance.
 
     Where both true and false occur, both are among the values: one false in a million rows changes what the data is.
+    So does any value of a column that says which answers are wanted.
     """
     examples: dict[str, list[Any]] = {}
     for record in records:
         for name, value in record.value.items():
             values = examples.setdefault(name, [])
-            if value is not None and (len(values) < EXAMPLES or (isinstance(value, bool) and value not in values)):
+            if value is not None and (
+                len(values) < EXAMPLES or (_is_flag(name, value, values) and value not in values)
+            ):
                 values.append(value)
     return examples
+
+
+def _is_flag(name: str, value: Any, values: Sequence[Any]) -> bool:
+    return isinstance(value, bool) or (
+        name in other_data.KTO and isinstance(value, int | float | str) and len(values) < 2 * EXAMPLES
+    )
 
 
 def example_texts(columns: Columns) -> dict[str, str]:

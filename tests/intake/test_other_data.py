@@ -81,3 +81,76 @@ def test_a_list_of_lists_of_turns_says_how_to_wrap_them(tmp_path):
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([[{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]] * 2))
     assert 'wrap it as {"messages": [...]}' in refused(path).why
+
+
+@pytest.mark.parametrize(
+    ("no", "yes"), [(0, 1), ("0", "1"), ("undesirable", "desirable"), ("False", "True"), (0.0, 1.0)]
+)
+def test_unwanted_answers_in_every_spelling_of_no(tmp_path, no, yes):
+    rows = [{"prompt": "2+2?", "completion": "4", "label": yes} for _ in range(60)]
+    error = refused(lines(tmp_path, *rows, rows[0] | {"label": no}))
+    assert "KTO" in error.what
+
+
+def test_classes_of_texts_are_no_flags(tmp_path):
+    for labels in ((0, 1, 2), (0, 0)):
+        path = lines(tmp_path, *({"prompt": "2+2?", "completion": "4", "label": label} for label in labels))
+        assert len(list(read([path], scan([path]).reading))) == len(labels)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"conversation_a": CHAT, "conversation_b": CHAT, "winner": "tie"},
+        {"prompt": "q", "response_a": "a", "response_b": "b", "winner": "a"},
+        {"prompt": "q", "response_0": "a", "response_1": "b", "better_response_id": 0},
+    ],
+)
+def test_two_answers_of_which_one_is_better(tmp_path, columns):
+    assert "holds preference data: the answers" in refused(lines(tmp_path, columns)).what
+
+
+def test_preference_pairs_under_longer_names(tmp_path):
+    error = refused(lines(tmp_path, {"prompt": "q", "chosen_response": "a", "rejected_response": "b"}))
+    assert "preference pairs (the columns chosen_response and rejected_response)" in error.what
+    assert "completion = 'chosen_response'" in error.todo
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"query": "q", "responses": ["a", "b"]},
+        {"instruction": "q", "completions": [{"response": "a"}, {"response": "b"}]},
+    ],
+)
+def test_rankings_under_other_names(tmp_path, columns):
+    assert "holds rankings" in refused(lines(tmp_path, columns)).what
+
+
+def test_stepwise_rewards(tmp_path):
+    row = {"prompt": "q", "completions": ["first", "then"], "labels": [True, False]}
+    assert "stepwise rewards" in refused(lines(tmp_path, row)).what
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"prompt": ["a", "b"], "completion": ["c", "d"]},
+        {"columns": ["prompt"], "index": [0, 1], "data": [["a"], ["b"]]},
+    ],
+)
+def test_columns_in_other_layouts(tmp_path, whole):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(whole))
+    assert "one object of columns" in refused(path).what
+
+
+def test_rows_that_python_printed(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{ {'prompt': str(i), 'completion': 'a', 'more': None} }\n" for i in range(5)))
+    assert "holds Python literals" in refused(path).what
+
+
+@pytest.mark.parametrize("column", ["content", "raw_content"])
+def test_texts_for_pre_training_name_the_way(tmp_path, column):
+    assert f"text = {column!r}" in refused(lines(tmp_path, {column: "Once upon a time.", "meta": {"n": 1}})).todo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,10 @@ MEDIA: Mapping[str, str] = {
     **dict.fromkeys(("video", "videos"), "a video"),
     **dict.fromkeys(("audio", "audios"), "sound"),
 }
+# Where trainers of other models put them in the text.
+_MARKER = re.compile(
+    r"<(?:image|video|audio)>|<\|(?:image|video|audio)(?:_pad|_\d+)?\|>|<image_soft_token>|<start_of_image>|\[IMG\]"
+)
 # Presets pass these on to the chat template.
 READ_ELSEWHERE = ("chat_template_kwargs",)
 # Templates know them; trainers hand them over from ``chat_template_kwargs`` only.
@@ -58,7 +63,13 @@ ID, STAGE, SOURCE = (
 )
 SHARED_ROLES = (ID, STAGE, SOURCE)
 TOOLS = Role("tools", "Tools", False, ("tools", "functions"), "Tool definitions, as a list or its JSON text.")
-SYSTEM = Role("system", "System prompt", False, ("system", "system_prompt"), "Goes before the first turn.")
+SYSTEM = Role(
+    "system",
+    "System prompt",
+    False,
+    ("system", "system_prompt", "systemInstruction", "system_instruction"),
+    "Goes before the first turn.",
+)
 
 
 class Find(Protocol):
@@ -186,10 +197,12 @@ class Format:
             for text in (message.role, message.content, message.tool_calls, message.name, message.reasoning):
                 if text is not None and not text.isascii():
                     check_characters(f"turn {i + 1}", text)
+            if marker := _MARKER.search(message.content):
+                notes.add(f"the text holds the marker {marker[0]}; what a trainer put in its place is not read")
             if not message.content and message.tool_calls is None and message.role in ("assistant", "text"):
                 notes.add("an empty answer is kept")
         check_characters("tools", tools)
-        if shape != "text" and all(message.role != "assistant" for message in messages):
+        if shape not in ("text", "tokens") and all(message.role != "assistant" for message in messages):
             notes.add("no turn of the assistant")
         tokens = None if self.tokenised is None else self.tokenised(value, mapping, notes)
         return Parsed(messages, shape, tools, tuple(notes), tokens)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from core.formats._gemini import declared
 from core.intake.json_rows import decode_json, named_type
 
 
@@ -114,6 +115,7 @@ def tools_of(value: Mapping[str, Any], mapping: Mapping[str, str]) -> str | None
         tools = [tools]
     if tools is not None and not isinstance(tools, list):
         raise RowError(mapping["tools"], f"is {named_type(tools)}, not a list of tools")
+    tools = [definition for tool in tools or [] for definition in declared(tool)]
     # OpenAI's older column ``functions`` holds the definitions themselves.
     if tools and mapping["tools"] == "functions":
         tools = [{"type": "function", "function": tool} if _is_bare(tool) else tool for tool in tools]

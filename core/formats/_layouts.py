@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 CANONICAL = ("system", "user", "assistant", "tool")
-# Names that datasets give the canonical roles; ``function_call`` is an assistant turn that holds a call.
+# Names that datasets give the canonical roles.
 ALIASES: Mapping[str, str] = {
     "human": "user",
     "user": "user",
@@ -20,6 +20,7 @@ ALIASES: Mapping[str, str] = {
     "model": "assistant",
     "assistant": "assistant",
     "function_call": "assistant",
+    "tool_call": "assistant",
     "system": "system",
     "observation": "tool",
     "function_response": "tool",
@@ -27,6 +28,8 @@ ALIASES: Mapping[str, str] = {
     "tool_response": "tool",
     "tool": "tool",
 }
+# Of these, the assistant's turns that hold a call.
+CALL_ROLES = ("function_call", "tool_call")
 # Keys by which a turn says whether it carries loss, in order of precedence: false, or 0, is no loss.
 LOSS_FLAGS = ("train", "training", "loss", "weight", "loss_weight")
 

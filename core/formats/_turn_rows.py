@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from core.formats._base import Compose, Edit
-from core.formats._layouts import CANONICAL, Conversation, canonical
+from core.formats._layouts import CALL_ROLES, CANONICAL, Conversation, canonical
 from core.formats._turns import turns_in
 from core.types import Message
 
@@ -58,11 +58,15 @@ def composed_turns(turns: Sequence[Any], prompt: str, answer: str) -> list[dict[
     """The system turn if there is one, a question and an answer, under the keys and role names the row itself uses."""
     composed = [turn for turn in turns[:1] if _role(turn) == "system"]
     for role, text in (("user", prompt), ("assistant", answer)):
-        models = (turn for turn in turns if _role(turn) == role and not turn.get("tool_calls"))
+        models = (turn for turn in turns if _role(turn) == role and not _is_call(turn))
         model = next(models, {"role": role, "content": ""})
         role_key = "from" if "from" in model else "role"
         composed.append({role_key: model[role_key], ("value" if "value" in model else "content"): text})
     return composed
+
+
+def _is_call(turn: Mapping[str, Any]) -> bool:
+    return bool(turn.get("tool_calls")) or str(turn.get("role") or turn.get("from")).lower() in CALL_ROLES
 
 
 def _role(turn: Any) -> str:
@@ -82,6 +86,6 @@ def conversation(value: Mapping[str, Any], column: str, names: Mapping[str, str]
     written = dict.fromkeys(CANONICAL, "")
     for turn in turns:
         name = str(turn.get(role))
-        if written.get(canonical(name)) == "" and name.lower() != "function_call":
+        if written.get(canonical(name)) == "" and name.lower() not in CALL_ROLES:
             written[canonical(name)] = name
     return Conversation(column, role, text, {name: written[name] or names[name] for name in CANONICAL})

@@ -7,13 +7,15 @@ from typing import Any
 
 from core.formats._base import Columns
 from core.formats._cells import Notes, RowError, cell, json_text, list_of, share, text_of
-from core.formats._layouts import CANONICAL, LOSS_FLAGS, canonical
+from core.formats._gemini import in_parts, result_of, typed
+from core.formats._layouts import CALL_ROLES, CANONICAL, LOSS_FLAGS, canonical
 from core.intake.json_rows import decode_json, named_type
 from core.types import Message
 
 # Columns that hold turns but are no conversation of their own.
 _NOT_A_CONVERSATION = (
     "chosen", "rejected", "preferred_output", "non_preferred_output", "prompt", "completion", "history", "tools",
+    "systemInstruction", "system_instruction",
 )  # fmt: skip
 # Names of a turn's reasoning, in the order in which transformers looks for them.
 REASONING = ("reasoning_content", "thinking", "reasoning")
@@ -100,17 +102,22 @@ def _message(turn: Any, field: str, notes: Notes, rename: bool) -> Message:
         raise RowError(f"{field}.{keys[0]}", f"is {named_type(written) if written != '' else 'empty'}, a role is text")
     rename = rename or keys[0] == "from"
     role = _role(written, rename, notes)
-    for key in sorted(turn.keys() - _READ):
+    gemini = in_parts(turn)
+    for key in sorted(turn.keys() - _READ - ({"parts"} if gemini else set())):
         if turn[key] not in (None, "", [], {}):
             notes.add(f"the field {key!r} of a turn is not read")
     calls = _calls(turn, field, notes)
     content = turn.get(keys[1])
-    if rename and written.lower() == "function_call":
+    name = turn.get("name")
+    if gemini and (result := result_of(turn)):
+        role, (name, content) = "tool", result
+    elif gemini:
+        content = [typed(part) for part in turn["parts"]]
+    elif written.lower() in CALL_ROLES and role == "assistant":
         content, calls = _function_call(content, f"{field}.{keys[1]}", calls, notes)
     text, part_calls, thoughts = _content(content, f"{field}.{keys[1]}", role, bool(calls), notes)
     calls = calls + part_calls
     reasoning = _reasoning(turn, field) or "".join(thoughts)
-    name = turn.get("name")
     if name is not None and not isinstance(name, str):
         raise RowError(f"{field}.name", f"is {named_type(name)}, not text")
     call_id = turn.get("tool_call_id")
@@ -122,7 +129,7 @@ def _message(turn: Any, field: str, notes: Notes, rename: bool) -> Message:
 
 
 # Names that no template knows as a role of its own, under whatever keys they stand.
-_UNMISTAKABLE = ("function", "tool_response", "function_response", "model")
+_UNMISTAKABLE = ("function", "tool_call", "tool_response", "function_response", "model")
 
 
 def _role(written: str, rename: bool, notes: Notes) -> str:
@@ -186,6 +193,8 @@ def with_system(messages: list[Message], value: Mapping[str, Any], mapping: Mapp
     system = cell(value, mapping, "system")
     if system is None:
         return
+    if isinstance(system, dict) and in_parts(system):
+        system, _, _ = _parts([typed(part) for part in system["parts"]], mapping["system"], notes)
     text = text_of(system, mapping["system"], notes)
     if messages[0].role != "system":
         messages.insert(0, Message("system", text))

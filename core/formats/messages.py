@@ -8,16 +8,17 @@ from typing import Any
 
 from core.formats._base import SYSTEM, TOOLS, Columns, Format, Role, named_columns
 from core.formats._cells import Notes, needed, tools_of
+from core.formats._gemini import in_parts
 from core.formats._layouts import CANONICAL, Conversation
 from core.formats._turn_rows import composes, conversation, edits
-from core.formats._turns import conversation_column, messages_of, with_system
+from core.formats._turns import conversation_column, messages_of, turns_in, with_system
 from core.types import Message, Shape
 
 _TURNS = Role(
     "messages",
     "Messages",
     True,
-    ("messages", "conversations", "conversation", "chat", "dialogue"),
+    ("messages", "conversations", "conversation", "chat", "dialogue", "contents"),
     "A list of turns, each with role and content.",
 )
 
@@ -36,7 +37,9 @@ def _convert(
     return messages, "chat", tools_of(value, mapping)
 
 
-def _describe(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Conversation:
+def _describe(value: Mapping[str, Any], mapping: Mapping[str, str]) -> Conversation | None:
+    if any(map(in_parts, turns_in(value.get(mapping["messages"])))):
+        return None  # no trainer's configuration names parts as the text of a turn
     layout = conversation(value, mapping["messages"], {name: name for name in CANONICAL}, sharegpt=False)
     return replace(layout, system=mapping.get("system", ""), tools=mapping.get("tools", ""))
 

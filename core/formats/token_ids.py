@@ -16,7 +16,7 @@ from core.types import Message, Shape, Tokens
 IGNORED = -100
 MASKS = ("completion_mask", "assistant_masks", "assistant_mask", "loss_mask")
 _ROLES = (
-    Role("ids", "Token ids", True, ("input_ids",), "The row as token ids."),
+    Role("ids", "Token ids", True, ("input_ids", "tokens", "token_ids"), "The row as token ids."),
     Role("labels", "Labels", False, ("labels",), f"The id to be learned at each position, {IGNORED} where none is."),
     Role("mask", "Loss mask", False, MASKS, "1 where a token carried loss; read where there are no labels."),
     Role("positions", "Positions", False, ("position_ids",), "Tells where one row holds several sequences."),

@@ -204,3 +204,63 @@ def test_detection_by_the_turns_not_the_name():
     assert KIND.detect({"messages": [[{"from": "human", "value": "x"}]]}) == (0.0, {})
     assert KIND.detect({"messages": ["text"]}) == (0.0, {})
     assert KIND.detect({"messages": [turns[:1]], "chosen": [turns], "rejected": [turns]}) == (0.0, {})
+
+
+def vertex(*turns, **row):
+    mapping = {"messages": "contents", "system": "systemInstruction", "tools": "tools"}
+    return KIND.parse({"contents": list(turns), **row}, mapping)
+
+
+def test_geminis_contents_are_turns():
+    row = {
+        "systemInstruction": {"role": "system", "parts": [{"text": "Be brief."}]},
+        "contents": [
+            {"role": "user", "parts": [{"text": "How warm"}, {"text": " is it?"}]},
+            {"role": "model", "parts": [{"text": "hm", "thought": True}, {"text": "4 °C"}]},
+        ],
+    }
+    score, mapping = KIND.detect({name: [value] for name, value in row.items()})
+    assert (score > 0.5, mapping) == (True, {"messages": "contents", "system": "systemInstruction"})
+    system, user, model = KIND.parse(row, mapping).messages
+    assert (system, user) == (Message("system", "Be brief."), Message("user", "How warm is it?"))
+    assert (model.role, model.content, model.reasoning) == ("assistant", "4 °C", "hm")
+    assert KIND.describe is not None and KIND.describe(row, mapping) is None
+
+
+def test_geminis_calls_results_and_tools():
+    parsed = vertex(
+        {"role": "user", "parts": [{"text": "q"}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"x": 1}}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"y": 2}}}]},
+        tools=[{"functionDeclarations": [{"name": "f"}, {"name": "g"}]}],
+    )
+    _, call, result = parsed.messages
+    assert json.loads(call.tool_calls) == [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]
+    assert (result.role, result.name, result.content) == ("tool", "f", '{"y": 2}')
+    assert [tool["function"]["name"] for tool in json.loads(parsed.tools)] == ["f", "g"]
+
+
+def test_geminis_media_are_refused():
+    with pytest.raises(RowError, match="image/png"):
+        vertex({"role": "user", "parts": [{"inlineData": {"mimeType": "image/png", "data": ""}}]})
+    with pytest.raises(RowError, match="unknown type 'executableCode'"):
+        vertex({"role": "model", "parts": [{"executableCode": {}}]})
+
+
+def test_parts_beside_content_are_only_named():
+    parsed = parse({"role": "user", "content": "u", "parts": [{"text": "v"}]})
+    assert parsed.messages[0].content == "u"
+    assert "the field 'parts' of a turn is not read" in parsed.notes
+
+
+def test_a_turn_of_the_role_tool_call_is_a_call():
+    message = only({"role": "tool_call", "content": '{"name": "f", "arguments": {}}'})
+    assert message.role == "assistant"
+    assert json.loads(message.tool_calls)[0]["function"]["name"] == "f"
+
+
+@pytest.mark.parametrize("marker", ["<image>", "<video>", "<|image_pad|>", "<|audio_1|>", "<start_of_image>"])
+def test_markers_of_images_and_sound_are_named(marker):
+    notes = parse({"role": "user", "content": f"{marker}\nWhat is this?"}, answer("A fox.")).notes
+    assert f"the text holds the marker {marker}; what a trainer put in its place is not read" in notes
+    assert not parse({"role": "user", "content": "<img src='x'> in HTML"}, answer("Yes.")).notes

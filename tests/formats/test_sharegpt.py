@@ -87,3 +87,10 @@ def test_detection():
     )
     assert KIND.detect({"conversations": [[{"role": "user", "content": "x"}]]}) == (0.0, {})
     assert KIND.detect({"conversations": [sharegpt[:1]], "chosen": ["a"], "rejected": ["b"]}) == (0.0, {})
+
+
+def test_an_answer_is_not_composed_as_a_call():
+    call = {"from": "function_call", "value": '{"name": "f", "arguments": {}}'}
+    row = {"conversations": [{"from": "human", "value": "q"}, call, {"from": "gpt", "value": "a"}]}
+    assert KIND.compose(row, {"conversations": "conversations"}, "new", "answer")
+    assert row["conversations"] == [{"from": "human", "value": "new"}, {"from": "gpt", "value": "answer"}]

@@ -72,3 +72,12 @@ def test_rows_with_turns_beside_their_ids_are_read_as_turns():
     best = candidates({"messages": [turns], "input_ids": [[1, 2]], "labels": [[-100, 2]]})[0]
     assert best.format == "messages"
     assert candidates({"input_ids": [[1, 2]], "labels": [[-100, 2]]})[0].format == "token_ids"
+
+
+def test_ids_under_another_name_and_no_word_on_turns():
+    columns = {"tokens": [[5, 6, 7]], "loss_mask": [[0, 1, 1]]}
+    assert candidates(columns)[0].mapping == {"ids": "tokens", "mask": "loss_mask"}
+    assert candidates({"tokens": [["A", "word"]], "tags": [["O", "O"]]}) == ()
+    assert KIND.parse({"tokens": [5, 6]}, {"ids": "tokens"}).notes == (
+        "neither labels nor a loss mask: every token carried loss",
+    )

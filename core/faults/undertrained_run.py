@@ -38,7 +38,9 @@ class UndertrainedRun(RunFault):
             if np.isfinite(other).sum() >= ROWS and float(np.nanmean(other)) >= TRAINED:
                 text = "Another checkpoint of this training gives half of the rows or more verbatim."
                 return Finding("pass", text, f"{measured}; {float(np.nanmean(other)):.0%} at that checkpoint")
-        signs = [s for s in (_against_base(table), _trajectory(table), _log(facts)) if s is not None]
+        # The log of a later stage falls although rows of an earlier one are being forgotten: the rows say more.
+        fall = _trajectory(table) or _log(facts)
+        signs = [s for s in (_against_base(table), fall) if s is not None]
         if share > LITTLE or np.quantile(losses, 0.2) < HIGH:
             return Finding("pass", "The loss is not high everywhere: some rows are learned, others are not.", measured)
         if not signs:

@@ -137,6 +137,14 @@ def test_undertrained_run():
     assert judged("undertrained_run", flat, **low).state == "pass"
 
 
+def test_a_log_that_falls_in_its_last_stage_says_nothing_where_the_rows_do_not():
+    falling = RunFacts(states=(log(4.0, 2.0, 1.0, 0.5, 2.5, 2.2, 1.6, 1.3),))
+    low = {"n": 40, "greedy_exact": 0, "nll": spread(2.0, 40)}
+    forgotten = low["nll"] + np.where(np.arange(40) % 2, 0.8, -0.4)  # half of the rows rose since
+    assert judged("undertrained_run", falling, **low).state == "fail"
+    assert judged("undertrained_run", falling, **low, t0_nll=forgotten).state == "pass"
+
+
 def test_what_another_checkpoint_gives_was_trained_long_enough():
     low = {"n": 40, "greedy_exact": 0, "nll": spread(2.0, 40), "t0_nll": spread(0.1, 40), "base_nll": 2.5}
     assert judged("undertrained_run", **low, t0_greedy_exact=np.arange(40) % 4 > 0).state == "pass"

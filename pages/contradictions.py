@@ -14,6 +14,8 @@ from ui.menu import Entry
 PAGE = Entry(title="Contradictions", icon=":material/compare_arrows:", place=85, group="Fix")
 
 _PAGE = 10
+# Characters of a question in the line of its group: about one line of a wide page.
+_TITLE = 110
 _ORDERS = {"size": "Largest first", "strength": "Most certain first"}
 _KINDS = {
     "number": "two numbers",
@@ -43,8 +45,8 @@ def main() -> None:
     parts.turn((before, after), "groups", places, lambda step: state.go(state.link(run=run.id, cursor=str(step))))
     if not listed.groups:
         _nothing(selection)
-    for group in listed.groups:
-        _group(run, group)
+    for place, group in enumerate(listed.groups):
+        _group(run, group, opened=place == 0)
     if listed.decided:
         downloads.draw(downloads.of_decisions(run, listed.decided), key=state.key("decisions"))
     if listed.groups and not contradictions.judge_model():
@@ -70,8 +72,12 @@ def _nothing(selection: Filter) -> None:
         st.success("No two rows ask the same question and contradict each other.", icon=":material/check:")
 
 
-def _group(run: Run, group: ContradictionGroup) -> None:
-    with st.container(border=True):
+def _group(run: Run, group: ContradictionGroup, opened: bool) -> None:
+    """One line a group; its evidence and what is decided below it, once opened."""
+    title = f"**{group.number}**  {markup.md(markup.line(group.question, _TITLE))}"
+    # The icon says that a decision is made; in the title it would make the group another one and close it.
+    icon = ":material/compare_arrows:" if group.decision is None else ":material/gavel:"
+    with st.expander(title, opened, icon=icon, key=state.key("group", group.number, "open")):
         top, rows, decide = st.columns([6, 1.3, 1.3], vertical_alignment="center")
         top.markdown(
             f"**Group {group.number}** · {counted(group.size, 'row')}, {counted(len(group.sides), 'answer')} · "

@@ -61,6 +61,7 @@ def test_groups_are_paged_and_show_both_sides(dispute_data, open_page):
     text = words(at)
     assert f"{found.total:,} groups" in text and found.total >= 11
     assert text.count('class="lac-letter">A<') == 10
+    assert [e.proto.expanded for e in at.expander] == [True] + [False] * 9
     first = found.groups[0]
     assert first.size == 3 and first.sides[0].weight == 2 and "2 rows · 67%" in text
     assert "the base's side is not measured" in text and "answers differ" in text

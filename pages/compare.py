@@ -25,6 +25,8 @@ _WORDS = {
     "unknown": "Unknown in one run",
     "cause": "Cause changed",
 }
+# Pixels of the columns that a person reads: beside the two losses they fit a window of 1,280.
+_WIDTHS = {"change": 95, "prompt": 150, "target": 105, "status": 140, "cause": 150}
 
 
 def main() -> None:
@@ -151,26 +153,37 @@ def _turn(page: PairRows, key: str) -> None:
     parts.turn((before, after), "compare", places, partial(state.put, key))
 
 
+def _both(before: str | None, after: str | None) -> str | None:
+    """What a row has in the two runs, once where it is the same."""
+    if before == after:
+        return before
+    return f"{before or tables.UNKNOWN} → {after or tables.UNKNOWN}"
+
+
 def _table(run: Run, other: Run, page: PairRows, key: str) -> None:
-    first, second = f"run {run.id}", f"run {other.id}"
+    first, second = f"loss, run {run.id}", f"loss, run {other.id}"
+    shown = [
+        {
+            "change": _WORDS[r["change"]],
+            "prompt": markup.line(r["prompt"], 160),
+            "target": markup.line(r["response"], 160),
+            "status": _both(r["status"], r["other_status"]),
+            "cause": _both(charts.cause_name(r["cause"]), charts.cause_name(r["other_cause"])),
+            first: r["nll"],
+            second: r["other_nll"],
+            "id": markup.line(r["sid"], 60),
+        }
+        for r in page.rows
+    ]
+    text, number = st.column_config.TextColumn, st.column_config.NumberColumn
     place = tables.pick(
-        [
-            {
-                "change": _WORDS[r["change"]],
-                "id": markup.line(r["sid"], 60),
-                "prompt": markup.line(r["prompt"], 160),
-                "target": markup.line(r["response"], 160),
-                f"status, {first}": r["status"],
-                f"status, {second}": r["other_status"],
-                f"cause, {first}": charts.cause_name(r["cause"]),
-                f"cause, {second}": charts.cause_name(r["other_cause"]),
-                f"loss, {first}": r["nll"],
-                f"loss, {second}": r["other_nll"],
-            }
-            for r in page.rows
-        ],
+        shown,
         state.key("compare", "table", key, page.start),
-        {"%.3g": [f"loss, {r}" for r in (first, second)]},
+        column_config={
+            **{name: text(width=width) for name, width in _WIDTHS.items()},
+            "id": None,  # hidden: the table's own menu of columns shows it
+            **dict.fromkeys((first, second), number(format="%.3g", width=84)),
+        },
     )
     if place is None:
         st.caption("Click a row to open the sample in either run.")

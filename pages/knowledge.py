@@ -17,7 +17,6 @@ PAGE = Entry(title="Knowledge", icon=":material/psychology:", place=60)
 
 _PAGE = 25
 _COLUMNS = (
-    Column("ordinal", "number", "#", "Position in the training order, from 0."),
     Column("status", "category", "Status"),
     Column("knowledge", "category", "Knowledge", "What the base knew about the target."),
     Column("prompt", "text", "Prompt"),
@@ -28,11 +27,20 @@ _COLUMNS = (
         "base_belief_margin",
         "number",
         "Margin before",
-        "Log-probability of the base's own answer minus the target's, per token, before fine-tuning.",
-        "nats",
+        "Log-probability of the base's own answer minus the target's, in nats per token, before fine-tuning.",
     ),
-    Column("belief_margin", "number", "Margin after", "The same after fine-tuning.", "nats"),
+    Column("belief_margin", "number", "Margin after", "The same after fine-tuning."),
 )
+# Pixels: together they fit a window of 1,280.
+_WIDTHS = {
+    "knowledge": 135,
+    "prompt": 130,
+    "target": 85,
+    "belief": 115,
+    "base_belief_share": 85,
+    "base_belief_margin": 98,
+    "belief_margin": 90,
+}
 
 
 def main() -> None:
@@ -112,7 +120,7 @@ def _list(run: Run, selection: Filter) -> None:
     row = tables.pick(
         shown,
         state.selectable("answers", run.id, cursor or ""),
-        column_config=tables.config(_COLUMNS, shown),
+        column_config=tables.config(_COLUMNS, shown, _WIDTHS),
         placeholder=tables.UNKNOWN,
         height=min(len(page.rows), 18) * 35 + 38,
     )

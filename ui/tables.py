@@ -69,8 +69,8 @@ def _looks(column: Column, frame: pd.DataFrame) -> dict[str, str]:
     return {text: colour for text, colour in looks.items() if text not in rare} | others
 
 
-def config(columns: Sequence[Column], frame: pd.DataFrame) -> dict[str, Any]:
-    """Streamlit's column settings for ``columns`` of ``frame``."""
+def config(columns: Sequence[Column], frame: pd.DataFrame, widths: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Streamlit's column settings for ``columns`` of ``frame``; ``widths``: pixels of those that have a width set."""
     out: dict[str, Any] = {}
     for column in columns:
         label = f"{column.label} ({column.unit})" if column.unit else column.label
@@ -87,6 +87,8 @@ def config(columns: Sequence[Column], frame: pd.DataFrame) -> dict[str, Any]:
         else:
             width = 220 if column.kind == "text" and column.name != "sid" else None
             out[column.name] = st.column_config.TextColumn(label, help=help, width=width)
+    for name, pixels in (widths or {}).items():
+        out[name]["width"] = pixels
     return out
 
 

@@ -12,11 +12,12 @@ from core.formats._cells import Notes, RowError, cell, check_characters, json_te
 from core.formats._layouts import Layout
 from core.types import Message, Shape, Tokens
 
+_IMAGES = ("image", "images", "image_path", "image_paths", "image_url", "image_urls", "image_file", "pixel_values")
 # Columns of other trainers' multimodal data, and what they hold.
 MEDIA: Mapping[str, str] = {
-    **dict.fromkeys(("image", "images", "image_path", "image_url"), "an image"),
-    **dict.fromkeys(("video", "videos"), "a video"),
-    **dict.fromkeys(("audio", "audios"), "sound"),
+    **dict.fromkeys(_IMAGES, "an image"),
+    **dict.fromkeys(("video", "videos", "video_path", "video_url", "video_file"), "a video"),
+    **dict.fromkeys(("audio", "audios", "audio_path", "audio_url", "audio_file", "input_features"), "sound"),
 }
 # Where trainers of other models put them in the text.
 _MARKER = re.compile(
@@ -205,6 +206,8 @@ class Format:
         if shape not in ("text", "tokens") and all(message.role != "assistant" for message in messages):
             notes.add("no turn of the assistant")
         tokens = None if self.tokenised is None else self.tokenised(value, mapping, notes)
+        if tokens is not None and not any(tokens.trained):
+            notes.add("no token carried loss")
         return Parsed(messages, shape, tools, tuple(notes), tokens)
 
     def _refuse_media(self, value: Mapping[str, Any], mapping: Mapping[str, str]) -> None:

@@ -195,6 +195,8 @@ def with_system(messages: list[Message], value: Mapping[str, Any], mapping: Mapp
         return
     if isinstance(system, dict) and in_parts(system):
         system, _, _ = _parts([typed(part) for part in system["parts"]], mapping["system"], notes)
+    elif isinstance(system, list) and all(map(_is_part, system)):
+        system, _, _ = _parts(system, mapping["system"], notes)
     text = text_of(system, mapping["system"], notes)
     if messages[0].role != "system":
         messages.insert(0, Message("system", text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from core.formats._base import SYSTEM, TOOLS, Columns, Format, Role, named_columns
+from core.formats._base import EMPTY, SYSTEM, TOOLS, Columns, Format, Role, named_columns
 from core.formats._cells import Notes, RowError, cell, edit_text, is_text, list_of, needed, share, text_of, tools_of
 from core.formats._layouts import Pair
 from core.types import Message, Shape
@@ -20,12 +20,28 @@ _ROLES = (
 )
 
 
+# Pairs under these names are a chat where a system prompt or earlier turns stand beside them, as ms-swift reads them:
+# prompt and completion, joined as they are, could hold neither.
+_CHAT = (
+    Role("instruction", "Instruction", True, ("query", "question", "prompt"), ""),
+    Role("output", "Output", True, ("response", "answer"), ""),
+    *_ROLES[3:],
+)
+
+
 def _find(columns: Columns) -> tuple[float, dict[str, str]]:
     mapping = named_columns(_ROLES, columns)
     if "instruction" not in mapping or "output" not in mapping:
-        return 0.0, {}
+        mapping = named_columns(_CHAT, columns)
+        if not {"instruction", "output"} <= mapping.keys() or not _has_context(columns, mapping):
+            return 0.0, {}
     fit = min(share(columns[mapping[role]], is_text) for role in ("instruction", "output"))
     return fit * (1.0 if mapping["output"].casefold() == "output" else 0.9), mapping
+
+
+def _has_context(columns: Columns, mapping: Mapping[str, str]) -> bool:
+    """Whether a system prompt or earlier turns stand in any example."""
+    return any(v not in EMPTY for role in ("system", "history") if role in mapping for v in columns[mapping[role]])
 
 
 def _convert(

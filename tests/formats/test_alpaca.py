@@ -6,6 +6,7 @@ import pytest
 
 from core.formats._cells import RowError
 from core.formats.alpaca import KIND
+from core.intake.detection import candidates
 from core.types import Message
 
 MAPPING = {name: name for name in ("instruction", "input", "output", "system", "history", "tools")}
@@ -75,3 +76,19 @@ def test_long_texts_are_no_source_or_stage():
     mapping = KIND.detect(columns)[1]
     assert "source" not in mapping
     assert (mapping["stage"], mapping["id"]) == ("stage", "id")
+
+
+@pytest.mark.parametrize("pair", [("query", "response"), ("question", "response"), ("prompt", "response")])
+@pytest.mark.parametrize("beside", [{"system": "Be brief."}, {"history": [["q", "a"]]}, {"system_prompt": "Be brief."}])
+def test_pairs_beside_a_system_prompt_or_earlier_turns_are_chats(pair, beside):
+    row = dict(zip(pair, ("2+2?", "4"), strict=True)) | beside
+    best = candidates({name: [value] for name, value in row.items()})[0]
+    assert best.format == "alpaca"
+    assert len(KIND.parse(row, best.mapping).messages) == (4 if "history" in beside else 3)
+    assert KIND.unread(row, best.mapping) == []
+
+
+def test_pairs_alone_and_trls_own_stay_prompt_and_completion():
+    for empty in ({}, {"system": []}, {"system": [""], "history": [[]]}):
+        assert candidates({"query": ["2+2?"], "response": ["4"], **empty})[0].format == "prompt_completion"
+    assert candidates({"prompt": ["2+2?"], "completion": ["4"], "system": ["s"]})[0].format == "prompt_completion"

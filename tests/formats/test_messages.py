@@ -264,3 +264,15 @@ def test_markers_of_images_and_sound_are_named(marker):
     notes = parse({"role": "user", "content": f"{marker}\nWhat is this?"}, answer("A fox.")).notes
     assert f"the text holds the marker {marker}; what a trainer put in its place is not read" in notes
     assert not parse({"role": "user", "content": "<img src='x'> in HTML"}, answer("Yes.")).notes
+
+
+def test_a_system_prompt_in_parts_is_read():
+    turns = [{"role": "user", "content": [{"text": "q"}]}, {"role": "assistant", "content": [{"text": "a"}]}]
+    row = {"system": [{"text": "Be "}, {"text": "brief."}], "messages": turns}
+    assert KIND.parse(row, {"messages": "messages", "system": "system"}).messages[0] == Message("system", "Be brief.")
+
+
+@pytest.mark.parametrize("column", ["image_file", "image_urls", "video_path", "audio_path", "pixel_values"])
+def test_media_in_columns_of_longer_names_reject_the_row(column):
+    with pytest.raises(RowError, match="only text can be diagnosed"):
+        parse({"role": "user", "content": "u"}, answer("a"), **{column: ["x"]})

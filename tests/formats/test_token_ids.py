@@ -81,3 +81,8 @@ def test_ids_under_another_name_and_no_word_on_turns():
     assert KIND.parse({"tokens": [5, 6]}, {"ids": "tokens"}).notes == (
         "neither labels nor a loss mask: every token carried loss",
     )
+
+
+def test_a_row_without_loss_says_so():
+    row = {"input_ids": [5, 6], "labels": [-100, -100]}
+    assert "no token carried loss" in KIND.parse(row, {"ids": "input_ids", "labels": "labels"}).notes

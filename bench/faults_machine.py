@@ -5,10 +5,12 @@
 
 A tiny model is trained, and a pipeline of jobs is run undisturbed once: import, registering an archive, the check, the
 diagnosis, groups, mitigation, a proof, routes, a new judgement. The data folder before each job is kept. Then, point by
-point, a job is started from its folder and disturbed at a moment drawn evenly over the time that it took:
+point, a job is started from its folder and disturbed at a moment drawn evenly between its being taken and its end:
 
-    kill    kill -9 of the worker; its job is freed as the supervisor does, and another worker ends it
-    lock    another process holds the database's write lock for 0.1 to 3 s (the worker waits 0.2 s for a lock)
+    kill    kill -9 of the worker; its job is freed as the supervisor does, and another worker ends it: one that is
+            started then, or, at every second point, one that ran beside it
+    lock    another process holds the database's write lock for 0.1 to 3 s, one in ten for up to 30 (the worker waits
+            0.2 s for a lock)
     full    the disk, a small one in memory, is filled, and emptied after 1 to 3 s
     clock   the worker that is killed lived a day ahead or a day behind
     app     kill -9 of the web process of ``serve``; how long until it answers again
@@ -37,6 +39,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +162,8 @@ class Machine:
         shutil.rmtree(self.kept / stage, ignore_errors=True)
         shutil.copytree(self.data, self.kept / stage)
 
-    def worker(self, lane: str, shift: float = 0.0, busy: float | None = None) -> int:
-        """Forks a worker that ends when its lane is empty; returns its process id."""
+    def worker(self, lane: str, shift: float = 0.0, busy: float | None = None, once: bool = True) -> int:
+        """Forks a worker that ends when its lane is empty, or when it is told to; returns its process id."""
         self.close()
         pid = os.fork()
         if pid:
@@ -175,7 +178,9 @@ class Machine:
             if busy is not None:
                 session.BUSY_SECONDS = busy  # type: ignore[assignment]
                 loop.WAITS = (0.1, 0.2, 0.5)  # type: ignore[assignment]
-            loop.work(lane, once=True)
+            stop = loop.Stop()
+            signal.signal(signal.SIGTERM, stop)
+            loop.work(lane, once=once, stop=stop)
             status = 0
         finally:
             os._exit(status)
@@ -207,27 +212,59 @@ def shift_clock(seconds: float) -> None:
             function.__defaults__ = tuple(shifted if v is time.time else v for v in function.__defaults__)
 
 
-def disturb(machine: Machine, fault: str, lane: str, took: float, rng: random.Random) -> dict[str, Any]:
-    """Lets a worker of the lane run and disturbs it once; returns what was done and in which stage."""
+def latest(data: Path) -> tuple[str, str, str]:
+    """(state, stage, owner) of the newest job, read past whoever holds the database."""
+    with closing(sqlite3.connect(f"file:{data / 'lacuna.db'}?mode=ro", uri=True, timeout=10)) as conn:
+        state, stage, owner = conn.execute("SELECT state, stage, owner FROM jobs ORDER BY id DESC LIMIT 1").fetchone()
+        return str(state), str(stage or ""), str(owner or "")
+
+
+def awaited(data: Path, *states: str, seconds: float = 120.0) -> None:
+    """Until the newest job is in one of the states."""
+    until = time.monotonic() + seconds
+    while latest(data)[0] not in states and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+def disturb(
+    machine: Machine, fault: str, lane: str, took: float, rng: random.Random, pair: bool = False
+) -> dict[str, Any]:
+    """Lets a worker of the lane run and disturbs it once; returns what was done and in which stage.
+
+    Args:
+        took: seconds from the moment the job is taken to its end; the disturbance comes at one of them.
+        pair: two workers of the lane run; the one with the job is killed and the other takes it over.
+    """
     from core.services import jobs
 
-    moment = rng.uniform(0.0, took)
-    seconds = rng.uniform(0.1, 3.0)
-    said: dict[str, Any] = {"moment": round(moment, 3)}
+    share, seconds = rng.random(), rng.uniform(0.1, 3.0)
+    if fault == "lock" and share > 0.9:
+        seconds *= 10  # longer than the worker waits for a lock, many times over
+    said: dict[str, Any] = {"moment": round(share * took, 3)}
     if fault in ("kill", "clock"):
         shift = 0.0 if fault == "kill" else rng.choice((-DAY, DAY))
-        pid = machine.worker(lane, shift)
-        time.sleep(moment)
+        pids = [machine.worker(lane, shift, once=not pair) for _ in range(1 + pair)]
+        awaited(machine.data, "running", "done")
+        time.sleep(share * took)
+        state, stage, owner = latest(machine.data)
+        pid = next((p for p in pids if f"-{p}-" in owner), pids[0])
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        (job,) = jobs.list_jobs(limit=1)
-        said |= {"state": job.state, "stage": job.stage} | ({"shift": shift} if shift else {})
+        said |= {"state": state, "stage": stage, "workers": len(pids)} | ({"shift": shift} if shift else {})
         if fault == "kill":  # with the clock wrong, the lease alone must show that the worker is dead
             jobs.abandon(lane, pid, 9)
-        machine.end(machine.worker(lane))
+        if pair:
+            awaited(machine.data, "done", "failed")
+            (other,) = [p for p in pids if p != pid]
+            os.kill(other, signal.SIGTERM)
+            said["exit"] = machine.end(other)
+        else:
+            machine.end(machine.worker(lane))
         return said
     pid = machine.worker(lane, busy=0.2)
-    time.sleep(moment)
+    awaited(machine.data, "running", "done")
+    time.sleep(share * took)
+    said["state"], said["stage"], _ = latest(machine.data)
     if fault == "lock":
         holder = sqlite3.connect(machine.data / "lacuna.db", isolation_level=None, timeout=10, check_same_thread=False)
         holder.execute("BEGIN IMMEDIATE")
@@ -360,9 +397,13 @@ def undisturbed(machine: Machine, project: Path, out: dict[str, Any]) -> None:
         job_id = start()
         lane = out["lanes"][stage] = lane_of(job_id)
         machine.keep(stage)
+        pid = machine.worker(lane)
+        awaited(machine.data, "running", "done")
         began = time.monotonic()
-        machine.end(machine.worker(lane), 600.0)
-        out["took"][stage] = round(time.monotonic() - began, 2)
+        awaited(machine.data, "done", "failed", seconds=600.0)
+        took = time.monotonic() - began
+        machine.end(pid, 600.0)
+        out["took"][stage] = round(took, 2)
         job = jobs.get_job(job_id)
         if job.state != "done":
             raise SystemExit(f"undisturbed, {stage} is {job.state}: {job.error}")
@@ -407,7 +448,9 @@ def main() -> None:
             rng = random.Random(f"{args.seed} {fault} {i}")
             stage = list(out["expected"])[i % len(out["expected"])]
             machine.restore(stage)
-            said = disturb(machine, fault, out["lanes"][stage], out["took"][stage], rng)
+            said = disturb(
+                machine, fault, out["lanes"][stage], out["took"][stage], rng, pair=fault == "kill" and i % 2 == 1
+            )
             wrong = checked(machine, stage, out["expected"])
             out["points"].append({"fault": fault, "job": stage, **said, "wrong": wrong})
             if wrong:

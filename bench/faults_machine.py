@@ -119,6 +119,8 @@ def outcome(stage: str, job_id: int) -> str:
         for table in TABLES:
             n = conn.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
             digest.update(f"{table} {n}\n".encode())
+        rows = conn.exec_driver_sql("SELECT ordinal, sid, content_hash FROM samples ORDER BY dataset_id, ordinal")
+        digest.update(repr([tuple(row) for row in rows]).encode())
     for run in runs.list_runs():
         for line in exports.verdict_lines(run.id) if run.state == "judged" else ():
             digest.update(line)
@@ -128,7 +130,8 @@ def outcome(stage: str, job_id: int) -> str:
         for path in sorted(folder.iterdir()):
             digest.update(path.name.encode() + (path.read_bytes() if path.is_file() else b"a folder"))
     if stage in ("import", "register", "export", "groups"):
-        kept = {k: v for k, v in result.items() if k not in ("sha256",)} if stage != "register" else result["names"]
+        # A dataset that a second try makes has a number of its own.
+        kept = {k: v for k, v in result.items() if k != "dataset_id"} if stage != "register" else result["names"]
         digest.update(json.dumps(kept, sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -274,8 +274,9 @@ def disturb(
         time.sleep(seconds)
         holder.close()
     else:
+        seconds = min(seconds + 1.0, 3.0)
         fill(machine.data)
-        time.sleep(min(seconds + 1.0, 3.0))
+        time.sleep(seconds)
         (machine.data / "filler").unlink()
     said |= {"seconds": round(seconds, 2), "exit": machine.end(pid)}
     return said

@@ -50,7 +50,7 @@ def main() -> None:
     if listed.decided:
         downloads.draw(downloads.of_decisions(run, listed.decided), key=state.key("decisions"))
     if listed.groups and not contradictions.judge_model():
-        st.caption("A language model of your own can comment on groups: set `LACUNA_JUDGE_URL` (see the README).")
+        st.caption("A language model of your own can comment on groups: set LACUNA_JUDGE_URL (see the README).")
     st.caption(
         "Groups are found by wording: the rare words, names and numbers that two prompts share or lack, together with "
         "their closeness in meaning. A rewording that shares no rare word may be missed, and so may a language that "

@@ -86,4 +86,4 @@ def _exported(job_id: int, found: Mapping[str, Any]) -> None:
     ]
     downloads.draw(links, key=state.key("mitigate", "files", job_id))
     markup.notes(found.get("notes", ()))
-    st.caption(f"SHA-256 of the rows: `{found['sha256'][:16]}…`; the configurations expect all files in one folder.")
+    st.caption(f"SHA-256 of the rows: {found['sha256'][:16]}…; the configurations expect all files in one folder.")

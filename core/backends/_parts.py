@@ -246,10 +246,10 @@ class Parts:
                 trunk = self.trunk_of(beginning)
                 behind.setdefault(0 if trunk is None else trunk.length, []).append(beginning)
         for start, some in behind.items():
-            rest = [b[start:] for b in some if len(b) > start + SHORTEST]
-            if len(rest) < 2:
-                continue
             whole = [b for b in some if len(b) > start + SHORTEST]
+            if len(whole) < 2:
+                continue
+            rest = [b[start:] for b in whole]
             for group in shared(rest, np.array([len(r) for r in rest]), overhead + start):
                 if group.length >= SHORTEST:
                     self.read_trunk(whole[group.rows[0]][: start + group.length])

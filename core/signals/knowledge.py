@@ -110,7 +110,8 @@ class Knowledge(Signal):
     needs = (col.N_TARGET, col.TURNS, col.GREEDY_EXACT, OUTPUTS)
     columns = (
         Column(col.BASE_KNOWLEDGE, "number", "Knowledge",
-               "What it knew: 0 unknown, 1 weakly known, 2 maybe known, 3 highly known.", "", "high", indexed=True),
+               "What the base knew: 0 nothing, 1 weakly known, 2 maybe known, 3 highly known.", "", "high",
+               indexed=True),
         Column(col.BASE_KNOWN_GREEDY, "number", "Known (greedy)",
                "Share of ten few-shot prompts in which the base's greedy answer is the target.", "", "high"),
         Column(col.BASE_KNOWN_SAMPLED, "number", "Known (draw)",

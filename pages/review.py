@@ -78,6 +78,25 @@ def _row(run: Run, queue: review.Queue) -> None:
                     f"{markup.md(excerpt.sentence)}")  # fmt: skip
         st.caption(f"Doubt {row.doubt:.2f}; {counted(row.alike, 'unlearned row')} of this pattern.")
         _form(run, row)
+        _walk(run, queue, row)
+
+
+def _walk(run: Run, queue: review.Queue, row: review.Queued) -> None:
+    """The ways on from the open row, without saying anything about it."""
+
+    def go_to(sid: str) -> None:
+        state.put(_key(run, "sid"), sid)
+
+    sids = [r.sid for r in queue.rows]
+    place = sids.index(row.sid)
+    ways = (("Previous row", "chevron_left", "K", place - 1), ("Next row", "chevron_right", "J", place + 1))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for label, icon, key, to in ways:
+            inside = 0 <= to < len(sids)
+            st.button(
+                label, icon=f":material/{icon}:", key=_key(run, label), type="tertiary", shortcut=key,
+                disabled=not inside, on_click=go_to, args=(sids[to] if inside else "",),
+            )  # fmt: skip
         parts.link("samples", "All evidence", "open_in_new", state.link(run=run.id, sample=row.sid))
 
 
@@ -102,8 +121,10 @@ def _form(run: Run, row: review.Queued) -> None:
         )  # fmt: skip
     note = right.text_input("Reason", key=_key(run, f"note:{row.sid}"), max_chars=2000)
     with st.container(horizontal=True):
-        agree = st.button("The verdict is right", icon=":material/check:", key=_key(run, "agree"), type="primary")
-        save = st.button("Save this review", icon=":material/save:", key=_key(run, "save"))
+        agree = st.button(
+            "The verdict is right", icon=":material/check:", key=_key(run, "agree"), type="primary", shortcut="A"
+        )
+        save = st.button("Save this review", icon=":material/save:", key=_key(run, "save"), shortcut="S")
     if agree or save:
         with errors.shown():
             if agree:

@@ -1,0 +1,113 @@
+"""What leaves this machine: a run as one file that another machine opens, and a report that needs no network."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from core.__main__ import main
+from tests.browser.conftest import serving
+from tests.browser.steps import settled, until
+from tests.world import at_data
+
+pytestmark = pytest.mark.slow
+
+# Every page that shows the run; jobs, storage and other runs are of the machine, not of the run.
+PAGES = (
+    "overview", "samples", "samples?sample=row-0001", "samples?status=unlearned&sort=-nll", "clusters",
+    "contradictions", "knowledge", "dynamics", "routes", "mitigation", "review", "selftest",
+)  # fmt: skip
+# The text that a person sees, inside components and tables too, piece by piece.
+TEXT = """() => {
+  const out = [], seen = (e) => e.closest?.('canvas') || !e.checkVisibility || e.checkVisibility();
+  const walk = (node) => {
+    if (node.nodeType === Node.TEXT_NODE) {
+      const text = node.textContent.trim(), parent = node.parentElement;
+      if (text && (!parent || seen(parent))) out.push(text);
+    } else if (!['STYLE', 'SCRIPT'].includes(node.nodeName)) {
+      if (node.shadowRoot) walk(node.shadowRoot);
+      node.childNodes.forEach(walk);
+    }
+  };
+  walk(document.querySelector('[data-testid=stMain]'));
+  return out;
+}"""
+NOTE = re.compile("This run came as a bundle")
+
+
+@pytest.fixture
+def site(land):
+    return land
+
+
+def read(page, url, run):
+    """Page to what it says, charts and tables drawn."""
+    texts = {}
+    for name in PAGES:
+        page.goto(f"{url}/{name}{'&' if '?' in name else '?'}run={run}")
+        page.locator("[data-testid=stMain] h1").first.wait_for()
+        settled(page)
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.js-plotly-plot')].every(p => p.style.visibility !== 'hidden')"
+        )
+        texts[name] = page.evaluate(TEXT)
+    return texts
+
+
+def test_a_bundle_shows_the_same_on_every_page_of_another_machine(chromium, page, site, tmp_path):
+    page.goto(f"/clusters?run={site.run}")
+    expect(page.get_by_text(re.compile("the others resemble no group"))).to_be_visible()
+    before = read(page, site.url, site.run)
+    page.goto(f"/overview?run={site.run}")
+    settled(page)
+    page.get_by_role("button", name="Manage").click()
+    page.get_by_role("button", name="Make a bundle").click()
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download the bundle").click()
+    bundle = tmp_path / "run.lacuna"
+    waiting.value.save_as(bundle)
+
+    with serving(tmp_path / "empty" / "data", tmp_path) as elsewhere:
+        context = chromium.new_context(viewport=page.viewport_size)
+        tab = context.new_page()
+        tab.goto(elsewhere.url)
+        tab.get_by_text("Open a bundle").click()
+        tab.get_by_label("Upload the bundle").set_input_files(bundle)
+        tab.get_by_role("button", name="Open the bundle").click()
+        tab.wait_for_url("**/overview?run=1")
+        expect(tab.get_by_text(NOTE)).to_be_visible()
+        after = read(tab, elsewhere.url, 1)
+        context.close()
+    assert {name: different(before[name], after[name]) for name in PAGES if different(before[name], after[name])} == {}
+
+
+def different(before, after):
+    """Pieces of text that one of the two pages lacks."""
+    return sorted(set(before) ^ {text for text in after if not NOTE.search(text)})
+
+
+def test_a_report_opens_without_a_network(chromium, site, tmp_path):
+    out = tmp_path / "report.html"
+    with at_data(site.data, tmp_path):
+        assert main(["report", "--run", str(site.run), "--out", str(out)]) == 0
+    assert out.stat().st_size < 3_000_000
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    tab = context.new_page()
+    requests, broken = [], []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.on("pageerror", lambda error: broken.append(str(error)))
+    tab.on("console", lambda message: broken.append(message.text) if message.type == "error" else None)
+    tab.goto(out.as_uri())
+    tab.wait_for_load_state("networkidle")
+    assert requests == [out.as_uri()]
+    assert broken == []
+    charts = tab.locator("svg")
+    assert charts.count() > 0
+    for chart in charts.all():
+        box = until(chart.bounding_box)
+        assert box["width"] > 100 and box["height"] > 20
+        assert chart.locator("rect, path, circle, line").count() > 0
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    pdf = tab.pdf()
+    assert pdf.startswith(b"%PDF")
+    context.close()

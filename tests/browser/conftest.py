@@ -71,9 +71,12 @@ def serving(data, roots, port=None):
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=said, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     until(lambda: answers(f"{url}/_stcore/health"))
-    yield Site(url, data, process.pid, 1, log)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE) == 0
+    try:
+        yield Site(url, data, process.pid, 1, log)
+    finally:
+        process.send_signal(signal.SIGINT)
+        ended = process.wait(PATIENCE)
+    assert ended == 0
 
 
 def answers(url):

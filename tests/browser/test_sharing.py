@@ -1,20 +1,21 @@
 """What leaves this machine: a run as one file that another machine opens, and a report that needs no network."""
 
 import re
+import shutil
 
 import pytest
 from playwright.sync_api import expect
 
 from core.__main__ import main
 from tests.browser.conftest import serving
-from tests.browser.steps import settled, until
+from tests.browser.steps import PATIENCE, settled, until
 from tests.world import at_data
 
 pytestmark = pytest.mark.slow
 
 # Every page that shows the run; jobs, storage and other runs are of the machine, not of the run.
 PAGES = (
-    "overview", "samples", "samples?sample=row-0001", "samples?status=unlearned&sort=-nll", "clusters",
+    "overview", "samples?sample=row-0001", "samples?status=unlearned&sort=-nll", "clusters",
     "contradictions", "knowledge", "dynamics", "routes", "mitigation", "review", "selftest",
 )  # fmt: skip
 # The text that a person sees, inside components and tables too, piece by piece.
@@ -32,12 +33,16 @@ TEXT = """() => {
   walk(document.querySelector('[data-testid=stMain]'));
   return out;
 }"""
-NOTE = re.compile("This run came as a bundle")
+# What a run says of itself where it came as a bundle: its icon and its words.
+NOTE = re.compile("This run came as a bundle|^archive$")
 
 
-@pytest.fixture
-def site(land):
-    return land
+@pytest.fixture(scope="module")
+def site(diagnosed_along, tiny_project, tmp_path_factory):
+    """A server with one run, which has a base and checkpoints on its way."""
+    data = shutil.copytree(diagnosed_along, tmp_path_factory.mktemp("origin") / "data")
+    with serving(data, tiny_project.folder) as site:
+        yield site
 
 
 def read(page, url, run):
@@ -47,11 +52,19 @@ def read(page, url, run):
         page.goto(f"{url}/{name}{'&' if '?' in name else '?'}run={run}")
         page.locator("[data-testid=stMain] h1").first.wait_for()
         settled(page)
-        page.wait_for_function(
-            "() => [...document.querySelectorAll('.js-plotly-plot')].every(p => p.style.visibility !== 'hidden')"
-        )
-        texts[name] = page.evaluate(TEXT)
+        texts[name] = at_rest(page)
     return texts
+
+
+def at_rest(page):
+    """The page's text once it has stood for a moment: charts move to their places, tables fill their cells."""
+
+    def stands():
+        before = page.evaluate(TEXT)
+        page.wait_for_timeout(250)
+        return before if page.evaluate(TEXT) == before else None
+
+    return until(stands)
 
 
 def test_a_bundle_shows_the_same_on_every_page_of_another_machine(chromium, page, site, tmp_path):
@@ -67,12 +80,15 @@ def test_a_bundle_shows_the_same_on_every_page_of_another_machine(chromium, page
     bundle = tmp_path / "run.lacuna"
     waiting.value.save_as(bundle)
 
-    with serving(tmp_path / "empty" / "data", tmp_path) as elsewhere:
+    empty = tmp_path / "elsewhere" / "data"
+    empty.mkdir(parents=True)
+    with serving(empty, tmp_path) as elsewhere:
         context = chromium.new_context(viewport=page.viewport_size)
+        context.set_default_timeout(1000 * PATIENCE)
         tab = context.new_page()
         tab.goto(elsewhere.url)
         tab.get_by_text("Open a bundle").click()
-        tab.get_by_label("Upload the bundle").set_input_files(bundle)
+        tab.get_by_label("Bundle", exact=True).set_input_files(bundle)
         tab.get_by_role("button", name="Open the bundle").click()
         tab.wait_for_url("**/overview?run=1")
         expect(tab.get_by_text(NOTE)).to_be_visible()

@@ -51,6 +51,7 @@ class Tally:
     settings: set[str] = field(default_factory=set)
     disagreements: list[dict[str, Any]] = field(default_factory=list)
     by_sort: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, case: Case, outcome: Mapping[str, bool], more: Mapping[str, Any]) -> None:
         self.rows.add(case.sample.content_hash)
@@ -60,13 +61,16 @@ class Tally:
             self.counts[f"{name}_equal" if equal else f"{name}_differ"] += 1
             if not equal:
                 self.by_sort[name] += 1
+                if name in ("refused", "dropped"):
+                    self.reasons[f"here: {more['ours']}; there: {more['theirs']}"] += 1
                 if self.by_sort[name] <= 5:
                     self.disagreements.append(
                         {"what": name, "tokenizer": case.tokenizer, "settings": case.settings, "row": case.row, **more}
                     )
 
     def summary(self) -> dict[str, Any]:
-        return {"rows": len(self.rows), "settings": len(self.settings), **dict(sorted(self.counts.items()))}
+        counts = {"rows": len(self.rows), "settings": len(self.settings), **dict(sorted(self.counts.items()))}
+        return counts | ({"disagreements": dict(self.reasons.most_common())} if self.reasons else {})
 
 
 def compare(preset: str, case: Case, tokenizer: Any, tally: Tally) -> None:

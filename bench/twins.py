@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="?", type=Path, help="folder with JSON and JSONL files of rows")
     parser.add_argument("--build", type=Path, help="make this environment and compare in it")
     parser.add_argument("--trainer", action="append", choices=TRAINERS)
-    parser.add_argument("--most", type=int, default=40, help="rows of each file")
+    parser.add_argument("--most", type=int, default=80, help="rows of each file")
     parser.add_argument("--every", type=int, default=1, help="compare each n-th case only")
     parser.add_argument("--fixtures", action="store_true", help="only the cases of the fixtures, and write them")
     parser.add_argument("--out", type=Path)

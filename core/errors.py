@@ -23,6 +23,11 @@ class UserError(Exception):
         return {"what": self.what, "why": self.why, "todo": self.todo}
 
 
+def as_sentence(text: str) -> str:
+    """A remark such as ``2 of 10 tensors`` as a sentence among others; "" stays empty."""
+    return text and text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
 class Stopped(UserError):
     """A person stopped it before its end; what was done until then is kept."""
 

@@ -306,6 +306,11 @@ def _is_embedding(name: str) -> bool:
     return name.replace(".base_layer.", ".").endswith(("embed_tokens.weight", "wte.weight", "embed_in.weight"))
 
 
+def adapter_alone(folder: Path, adapter: AdapterFacts) -> tuple[Check, ...]:
+    """What an adapter's own file shows without its base: whether it holds values, and whether they change anything."""
+    return tuple(_adapter(folder, adapter, tensors(folder), None))
+
+
 def _adapter(folder: Path, adapter: AdapterFacts, stored: Mapping[str, Tensor], outline: Outline | None) -> list[Check]:
     if (nothing := _nothing_saved(stored)) is not None:
         return [nothing]
@@ -352,7 +357,7 @@ def _adapter_keys(folder: Path, adapter: AdapterFacts, stored: Mapping[str, Tens
     """Whether each stored tensor has a module of the right shape in the base."""
     code = "adapter_keys"
     if outline is None:
-        return Check(code, "unknown", "The adapter's keys were not checked: its base does not open.")
+        return Check(code, "unknown", "The adapter's keys were not checked: its base is not at hand or does not open.")
     lost, unsized, modules = [], 0, set()
     for name, tensor in stored.items():
         fit, module = _fits(name, tensor, stored, outline.shapes)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.commands._base import existing_path, to_json
-from core.errors import UserError
+from core.errors import UserError, as_sentence
 
 
 class Inspect:
@@ -66,19 +66,20 @@ def _folder(path: Path) -> dict[str, Any]:
 def _checks(path: Path) -> list[dict[str, Any]]:
     """The sanity card's checks that need no rows; raises UserError for one that fails.
 
-    An adapter is looked at on the base it names where that is a folder here, else not at all.
+    An adapter is looked at on the base it names where that is a folder here, else by itself.
     """
-    from core.checkpoint.card import card
+    from core.checkpoint.card import adapter_alone, card
     from core.checkpoint.folders import as_checkpoint, read_folder
 
     adapter = read_folder(path).adapter
     base = Path(adapter.base_name_or_path).expanduser() if adapter and adapter.base_name_or_path else None
     if adapter and (base is None or not base.is_dir()):
-        return []
-    checks = card(as_checkpoint(path, base), None, ())[0].checks
+        checks = adapter_alone(path, adapter)
+    else:
+        checks = card(as_checkpoint(path, base), None, ())[0].checks
     for check in checks:
         if check.state == "fail":
-            raise UserError(check.text, check.measured, check.todo)
+            raise UserError(check.text, as_sentence(check.measured), check.todo)
     return [asdict(check) for check in checks]
 
 

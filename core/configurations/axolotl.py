@@ -18,14 +18,15 @@ from core.configurations._base import (
 from core.formats._layouts import ALIASES
 
 SETTINGS = (
-    "chat_template", "chat_template_jinja", "sequence_len", "excess_length_strategy", "sample_packing",
+    "sequence_len", "excess_length_strategy", "sample_packing",
     "train_on_inputs", "eot_tokens", "default_system_message", "split_thinking",
 )  # fmt: skip
 # They stand with a dataset, and count for the rows of that dataset.
 OF_DATASET = (
     "roles_to_train", "train_on_eos", "train_on_eot", "message_field_training", "message_field_training_detail",
-    "chat_template", "chat_template_jinja", "eot_tokens", "split_thinking",
+    "eot_tokens", "split_thinking",
 )  # fmt: skip
+TEMPLATES = ("chat_template", "chat_template_jinja")
 LEFT: Mapping[str, str] = TRAINER_LEFT | {
     "val_set_size": HELD_OUT,
     "shuffle_before_merging_datasets": "Rows were shuffled. Lacuna takes the order of the files.",
@@ -39,6 +40,8 @@ LEFT: Mapping[str, str] = TRAINER_LEFT | {
     "dataset_exact_deduplication": "Rows that occur twice were trained once. Lacuna keeps both.",
     "min_sample_len": "Rows that are too short were dropped. Lacuna keeps them.",
 }
+_SAVED = "Axolotl saves this template with the tokenizer. The one beside the checkpoint counts."
+_OWN_TEMPLATE = "These rows were trained in a template of their own. Lacuna takes the one beside the checkpoint."
 _SHUFFLED = "Axolotl shuffles merged datasets. Lacuna takes the order of the files."
 _ALPACA_PARTS = {"field_instruction": "instruction", "field_input": "input", "field_output": "output",
                  "field_system": "system"}  # fmt: skip
@@ -88,6 +91,9 @@ class Axolotl:
         state_epochs(says, "num_epochs")
         _datasets(says)
         says.leave_all(LEFT)
+        for key in TEMPLATES:
+            if document.values.get(key) not in (None, "", "tokenizer_default"):
+                says.leave(key, _SAVED)
         if document.values.get("shuffle_merged_datasets") is not False:
             says.leave("shuffle_merged_datasets", _SHUFFLED, "true")
         return says
@@ -107,6 +113,7 @@ def _datasets(says: Statements) -> None:
             says.take("dataset", f"{key}.{'data_files' if files else 'path'}", file)
         readings.append((key, *reading))
         for name, reason in (
+            *((name, _OWN_TEMPLATE) for name in TEMPLATES if dataset.get(name) != "tokenizer_default"),
             ("shards", "Only one part of the rows was trained. Lacuna takes them all."),
             ("preprocess_shards", "Only one part of the rows was trained. Lacuna takes them all."),
             ("drop_system_message", "System turns were dropped. Lacuna keeps them."),

@@ -169,10 +169,12 @@ def _records(files: Sequence[tuple[Path, str]], containers: Sequence[str]) -> It
 
 
 def _watched(records: Iterable[Record], watch: Callable[[int], None]) -> Iterator[Record]:
-    for n, record in enumerate(records):
-        if n % WATCHED == 0:
-            watch(n)
+    n = 0
+    for n, record in enumerate(records, 1):
+        if n % WATCHED == 1:
+            watch(n - 1)
         yield record
+    watch(n)
 
 
 def columns_of(path: Path, container: str = "", limit: int = 200, name: str = "") -> dict[str, str]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,9 @@ from core.types import Dataset, Problem, Reading, Sample
 from db import samples as table
 from db.session import database
 
-BATCH = 500
+# What one transaction stores of an import: many short rows, so that commits are rare, and few long ones in memory.
+BATCH = 2000
+BATCH_BYTES = 16 << 20
 # Kinds of remarks on rows that a dataset keeps with their counts.
 NOTES = 200
 
@@ -128,6 +129,19 @@ def _result(dataset: Dataset) -> dict[str, int]:
     return {"dataset_id": dataset.id, "n_samples": dataset.n_samples, "n_problems": dataset.n_problems}
 
 
+def batches(items: Iterable[Sample | Problem]) -> Iterator[list[Sample | Problem]]:
+    """The items in their order, at most ``BATCH`` at a time, and no more once they hold ``BATCH_BYTES`` of raw text."""
+    batch, size = list[Sample | Problem](), 0
+    for item in items:
+        batch.append(item)
+        size += len(item.raw)
+        if len(batch) == BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 def import_files(
     paths: Sequence[Path],
     names: Sequence[str],
@@ -156,8 +170,7 @@ def import_files(
     first: Problem | None = None
     notes: dict[str, int] = {}
     try:
-        items = iter(read(paths, reading, names, most))
-        while batch := list(islice(items, BATCH)):
+        for batch in batches(read(paths, reading, names, most)):
             rows += len(batch)
             accepted = [i for i in batch if isinstance(i, Sample)]
             rejected = [i for i in batch if isinstance(i, Problem)]

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from core.backends._base import Interrupted, interruptible
-from core.errors import UserError
+from core.errors import UserError, as_sentence
 from core.plugins import kind
 from core.services import artefacts, reuse, token_rows
 from core.services.jobs import Work
@@ -46,7 +46,7 @@ def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
         summary["card"] = card
         failed = [c for c in card["checks"] if c["state"] == "fail"]
         if failed:
-            raise UserError(failed[0]["text"], failed[0]["measured"], failed[0]["todo"])
+            raise UserError(failed[0]["text"], as_sentence(failed[0]["measured"]), failed[0]["todo"])
         with database().writing() as conn:
             table.set_run(conn, run.id, spec=spec, summary=summary, state="measuring")
         run = get_run(run.id)

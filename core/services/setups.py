@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,10 @@ from core.services import checkpoints, jobs, uploads
 from core.services.jobs import Work
 from core.settings import settings
 from core.types import Dataset, Setup, SetupField, Stated, Unmet
+
+# How deep below a folder configurations are looked for, in how many folders, and how many are named: a trainer's
+# repository keeps its examples two folders down and has hundreds of folders.
+MAX_BELOW, MAX_FOLDERS, MAX_NAMED = 3, 200, 5
 
 
 def labels() -> list[tuple[str, str]]:
@@ -42,10 +47,13 @@ def from_paths(paths: Sequence[Path]) -> Setup:
         if any((path / PICKLED).is_file() for path in paths):
             raise pickled()
         known = "; ".join(f"{kind.label} ({kind.help.split(',')[0].rstrip('.')})" for kind in _leading())
+        deeper = [name for path in paths if path.is_dir() for name in _below(path)]
         raise UserError(
             f"There is no training configuration in {', '.join(path.name for path in paths)}.",
             f"Looked at: {names_of(files) or 'no file that could be one'}. Known are: {known}.",
-            "Give the file that the training was started with.",
+            f"Folders below hold {', '.join(deeper)}; name one."
+            if deeper
+            else "Give the file that the training was started with.",
         )
     checkpoint = setup.path("checkpoint")
     inner = Path(checkpoint) if checkpoint else None
@@ -53,6 +61,28 @@ def from_paths(paths: Sequence[Path]) -> Setup:
         more = [d for d in of_folder(inner) if (kind := kind_of(d)) is not None and not kind.leads]
         setup = setup_of([*files, *more], _disk) or setup
     return _with_checkpoint(setup)
+
+
+def _below(folder: Path) -> list[str]:
+    """Configurations that a training was started with, in the folders below; the first few that are met."""
+    met, level = list[str](), [folder]
+    for _ in range(MAX_BELOW):
+        level = [inner for outer in level for inner in _folders(outer)][:MAX_FOLDERS]
+        for inner in level:
+            leading = {d.name for d in of_folder(inner) if (known := kind_of(d)) is not None and known.leads}
+            met += [(inner / name).relative_to(folder).as_posix() for name in sorted(leading)]
+            if len(met) >= MAX_NAMED:
+                return met[:MAX_NAMED]
+    return met
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The readable folders in a folder, sorted; links are left out, because they may lead back."""
+    try:
+        inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError:
+        return []
+    return [path for path in inner if os.access(path, os.R_OK | os.X_OK)]
 
 
 def beside(checkpoint: Path, *, here: bool = True) -> tuple[Setup | None, str]:

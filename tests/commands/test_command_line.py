@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 
 from core.__main__ import main
 from core.plugins import names
@@ -234,6 +235,27 @@ def test_inspect_says_what_a_checkpoint_is(command, tiny_project, tmp_path):
     assert found["archive"] == "model.tar.gz"
     assert found["checkpoints"][0]["n_parameters"] == model["n_parameters"]
     assert not [p for p in settings().data_dir.rglob("*") if p.is_file() and "safetensors" in p.name]
+
+
+def test_inspect_looks_at_an_adapter_whose_base_is_elsewhere(command, tiny_project, tmp_path):
+    folder = shutil.copytree(tiny_project.adapter, tmp_path / "adapter")
+    configuration = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(configuration | {"base_model_name_or_path": "some/model"}))
+    (adapter,) = json.loads(command("inspect", folder)[1])["checkpoints"]
+    states = {check["code"]: check["state"] for check in adapter["checks"]}
+    assert states == {"adapter_keys": "unknown", "adapter_not_applied": "pass"}
+    safetensors.torch.save_file({}, folder / "adapter_model.safetensors")
+    status, _, err = command("inspect", folder)
+    assert status == 2 and "holds no values" in err and "0 tensors. Save again" in err
+
+
+def test_a_configuration_in_a_folder_below_is_named(command, tmp_path):
+    below = tmp_path / "examples" / "train_lora"
+    below.mkdir(parents=True)
+    (below / "sft.yaml").write_text("stage: sft\nfinetuning_type: lora\nmodel_name_or_path: base\ndataset: one\n")
+    (below / "sealed").mkdir(mode=0)
+    status, _, err = command("diagnose", "--config", tmp_path)
+    assert status == 2 and "examples/train_lora/sft.yaml" in err
 
 
 def no_tokenizer(folder):

@@ -223,3 +223,17 @@ def test_roles_and_pairs_of_odd_types_are_listed(tmp_path):
     put(tmp_path, "train.yaml", AXOLOTL + rows + "max_steps: !!pairs [a: [1], b: [2]]\n")
     unmet = {one.key: one.value for one in setup(tmp_path).unmet}
     assert "datasets[0].roles" in unmet and unmet["max_steps"] == "…"
+
+
+@pytest.mark.parametrize("template", ["chatml", "tokenizer_default"])
+def test_a_template_of_axolotl_is_the_one_saved_with_the_tokenizer(tmp_path, template):
+    put(tmp_path, "rows.jsonl", "{}")
+    put(tmp_path, "a.yml", f"{AXOLOTL}  - path: rows.jsonl\n    type: chat_template\nchat_template: {template}\n")
+    unmet = {one.key: one.reason for one in setup(tmp_path).unmet}
+    assert ("beside the checkpoint counts" in unmet.get("chat_template", "")) == (template == "chatml")
+
+
+def test_a_template_for_one_dataset_of_axolotl_is_not_honoured(tmp_path):
+    put(tmp_path, "rows.jsonl", "{}")
+    put(tmp_path, "a.yml", f"{AXOLOTL}  - path: rows.jsonl\n    type: chat_template\n    chat_template: gemma\n")
+    assert "datasets[0].chat_template" in {one.key for one in setup(tmp_path).unmet}

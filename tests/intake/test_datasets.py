@@ -286,7 +286,7 @@ def test_a_scan_says_how_far_it_is_and_stops_when_it_is_told_to(tmp_path):
     path = put(tmp_path, [alpaca(i) for i in range(12_000)])
     counts = []
     scan([path], watch=counts.append)
-    assert counts == [0, 5000, 10_000]
+    assert counts == [0, 5000, 10_000, 12_000]
 
     def stop(rows):
         if rows:

@@ -30,6 +30,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from core.errors import UserError
 from core.types import Column, Run, RunSpec, Thresholds
 from db import models as m
+from db import search
 from db.runs import create_run, set_run
 from db.selection import verdicts
 from db.shapes import LARGEST, fits, number, text, time, whole
@@ -190,6 +191,7 @@ def _dataset(conn: Connection, rows_of: Callable[[str], Iterable[Row]], mark: st
     for name in ("samples", "sample_bodies"):
         if _insert(conn, name, _within(rows_of, n, name), {"dataset_id": dataset_id}) != n:
             raise Unfit(f"{name}: there is not one for every sample")
+    search.fill(conn, m.sample_bodies, dataset_id)
     _insert(conn, "problems", rows_of("problems"), {"dataset_id": dataset_id})
     return dataset_id, n
 

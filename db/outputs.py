@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection
 
+from db import search
 from db.models import run_outputs
 from db.text import folded
 
@@ -18,9 +19,9 @@ _BATCH = 10_000
 
 def write_outputs(conn: Connection, run_id: int, texts: Iterable[tuple[int, str]]) -> None:
     """Replaces the run's searched outputs. ``texts``: (ordinal, all outputs of the sample), empty ones left out."""
-    conn.execute(delete(run_outputs).where(run_outputs.c.run_id == run_id))
+    search.clear(conn, run_outputs, run_id)
     for rows in _batches({"run_id": run_id, "ordinal": o, "search": folded(t[:LONGEST])} for o, t in texts if t):
-        conn.execute(insert(run_outputs), rows)
+        search.add(conn, run_outputs, run_id, rows)
 
 
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

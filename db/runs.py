@@ -11,8 +11,8 @@ from sqlalchemy import Connection, MetaData, Row, Table, delete, select, update
 
 from core.errors import UserError
 from core.types import Column, Run, RunSpec, Thresholds
-from db import kept
-from db.models import jobs, run_measures, runs
+from db import kept, search
+from db.models import jobs, run_measures, run_outputs, runs
 from db.selection import table_name
 from db.statements import insert_row
 from db.text import storable
@@ -45,6 +45,7 @@ def create_run(
     }
     run = get_run(conn, insert_row(conn, runs, values))
     _empty_verdicts(conn, run)
+    search.make(conn, run_outputs, run.id)
     return run
 
 
@@ -121,6 +122,7 @@ def delete_run(conn: Connection, run_id: int, keep_measured: bool = False) -> li
     own = set(conn.execute(select(run_measures.c.measure_id).where(run_measures.c.run_id == run_id)).scalars())
     Table(table_name(run_id), MetaData()).drop(conn, checkfirst=True)
     conn.execute(delete(runs).where(runs.c.id == run_id))
+    search.drop(conn, run_outputs, run_id)
     # Only this run's measures: one that is linked to no run yet belongs to a run that is just being set up.
     shared = set(conn.execute(select(run_measures.c.measure_id).where(run_measures.c.measure_id.in_(own))).scalars())
     if keep_measured and not run.spec.origin:

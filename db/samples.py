@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, ins
 
 from core.errors import UserError
 from core.types import Dataset, Problem, Reading, Sample
+from db import search
 from db.models import datasets, runs, sample_bodies, samples
 from db.models import problems as rejected
 from db.sample_rows import body_of, row_of, sample_of
@@ -47,7 +48,9 @@ def create_dataset(
         "finished": False,
         "job_id": job_id,
     }
-    return insert_row(conn, datasets, values)
+    dataset_id = insert_row(conn, datasets, values)
+    search.make(conn, sample_bodies, dataset_id)
+    return dataset_id
 
 
 def add_samples(
@@ -62,17 +65,20 @@ def add_samples(
     chunk = list(chunk)
     if chunk:
         conn.execute(insert(samples), [row_of(dataset_id, s) for s in chunk])
-        conn.execute(insert(sample_bodies), [body_of(dataset_id, s) for s in chunk])
+        search.add(conn, sample_bodies, dataset_id, [body_of(dataset_id, s) for s in chunk])
 
 
 def replace_texts(conn: Connection, dataset_id: int, chunk: Iterable[Sample]) -> None:
     """Stores other messages and notes of samples that the dataset has; ids, content hashes and raw rows stay."""
+    chunk = list(chunk)
+    search.forget(conn, sample_bodies, dataset_id, [sample.ordinal for sample in chunk])
     for sample in chunk:
         row, body = row_of(dataset_id, sample), body_of(dataset_id, sample)
         texts = {name: row[name] for name in ("n_turns", "prompt_chars", "response_chars", "prompt", "response")}
         for table, values in ((samples, texts), (sample_bodies, {"search": body["search"], "body": body["body"]})):
             there = (table.c.dataset_id == dataset_id) & (table.c.ordinal == sample.ordinal)
             conn.execute(update(table).where(there).values(values))
+    search.enter(conn, sample_bodies, dataset_id, [sample.ordinal for sample in chunk])
 
 
 def add_problems(
@@ -145,7 +151,10 @@ def delete_unfinished(
     """
     old = datasets.c.touched < clock() - untouched_for
     dead = ~datasets.c.finished & (old if job_id is None else or_(old, datasets.c.job_id == job_id))
-    return list(conn.execute(delete(datasets).where(dead).returning(datasets.c.id)).scalars())
+    gone = list(conn.execute(delete(datasets).where(dead).returning(datasets.c.id)).scalars())
+    for dataset_id in gone:
+        search.drop(conn, sample_bodies, dataset_id)
+    return gone
 
 
 def _touch(conn: Connection, dataset_id: int, now: float) -> None:
@@ -230,6 +239,7 @@ def delete_dataset(conn: Connection, dataset_id: int) -> None:
         raise UserError(f"Dataset {dataset_id} is in use.", f"Runs rest on it: {names}.", "Delete these runs first.")
     if conn.execute(delete(datasets).where(datasets.c.id == dataset_id)).rowcount != 1:
         raise _no_dataset(dataset_id)
+    search.drop(conn, sample_bodies, dataset_id)
 
 
 def _no_dataset(dataset_id: int) -> UserError:

@@ -37,6 +37,7 @@ from sqlalchemy.sql.operators import custom_op
 
 from core.errors import UserError, unknown_name
 from core.types import Column, Filter, Run, Term
+from db import search
 from db.models import grouped, overrides, picked, picks, run_outputs, sample_bodies, tags
 from db.text import folded, storable
 
@@ -167,7 +168,7 @@ def condition(
     Args:
         plain: number columns whose ranges are compared row by row, not found through an index.
         walked: the caller stops after a few rows of many, so that a text is looked for row by row; otherwise all rows
-            that hold it are found first, which takes a third of the time where every row is looked at anyway.
+            that hold it are found first, by an index where there is one.
 
     Raises:
         UserError: an unknown column or a value the column cannot have.
@@ -296,11 +297,11 @@ def _holds_text(run: Run, text: str, walked: bool) -> ColumnElement[bool]:
             "Search for a part of it.",
         )
     rows, wanted = verdicts(run), folded(text)
-    own = select(sample_bodies.c.ordinal).where(sample_bodies.c.dataset_id == run.spec.dataset_id)
-    own = own.where(sample_bodies.c.search.contains(wanted, autoescape=True))
-    answered = select(run_outputs.c.ordinal).where(run_outputs.c.run_id == run.id)
-    answered = answered.where(run_outputs.c.search.contains(wanted, autoescape=True))
     if walked:
-        same = sample_bodies.c.ordinal == rows.c.ordinal
-        return or_(own.where(same).correlate(rows).exists(), rows.c.ordinal.in_(answered))
-    return rows.c.ordinal.in_(own.union_all(answered))
+        own = select(sample_bodies.c.ordinal).where(
+            sample_bodies.c.dataset_id == run.spec.dataset_id,
+            sample_bodies.c.ordinal == rows.c.ordinal,
+            sample_bodies.c.search.contains(wanted, autoescape=True),
+        )
+        return or_(own.correlate(rows).exists(), search.holding(rows.c.ordinal, {run_outputs: run.id}, wanted))
+    return search.holding(rows.c.ordinal, {sample_bodies: run.spec.dataset_id, run_outputs: run.id}, wanted)

@@ -286,10 +286,18 @@ def group_counts(conn: Connection, run: Run, by: Sequence[str], chosen: Filter) 
     return sorted(counts, key=lambda pair: [(v is None, v) for v in pair[0]])
 
 
-def verdict_columns(conn: Connection, run: Run, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Columns in training order: (n,) float64 with NaN for numbers and flags, (n,) object with None for the rest."""
+def verdict_columns(
+    conn: Connection, run: Run, names: Sequence[str], chosen: Filter | None = None
+) -> dict[str, np.ndarray]:
+    """Columns in training order, of the rows that ``chosen`` keeps where it is given.
+
+    Returns:
+        (n,) float64 with NaN for numbers and flags, (n,) object with None for the rest.
+    """
     kinds = [kind_of(run, name) for name in names]
     query = select(*(column(run, name) for name in names)).order_by(verdicts(run).c.ordinal)
+    if chosen is not None:
+        query = query.where(condition(run, chosen))
     parts: list[list[np.ndarray]] = [[] for _ in names]
     for rows in conn.execute(query.execution_options(yield_per=_BATCH)).partitions():
         for part, kind, values in zip(parts, kinds, zip(*rows, strict=True), strict=True):

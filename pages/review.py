@@ -38,7 +38,7 @@ def _key(run: Run, name: str) -> str:
 
 
 def _round(run: Run) -> review.Queue:
-    return review.queue(run.id, state.get(_key(run, "round")))
+    return cached.review_queue(run, state.get(_key(run, "round")))
 
 
 def _progress(run: Run, queue: review.Queue) -> None:

@@ -23,6 +23,7 @@ from core.services import (
     knowledge,
     recordings,
     results,
+    review,
     runs,
     samples,
     specs,
@@ -116,6 +117,16 @@ def surest(run: Run) -> tuple[Mapping[str, Any] | None, service.Excerpt | None]:
 def _loss_scale(run_id: int, version: str, names: tuple[str, ...]) -> float:
     means = samples.means(run_id, names)
     return 2 * max(means.values(), default=0.5)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner=False)
+def _ranked(run_id: int, version: str) -> review.Ranked:
+    return review.rank(run_id)
+
+
+def review_queue(run: Run, number: int | None) -> review.Queue:
+    """A round of the review queue; its order follows from the verdicts."""
+    return review.queue(run.id, number, _ranked(run.id, _version(run, {})))
 
 
 def loss_scale(run: Run) -> float:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +13,7 @@ from core.causes import UNDETERMINED, ordered_causes
 from core.services.labels import NOTHING, reviews_of
 from core.services.runs import get_run
 from core.signals import _columns as col
-from core.types import PIPELINE, STRENGTH, Run
+from core.types import PIPELINE, STRENGTH, Filter, Term
 from db import people as table
 from db import samples as sample_table
 from db import verdicts as verdict_table
@@ -57,80 +55,99 @@ class Queue:
     done: int
 
 
-def queue(run_id: int, number: int | None = None) -> Queue:
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """All rows worth a review, the most instructive first.
+
+    (n,) ``ordinals``, the ``doubt`` of each, and how many rows are ``alike``, itself included.
+    """
+
+    ordinals: np.ndarray
+    doubt: np.ndarray
+    alike: np.ndarray
+
+
+def queue(run_id: int, number: int | None = None, ranked: Ranked | None = None) -> Queue:
     """A round of the queue; by default the first that is not finished, or the last one.
 
-    The order rests on verdicts alone, so that a row stays in its round when it is reviewed.
+    The order rests on verdicts alone, so that a row stays in its round when it is reviewed; ``ranked`` is that order
+    where it was asked for before.
     """
     run = get_run(run_id)
+    ranked = rank(run_id) if ranked is None else ranked
+    order = ranked.ordinals
     with database().reading() as conn:
-        order, doubt, alike = _order(conn, run)
         reviewed = set(table.overrides_of(conn, run_id))
         rounds = max(1, math.ceil(len(order) / ROUND))
         if number is None:
-            open_rounds = (i // ROUND + 1 for i, o in enumerate(order) if o not in reviewed)
-            number = next(open_rounds, rounds)
+            first = np.flatnonzero(~np.isin(order, list(reviewed)))
+            number = int(first[0]) // ROUND + 1 if len(first) else rounds
         number = min(max(number, 1), rounds)
-        mine = order[(number - 1) * ROUND : number * ROUND]
+        places = range((number - 1) * ROUND, min(number * ROUND, len(order)))
+        mine = [int(order[i]) for i in places]
         judged = verdict_table.judged(conn, run, mine)
         samples = list(sample_table.iter_samples(conn, run.spec.dataset_id, mine)) if mine else []
     rows = tuple(
         Queued(
             s.ordinal, s.id, s.prompt, s.response, judged[s.ordinal]["status"], judged[s.ordinal]["cause"],
-            judged[s.ordinal]["confidence"], doubt[s.ordinal], alike[s.ordinal], s.ordinal in reviewed,
+            judged[s.ordinal]["confidence"], float(ranked.doubt[i]), int(ranked.alike[i]), s.ordinal in reviewed,
         )
-        for s in samples
+        for i, s in zip(places, samples, strict=True)
     )  # fmt: skip
     return Queue(number, rounds, rows, sum(r.reviewed for r in rows))
 
 
-def _order(conn: Any, run: Run) -> tuple[list[int], dict[int, float], dict[int, int]]:
-    """All rows worth a review, the most instructive first, with the doubt and the number of like rows of each.
+def rank(run_id: int) -> Ranked:
+    """All rows worth a review.
 
     A row is worth ``doubt × log2(1 + alike)``. The best row of every pattern comes before the second of any, so that a
     round does not ask the same thing thirty times.
     """
+    run = get_run(run_id)
     names = [c.name for c in run.columns]
     strengths = [s for s in (STRENGTH.of(c.name) for c in ordered_causes()) if s in names]
     patterns = [p for p in (col.PATTERN, col.ANSWER_PATTERN) if p in names]
-    wanted = ["status", "cause", "confidence", *strengths, *patterns]
-    values = verdict_table.verdict_columns(conn, run, wanted)
-    at = verdict_table.verdict_columns(conn, run, ["ordinal"])["ordinal"].astype(np.int64)
-    cause = values["cause"]
-    rows = [
-        i
-        for i, (status, name) in enumerate(zip(values["status"], cause, strict=True))
-        if status in ("partly", "unlearned") and name is not None and PIPELINE.member(name) is None
-    ]
-    unsure = {i: _doubt(cause[i], values["confidence"][i], [values[s][i] for s in strengths]) for i in rows}
-    keys = {i: _key(i, [values[p][i] for p in patterns]) for i in rows}
-    counts = Counter(keys.values())
-    worth = sorted(rows, key=lambda i: (-unsure[i] * math.log2(1 + counts[keys[i]]), i))
-    turn: Counter[Any] = Counter()
-    turns = {}
-    for i in worth:
-        turns[i] = turn[keys[i]]
-        turn[keys[i]] += 1
-    order = sorted(worth, key=lambda i: turns[i])  # stable: within a turn by worth
-    ordinals = at.tolist()
-    return (
-        [ordinals[i] for i in order],
-        {ordinals[i]: unsure[i] for i in rows},
-        {ordinals[i]: counts[keys[i]] for i in rows},
-    )
+    missing = Filter((Term("status", "in", ("partly", "unlearned")), Term("cause", "not_in", (None,))))
+    with database().reading() as conn:
+        wanted = ["ordinal", "cause", "confidence", *strengths, *patterns]
+        values = verdict_table.verdict_columns(conn, run, wanted, missing)
+    judged = np.array([PIPELINE.member(name) is None for name in values["cause"]], dtype=bool)
+    values = {name: column[judged] for name, column in values.items()}
+    unsure = _doubt(values["cause"], values["confidence"], [values[s] for s in strengths])
+    ordinals = values["ordinal"].astype(np.int64)
+    pattern, alike = _patterns([values[p] for p in patterns], len(ordinals))
+    worth = np.lexsort((ordinals, -unsure * np.log2(1 + alike)))
+    # How many rows of the same pattern stand before each, by worth.
+    by_pattern = worth[np.argsort(pattern[worth], kind="stable")]
+    starts = np.concatenate(([0], np.cumsum(np.bincount(pattern)))).astype(np.int64)
+    turn = np.empty(len(ordinals), dtype=np.int64)
+    turn[by_pattern] = np.arange(len(ordinals)) - starts[pattern[by_pattern]]
+    order = worth[np.argsort(turn[worth], kind="stable")]
+    return Ranked(ordinals[order], unsure[order], alike[order])
 
 
-def _doubt(cause: str, confidence: float, strengths: Sequence[float]) -> float:
-    """1 − the confidence in the named cause; where none is named, 1 − the lead of the strongest over the second."""
-    if cause != UNDETERMINED and math.isfinite(confidence):
-        return float(1.0 - confidence)
-    known = sorted((s for s in strengths if math.isfinite(s)), reverse=True)
-    return float(1.0 - (known[0] - known[1] if len(known) > 1 else 0.0))
+def _doubt(cause: np.ndarray, confidence: np.ndarray, strengths: Sequence[np.ndarray]) -> np.ndarray:
+    """(n,) 1 − the confidence in the named cause; without one, 1 − the lead of the strongest over the second."""
+    known = np.array([np.where(np.isfinite(s), s, -np.inf) for s in strengths]).reshape(len(strengths), len(cause))
+    lead = np.zeros(len(cause))
+    if len(strengths) > 1:
+        second, first = np.sort(known, axis=0)[-2:]
+        both = np.isfinite(second)
+        lead[both] = first[both] - second[both]
+    named = (cause != UNDETERMINED) & np.isfinite(confidence)
+    return np.asarray(1.0 - np.where(named, confidence, lead), dtype=np.float64)
 
 
-def _key(i: int, patterns: Sequence[float]) -> tuple[float, ...]:
-    """What makes rows alike; a row without patterns is like itself alone."""
-    return tuple(patterns) if patterns and all(math.isfinite(p) for p in patterns) else (-1.0 - i,)
+def _patterns(columns: Sequence[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) number of each row's pattern, and how many rows have it; a row without patterns is like itself alone."""
+    if not columns or not n:
+        return np.arange(n), np.ones(n, dtype=np.int64)
+    keys = np.column_stack([*columns, np.zeros(n)])
+    alone = ~np.isfinite(keys).all(axis=1)
+    keys[alone] = 0.0
+    keys[alone, -1] = 1.0 + np.flatnonzero(alone)
+    _, pattern, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    return pattern, counts[pattern]
 
 
 def lines(run_id: int, number: int | None = None) -> Iterator[bytes]:

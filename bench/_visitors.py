@@ -52,7 +52,8 @@ class Record:
     def summary(self) -> dict[str, Any]:
         together = [s for values in self.seconds.values() for s in values]
         steps = {name: pages.summary(values) for name, values in sorted(self.seconds.items())}
-        return {"all": pages.summary(together), "steps": steps, "errors": len(self.errors), "first": self.errors[:5]}
+        every = pages.summary(together) if together else None
+        return {"all": every, "steps": steps, "errors": len(self.errors), "first": self.errors[:5]}
 
 
 class Session:

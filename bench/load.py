@@ -72,7 +72,7 @@ def seed(folder: Path, n: int) -> None:
     with database().writing() as conn:
         measures = table.find_measures(conn, [m.key for m in plan(first.spec)])
         table.link_run(conn, other.id, measures.values())
-    judging.write_judgement(other, Thresholds(unlearned_below=0.3))
+    judging.write_judgement(other, Thresholds(unlearned_below=0.02))
     pages._untrained(folder / "busy", tiny.build_tokenizer(["a b c d e"], 500))
     checkpoint = as_checkpoint(folder / "busy", None, "busy")
     runs.store_run("busy", specs.make_spec(first.spec.dataset_id, checkpoint, scorer="normalised"))
@@ -202,8 +202,8 @@ def targets(parts: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     lengths: dict[str, Callable[[float], float]] = {
-        "alone": lambda s: s * 0.4, "browser": lambda s: s * 0.2, "short": lambda s: s * 0.3, "twenty": lambda s: s,
-        "stalled": lambda s: s * 0.4,
+        "alone": lambda s: s * 0.25, "browser": lambda s: s * 0.15, "short": lambda s: s * 0.15, "twenty": lambda s: s,
+        "stalled": lambda s: s * 0.25,
     }  # fmt: skip
     parser.add_argument("--only", choices=tuple(lengths))
     parser.add_argument("--samples", type=int, default=100_000)

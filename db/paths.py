@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, cast, func, select
 
 from core.types import Filter, Run
 from db.selection import column, condition, verdicts
@@ -70,7 +70,7 @@ def _state(run: Run, name: str) -> ColumnElement[Any]:
 def position_counts(conn: Connection, run: Run, bins: int, chosen: Filter) -> list[tuple[int, Any, str, int]]:
     """(bin of the training order, stage, status, rows); bins are equal parts of the whole dataset."""
     table = verdicts(run)
-    place = (table.c.ordinal * bins) // max(1, run.n_samples)
+    place = (cast(table.c.ordinal, BigInteger) * bins) // max(1, run.n_samples)
     stage, status = column(run, "stage"), column(run, "status")
     counted = select(place, stage, status, func.count()).where(condition(run, chosen))
     rows = conn.execute(counted.group_by(place, stage, status))
@@ -91,7 +91,9 @@ def scatter(
     query = select(table.c.ordinal, table.c.sid, *columns).where(measured)
     if n > most:
         # A little below, so that the limit, which would cut the end of the dataset off, is not what decides.
-        query = query.where(table.c.ordinal * _FACTOR % _MODULUS < int(_MODULUS * 0.98 * most / n))
+        # PostgreSQL multiplies in 32 bits where nothing says otherwise, and gives up where they are passed.
+        hashed = cast(table.c.ordinal, BigInteger) * _FACTOR % _MODULUS
+        query = query.where(hashed < int(_MODULUS * 0.98 * most / n))
     return [tuple(r) for r in conn.execute(query.order_by(table.c.ordinal).limit(most))], n
 
 

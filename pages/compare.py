@@ -136,7 +136,7 @@ def _rows(run: Run, other: Run, selection: Filter, comparison: Comparison) -> No
     with right:
         only = st.toggle("Only differences", value=True, key=state.key("compare", "different"))
     key = state.key("compare", "start", run.id, other.id, change, only)
-    page = service.rows(run.id, other.id, selection, change, only, state.get(key, 0), _PAGE, cached.matched(run, other))
+    page = service.rows(run.id, other.id, selection, change, only, state.get(key, 0), _PAGE, cached.pairs(run, other))
     _turn(page, key)
     if not page.rows:
         hint = ' Switch "Only differences" off to see those that stayed the same.' if only else ""

@@ -80,10 +80,17 @@ def at_data(data, roots):
         for name, value in environment(data, roots).items():
             patch.setenv(name, value)
         settings.cache_clear()
+        _close()
         yield
+        _close()
+    settings.cache_clear()
+
+
+def _close():
+    """No database stays open; a connection that is only forgotten would be remarked on."""
+    if _opened.cache_info().currsize:
         database().close()
         _opened.cache_clear()
-    settings.cache_clear()
 
 
 def run_command(data, roots, *arguments):

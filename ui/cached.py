@@ -30,7 +30,7 @@ from core.services import (
 )
 from core.services import dynamics as along
 from core.services import excerpts as service
-from core.services.compare import Comparison, Match
+from core.services.compare import Comparison, Pairs
 from core.services.routes import board as route_board
 from core.services.routes import runs as routes
 from core.types import Filter, Run
@@ -71,7 +71,7 @@ def _known(run_id: int, selection: Filter) -> tuple[knowledge.Summary, knowledge
 
 
 def _comparison(run_id: int, selection: Filter, other_id: int, version: str) -> Comparison:
-    return compare.compare(run_id, other_id, selection, _matched(run_id, other_id))
+    return compare.compare(run_id, other_id, selection, pairs(runs.get_run(run_id), runs.get_run(other_id)))
 
 
 overview = _kept(results.overview, 8)
@@ -141,14 +141,14 @@ def comparison(run: Run, other: Run, query: Mapping[str, str]) -> Comparison:
     return _compared(run, query, other.id, _version(other, {}))
 
 
-@st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner="Matching samples")
-def _matched(run_id: int, other_id: int) -> Match:
-    return compare.match(run_id, other_id)
+@st.cache_resource(ttl=_SECONDS, max_entries=4, show_spinner="Matching samples")  # shared, never copied: it is large
+def _pairs(run_id: int, other_id: int, version: str) -> Pairs:
+    return compare.pairs_of(run_id, other_id)
 
 
-def matched(run: Run, other: Run) -> Match:
-    """Which samples of two runs are the same; datasets do not change."""
-    return _matched(run.id, other.id)
+def pairs(run: Run, other: Run) -> Pairs:
+    """Which samples of two runs are the same, with their verdicts in both."""
+    return _pairs(run.id, other.id, _version(run, {}) + _version(other, {}))
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=32, show_spinner=False)

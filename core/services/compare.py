@@ -137,9 +137,9 @@ def _by_prompt(mine: Sequence[tuple[bytes, str]], theirs: Sequence[tuple[bytes, 
 # ---------------------------------------------------------------------------------------------------- what changed
 
 
-def compare(first_id: int, second_id: int, chosen: Filter, matched: Match | None = None) -> Comparison:
-    """What changed from the first run to the second."""
-    pairs = _Pairs(get_run(first_id), get_run(second_id), chosen, matched or match(first_id, second_id))
+def compare(first_id: int, second_id: int, chosen: Filter, whole: Pairs | None = None) -> Comparison:
+    """What changed from the first run to the second. ``whole``: all their pairs, where they are known already."""
+    pairs = (whole or pairs_of(first_id, second_id)).passing(get_run(first_id), chosen)
     counts = {name: int((pairs.change == name).sum()) for name in CHANGES}
     known = len(pairs.change) - counts["unknown"]
     neither = pairs.change == "still"
@@ -159,7 +159,7 @@ def compare(first_id: int, second_id: int, chosen: Filter, matched: Match | None
 
 def rows(
     first_id: int, second_id: int, chosen: Filter, change: str | None, different_only: bool, start: int, limit: int,
-    matched: Match | None = None,
+    whole: Pairs | None = None,
 ) -> PairRows:  # fmt: skip
     """One page of pairs in training order.
 
@@ -167,9 +167,10 @@ def rows(
         change: one of ``CHANGES``, ``cause`` for a changed cause, or None for all.
         different_only: leave out pairs whose status and cause are the same in both.
         start: place of the first row among those that pass.
+        whole: all pairs of the two runs, where they are known already.
     """
     one, two = get_run(first_id), get_run(second_id)
-    pairs = _Pairs(one, two, chosen, matched or match(first_id, second_id))
+    pairs = (whole or pairs_of(first_id, second_id)).passing(one, chosen)
     keep = np.ones(len(pairs.change), dtype=bool)
     if change == "cause":
         keep &= (pairs.change == "still") & pairs.cause_differs
@@ -183,30 +184,54 @@ def rows(
     return PairRows(tuple(_row(one, two, pairs, shown)), len(places), start)
 
 
-class _Pairs:
-    """Status and cause of every matched pair whose first sample passes the filter."""
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Matched samples of two runs, in training order; reading the verdicts of both is most of what comparing takes.
 
-    def __init__(self, one: Run, two: Run, chosen: Filter, matched: Match) -> None:
-        self.matched = matched
-        names = ("status", "cause")
+    Attributes:
+        places, status, cause: each of the first run and of the second, (n,).
+        change: (n,) of ``CHANGES``. cause_differs, differs: (n,) whether the cause, or status or cause are others.
+    """
+
+    matched: Match
+    places: tuple[np.ndarray, np.ndarray]
+    status: tuple[np.ndarray, np.ndarray]
+    cause: tuple[np.ndarray, np.ndarray]
+    change: np.ndarray
+    cause_differs: np.ndarray
+    differs: np.ndarray
+
+    def passing(self, one: Run, chosen: Filter) -> Pairs:
+        """Those whose first sample passes the filter."""
+        if not (chosen.terms or chosen.text):
+            return self
+        passes = np.zeros(one.n_samples, dtype=bool)
         with database().reading() as conn:
-            both = [verdict_table.verdict_columns(conn, run, names) for run in (one, two)]
-            if chosen.terms or chosen.text:
-                passing = np.zeros(one.n_samples, dtype=bool)
-                passing[list(verdict_table.ordinals(conn, one, chosen))] = True
-                kept = passing[matched.first]
-            else:
-                kept = np.ones(len(matched.first), dtype=bool)
-        self.places = matched.first[kept], matched.second[kept]
-        self.status = tuple(f["status"][at] for f, at in zip(both, self.places, strict=True))
-        self.cause = tuple(f["cause"][at] for f, at in zip(both, self.places, strict=True))
-        before, after = (s == "learned" for s in self.status)
-        unknown = (self.status[0] == "unknown") | (self.status[1] == "unknown")
-        self.change = np.select(
-            [unknown, before & after, before, after], ["unknown", "kept", "broken", "fixed"], default="still"
+            passes[list(verdict_table.ordinals(conn, one, chosen))] = True
+        kept = passes[self.places[0]]
+        places, status, cause = ((a[kept], b[kept]) for a, b in (self.places, self.status, self.cause))
+        return Pairs(
+            self.matched, places, status, cause, self.change[kept], self.cause_differs[kept], self.differs[kept]
         )
-        self.cause_differs = self.cause[0] != self.cause[1]
-        self.differs = (self.status[0] != self.status[1]) | self.cause_differs
+
+
+def pairs_of(first_id: int, second_id: int) -> Pairs:
+    """All matched samples of the two runs with their verdicts in both."""
+    matched = match(first_id, second_id)
+    with database().reading() as conn:
+        one, two = (
+            verdict_table.verdict_columns(conn, get_run(run), ("status", "cause")) for run in (first_id, second_id)
+        )
+    status = one["status"][matched.first], two["status"][matched.second]
+    cause = one["cause"][matched.first], two["cause"][matched.second]
+    before, after = (s == "learned" for s in status)
+    unknown = (status[0] == "unknown") | (status[1] == "unknown")
+    change = np.select(
+        [unknown, before & after, before, after], ["unknown", "kept", "broken", "fixed"], default="still"
+    )
+    causes = cause[0] != cause[1]
+    places = matched.first, matched.second
+    return Pairs(matched, places, status, cause, change, causes, (status[0] != status[1]) | causes)
 
 
 def _crossed(first: np.ndarray, second: np.ndarray) -> dict[tuple[Any, Any], int]:
@@ -216,7 +241,7 @@ def _crossed(first: np.ndarray, second: np.ndarray) -> dict[tuple[Any, Any], int
     return out
 
 
-def _row(one: Run, two: Run, pairs: _Pairs, shown: np.ndarray) -> list[Mapping[str, Any]]:
+def _row(one: Run, two: Run, pairs: Pairs, shown: np.ndarray) -> list[Mapping[str, Any]]:
     first, second = ([int(o) for o in at[shown]] for at in pairs.places)
     with database().reading() as conn:
         judged = verdict_table.judged(conn, one, first), verdict_table.judged(conn, two, second)

@@ -12,7 +12,7 @@ from core.services import datasets, runs, specs
 from core.settings import settings
 from core.types import Run
 from core.worker.here import run_here
-from db.session import database
+from db.session import _opened, database
 from tests import postgresql
 from tests import world as worlds
 
@@ -116,9 +116,19 @@ def diagnose():
 def elsewhere(monkeypatch, tmp_path):
     """Goes to an empty store of another machine: no run, and no checkpoint at any path."""
 
+    made: dict[str, str] = {}
+
     def go(name="elsewhere"):
         database().close()
         monkeypatch.setenv("LACUNA_DATA_DIR", str(tmp_path / name))
+        if os.environ.get("LACUNA_DATABASE_URL"):
+            monkeypatch.setenv("LACUNA_DATABASE_URL", made.get(name) or made.setdefault(name, postgresql.fresh()))
         settings.cache_clear()
 
-    return go
+    yield go
+    if made:
+        for url in made.values():
+            _opened(url).close()
+        _opened.cache_clear()
+        for url in made.values():
+            postgresql.drop(url)

@@ -121,7 +121,7 @@ def test_another_preset_with_the_same_ids_measures_nothing_again(tiny_project, f
     kinds = ("likelihood", "reproduction", "precision")
     same(rows_of(other, kinds), rows_of(final_run, kinds))
     for signal in ("likelihood", "reproduction"):
-        assert list(stored_rows(other, signal).values()) == list(stored_rows(final_run, signal).values())
+        assert stored_rows(other, signal) == stored_rows(final_run, signal)
     before = stored_rows(other, "likelihood")
     runs.delete_run(final_run.id)
     assert stored_rows(other, "likelihood") == before

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from sqlalchemy import select, text, update
 
 from core.egrm.replay import Setting
 from core.egrm.route import CHUNK
@@ -19,6 +20,7 @@ from core.settings import settings as process
 from core.types import Filter
 from core.worker.here import run_here
 from db import routes as table
+from db.models import routes as route_table
 from db.session import database
 from tests import world as worlds
 from tests.services.conftest import import_files, run_diagnosis
@@ -128,7 +130,7 @@ def test_cancelled_keeps_what_it_has_and_resumes_with_the_rest(run, monkeypatch)
 
     def cancel_after_one(conn, *rest, **named):
         stored(conn, *rest, **named)
-        conn.exec_driver_sql(f"UPDATE jobs SET cancel = 1 WHERE id = {job}")
+        conn.execute(text("UPDATE jobs SET cancel = :yes WHERE id = :job"), {"yes": True, "job": job})
 
     monkeypatch.setattr(table, "store", cancel_after_one)
     monkeypatch.setitem(CHUNK, "cpu", 4)
@@ -331,7 +333,9 @@ def test_hidden_states_of_a_checkpoint_train_a_scorer_of_that_checkpoint(run, tm
     with pytest.raises(UserError, match="not measured"):
         run_here(route_scorers.start_scoring(plain, scorer))
     with database().writing() as conn:
-        conn.exec_driver_sql("UPDATE routes SET spec = replace(spec, ?, ?)", (run.spec.final.fingerprint, "f" * 64))
+        spec = dict(conn.execute(select(route_table).where(route_table.c.id == route_id)).mappings().one()["spec"])
+        other = json.loads(json.dumps(spec).replace(run.spec.final.fingerprint, "f" * 64))
+        conn.execute(update(route_table).where(route_table.c.id == route_id).values(spec=other))
     with pytest.raises(UserError, match="hidden states of another checkpoint"):
         run_here(route_scorers.start_scoring(route_id, scorer))
 

@@ -71,6 +71,9 @@ def test_page_and_demo_are_there_together_and_ctrl_c_ends_everything(serve, port
     until(lambda: len(jobs.workers()) == 3)
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 4
+    # Nobody waits for a page because a job computes.
+    steps = {("core.worker" in p.cmdline(), p.nice() - psutil.Process(process.pid).nice()) for p in family}
+    assert steps == {(True, 10), (False, 0)}
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 0, (tmp_path / "log").read_text()
     gone, alive = psutil.wait_procs(family, timeout=60)

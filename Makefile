@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install run lint check test twins clean
+.PHONY: install run lint check test test-postgresql twins clean
 
 install: $(VENV)/installed
 
@@ -44,6 +44,11 @@ ROWS ?=
 EVERY ?= 23
 twins: install
 	$(BIN)/python -m bench.twins --build .twins $(ROWS) --every $(EVERY) --out bench/results/twins.json
+
+# Database, services and jobs over a real PostgreSQL, a temporary cluster. Debian: apt-get install postgresql
+test-postgresql: $(VENV)/installed-dev
+	$(BIN)/python -m pip install -q -r requirements-postgresql.txt
+	.ci/postgresql env $(PYTEST) tests/db tests/services tests/jobs
 
 clean:
 	rm -rf $(VENV)

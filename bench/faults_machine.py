@@ -188,6 +188,18 @@ class Machine:
         finally:
             os._exit(status)
 
+    def latest(self) -> tuple[str, str, str]:
+        """(state, stage, owner) of the newest job, read past whoever holds the database."""
+        with closing(sqlite3.connect(f"file:{self.data / 'lacuna.db'}?mode=ro", uri=True, timeout=10)) as conn:
+            state, stage, owner = conn.execute(LATEST).fetchone()
+            return str(state), str(stage or ""), str(owner or "")
+
+    def damage(self) -> str | None:
+        """What the database says is wrong with itself."""
+        with closing(sqlite3.connect(self.data / "lacuna.db")) as conn:
+            answer = str(conn.execute("PRAGMA integrity_check").fetchone()[0])
+        return None if answer == "ok" else answer
+
     def end(self, pid: int, seconds: float = 120.0) -> int:
         """Waits for a worker; one that takes too long is killed. Its exit status."""
         until = time.monotonic() + seconds
@@ -215,17 +227,13 @@ def shift_clock(seconds: float) -> None:
             function.__defaults__ = tuple(shifted if v is time.time else v for v in function.__defaults__)
 
 
-def latest(data: Path) -> tuple[str, str, str]:
-    """(state, stage, owner) of the newest job, read past whoever holds the database."""
-    with closing(sqlite3.connect(f"file:{data / 'lacuna.db'}?mode=ro", uri=True, timeout=10)) as conn:
-        state, stage, owner = conn.execute("SELECT state, stage, owner FROM jobs ORDER BY id DESC LIMIT 1").fetchone()
-        return str(state), str(stage or ""), str(owner or "")
+LATEST = "SELECT state, stage, owner FROM jobs ORDER BY id DESC LIMIT 1"
 
 
-def awaited(data: Path, *states: str, seconds: float = 120.0) -> None:
+def awaited(machine: Machine, *states: str, seconds: float = 120.0) -> None:
     """Until the newest job is in one of the states."""
     until = time.monotonic() + seconds
-    while latest(data)[0] not in states and time.monotonic() < until:
+    while machine.latest()[0] not in states and time.monotonic() < until:
         time.sleep(0.005)
 
 
@@ -247,9 +255,9 @@ def disturb(
     if fault in ("kill", "clock"):
         shift = 0.0 if fault == "kill" else rng.choice((-DAY, DAY))
         pids = [machine.worker(lane, shift, once=not pair) for _ in range(1 + pair)]
-        awaited(machine.data, "running", "done")
+        awaited(machine, "running", "done")
         time.sleep(share * took)
-        state, stage, owner = latest(machine.data)
+        state, stage, owner = machine.latest()
         pid = next((p for p in pids if f"-{p}-" in owner), pids[0])
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -257,7 +265,7 @@ def disturb(
         if fault == "kill":  # with the clock wrong, the lease alone must show that the worker is dead
             jobs.abandon(lane, pid, 9)
         if pair:
-            awaited(machine.data, "done", "failed")
+            awaited(machine, "done", "failed")
             (other,) = [p for p in pids if p != pid]
             os.kill(other, signal.SIGTERM)
             said["exit"] = machine.end(other)
@@ -265,9 +273,9 @@ def disturb(
             machine.end(machine.worker(lane))
         return said
     pid = machine.worker(lane, busy=0.2)
-    awaited(machine.data, "running", "done")
+    awaited(machine, "running", "done")
     time.sleep(share * took)
-    said["state"], said["stage"], _ = latest(machine.data)
+    said["state"], said["stage"], _ = machine.latest()
     if fault == "lock":
         holder = sqlite3.connect(machine.data / "lacuna.db", isolation_level=None, timeout=10, check_same_thread=False)
         holder.execute("BEGIN IMMEDIATE")
@@ -308,9 +316,8 @@ def checked(machine: Machine, stage: str, expected: Mapping[str, str]) -> list[s
             if ".unpacking" in p.name or p.name.startswith(".part-")]  # fmt: skip
     if left:
         wrong.append(f"files that nothing names: {left[:5]}")
-    with sqlite3.connect(machine.data / "lacuna.db") as conn:
-        if (said := conn.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
-            wrong.append(f"the database is damaged: {said}")
+    if (damage := machine.damage()) is not None:
+        wrong.append(f"the database is damaged: {damage}")
     return wrong
 
 
@@ -402,9 +409,9 @@ def undisturbed(machine: Machine, project: Path, out: dict[str, Any]) -> None:
         lane = out["lanes"][stage] = lane_of(job_id)
         machine.keep(stage)
         pid = machine.worker(lane)
-        awaited(machine.data, "running", "done")
+        awaited(machine, "running", "done")
         began = time.monotonic()
-        awaited(machine.data, "done", "failed", seconds=600.0)
+        awaited(machine, "done", "failed", seconds=600.0)
         took = time.monotonic() - began
         machine.end(pid, 600.0)
         out["took"][stage] = round(took, 2)

@@ -202,7 +202,7 @@ def targets(parts: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     lengths: dict[str, Callable[[float], float]] = {
-        "alone": lambda s: s * 0.25, "browser": lambda s: s * 0.15, "short": lambda s: s * 0.15, "twenty": lambda s: s,
+        "alone": lambda s: s * 0.2, "browser": lambda s: s * 0.15, "short": lambda s: s * 0.15, "twenty": lambda s: s,
         "stalled": lambda s: s * 0.25,
     }  # fmt: skip
     parser.add_argument("--only", choices=tuple(lengths))

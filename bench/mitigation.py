@@ -30,8 +30,9 @@ COLUMNS = {"status": "category", "cause": "category", "stage": "category", "conf
 
 
 def judged(
-    name: str, dataset: Any, final: Any, values: dict[str, Any], preset_settings: dict[str, Any], base: Any = None
-) -> Any:
+    name: str, dataset: Any, final: Any, values: dict[str, Any], preset_settings: dict[str, Any], base: Any = None,
+    dtype: Any = None, answer: int | None = None,
+) -> Any:  # fmt: skip
     """A run with these verdicts, as if it had been judged; columns that are not given are not measured."""
     from dataclasses import replace
 
@@ -42,7 +43,8 @@ def judged(
     from db import verdicts
     from db.session import database
 
-    spec = specs.make_spec(dataset.id, final, base, scorer="normalised", max_draws=0, preset_settings=preset_settings)
+    spec = specs.make_spec(dataset.id, final, base, scorer="normalised", max_draws=0,
+                           preset_settings=preset_settings, dtype=dtype, max_new_tokens=answer)  # fmt: skip
     run = replace(runs.store_run(name, spec), columns=tuple(Column(c, k, c, indexed=True) for c, k in COLUMNS.items()))
     with database().writing() as conn:
         order = sample_table.order(conn, dataset.id)

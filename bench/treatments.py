@@ -30,8 +30,12 @@ WAYS = ("go_on", "again")
 ARMS = ("treatment", "again", "control", "off_target")
 
 
-def prepared(world: Path) -> Any:
-    """The world as a judged run whose causes are the planted ones."""
+def prepared(world: Path, dtype: str = "float32", answer: int = 512) -> Any:
+    """The world as a judged run whose causes are the planted ones.
+
+    Args:
+        dtype: what the model is held in when it is asked. answer: tokens of an answer, at most.
+    """
     from bench.mitigation import imported, judged
     from core.checkpoint.folders import as_checkpoint
 
@@ -51,7 +55,7 @@ def prepared(world: Path) -> Any:
     adapter = (world / "final" / "adapter_config.json").exists()
     final = as_checkpoint(world / "final", world / "base" if adapter else None, "final")
     return judged(world.name, imported(world / "dataset.jsonl"), final, values, {},
-                  base=as_checkpoint(world / "base", None, "base"))  # fmt: skip
+                  base=as_checkpoint(world / "base", None, "base"), dtype=dtype, answer=answer)  # fmt: skip
 
 
 def course(world: Path) -> dict[str, Any]:

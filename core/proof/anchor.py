@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.proof.together import logits_of, parts, together
 from core.types import Supervision
 
 if TYPE_CHECKING:
@@ -34,11 +35,19 @@ class Anchor:
     logprobs: np.ndarray
 
 
-def anchors(model: nn.Module, rows: Sequence[Supervision], right: np.ndarray) -> list[Anchor | None]:
-    """Each row's anchor; None for rows that are not ``right`` (n,). Equal rows share one."""
+def anchors(
+    model: nn.Module, rows: Sequence[Supervision], right: np.ndarray, side_by_side: bool = False
+) -> list[Anchor | None]:
+    """Each row's anchor; None for rows that are not ``right`` (n,). Equal rows share one.
+
+    Args:
+        side_by_side: ask for some rows in one sequence.
+    """
     import torch
 
     made: dict[bytes, Anchor] = {}
+    if side_by_side:
+        _together(model, {r.ids.tobytes(): r for r, held in zip(rows, right, strict=True) if held}, made)
     training, device = model.training, next(model.parameters()).device
     model.eval()
     try:
@@ -54,6 +63,19 @@ def anchors(model: nn.Module, rows: Sequence[Supervision], right: np.ndarray) ->
     finally:
         model.train(training)
     return [made.get(row.ids.tobytes()) if held else None for row, held in zip(rows, right, strict=True)]
+
+
+def _together(model: nn.Module, rows: Mapping[bytes, Supervision], made: dict[bytes, Anchor]) -> None:
+    """Fills ``made`` for the rows by their key, some in one sequence at a time."""
+    for part in parts(list(rows.items()), lambda item: len(item[1].ids)):
+        whole = together([(row.ids, row.trained) for _, row in part])
+        logits = logits_of(model, whole)
+        likeliest = logits.log_softmax(-1).topk(min(LIKELIEST, logits.shape[-1]), dim=-1)
+        ends = np.cumsum(whole.counts)
+        for (key, row), end, n in zip(part, ends, whole.counts, strict=True):
+            places = 1 + np.flatnonzero(row.trained[1:])
+            tokens, logprobs = (v[end - n : end].cpu().numpy() for v in (likeliest.indices, likeliest.values))
+            made[key] = Anchor(places, tokens, logprobs)
 
 
 def collated(anchored: Sequence[Anchor | None], length: int) -> dict[str, torch.Tensor]:
@@ -75,10 +97,27 @@ def collated(anchored: Sequence[Anchor | None], length: int) -> dict[str, torch.
 def divergence(logits: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
     """The divergence summed over the anchored tokens of a batch, in nats. ``logits``: (b, l, vocabulary)."""
     held = batch["held"][:, 1:]
-    now = logits[:, :-1][held].float().log_softmax(-1)
-    tokens, before = batch["tokens"][:, 1:][held], batch["logprobs"][:, 1:][held]
+    return apart_from(logits[:, :-1][held], batch["tokens"][:, 1:][held], batch["logprobs"][:, 1:][held])
+
+
+def apart_from(logits: torch.Tensor, tokens: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
+    """The same of (m, vocabulary) logits and the (m, k) likeliest tokens before, with their log-probabilities."""
+    now = logits.float().log_softmax(-1)
     near = now.gather(-1, tokens)
-    rest_before, rest_now = ((1.0 - values.exp().sum(-1)).clamp_min(1e-6) for values in (before, near))
+    rest_before, rest_now = ((1.0 - values.exp().sum(-1)).clamp_min(1e-6) for values in (logprobs, near))
     rest = rest_before * (rest_before.log() - rest_now.log())
-    total: torch.Tensor = (before.exp() * (before - near)).sum() + rest.sum()
+    total: torch.Tensor = (logprobs.exp() * (logprobs - near)).sum() + rest.sum()
     return total
+
+
+def of_places(anchored: Sequence[Anchor | None], counts: Sequence[int]) -> dict[str, torch.Tensor]:
+    """The anchors of rows that stand together, ``counts`` trained tokens each: held (t,), tokens and more (t, k)."""
+    import torch
+
+    k = next((a.tokens.shape[1] for a in anchored if a is not None), 1)
+    held = [torch.full((n,), a is not None) for a, n in zip(anchored, counts, strict=True)]
+    tokens = [torch.zeros(n, k, dtype=torch.long) if a is None else torch.as_tensor(a.tokens)
+              for a, n in zip(anchored, counts, strict=True)]  # fmt: skip
+    logprobs = [torch.zeros(n, k) if a is None else torch.as_tensor(a.logprobs)
+                for a, n in zip(anchored, counts, strict=True)]  # fmt: skip
+    return {"held": torch.cat(held), "tokens": torch.cat(tokens), "logprobs": torch.cat(logprobs)}

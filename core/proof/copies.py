@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from core.errors import UserError
 from core.intake.datasets import read_json_row
 from core.proof.anchor import anchors
 from core.proof.guard import LOOKS, Guard, reproduced
+from core.proof.together import works
 from core.proof.trainer import fit
 from core.recipes._base import Made
 from core.signals._instruments import Instruments
@@ -89,6 +91,7 @@ def train_copy(
     progress: Callable[[int, int], None],
     guarded: Sequence[Supervision] = (),
     like: Checkpoint | None = None,
+    rounded: bool = False,
 ) -> tuple[Checkpoint, dict[str, Any]]:
     """Trains a copy on the rows in their order, one batch a step, and writes it into ``out``.
 
@@ -97,11 +100,14 @@ def train_copy(
         budget: what ``core.proof.training.BUDGET`` declares, and ``rate``, a multiple of the usual learning rate.
         guarded: rows that should stay right; see ``core.proof.guard``. The budget's ``keep`` is the share of them.
         like: an adapter whose shape a new adapter takes.
+        rounded: calculate in bfloat16; the weights stay in float32.
 
     Returns:
         The trained copy, and facts: method, learning rate, steps, mean loss of the first and the last tenth, and under
         ``guard`` what the guarded rows decided; None where there are none.
     """
+    import torch
+
     from core.backends._loading import load, pick_device
 
     where = pick_device(device)
@@ -112,15 +118,25 @@ def train_copy(
     batch = int(budget["batch"])
     counts = [len(rows) // batch for rows in stages]
     total, done, losses = sum(counts), 0, []
-    guard = Guard(model, guarded, float(budget["keep"])) if guarded else None
-    held = [anchors(model, rows, reproduced(model, rows)) if budget["anchored"] else () for rows in stages]
+    # On a processor every token costs; elsewhere padding is cheap.
+    flat = [(r.ids, r.trained) for r in (*itertools.chain(*stages), *guarded) if r.trained[1:].any()]
+    close = where.type == "cpu" and works(model, flat, batch)
+    calculating = partial(torch.autocast, where.type, torch.bfloat16, enabled=rounded)
+    with calculating():
+        guard = Guard(model, guarded, float(budget["keep"]), close) if guarded else None
+        held = [
+            anchors(model, rows, reproduced(model, rows, close), close) if budget["anchored"] else () for rows in stages
+        ]
     every = max(1, total // LOOKS)
 
     def told(step: int, _: int) -> None:
         progress(done + step, total)
 
     def stop(step: int) -> bool:
-        return guard is not None and guard.decides and (done + step) % every == 0 and guard.look(model, done + step)
+        if guard is None or not guard.decides or (done + step) % every:
+            return False
+        with calculating():
+            return guard.look(model, done + step)
 
     for rows, steps, anchored in zip(stages, counts, held, strict=True):
         if not steps:
@@ -134,6 +150,7 @@ def train_copy(
             progress=told,
             stop=stop,
             anchored=anchored,
+            side_by_side=close,
             max_steps=steps,
             learning_rate=learning_rate,
             per_device_train_batch_size=batch,
@@ -143,6 +160,7 @@ def train_copy(
             logging_steps=max(1, steps // 10),
             seed=int(budget["proof_seed"]),
             use_cpu=where.type == "cpu",
+            bf16=rounded,
         )
         done += trainer.state.global_step
         losses += [e["loss"] for e in trainer.state.log_history if "loss" in e]
@@ -151,7 +169,9 @@ def train_copy(
     decided = None
     if guard is not None:
         stopped = done if done < total else None
-        decided = {**guard.settle(model), "looks": guard.looks, "stopped": stopped}
+        with calculating():
+            settled = guard.settle(model)
+        decided = {**settled, "looks": guard.looks, "stopped": stopped}
     model.save_pretrained(str(out), safe_serialization=True)
     _copy_tokenizer(checkpoint, out)
     base = checkpoint.base or (checkpoint.path if method == "lora" else None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.proof.together import logits_of, parts, together
 from core.types import Supervision
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ class Guard:
         looks: (step, share that held) while the copy was trained.
     """
 
-    def __init__(self, model: nn.Module, rows: Sequence[Supervision], holds: float) -> None:
+    def __init__(self, model: nn.Module, rows: Sequence[Supervision], holds: float, side_by_side: bool = False) -> None:
         self.holds = holds
         self.looks: list[tuple[int, float]] = []
-        right = reproduced(model, rows)
+        self._side_by_side = side_by_side
+        right = reproduced(model, rows, side_by_side)
         self.rows = tuple(row for row, held in zip(rows, right, strict=True) if held)
         self._start = {name: weight.detach().clone() for name, weight in _trained(model)} if self.decides else {}
 
@@ -57,7 +59,7 @@ class Guard:
 
     def share(self, model: nn.Module) -> float:
         """The share of the rows that the model reproduces."""
-        return float(np.mean(reproduced(model, self.rows)))
+        return float(np.mean(reproduced(model, self.rows, self._side_by_side)))
 
     def settle(self, model: nn.Module) -> dict[str, Any]:
         """Puts the model at the farthest point of the line at which the rows hold; where none does, at the start.
@@ -94,10 +96,16 @@ def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
 
 
-def reproduced(model: nn.Module, rows: Sequence[Supervision]) -> np.ndarray:
-    """(n,) bool: whether greedy decoding gives each row's target token by token, by one forward pass a batch."""
+def reproduced(model: nn.Module, rows: Sequence[Supervision], side_by_side: bool = False) -> np.ndarray:
+    """(n,) bool: whether greedy decoding gives each row's target token by token, by one forward pass a batch.
+
+    Args:
+        side_by_side: put some rows into one sequence; the model must be one for which that ``works``.
+    """
     import torch
 
+    if side_by_side:
+        return _together(model, rows)
     training, device = model.training, next(model.parameters()).device
     right = np.zeros(len(rows), dtype=bool)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
@@ -119,3 +127,17 @@ def reproduced(model: nn.Module, rows: Sequence[Supervision]) -> np.ndarray:
     finally:
         model.train(training)
     return right
+
+
+def _together(model: nn.Module, rows: Sequence[Supervision]) -> np.ndarray:
+    """The same, some rows in one sequence at a time; equal ones are asked for once."""
+    asked = {row.ids.tobytes(): row for row in rows if row.target[1:].any()}
+    right: dict[bytes, bool] = {}
+    for part in parts(list(asked.items()), lambda item: len(item[1].ids)):
+        whole = together([(row.ids, row.target) for _, row in part])
+        hit = logits_of(model, whole).argmax(-1).cpu().numpy() == whole.wanted
+        ends = np.cumsum(whole.counts)
+        right |= {
+            key: bool(hit[end - n : end].all()) for (key, _), end, n in zip(part, ends, whole.counts, strict=True)
+        }
+    return np.array([right.get(row.ids.tobytes(), True) for row in rows], dtype=bool)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.proof.anchor import WEIGHT, Anchor, collated, divergence
+from core.proof.anchor import WEIGHT, Anchor, apart_from, collated, divergence, of_places
+from core.proof.together import together
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,6 +48,7 @@ def fit(
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[int], bool] | None = None,
     anchored: Sequence[Anchor | None] = (),
+    side_by_side: bool = False,
     **arguments: Any,
 ) -> Trainer:
     """Trains ``model`` in place with AdamW and returns the trainer, with its state.
@@ -58,11 +60,13 @@ def fit(
         progress: called with (steps done, steps in all); what it raises ends the training.
         stop: called with the steps done; where it is true, the training ends there and the trainer is returned.
         anchored: each row's anchor (``core.proof.anchor``), none for rows that are free; empty: all are.
+        side_by_side: put the rows of a batch into one sequence; the model must be one for which that ``works``.
         arguments: of transformers' ``TrainingArguments``.
     """
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
-    trainer = (_anchored_trainer() if anchored else Trainer)(
+    with_anchors = list(zip(rows, anchored or [None] * len(rows), strict=True))
+    trainer = (_together_trainer() if side_by_side else _anchored_trainer() if anchored else Trainer)(
         model=model,
         args=TrainingArguments(
             output_dir=str(out),
@@ -73,8 +77,8 @@ def fit(
             remove_unused_columns=False,
             **arguments,
         ),
-        train_dataset=list(zip(rows, anchored, strict=True)) if anchored else list(rows),
-        data_collator=_collate_anchored if anchored else collate,
+        train_dataset=with_anchors if anchored or side_by_side else list(rows),
+        data_collator=_collate_together if side_by_side else _collate_anchored if anchored else collate,
         processing_class=tokenizer,
         callbacks=[_callback(save_steps, progress, stop)],
     )
@@ -106,6 +110,37 @@ def _anchored_trainer() -> type[Trainer]:
             return (loss, outputs) if return_outputs else loss
 
     return Anchored
+
+
+def _collate_together(rows: Sequence[tuple[Row, Anchor | None]]) -> dict[str, Any]:
+    import torch
+
+    batch = together([row for row, _ in rows])
+    held = of_places([anchor for _, anchor in rows], batch.counts.tolist())
+    return batch.inputs() | {"wanted": torch.as_tensor(batch.wanted)} | held
+
+
+def _together_trainer() -> type[Trainer]:
+    from torch.nn.functional import cross_entropy
+    from transformers import Trainer
+
+    class SideBySide(Trainer):
+        """The mean loss of a batch's trained tokens, and the divergence from the anchors, from one sequence."""
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            wanted = inputs.pop("wanted")
+            anchors = {name: inputs.pop(name) for name in ("held", "tokens", "logprobs")}
+            outputs = model(**inputs)
+            logits = outputs.logits[0].float()
+            loss = cross_entropy(logits, wanted)
+            if anchors["held"].any():
+                kept = {name: values[anchors["held"]] for name, values in anchors.items() if name != "held"}
+                loss = loss + WEIGHT * apart_from(logits[anchors["held"]], **kept) / len(wanted)
+            return (loss, outputs) if return_outputs else loss
+
+    return SideBySide
 
 
 def _callback(

@@ -257,6 +257,7 @@ class Bench:
             copy, facts = train_copy(
                 start, stages, out, self.budget, self.device,
                 lambda done, total: self.progress(f"{label}: training", done, total, "steps"), guarded, like,
+                self.spec.dtype == "bfloat16",
             )  # fmt: skip
             measured = self.measure(label, copy)
         finally:

@@ -17,6 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from bench.treatments import ARMS, CAUSES, WAYS, prepared  # noqa: E402
 RESULTS = ROOT / "bench" / "results" / "treatments_real.json"
 # As a diagnosis on a processor asks a model of this size: no answer of these worlds is longer.
 DTYPE, ANSWER = "bfloat16", 48
+# Arms of training again that are the same for every cause, and rows that each arm adds a treated sample and pass.
+SHARED = ("again", "control")
+ADDED = 3
 # `lab build --real` trains an adapter at this multiple of the rate that its specification names.
 ADAPTER_RATE = 5
 
@@ -51,7 +55,6 @@ def stored_run(world: Path) -> Any:
 def arms_of(run: Any, cause: str, way: str, cost: Mapping[str, Any], folder: Path, shown: Any) -> Any:
     """The arms of the proof that the page would start for this cause."""
     from core.filters import from_query
-    from core.plugins import with_defaults
     from core.services import jobs, mitigation, proof_arms, proofs
     from core.types import Proof
 
@@ -61,7 +64,7 @@ def arms_of(run: Any, cause: str, way: str, cost: Mapping[str, Any], folder: Pat
     if again:
         request["retrain"] = True
     proof = Proof(0, run.id, cause, cause, request, {}, None, None, 0.0, None)
-    return proof_arms.arms_of(run, proof, jobs.Terminal(shown), folder), with_defaults
+    return proof_arms.arms_of(run, proof, jobs.Terminal(shown), folder)
 
 
 def missing(folder: Path, args: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
@@ -80,31 +83,91 @@ def missing(folder: Path, args: argparse.Namespace) -> Iterator[tuple[str, str, 
 def make(folder: Path, run: Any, cause: str, way: str, name: str, args: argparse.Namespace) -> str:
     """Makes one arm and keeps it; returns what to print."""
     from core.errors import UserError
-    from core.proof import training as science
 
     held = read(args.work, folder.name)
-    entry = held.setdefault(cause, {}).setdefault(way, {})
     cost: dict[str, Any] = {"samples": args.samples, "learned": args.learned}
     cost |= course(folder) if way == "again" else {"guard": args.guard}
-    try:
-        arms, _ = arms_of(run, cause, way, cost, args.work / "copies" / folder.name, progress)
-        if name == "before":
-            made = arms.before()
-        else:
-            watched, _ = science.without_right(arms.watched, entry["arms"]["before"])
-            made = arms.measure(name, watched)
-    except UserError as error:
-        entry["refused"] = str(error)
-        write(args.work, folder.name, held)
-        return f"{folder.name} {cause} {way}: {error}"
-    entry.setdefault("arms", {})[name] = made
-    entry["cost"] = cost
+    shared = way == "again" and name in SHARED
+    made: dict[str, Any] = {}
+    copies = args.work / "copies" / f"{folder.name}-{os.getpid()}"
+    arms: dict[str, Any] = {}
+    for one in args.causes if shared else [cause]:
+        entry = held.setdefault(one, {}).setdefault(way, {"cost": cost})
+        try:
+            if "refused" not in entry:
+                arms[one] = arms_of(run, one, way, cost, copies, progress)
+        except UserError as error:
+            entry["refused"] = str(error)
+    if cause in arms:
+        made = (
+            shared_arm(name, arms, held, args.samples)
+            if shared
+            else {cause: own_arm(name, arms[cause], held[cause][way], args)}
+        )
+    for one, measured in made.items():
+        held[one][way].setdefault("arms", {})[name] = measured
     write(args.work, folder.name, held)
-    right, kept = made["right"], made["kept"]
+    told = made.get(cause)
+    if told is None:
+        return f"{folder.name} {cause} {way}: {held[cause][way]['refused']}"
+    right, kept, training = told["right"], told["kept"], told.get("training", {})
+    guard = training.get("guard") or {}
     return (
         f"{folder.name} {cause} {way} {name}: right {sum(right)}/{len(right)}, kept {sum(kept)}/{len(kept)}, "
-        f"{made.get('training', {}).get('steps', 0)} steps, {made.get('seconds', 0):.0f} s"
+        f"{training.get('steps', 0)} steps, scale {guard.get('scale')}, {told.get('seconds', 0):.0f} s"
     )
+
+
+def own_arm(name: str, arms: Any, entry: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """One arm of one cause. Trained again, every arm of every cause adds ``ADDED`` rows a treated sample and pass."""
+    from core.proof import training as science
+
+    if name == "before":
+        before: dict[str, Any] = arms.before()
+        return before
+    watched, _ = science.without_right(arms.watched, entry["arms"]["before"])
+    if hasattr(arms, "course"):
+        return again(name, arms, replace(watched, mixed=()), args.samples)
+    measured: dict[str, Any] = arms.measure(name, watched)
+    return measured
+
+
+def again(name: str, arms: Any, watched: Any, samples: int) -> dict[str, Any]:
+    """One arm that begins with the base, as long as that of every other cause."""
+    from core.proof import retraining
+
+    of_dataset, n_added = retraining.lengths(arms._stages, arms.course, ADDED * samples)
+    added, left_out, shuffled = arms._changes(name)
+    stages = retraining.arm(
+        arms._stages, arms.course, of_dataset + n_added, added, n_added, arms._dataset, arms._seed_of(name), left_out,
+        shuffled,
+    )  # fmt: skip
+    like = arms._run.spec.final if arms._run.spec.final.base is not None else None
+    measured: dict[str, Any] = arms._bench(watched).retrained(name.replace("_", " "), stages, arms._start, like)
+    return measured
+
+
+def shared_arm(name: str, arms: Mapping[str, Any], held: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    """Unchanged data and the uniform repeat ask nothing of a cause: trained once, and asked for all of them."""
+    from core.proof import training as science
+
+    left = {c: science.without_right(a.watched, held[c]["again"]["arms"]["before"])[0] for c, a in arms.items()}
+    everything = science.Watched(
+        tuple(s for w in left.values() for s in w.treated), tuple(dict.fromkeys(s for w in left.values() for s in
+        w.learned)), (), (), tuple(s for w in left.values() for s in w.aside),
+    )  # fmt: skip
+    whole = again(name, next(iter(arms.values())), everything, samples)
+    out: dict[str, Any] = {}
+    at = beside = 0
+    kept = dict(zip([s.id for s in everything.learned], whole["kept"], strict=True))
+    mixed = dict(zip([s.id for s in everything.learned], whole["in_mix"], strict=True))
+    for cause, of in left.items():
+        end, last = at + len(of.treated), beside + len(of.aside)
+        own = {k: whole[k][at:end] for k in ("right", "asked", "treated_nll")}
+        own |= {"aside": whole["aside"][beside:last], "kept": [kept[s.id] for s in of.learned]}
+        out[cause] = whole | own | {"in_mix": [mixed[s.id] for s in of.learned]}
+        at, beside = end, last
+    return out
 
 
 def progress(stage: str, done: int, total: int, unit: str) -> None:

@@ -144,17 +144,20 @@ def pooled(worlds: Mapping[str, Any]) -> dict[str, Any]:
                 continue
             arms: dict[str, Any] = {}
             for name in ARMS:
-                measured = [(e["arms"][name], e["result"]["arms"][name]) for e in entries.values() if name in e["arms"]]
+                measured = [e["arms"][name] for e in entries.values() if name in e["arms"]]
                 if not measured:
                     continue
                 arms[name] = {
-                    "restored": share([v for arm, _ in measured for v in arm["right"]]),
-                    "reworded": share([v for arm, _ in measured for v in arm["asked"]]),
-                    "aside": share([v for arm, _ in measured for v in arm["aside"]]),
-                    "lost": share([1 - v for arm, _ in measured for v in arm["kept"]]),
+                    "restored": share([v for arm in measured for v in arm["right"]]),
+                    "reworded": share([v for arm in measured for v in arm["asked"]]),
+                    "aside": share([v for arm in measured for v in arm["aside"]]),
+                    "lost": share([1 - v for arm in measured for v in arm["kept"]]),
                 }
                 if name != "treatment":
-                    both = [(e["arms"]["treatment"], e["arms"][name]) for e in entries.values() if name in e["arms"]]
+                    both = [(e["arms"]["treatment"], e["arms"][name]) for e in entries.values()
+                            if name in e["arms"] and "treatment" in e["arms"]]  # fmt: skip
+                    if not both:
+                        continue
                     arms[name]["recipe_over_it"] = paired_difference(
                         [v for own, _ in both for v in own["right"]], [v for _, other in both for v in other["right"]]
                     )
@@ -175,6 +178,9 @@ def table(found: Mapping[str, Any], way: str) -> str:
             cells = [cause, str(len(of[way]["worlds"]))]
             cells += [_cell(arms.get(n), "restored") for n in names] + [_cell(arms.get(n), "lost") for n in names]
             for name in others:
+                if "recipe_over_it" not in arms.get(name, {}):
+                    cells.append("–")
+                    continue
                 gap = [round(100 * v) for v in arms[name]["recipe_over_it"]]
                 cells.append(f"{gap[0]:+d} ({gap[1]:+d} to {gap[2]:+d})")
             lines.append(f"| {' | '.join(cells)} |")
@@ -197,12 +203,13 @@ def write(worlds: Mapping[str, Any], case: Mapping[str, Any]) -> None:
     shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
     for cause, ways in found.items():
         for way, of in ways.items():
-            own = {"worlds": of["worlds"], "restored": _counts(of, "restored"), "lost": _counts(of, "lost")}
+            own = {"worlds": of["worlds"], "restored": counted_in(of, "restored"), "lost": counted_in(of, "lost")}
             shipped["causes"].setdefault(cause, {})[way] = own
     SHIPPED.write_text(json.dumps(shipped, indent=1) + "\n")
 
 
-def _counts(of: Mapping[str, Any], what: str) -> list[int]:
+def counted_in(of: Mapping[str, Any], what: str) -> list[int]:
+    """How many of how many in the recipe's own arm."""
     measured = of["arms"]["treatment"][what] or {"k": 0, "n": 0}
     return [int(measured["k"]), int(measured["n"])]
 

@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/treatments_real.py WORLD [WORLD ...] --work DIR [--ways go_on again] [--causes ...]
         [--arms ...] [--one]
-    .venv/bin/python bench/treatments_real.py --pool --work DIR
+    .venv/bin/python bench/treatments_real.py WORLD [WORLD ...] --work DIR --pool
 
 Takes folders as ``lacuna lab build --real`` writes them. The arms are those of a user's proof, made, trained and
 measured by the same code. Each arm is kept in DIR as soon as it is measured; what is there is not made again, so the
@@ -23,9 +23,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from bench.treatments import ARMS, CAUSES, WAYS, prepared  # noqa: E402
+from bench.treatments import ARMS, CAUSES, SHIPPED, WAYS, counted_in, pooled, prepared, table  # noqa: E402
 
 RESULTS = ROOT / "bench" / "results" / "treatments_real.json"
+MODEL = "SmolLM2-135M-Instruct"
 # As a diagnosis on a processor asks a model of this size: no answer of these worlds is longer.
 DTYPE, ANSWER = "bfloat16", 48
 # Arms of training again that are the same for every cause, and rows that each arm adds a treated sample and pass.
@@ -187,6 +188,36 @@ def write(work: Path, world: str, held: Mapping[str, Any]) -> None:
     part.replace(work / f"{world}.json")
 
 
+def summed_up(work: Path, worlds: Mapping[str, Path]) -> dict[str, Any]:
+    """World's name to its proofs, as ``bench/treatments.py`` pools them; what is refused is named."""
+    out: dict[str, Any] = {}
+    for name, folder in worlds.items():
+        spec = json.loads((folder / "world.json").read_text(encoding="utf-8"))["spec"]
+        out[f"smollm2-{spec['seed']}-{'lora' if spec['lora'] else 'full'}"] = read(work, name)
+    return out
+
+
+def write_results(worlds: Mapping[str, Any], case: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the result file and what the product ships of it; returns the pooled figures."""
+    from bench._machine import machine
+
+    found = pooled(worlds)
+    each = {name: pooled({name: of}) for name, of in worlds.items()}
+    facts = {"case": case, "machine": machine(), "pooled": found, "by_world": each, "worlds": worlds}
+    RESULTS.write_text(json.dumps(facts, separators=(",", ":")) + "\n", encoding="utf-8")
+    shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    causes: dict[str, Any] = {}
+    for cause, ways in found.items():
+        for way, of in ways.items():
+            if "treatment" in of["arms"]:
+                names = [w for w in of["worlds"] if "treatment" in worlds[w][cause][way]["arms"]]
+                own = {"worlds": names, "restored": counted_in(of, "restored"), "lost": counted_in(of, "lost")}
+                causes.setdefault(cause, {})[way] = own
+    shipped["real"] = {"made_by": "python bench/treatments_real.py", "model": MODEL, "causes": causes}
+    SHIPPED.write_text(json.dumps(shipped, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("world", type=Path, nargs="*")
@@ -197,17 +228,27 @@ def main() -> int:
     for name, default in (("samples", 12), ("learned", 40), ("guard", 30)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--one", action="store_true")
+    parser.add_argument("--pool", action="store_true")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     os.environ["LACUNA_DATA_DIR"] = str(args.work / "data")
     from core.settings import quiet_libraries
 
     quiet_libraries()
-    for folder in args.world:
+    for folder in [] if args.pool else args.world:
         while (step := next(missing(folder, args), None)) is not None:
             print(make(folder, stored_run(folder), *step, args), file=sys.stderr, flush=True)
             if args.one:
                 return 0
+    if args.pool:
+        worlds = summed_up(args.work, {folder.name: folder for folder in args.world})
+        case = {"model": MODEL, "samples": args.samples, "learned": args.learned, "guard": args.guard}
+        found = write_results(worlds, case)
+        for way in args.ways:
+            print(f"\n{way}\n{table(found, way)}")
+            for name, of in worlds.items():
+                print(f"\n{way}, {name}\n{table(pooled({name: of}), way)}")
+        return 0
     return 3 if args.one else 0
 
 

@@ -129,12 +129,13 @@ def _training(
     measured = on_worlds(cause, way)
     if measured is None:
         return option
+    of_model = "" if measured.model is None else f" around {measured.model}"
     return _filled(
         option,
         measured.restored,
         measured.lost,
         learned,
-        f"{counted(len(measured.worlds), 'planted world')}: {', '.join(measured.worlds)}",
+        f"{counted(len(measured.worlds), 'planted world')}{of_model}: {', '.join(measured.worlds)}",
     )
 
 

@@ -397,3 +397,13 @@ def test_an_answer_about_such_tokens_stays(answer):
 def test_cut_rows_ask_for_a_longer_limit():
     given = pool(treated=[0, 1], columns={"n_tokens": np.full(40, 1024.0), "cut_target": np.full(40, 700.0)})
     assert plan("pipeline_repair", given).training.max_length == 1792
+
+
+def test_no_rehearsed_row_comes_twice_before_all_came_once():
+    rows = pool()
+    learned = rows.select("status=learned")
+    for count in (5, len(learned), len(learned) + 7):
+        drawn = rehearsed(rows, learned, count, 0)
+        assert len(drawn) == count and len(set(drawn.tolist())) == min(count, len(learned))
+        weakest = learned[np.argsort(-rows.numbers("nll")[learned], kind="stable")][: count // 2]
+        assert set(weakest) <= set(drawn.tolist())

@@ -33,7 +33,8 @@ def run(final_run):
 @pytest.fixture
 def worlds(monkeypatch):
     measured = {"missing_knowledge": {"go_on": {"worlds": ["sky"], "restored": [9, 10], "lost": [1, 50]}}}
-    monkeypatch.setattr(expected, "_read", lambda: measured)
+    monkeypatch.setattr(expected, "_read", lambda: {"causes": measured})
+    return measured
 
 
 def by_way(options, cause):
@@ -67,6 +68,14 @@ def test_a_proof_counts_before_worlds_and_what_nothing_measured_is_unknown_and_l
     # 16 s for 80 rows, on whatever recipe.
     assert proven.seconds == pytest.approx(0.2 * proven.rows)
     assert by_way(options, "left_side_forgetting")["go_on"].seconds == pytest.approx(0.2 * 534)
+
+
+def test_a_real_model_counts_before_small_ones_and_is_named(run, worlds, monkeypatch):
+    on_it = {"missing_knowledge": {"go_on": {"worlds": ["sea", "land"], "restored": [1, 10], "lost": [0, 50]}}}
+    shipped = {"causes": worlds, "real": {"model": "Some-135M", "causes": on_it}}
+    monkeypatch.setattr(expected, "_read", lambda: shipped)
+    known = by_way(advice.options(run.id, Filter()), "missing_knowledge")["go_on"]
+    assert known.restored[0] == 1.0 and known.source == "2 planted worlds around Some-135M: sea, land"
 
 
 def test_a_filter_narrows_it_and_a_run_without_causes_has_none(run, final_run, worlds):

@@ -78,7 +78,10 @@ def together(rows: Sequence[tuple[Any, Any]]) -> Together:
         start += len(row) - n_shared
     wanted = [row[at] for row, at in zip(ids, asked, strict=True)]
     counts = np.array([len(at) for at in asked])
-    return Together(*(np.concatenate(p) for p in (parts, positions, owner, places, wanted)), counts)
+    return Together(
+        np.concatenate(parts), np.concatenate(positions), np.concatenate(owner), np.concatenate(places),
+        np.concatenate(wanted), counts,
+    )  # fmt: skip
 
 
 def parts(items: Sequence[T], length: Callable[[T], int]) -> Iterator[list[T]]:
@@ -140,7 +143,9 @@ def works(model: nn.Module, rows: Sequence[tuple[Any, Any]], batch: int) -> bool
 
 def _takes_all(model: nn.Module) -> bool:
     """Whether the model can be told what each token sees, and where logits are wanted."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner: Any = model
+    if hasattr(model, "get_base_model"):
+        inner = inner.get_base_model()
     taken = inspect.signature(inner.forward).parameters
     masked = getattr(inner.config, "_attn_implementation", "") == "sdpa"
     return masked and {"attention_mask", "position_ids", "logits_to_keep"} <= taken.keys()

@@ -29,6 +29,13 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of stdout has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        from core.services.environment import hindrance  # imports what most commands do not need
+
+        if (reason := hindrance(error)) is None:
+            raise
+        print(f"lacuna: {reason}. Put that right, then run the command again.", file=sys.stderr)
+        return 2
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

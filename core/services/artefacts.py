@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.errors import UserError
 from core.settings import settings
 
 # A hash and an ending: what ``write_bytes`` gives. A row may come from anyone's bundle, so other names lead nowhere.
@@ -67,10 +68,28 @@ def read(name: str, slot: int) -> Mapping[str, Any] | None:
 
 
 def read_all(name: str) -> list[Any]:
-    """The details of a whole chunk, in their order."""
-    with gzip.open(_path(name), "rt", encoding="utf-8") as file:
-        details: list[Any] = json.load(file)
+    """The details of a whole chunk, in their order.
+
+    Raises:
+        UserError: the file is gone, or no longer what was written.
+    """
+    path = _path(name)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise _damaged(path, "is gone") from error
+    if hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
+        raise _damaged(path, "is not what was written: it was cut short or changed")
+    details: list[Any] = json.loads(gzip.decompress(data))
     return details
+
+
+def _damaged(path: Path, how: str) -> UserError:
+    return UserError(
+        "A file that this is shown from is damaged.",
+        f"{path} {how}. Verdicts and exports of verdicts do not need it.",
+        "Put it back from a copy of the data folder, or delete the run with its measurements and diagnose it again.",
+    )
 
 
 def only(name: str, slots: Collection[int]) -> tuple[str, bytes]:

@@ -12,6 +12,7 @@ from core.errors import UserError
 from core.settings import settings
 
 FULL = "the disk is full"
+DAMAGED = "the database file is damaged (put back a copy, or rebuild it with sqlite3's .recover)"
 # Bytes that SQLite wants for its index of the log, and some more; below them nothing can be opened.
 LEAST = 64 << 10
 _FILES = {
@@ -32,6 +33,8 @@ _SQLITE = {
     sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened",
     sqlite3.SQLITE_READONLY: "the database file is read-only",
     sqlite3.SQLITE_NOMEM: "memory is short",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
 }
 # Of torch.OutOfMemoryError and of the allocator for the processor.
 _REFUSED = ("out of memory", "can't allocate memory", "not enough memory")

@@ -228,8 +228,10 @@ def measure(url: str, run_id: int, pid: int, repeat: int) -> Watch:
             # Another filter each time, so that no answer is one that was kept.
             opens("overview", f"overview?run={run_id}&nll=..{50 + i}")
             opens("samples", f"samples?run={run_id}&nll=..{50 + i}")
-        for name in ("clusters", "contradictions", "knowledge", "dynamics", "mitigation", "review", "compare", "jobs",
-                     "storage", "start"):  # fmt: skip
+        for name in ("clusters", "contradictions", "knowledge", "dynamics", "routes", "mitigation", "review", "compare",
+                     "selftest", "jobs", "storage", "start"):  # fmt: skip
+            # The first time the process imports and computes what it keeps; that is told apart.
+            opens(f"{name}, first", f"{name}?run={run_id}", "() => document.querySelector('h1')")
             for _ in range(3):
                 opens(name, f"{name}?run={run_id}", "() => document.querySelector('h1')")
 
@@ -248,6 +250,16 @@ def measure(url: str, run_id: int, pid: int, repeat: int) -> Watch:
             watch.changed("filter change", pill.click)
         for query in ("q=harbour+copper+river", "q=no+such+words", "q=77777"):
             opens("search", f"samples?run={run_id}&{query}")
+        page.goto(f"{url}/samples?run={run_id}")
+        page.wait_for_function(SETTLED)
+        field = page.get_by_role("textbox", name="Text")
+        for i in range(repeat):
+
+            def search(text: str = f"{31 * i + 1000} ") -> None:
+                field.fill(text)
+                field.press("Enter")
+
+            watch.changed("search typed", search)
         for i, query in enumerate(("status=unlearned", "q=harbour+copper", "greedy_exact=0", "source=source+3")):
             opens("filtered table", f"samples?run={run_id}&{query}&nll=..{90 + i}")
         # From the overview to the first relevant sample: a bar, then a row; then along the rows, as a reader walks.
@@ -267,6 +279,14 @@ def summary(seconds: list[float]) -> dict[str, float]:
     p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
     values = {"median": median(ordered), "p95": p95, "worst": ordered[-1]}
     return {k: round(v, 3) for k, v in values.items()} | {"n": len(ordered)}
+
+
+def over_bare(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Median of a step over the median of the same on the bare page; every opening beside opening that."""
+    medians = {name: median(values) for name, values in seconds.items()}
+    beside = {n: "bare: open" for n in medians if n.startswith("open ") and not n.endswith(", settled")}
+    beside |= {"page turn": "bare: page turn", "filter change": "bare: filter change"}
+    return {n: round(medians[n] / medians[b], 2) for n, b in beside.items() if n in medians}
 
 
 def main() -> None:
@@ -307,6 +327,7 @@ def main() -> None:
         imported = set(re.findall(r"^import time:.*\|\s+(\S+)$", Path(log.name).read_text(errors="replace"), re.M))
     result = {
         "case": f"pages on a run of {args.samples:,} samples",
+        "over_the_bare_page": over_bare(watch.seconds | floor.seconds),
         "seconds": {k: summary(v) for k, v in (watch.seconds | floor.seconds).items()},
         "web_process_cpu_seconds": {k: summary(v) for k, v in watch.cpu.items()},
         "web_process": {

@@ -25,8 +25,8 @@ _WORDS = {
     "unknown": "Unknown in one run",
     "cause": "Cause changed",
 }
-# Pixels of the columns that a person reads: beside the two losses they fit a window of 1,280.
-_WIDTHS = {"change": 95, "prompt": 150, "target": 105, "status": 140, "cause": 150}
+# Pixels of the columns that a person reads: beside the two losses they fit a window of 768.
+_WIDTHS = {"prompt": 140, "target": 100, "status": 140, "cause": 150}
 
 
 def main() -> None:
@@ -164,13 +164,13 @@ def _table(run: Run, other: Run, page: PairRows, key: str) -> None:
     first, second = f"loss, run {run.id}", f"loss, run {other.id}"
     shown = [
         {
-            "change": _WORDS[r["change"]],
             "prompt": markup.line(r["prompt"], 160),
             "target": markup.line(r["response"], 160),
             "status": _both(r["status"], r["other_status"]),
             "cause": _both(charts.cause_name(r["cause"]), charts.cause_name(r["other_cause"])),
             first: r["nll"],
             second: r["other_nll"],
+            "change": _WORDS[r["change"]],
             "id": markup.line(r["sid"], 60),
         }
         for r in page.rows
@@ -181,8 +181,8 @@ def _table(run: Run, other: Run, page: PairRows, key: str) -> None:
         state.key("compare", "table", key, page.start),
         column_config={
             **{name: text(width=width) for name, width in _WIDTHS.items()},
-            "id": None,  # hidden: the table's own menu of columns shows it
-            **dict.fromkeys((first, second), number(format="%.3g", width=84)),
+            **dict.fromkeys(("change", "id")),  # hidden: the table's own menu of columns shows them
+            **dict.fromkeys((first, second), number(format="%.3g", width=80)),
         },
     )
     if place is None:

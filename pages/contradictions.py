@@ -15,7 +15,8 @@ PAGE = Entry(title="Contradictions", icon=":material/compare_arrows:", place=85,
 
 _PAGE = 10
 # Characters of a question in the line of its group: about one line of a wide page.
-_TITLE = 110
+_TITLE = 90
+_ANSWER = 24
 _ORDERS = {"size": "Largest first", "strength": "Most certain first"}
 _KINDS = {
     "number": "two numbers",
@@ -74,7 +75,7 @@ def _nothing(selection: Filter) -> None:
 
 def _group(run: Run, group: ContradictionGroup, opened: bool) -> None:
     """One line a group; its evidence and what is decided below it, once opened."""
-    title = f"**{group.number}**  {markup.md(markup.line(group.question, _TITLE))}"
+    title = markup.md(_title(group))
     # The icon says that a decision is made; in the title it would make the group another one and close it.
     icon = ":material/compare_arrows:" if group.decision is None else ":material/gavel:"
     with st.expander(title, opened, icon=icon, key=state.key("group", group.number, "open")):
@@ -97,6 +98,15 @@ def _group(run: Run, group: ContradictionGroup, opened: bool) -> None:
         st.caption(markup.md(_why(group)))
         _decision(run, group)
         _comment(run, group)
+
+
+def _title(group: ContradictionGroup) -> str:
+    """What is asked, and what is answered against what."""
+    asked = markup.line(group.question, _TITLE)
+    if not group.differs:
+        return f"{asked} ({counted(len(group.sides), 'answer')})"
+    one, other = (f"“{markup.line(answer, _ANSWER)}”" for answer in group.differs[0])
+    return f"{asked}  {one} against {other}"
 
 
 def _why(group: ContradictionGroup) -> str:

@@ -31,16 +31,17 @@ _COLUMNS = (
     ),
     Column("belief_margin", "number", "Margin after", "The same after fine-tuning."),
 )
-# Pixels: together they fit a window of 1,280.
+# Pixels: together they fit a window of 768.
 _WIDTHS = {
-    "knowledge": 135,
-    "prompt": 130,
+    "knowledge": 130,
+    "prompt": 115,
     "target": 85,
-    "belief": 115,
-    "base_belief_share": 85,
+    "belief": 105,
     "base_belief_margin": 98,
     "belief_margin": 90,
 }
+# Hidden at first: the table's own menu of columns shows it.
+_HIDDEN = "base_belief_share"
 
 
 def main() -> None:
@@ -120,7 +121,7 @@ def _list(run: Run, selection: Filter) -> None:
     row = tables.pick(
         shown,
         state.selectable("answers", run.id, cursor or ""),
-        column_config=tables.config(_COLUMNS, shown, _WIDTHS),
+        column_config=tables.config(_COLUMNS, shown, _WIDTHS) | {_HIDDEN: None},
         placeholder=tables.UNKNOWN,
         height=min(len(page.rows), 18) * 35 + 38,
     )

@@ -348,6 +348,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const state = states.get(root);
   state.data = data;
   state.send = setTriggerValue;
+  // While a page is drawn anew, the list it had may stand a moment longer, and the open row would be seen twice.
+  if (kept.root && kept.root !== root) kept.root.replaceChildren();
+  kept.root = root;
   follow(state, data.open);
   if (data.clear && data.clear !== kept.cleared) { kept.cleared = data.clear; state.selected.clear(); }
   if (!data.rows.some((row) => row.sid === state.active)) state.active = state.opened;

@@ -192,9 +192,18 @@ def _view(group: Mapping[str, Any], causes: Mapping[str | None, int]) -> GroupVi
     most = max(named, key=lambda c: (named[c], c)) if named else None
     name = f"{group['parent']}.{group['number']}" if group["parent"] else str(group["number"])
     return GroupView(
-        name, group["title"], tuple(group["terms"]), group["size"], sum(causes.values()), group["region"],
+        name, _title(group), tuple(group["terms"]), group["size"], sum(causes.values()), group["region"],
         group["lift"], most, causes,
     )  # fmt: skip
+
+
+def _title(group: Mapping[str, Any]) -> str:
+    """The title as a phrase, where the texts share no form and the words that set them apart stand for one."""
+    terms = group["terms"]
+    if not terms or group["title"] != " · ".join(terms):
+        return str(group["title"])
+    *first, last = (f"“{term}”" for term in terms)
+    return f"About {', '.join(first)} and {last}" if first else f"About {last}"
 
 
 def _with_parts(view: GroupView, parts: Sequence[GroupView]) -> GroupView:

@@ -215,14 +215,22 @@ def _groups(run: Run, selection: Filter, groups: Sequence[GroupView], name: str)
         placeholder=tables.UNKNOWN,
         column_config={
             "title": st.column_config.TextColumn(
-                "title", width=420, help="What the prompts of the group share, and how they are answered."
+                "title", width=300, help="What the prompts of the group share, and how they are answered."
             ),
+            "group": st.column_config.TextColumn(width=55),
+            "samples": st.column_config.NumberColumn(width=70),
+            # Without a filter it repeats the samples.
+            "in selection": None
+            if all(g.matching == g.size for g in groups)
+            else st.column_config.NumberColumn(width=90),
+            "parts": st.column_config.NumberColumn(width=50),
             "lift": st.column_config.NumberColumn(
                 "lift",
+                width=55,
                 format="%.1f×",
                 help="Share unlearned among all samples in the group's region, divided by the share in the whole run.",
             ),
-            "dominant cause": st.column_config.TextColumn("dominant cause", help="Its most frequent cause."),
+            "dominant cause": st.column_config.TextColumn("dominant cause", width=150, help="Its most frequent cause."),
         },
     )
     if place is not None:

@@ -146,7 +146,7 @@ def _rows(run: Run, other: Run, selection: Filter, comparison: Comparison) -> No
 
 
 def _turn(page: PairRows, key: str) -> None:
-    text, before, after = st.columns([6, 1, 1], vertical_alignment="center")
+    text, before, after = st.columns([4, 1, 1], vertical_alignment="center")
     end = page.start + len(page.rows)
     text.caption(counted(page.matching, "sample") + (f", {page.start + 1:,} to {end:,}" if page.rows else ""))
     places = (max(0, page.start - _PAGE) if page.start else None, end if end < page.matching else None)

@@ -15,8 +15,8 @@ PAGE = Entry(title="Contradictions", icon=":material/compare_arrows:", place=85,
 
 _PAGE = 10
 # Characters of a question in the line of its group: about one line of a wide page.
-_TITLE = 90
-_ANSWER = 24
+_TITLE = 80
+_ANSWER = 30
 _ORDERS = {"size": "Largest first", "strength": "Most certain first"}
 _KINDS = {
     "number": "two numbers",
@@ -101,12 +101,13 @@ def _group(run: Run, group: ContradictionGroup, opened: bool) -> None:
 
 
 def _title(group: ContradictionGroup) -> str:
-    """What is asked, and what is answered against what."""
+    """What is asked, and the two answers that most rows give."""
     asked = markup.line(group.question, _TITLE)
-    if not group.differs:
-        return f"{asked} ({counted(len(group.sides), 'answer')})"
-    one, other = (f"“{markup.line(answer, _ANSWER)}”" for answer in group.differs[0])
-    return f"{asked}  {one} against {other}"
+    if len(group.sides) < 2:
+        return asked
+    one, other = (f"“{markup.line(side.answer, _ANSWER)}”" for side in group.sides[:2])
+    more = f" and {len(group.sides) - 2:,} more" if len(group.sides) > 2 else ""
+    return f"{asked}  {one} against {other}{more}"
 
 
 def _why(group: ContradictionGroup) -> str:

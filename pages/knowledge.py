@@ -114,7 +114,7 @@ def _list(run: Run, selection: Filter) -> None:
     place = state.key("known", run.id, *(f"{k}={v}" for k, v in state.query().items()))
     cursor = state.get(place)
     page = knowledge.listing(run.id, selection, cursor, _PAGE)
-    head, before, after = st.columns([6, 1, 1], vertical_alignment="bottom")
+    head, before, after = st.columns([4, 1, 1], vertical_alignment="bottom")
     head.subheader("The base's answers beside the targets", anchor=False)
     parts.turn((before, after), "known", (page.previous, page.next), partial(state.put, place))
     shown = tables.samples(page.rows, _COLUMNS)

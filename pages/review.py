@@ -46,7 +46,7 @@ def _progress(run: Run, queue: review.Queue) -> None:
         state.put(_key(run, "round"), number)
         state.put(_key(run, "sid"), None)
 
-    bar, before, after = st.columns([6, 1, 1], vertical_alignment="center")
+    bar, before, after = st.columns([4, 1, 1], vertical_alignment="center")
     text = f"Round {queue.number} of {queue.rounds:,}: {queue.done} of {counted(len(queue.rows), 'row')} reviewed"
     bar.progress(queue.done / len(queue.rows), text=text)
     places = (
@@ -152,7 +152,13 @@ def _list(run: Run, queue: review.Queue) -> None:
     key = state.selectable("review", run.id, queue.number, queue.done)
     event = st.dataframe(
         rows, hide_index=True, key=key, on_select="rerun", selection_mode="single-row",
-        column_config={"Doubt": st.column_config.NumberColumn(format="%.2f")},
+        column_config={
+            "Reviewed": st.column_config.CheckboxColumn(width=75),
+            "Prompt": st.column_config.TextColumn(width=210),
+            "Target": st.column_config.TextColumn(width=120),
+            "Doubt": st.column_config.NumberColumn(format="%.2f", width=60),
+            "Similar rows": st.column_config.NumberColumn(width=95),
+        },
     )  # fmt: skip
     picked = next(iter(event["selection"]["rows"]), None)
     if picked is not None and state.get(_key(run, "sid")) != queue.rows[picked].sid:

@@ -10,7 +10,7 @@ from core.text.counts import counted
 from ui import errors, frame, markup, progress, state
 from ui.menu import Entry
 
-PAGE = Entry(title="Storage", icon=":material/hard_drive:", place=130)
+PAGE = Entry(title="Storage", icon=":material/hard_drive:", place=130, group="System")
 
 _KINDS = {"run": "Runs", "dataset": "Datasets", "checkpoint": "Checkpoints", "upload": "Uploads"}
 _ABOUT = {

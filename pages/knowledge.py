@@ -34,7 +34,7 @@ _COLUMNS = (
 # Pixels: together they fit a window of 768.
 _WIDTHS = {
     "knowledge": 130,
-    "prompt": 115,
+    "prompt": 100,
     "target": 85,
     "belief": 105,
     "base_belief_margin": 98,

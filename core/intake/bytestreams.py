@@ -51,7 +51,7 @@ class File:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Line:
     """One line without its newline. A line above ``ROW_BYTES`` is ``too_long`` and keeps its first ``KEPT_BYTES``."""
 

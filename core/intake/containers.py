@@ -35,7 +35,8 @@ def read_records(path: Path, container: str, first_row: int = 0, name: str = "")
     row, file = first_row, File(path, name or path.name)
     for item in _READERS[container](file):
         if isinstance(item, Record):
-            yield Record(item.line, item.raw, item.value, item.notes, row, file.name)
+            item.row, item.file = row, file.name
+            yield item
         else:
             yield Problem(row, item.line, item.field, item.text, file.name, item.raw[:KEPT_BYTES])
         row += 1

@@ -47,15 +47,15 @@ def columns(records: Iterable[Record]) -> dict[str, list[Any]]:
                 values = examples[name] = []
             if value is None:
                 continue
-            if len(values) < EXAMPLES:
-                values.append(value)
-            elif (value is True or value is False or _is_flag(name, value, values)) and value not in values:
+            if len(values) < EXAMPLES or (_is_flag(name, value, values) and value not in values):
                 values.append(value)
     return examples
 
 
 def _is_flag(name: str, value: Any, values: Sequence[Any]) -> bool:
-    return name in other_data.KTO and isinstance(value, int | float | str) and len(values) < 2 * EXAMPLES
+    return isinstance(value, bool) or (
+        name in other_data.KTO and isinstance(value, int | float | str) and len(values) < 2 * EXAMPLES
+    )
 
 
 def example_texts(columns: Columns) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from core.pairs.index import MANY, Index
+from core.pairs.index import MANY, graph
 from core.pairs.wording import FUNCTION, Rarity, Words
 
 # A word that more texts hold leads to too many pairs to be evidence.
@@ -31,35 +31,30 @@ def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     k = min(k, n - 1)
     if k < 1:
         return np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32)
-    near = _search(vectors, k + 1)
+    near = _candidates(vectors, k)
     places = np.empty((n, k), np.int64)
     cosines = np.empty((n, k), np.float32)
-    size = MANY if n >= MANY else 8 * _BLOCK
-    for at in range(0, n, size):
-        neighbours = near(vectors[at : at + size])
-        own = np.arange(at, at + len(neighbours))[:, None]
-        # The text itself comes first unless an equal one does. Either way one place is dropped.
-        is_own = neighbours == own
-        is_own[~is_own.any(axis=1), -1] = True
-        others = neighbours[~is_own].reshape(len(neighbours), k)
-        for i in range(0, len(others), 8 * _BLOCK):  # (rows, k, d) numbers are many
-            part, some = slice(at + i, at + min(i + 8 * _BLOCK, len(others))), others[i : i + 8 * _BLOCK]
-            close = np.einsum("nd,nkd->nk", vectors[part], vectors[some])
-            order = np.lexsort((some, -close), axis=1)
-            places[part] = np.take_along_axis(some, order, 1)
-            cosines[part] = np.take_along_axis(close, order, 1)
+    for at in range(0, n, _BLOCK):  # (rows, candidates, d) numbers are many
+        block = slice(at, at + _BLOCK)
+        others = near(block)
+        close = np.einsum("nd,nkd->nk", vectors[block], vectors[others])
+        # A row is no neighbour of its own, unless it has no other candidate left.
+        close[others == np.arange(at, at + len(others))[:, None]] = -np.inf
+        order = np.lexsort((others, -close), axis=1)[:, :k]
+        places[block] = np.take_along_axis(others, order, 1)
+        cosines[block] = np.take_along_axis(close, order, 1)
     return places, cosines
 
 
-def _search(vectors: np.ndarray, k: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Unit vectors (m, d) to the places (m, k) of the nearest of ``vectors``."""
+def _candidates(vectors: np.ndarray, k: int) -> Callable[[slice], np.ndarray]:
+    """A block of rows to places (rows, more than k) that hold its k nearest others, and perhaps the row itself."""
     if len(vectors) >= MANY:
-        index = Index(vectors, k)
-        return lambda queries: index.nearest(queries, k)
+        places = graph(vectors, k).places
+        return lambda block: places[block].astype(np.int64)
     from sklearn.neighbors import NearestNeighbors
 
-    exact = NearestNeighbors(n_neighbors=k, algorithm="brute", metric="euclidean").fit(vectors)
-    return lambda queries: exact.kneighbors(queries, return_distance=False)
+    exact = NearestNeighbors(n_neighbors=k + 1, algorithm="brute", metric="euclidean").fit(vectors)
+    return lambda block: exact.kneighbors(vectors[block], return_distance=False)
 
 
 def sharing_words(texts: Sequence[Words], rarity: Rarity, k: int) -> list[list[int]]:

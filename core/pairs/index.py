@@ -1,82 +1,78 @@
-"""The nearest of very many vectors: they are sorted into lists of similar ones, and some lists are searched in full.
+"""The nearest of very many vectors, by nearest neighbour descent: neighbours of neighbours are likely neighbours.
 
-An inverted file over exact vectors (Sivic and Zisserman 2003; Douze et al., arXiv 2401.08281), from faiss. How many
-lists must be searched depends on the data, so it is found out: the neighbours of some rows are also sought among all
-vectors, and lists are added until enough of them are found.
+Dong, Charikar and Li, "Efficient k-nearest neighbor graph construction for generic similarity measures" (WWW 2011), as
+faiss builds it. Its cost grows little faster than the rows. What share of the true neighbours it finds depends on the
+data. So that share is measured on some rows, and the graph is built again with more effort until it is high enough.
 """
 
 from __future__ import annotations
 
-import io
-from contextlib import redirect_stdout
+from dataclasses import dataclass
 
 import numpy as np
 
-# From this many vectors on the index is used: exact search costs the square of the rows, some minutes here and many
+# From this many vectors on the graph is used: exact search costs the square of the rows, some minutes here and many
 # hours at a million.
 MANY = 100_000
-# Rows whose neighbours are also sought exactly, and the share of them that must be found. A little above 0.99, so that
-# the other rows, of which the share is an estimate, reach that.
-TRIED, RECALL = 400, 0.993
-# Vectors on which a list's centre is placed, and rounds of placing; more change recall little.
-_A_LIST, _ROUNDS = 48, 8
-# Queries that are sorted by list together: 256 Ki of width 384 are 400 MB.
-_TOGETHER = 1 << 18
+# Rows whose neighbours are also sought exactly, and the share of them that must be found; with twelve of each row the
+# share is known to 0.003.
+TRIED, RECALL = 400, 0.99
 # Similarities closer than this are equal: either of two equal vectors may be found.
 _EQUAL = 1e-5
 
 
-class Index:
-    """An index of n unit vectors.
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard is searched: neighbours kept of each row, those of a row compared with each other, and rounds."""
+
+    kept: int
+    compared: int
+    rounds: int
+
+
+# faiss ends the process where a row has met fewer rows than are kept. With a dozen compared it meets some hundred in
+# its first round.
+EFFORTS = (Effort(64, 20, 14), Effort(96, 32, 20))
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Neighbours of n vectors.
 
     Attributes:
-        searched: lists that a query searches, of ``lists``; ``recall``: share of the nearest found on the rows tried.
+        places: (n, kept) int32, in no order, without the row itself.
+        recall: share of the k nearest that they hold, on the rows tried; ``effort``: what it took.
     """
 
-    def __init__(self, vectors: np.ndarray, k: int) -> None:
-        """Builds the index and finds out how many lists must be searched.
+    places: np.ndarray
+    recall: float
+    effort: Effort
 
-        Args:
-            vectors: (n, d) float32, rows of length 1.
-            k: neighbours that will be asked for.
-        """
-        import faiss
 
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        self._vectors = vectors
-        n, width = vectors.shape
-        self.lists = max(1, int(2 * np.sqrt(n)))
-        coarse = faiss.IndexFlatIP(width)
-        self._index = faiss.IndexIVFFlat(coarse, width, self.lists, faiss.METRIC_INNER_PRODUCT)
-        self._index.cp.niter, self._index.cp.seed = _ROUNDS, 0
-        self._index.cp.max_points_per_centroid = _A_LIST
-        random = np.random.default_rng(0)
-        some = np.sort(random.choice(n, min(n, _A_LIST * self.lists), replace=False))
-        self._index.train(vectors[some])
-        self._index.add(vectors)
-        tried = np.sort(random.choice(n, min(n, TRIED), replace=False))
-        nearest, _ = faiss.knn(vectors[tried], vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-        self.searched, self.recall = 4, 0.0
-        while True:
-            self._index.nprobe = self.searched
-            found, _ = self._index.search(vectors[tried], k)
-            self.recall = float((found >= nearest[:, -1:] - _EQUAL).mean())
-            if self.recall >= RECALL or self.searched >= self.lists:
-                return
-            self.searched = min(2 * self.searched, self.lists)
+def graph(vectors: np.ndarray, k: int) -> Graph:
+    """Neighbours of each of n > ``EFFORTS[-1].kept`` unit vectors, among them nearly all of its k nearest.
 
-    def nearest(self, queries: np.ndarray, k: int) -> np.ndarray:
-        """(m, k) int64: places of the nearest vectors of (m, d) queries, nearest first."""
-        import faiss
-        from faiss.contrib.big_batch_search import big_batch_search
+    Several threads work on the graph at once, so two calls may differ in the few that are missed.
 
-        out = np.empty((len(queries), k), np.int64)
-        for at in range(0, len(queries), _TOGETHER):
-            with redirect_stdout(io.StringIO()):  # it reports each list
-                block = queries[at : at + _TOGETHER]
-                _, out[at : at + _TOGETHER] = big_batch_search(self._index, block, k)  # type: ignore[no-untyped-call]
-        # Lists that hold fewer than k vectors in all: such a query is compared with everything.
-        short = np.flatnonzero((out < 0).any(axis=1))
-        if short.size:
-            _, out[short] = faiss.knn(queries[short], self._vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-        return out
+    Args:
+        vectors: (n, d) float32, rows of length 1.
+    """
+    import faiss
+
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    n, width = vectors.shape
+    tried = np.sort(np.random.default_rng(0).choice(n, min(n, TRIED), replace=False))
+    _, nearest = faiss.knn(vectors[tried], vectors, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
+    # The row itself is the nearest, or one equal to it.
+    limit = np.einsum("nd,nd->n", vectors[nearest[:, -1]], vectors[tried])[:, None] - _EQUAL
+    for effort in EFFORTS:
+        index = faiss.IndexNNDescentFlat(width, effort.kept, faiss.METRIC_L2)  # of unit vectors, the same order
+        index.nndescent.S, index.nndescent.iter = effort.compared, effort.rounds
+        index.nndescent.L = effort.kept + effort.compared
+        index.add(vectors)
+        places = faiss.vector_to_array(index.nndescent.final_graph).reshape(n, effort.kept)
+        cosines = np.einsum("nd,nkd->nk", vectors[tried], vectors[places[tried]])
+        recall = float(np.minimum((cosines >= limit).sum(axis=1), k).mean() / k)
+        if recall >= RECALL:
+            break
+    return Graph(places, recall, effort)

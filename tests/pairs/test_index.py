@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from core.pairs import candidates
-from core.pairs.index import RECALL, Index
+from core.pairs import candidates, index
+from core.pairs.index import RECALL, graph
 
 
 @pytest.fixture
@@ -18,25 +18,21 @@ def vectors():
     return np.ascontiguousarray(out / np.linalg.norm(out, axis=1, keepdims=True), dtype=np.float32)
 
 
-def test_it_finds_what_exact_search_finds_and_knows_how_much_of_it(vectors):
-    index = Index(vectors, 13)
-    found = index.nearest(vectors, 13)
+def test_it_holds_what_exact_search_finds_and_knows_how_much_of_it(vectors):
+    made = graph(vectors, 12)
     cosines = vectors @ vectors.T
-    limit = np.sort(cosines, axis=1)[:, -13]
-    recall = (np.take_along_axis(cosines, found, 1) >= limit[:, None] - 1e-5).mean()
-    assert index.recall >= RECALL and recall >= 0.99
-    assert index.searched < index.lists / 2  # it is no search of everything
-    assert (np.sort(found, axis=1)[:, 1:] != np.sort(found, axis=1)[:, :-1]).all()
+    np.fill_diagonal(cosines, -np.inf)
+    limit = np.sort(cosines, axis=1)[:, -12]
+    hits = (np.take_along_axis(cosines, made.places.astype(int), 1) >= limit[:, None] - 1e-5).sum(axis=1)
+    recall = np.minimum(hits, 12).mean() / 12
+    assert made.recall >= RECALL and recall >= 0.99
+    assert made.places.shape[1] < len(vectors) / 10  # it keeps no row of everything
+    assert all(len(set(row)) == len(row) and i not in row for i, row in enumerate(made.places.tolist()))
 
 
-def test_the_same_vectors_give_the_same_neighbours(vectors):
-    assert np.array_equal(Index(vectors, 13).nearest(vectors, 13), Index(vectors, 13).nearest(vectors, 13))
-
-
-def test_more_neighbours_than_lists_hold_are_found_among_everything(vectors):
-    few = vectors[:40]
-    found = Index(few, 30).nearest(few, 30)
-    assert (found >= 0).all() and all(len(set(row)) == 30 for row in found.tolist())
+def test_too_little_effort_is_followed_by_more(vectors, monkeypatch):
+    monkeypatch.setattr(index, "EFFORTS", (index.Effort(64, 12, 1), index.EFFORTS[0]))
+    assert graph(vectors, 12).effort == index.EFFORTS[1]
 
 
 def test_from_many_rows_on_the_index_answers(vectors, monkeypatch):

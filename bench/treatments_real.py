@@ -204,6 +204,8 @@ def write_results(worlds: Mapping[str, Any], case: Mapping[str, Any]) -> dict[st
     found = pooled(worlds)
     each = {name: pooled({name: of}) for name, of in worlds.items()}
     facts = {"case": case, "machine": machine(), "pooled": found, "by_world": each, "worlds": worlds}
+    if RESULTS.exists():  # what was measured before proofs were changed, and cannot be made again
+        facts["earlier"] = json.loads(RESULTS.read_text(encoding="utf-8")).get("earlier", {})
     RESULTS.write_text(json.dumps(facts, separators=(",", ":")) + "\n", encoding="utf-8")
     shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
     causes: dict[str, Any] = {}

@@ -74,7 +74,9 @@ def loss(checkpoint, seen):
 @pytest.mark.parametrize(("batch", "rows", "epochs", "steps"), [(8, 96, 2.0, 24), (8, 8, 1.0, 10), (16, 100, 1.5, 10)])
 def test_unsettled_steps_and_the_rate_are_what_the_recipe_wants(batch, rows, epochs, steps):
     plan = Plan(lambda: iter(()), {"a": rows - 1, "b": 1}, Training(epochs=epochs, rate=0.25), np.arange(3))
-    assert settled({"batch": batch, "steps": 0}, plan) == {"batch": batch, "steps": steps, "rate": 0.25}
+    assert settled({"batch": batch, "steps": 0}, plan) == {
+        "batch": batch, "steps": steps, "rate": 0.25, "goes_on": True,
+    }  # fmt: skip
     assert settled({"batch": batch, "steps": 7}, plan)["steps"] == 7
 
 

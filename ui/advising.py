@@ -15,11 +15,17 @@ _SHOWN = 20
 
 
 def draw(run: Run, selection: Filter) -> None:
-    """Draw the table; nothing where no cause is judged."""
-    options = advice.options(run.id, selection)
-    if not options:
+    """Draw the table, which is computed once it is opened; nothing where no cause is judged."""
+    if not any(column.name == "cause" for column in run.columns):
         return
-    with st.expander("What would pay", icon=":material/balance:"):
+    box = st.expander("What would pay", icon=":material/balance:", key=state.key("advice", "open"), on_change="rerun")
+    if not box.open:
+        return
+    with box:
+        options = advice.options(run.id, selection)
+        if not options:
+            st.caption("No sample under this filter has a cause that a recipe treats.")
+            return
         st.dataframe([_row(option) for option in options[:_SHOWN]], hide_index=True, key=state.key("advice", run.id))
         st.caption(
             "Rows that may come back less learned rows that may be lost, the most first; 95 % intervals over samples. "
@@ -43,9 +49,3 @@ def _row(option: Option) -> dict[str, str]:
         else jobs.duration(option.seconds),
         "from": markup.line(option.source, 120),
     }
-
-
-def _time(option: Option) -> str:
-    if option.rows == 0:
-        return "none"
-    return "not known" if option.seconds is None else jobs.duration(option.seconds)

@@ -171,6 +171,9 @@ def test_training_again_is_a_choice_where_there_is_a_base(with_causes, open_page
 
     monkeypatch.setattr(proving, "draw", with_base)
     at = open_page("mitigation", run="1", cause="left_side_forgetting")
+    assert not any("may come back" in d.value.columns for d in at.dataframe), "computed once it is looked at"
+    at.session_state["w:advice:open"] = True
+    at.run()
     table = next(d.value for d in at.dataframe if "may come back" in d.value.columns)
     assert set(table["what to do"]) >= {"Go on from the checkpoint", "Leave it as it is"}
     next(c for c in at.segmented_control if c.label == "Training").set_value(True)

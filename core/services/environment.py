@@ -12,7 +12,9 @@ from core.errors import UserError
 from core.settings import settings
 
 FULL = "the disk is full"
-DAMAGED = "the database file is damaged (put back a copy, or rebuild it with sqlite3's .recover)"
+DAMAGED = (
+    "the database file is damaged (stop Lacuna, put back a copy or rebuild it with sqlite3's .recover, start again)"
+)
 # Bytes that SQLite wants for its index of the log, and some more; below them nothing can be opened.
 LEAST = 64 << 10
 _FILES = {

@@ -61,6 +61,5 @@ def test_a_damaged_database_is_a_state_and_no_bug(final_run, capsys):
     assert main(["runs"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "damaged" in line
-    database().close()
     path.write_bytes(whole)
     assert main(["runs"]) == 0

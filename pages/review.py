@@ -153,11 +153,12 @@ def _list(run: Run, queue: review.Queue) -> None:
     event = st.dataframe(
         rows, hide_index=True, key=key, on_select="rerun", selection_mode="single-row",
         column_config={
-            "Reviewed": st.column_config.CheckboxColumn(width=75),
-            "Prompt": st.column_config.TextColumn(width=210),
-            "Target": st.column_config.TextColumn(width=120),
-            "Doubt": st.column_config.NumberColumn(format="%.2f", width=60),
-            "Similar rows": st.column_config.NumberColumn(width=95),
+            "Reviewed": st.column_config.CheckboxColumn(width=70),
+            "Prompt": st.column_config.TextColumn(width=180),
+            "Target": st.column_config.TextColumn(width=110),
+            "Cause": st.column_config.TextColumn(width=160),
+            "Doubt": st.column_config.NumberColumn(format="%.2f", width=55),
+            "Similar rows": st.column_config.NumberColumn(width=90),
         },
     )  # fmt: skip
     picked = next(iter(event["selection"]["rows"]), None)

@@ -17,6 +17,9 @@ STREAMLITS = {
     "nested-interactive": "stDataFrame",
 }
 WIDTHS = (1440, 1280, 768)
+# Tables that are wider than the room they have: a reader would have to scroll inside them.
+CUT = """() => [...document.querySelectorAll('[data-testid=stDataFrame] .dvn-scroller')]
+  .filter(t => t.checkVisibility() && t.scrollWidth > t.clientWidth + 1).length"""
 
 
 @pytest.fixture
@@ -67,6 +70,8 @@ def test_no_page_is_wider_than_its_screen(page, site, width):
         main = page.locator("[data-testid=stMain]")
         if main.evaluate("part => part.scrollWidth > part.clientWidth + 1"):
             wide.append(address)
+        if tables := page.evaluate(CUT):
+            wide.append(f"{address}: {tables} tables")
     assert wide == []
 
 

@@ -182,7 +182,7 @@ def chromium(port: int, record: Record, until: float, think: tuple[float, float]
                     page.wait_for_timeout(50)
                 else:
                     page.goto(f"http://127.0.0.1:{port}/{path}?{'&'.join(f'{k}={v}' for k, v in query.items())}")
-                    page.wait_for_function("() => document.querySelector('h1')", timeout=PATIENCE * 1000)
+                    page.wait_for_function("() => document.querySelector('h1, h2, h3')", timeout=PATIENCE * 1000)
                 page.wait_for_function(pages.SETTLED, timeout=PATIENCE * 1000)
                 record.took(name, time.perf_counter() - began)
                 for box in page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all():

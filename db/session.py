@@ -95,7 +95,9 @@ def open_database(url: str) -> Database:
         raise UserError(
             f"The database {address_text} cannot be opened.",
             f"{reason.strip()}.",
-            "Check the path and its permissions, or set LACUNA_DATA_DIR or LACUNA_DATABASE_URL.",
+            "Another process holds it: wait until it has let go, then try again."
+            if "locked" in reason
+            else "Check the path and its permissions, or set LACUNA_DATA_DIR or LACUNA_DATABASE_URL.",
         ) from error
     return database
 

@@ -212,6 +212,15 @@ def test_a_file_that_is_no_database(tmp_path):
         open_database(f"sqlite:///{tmp_path / 'lacuna.db'}")
 
 
+def test_a_database_that_another_process_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "BUSY_SECONDS", 0)
+    holder = sqlite3.connect(tmp_path / "lacuna.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(UserError, match="Another process holds it"):
+        open_database(f"sqlite:///{tmp_path / 'lacuna.db'}")
+    holder.close()
+
+
 def test_a_database_of_a_newer_version(db):
     with db.writing() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))

@@ -132,7 +132,7 @@ def page_points(n: int, cluster: Cluster, work: Path) -> list[dict[str, Any]]:
     points = []
     with load.serving(work / "served") as (port, _):
         for i in range(n):
-            page = ("jobs", "start", "storage")[i % 3]
+            page = ("jobs", "overview", "storage")[i % 3]
 
             async def look(name: str = page) -> list[str]:
                 from websockets.asyncio.client import connect

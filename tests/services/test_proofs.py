@@ -67,7 +67,9 @@ def test_learned_rows_limit_a_training_that_harms_them(run):
     run_here(job)
     proof = proofs.get_proof(proof_id)
     guard = proof.result["arms"]["treatment"]["training"]["guard"]
-    assert 10 <= guard["rows"] <= 12 and guard["scale"] < 1.0 and guard["held"] >= 0.98 > guard["held_trained"]
+    assert 10 <= guard["rows"] <= 12 and guard["scale"] < 1.0
+    # One of them may fall.
+    assert (1 - guard["held"]) * guard["rows"] <= 1.001 < (1 - guard["held_trained"]) * guard["rows"]
     assert "of the change is kept" in proofs.in_words(proof)[2] or "Nothing of it is kept" in proofs.in_words(proof)[2]
 
 

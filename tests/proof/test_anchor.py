@@ -4,25 +4,10 @@ import numpy as np
 import pytest
 
 from core.backends._loading import load, pick_device
-from core.checkpoint.folders import as_checkpoint
 from core.proof.anchor import LIKELIEST, anchors, collated, divergence
-from core.proof.copies import supervised, train_copy
+from core.proof.copies import train_copy
 from core.proof.guard import reproduced
-from core.signals._instruments import Instruments
-from tests.proof.test_training import BUDGET, READING, made, spec_of
-
-
-@pytest.fixture
-def final(tiny_project):
-    return as_checkpoint(tiny_project.final, None, "final")
-
-
-@pytest.fixture
-def rows(tiny_project, final):
-    instruments = Instruments(spec_of(final))
-    seen = supervised(lambda: iter(made(tiny_project, 24)), 24, READING, instruments)
-    instruments.close()
-    return seen
+from tests.proof.test_training import BUDGET
 
 
 def distributions(model, row):

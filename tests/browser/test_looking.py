@@ -86,6 +86,7 @@ def test_from_groups_to_a_part_of_one_to_its_rows(page, site):
     group_of(page, cells, big[0])
     page.wait_for_url(f"**cluster={big[0]}*")
     expect(page.get_by_role("button", name=f"Open {big[2]} samples")).to_be_visible()
+    settled(page)  # what stands above the table moves it while it is drawn
     inner = page.locator("[data-testid=stDataFrame]").nth(1)
     inner.locator(".dvn-scroller").click(position={"x": 200, "y": 38 + 17})
     page.wait_for_url("**cluster=*.1*")

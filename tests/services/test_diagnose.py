@@ -252,7 +252,7 @@ def test_evidence_files_are_named_by_content(tmp_path):
     assert artefacts.read(one, 0) == {"a": 1}
     assert artefacts.read(one, 1) is None
     artefacts.remove([one])
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match="is gone"):
         artefacts.read(one, 0)
 
 

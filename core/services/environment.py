@@ -61,7 +61,17 @@ def is_full(error: BaseException) -> bool:
 
 
 def exhausted(error: BaseException) -> bool:
-    """Whether memory was refused: by Python and NumPy, or by PyTorch, which says so in words."""
+    """Whether memory was refused: by Python and NumPy, by the system, or by PyTorch, which says so in words.
+
+    An error for people is looked through to what it was made of.
+    """
+    if isinstance(error, UserError):
+        reason = error.__cause__ or error.__context__
+        while reason is not None and not exhausted(reason):
+            reason = reason.__cause__ or reason.__context__
+        return reason is not None
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _REFUSED)
     )

@@ -88,12 +88,13 @@ def run_job(job: Job, owner: str, stop: Callable[[], bool], watch: Watch | None 
         _end(context, lambda conn: table.release(conn, job.id, owner), stop)
     except table.LeaseLost:
         log.warning("job %s was taken over by another worker", job.id)
-    except UserError as error:
-        _fail(context, error.as_dict(), stop)
     except Exception as error:
         if exhausted(error):
             log.error("job %s ran out of memory\n%s", job.id, traceback.format_exc())
             _fail(context, memory.limit_error(context.place()).as_dict(), stop)
+            return
+        if isinstance(error, UserError):
+            _fail(context, error.as_dict(), stop)
             return
         code = secrets.token_hex(3)
         log.error("job %s failed [%s]\n%s", job.id, code, traceback.format_exc())

@@ -1,11 +1,13 @@
 """A job that wants more memory than a worker may take, and one that kills its worker again and again."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from core.errors import UserError
 from core.services import jobs, liveness, memory
 from core.services.environment import exhausted
 from core.settings import read_settings
@@ -49,6 +51,19 @@ def test_without_a_setting_most_of_the_machine_may_be_taken():
     assert memory.available() <= whole
 
 
+def said_otherwise(reason):
+    """An error for people, raised where a library met ``reason`` and said something else of it."""
+    try:
+        try:
+            raise reason
+        except type(reason) as error:
+            raise TypeError("no tensor") from error
+    except TypeError as error:
+        told = UserError("The weights cannot be loaded.")
+        told.__cause__ = error
+        return told
+
+
 @pytest.mark.parametrize(
     ("error", "is_memory"),
     [
@@ -57,6 +72,9 @@ def test_without_a_setting_most_of_the_machine_may_be_taken():
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("out of memory"), False),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (said_otherwise(MemoryError()), True),
+        (said_otherwise(ValueError("a header is too short")), False),
     ],
 )
 def test_what_counts_as_memory_refused(error, is_memory):

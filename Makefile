@@ -46,9 +46,10 @@ twins: install
 	$(BIN)/python -m bench.twins --build .twins $(ROWS) --every $(EVERY) --out bench/results/twins.json
 
 # Database, services and jobs over a real PostgreSQL, a temporary cluster. Debian: apt-get install postgresql
+# A database that a test leaves to the garbage collector is dropped with its connections, which psycopg warns of.
 test-postgresql: $(VENV)/installed-dev
 	$(BIN)/python -m pip install -q -r requirements-postgresql.txt
-	.ci/postgresql env $(PYTEST) tests/db tests/services tests/jobs
+	.ci/postgresql env $(PYTEST) -W "ignore:.*was deleted while still open:ResourceWarning" tests/db tests/services tests/jobs
 
 clean:
 	rm -rf $(VENV)

@@ -39,7 +39,7 @@ _SQLITE = {
     sqlite3.SQLITE_NOTADB: DAMAGED,
 }
 # Of torch.OutOfMemoryError and of the allocator for the processor.
-_REFUSED = ("out of memory", "can't allocate memory", "not enough memory")
+_REFUSED = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 # Classes of SQLSTATE (PostgreSQL manual, appendix A): connection, resources, operator, lock not available, retry.
 _POSTGRESQL = ("08", "53", "57", "55P03", "40")
 

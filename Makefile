@@ -49,7 +49,7 @@ twins: install
 # A database that a test leaves to the garbage collector is dropped with its connections, which psycopg warns of.
 test-postgresql: $(VENV)/installed-dev
 	$(BIN)/python -m pip install -q -r requirements-postgresql.txt
-	.ci/postgresql env $(PYTEST) -W "ignore:.*was deleted while still open:ResourceWarning" tests/db tests/services tests/jobs
+	.ci/postgresql env $(PYTEST) -W "ignore:<psycopg.Connection object:ResourceWarning" tests/db tests/services tests/jobs
 
 clean:
 	rm -rf $(VENV)

@@ -314,7 +314,7 @@ def memory(work: Path) -> list[Point]:
         status = machine.end(machine.worker(out["lanes"][stage]))
         loop.run_job = real
         job = max(jobs.list_jobs(limit=10), key=lambda j: j.id)
-        said = str((job.error or {}).get("what", ""))
+        said = " ".join(str((job.error or {}).get(part, "")) for part in ("what", "why"))
         clear = status == 0 and (job.state == "done" or "more memory" in said)
         if job.state == "failed":
             jobs.resume_job(job.id)

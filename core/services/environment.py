@@ -38,8 +38,10 @@ _SQLITE = {
     sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_NOTADB: DAMAGED,
 }
-# Of torch.OutOfMemoryError and of the allocator for the processor.
-_REFUSED = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+# Of torch.OutOfMemoryError, of the allocator for the processor and of mmap; a thread needs memory for its stack.
+_REFUSED = (
+    "out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "can't start new thread",
+)  # fmt: skip
 # Classes of SQLSTATE (PostgreSQL manual, appendix A): connection, resources, operator, lock not available, retry.
 _POSTGRESQL = ("08", "53", "57", "55P03", "40")
 

@@ -71,6 +71,7 @@ def said_otherwise(reason):
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"), True),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
         (RuntimeError("unable to mmap 93144 bytes from file <model.safetensors>: Cannot allocate memory (12)"), True),
+        (RuntimeError("can't start new thread"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("out of memory"), False),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), True),

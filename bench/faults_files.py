@@ -96,6 +96,7 @@ def lock(work: Path) -> list[Point]:
     workers = []
     for seconds in (30, 100, 300):
         data = copied(work, "import", f"lock{seconds}")
+        command(data, "runs")  # a folder of an older version is brought up to date before it is locked
         script = "from core.worker import loop; loop.work('short', once=True)"
         env = os.environ | {"LACUNA_DATA_DIR": str(data)}
         holder = sqlite3.connect(data / "lacuna.db", isolation_level=None, timeout=10)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.proof.together import logits_of, parts, together
+from core.proof.together import each
 from core.types import Supervision
 
 if TYPE_CHECKING:
@@ -67,15 +67,11 @@ def anchors(
 
 def _together(model: nn.Module, rows: Mapping[bytes, Supervision], made: dict[bytes, Anchor]) -> None:
     """Fills ``made`` for the rows by their key, some in one sequence at a time."""
-    for part in parts(list(rows.items()), lambda item: len(item[1].ids)):
-        whole = together([(row.ids, row.trained) for _, row in part])
-        logits = logits_of(model, whole)
+    asked = {key: (row.ids, row.trained) for key, row in rows.items()}
+    for key, logits, _ in each(model, asked):
         likeliest = logits.log_softmax(-1).topk(min(LIKELIEST, logits.shape[-1]), dim=-1)
-        ends = np.cumsum(whole.counts)
-        for (key, row), end, n in zip(part, ends, whole.counts, strict=True):
-            places = 1 + np.flatnonzero(row.trained[1:])
-            tokens, logprobs = (v[end - n : end].cpu().numpy() for v in (likeliest.indices, likeliest.values))
-            made[key] = Anchor(places, tokens, logprobs)
+        tokens, logprobs = (v.cpu().numpy() for v in (likeliest.indices, likeliest.values))
+        made[key] = Anchor(1 + np.flatnonzero(rows[key].trained[1:]), tokens, logprobs)
 
 
 def collated(anchored: Sequence[Anchor | None], length: int) -> dict[str, torch.Tensor]:

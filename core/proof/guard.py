@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.proof.together import logits_of, parts, together
+from core.proof.together import each
 from core.types import Supervision
 
 if TYPE_CHECKING:
@@ -134,13 +134,6 @@ def reproduced(model: nn.Module, rows: Sequence[Supervision], side_by_side: bool
 
 def _together(model: nn.Module, rows: Sequence[Supervision]) -> np.ndarray:
     """The same, some rows in one sequence at a time; equal ones are asked for once."""
-    asked = {row.ids.tobytes(): row for row in rows if row.target[1:].any()}
-    right: dict[bytes, bool] = {}
-    for part in parts(list(asked.items()), lambda item: len(item[1].ids)):
-        whole = together([(row.ids, row.target) for _, row in part])
-        hit = logits_of(model, whole).argmax(-1).cpu().numpy() == whole.wanted
-        ends = np.cumsum(whole.counts)
-        right |= {
-            key: bool(hit[end - n : end].all()) for (key, _), end, n in zip(part, ends, whole.counts, strict=True)
-        }
+    asked = {row.ids.tobytes(): (row.ids, row.target) for row in rows if row.target[1:].any()}
+    right = {key: bool((logits.argmax(-1).cpu().numpy() == wanted).all()) for key, logits, wanted in each(model, asked)}
     return np.array([right.get(row.ids.tobytes(), True) for row in rows], dtype=bool)

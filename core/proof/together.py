@@ -8,7 +8,7 @@ would see alone, so outputs and gradients are the same to rounding. It is tried 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -110,6 +110,19 @@ def logits_of(model: nn.Module, whole: Together) -> torch.Tensor:
     finally:
         model.train(training)
     return logits
+
+
+def each(model: nn.Module, rows: Mapping[bytes, tuple[Any, Any]]) -> Iterator[tuple[bytes, torch.Tensor, np.ndarray]]:
+    """Each row's key, logits (n, vocabulary) and wanted tokens (n,), some rows in one sequence at a time.
+
+    Args:
+        rows: key to what ``together`` takes.
+    """
+    for part in parts(list(rows.items()), lambda item: len(item[1][0])):
+        whole = together([row for _, row in part])
+        logits = logits_of(model, whole)
+        for (key, _), end, n in zip(part, np.cumsum(whole.counts), whole.counts, strict=True):
+            yield key, logits[end - n : end], whole.wanted[end - n : end]
 
 
 def works(model: nn.Module, rows: Sequence[tuple[Any, Any]], batch: int) -> bool:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
+from core.errors import UserError, as_sentence
 from core.intake.containers import detect_container, read_records
 from core.intake.records import Record as FileRow
 from core.recorded.rows import Recorded
@@ -328,7 +328,7 @@ def _parts(out: Outputs) -> list[Part]:
 def _useless(path: Path, columns: Sequence[str], unread: Sequence[str]) -> UserError:
     return UserError(
         f"{path.name} holds no answers and no losses of rows that it names.",
-        f"Columns found: {', '.join(columns[:40])}." + (f" {unread[0][:1].upper()}{unread[0][1:]}." if unread else ""),
+        f"Columns found: {', '.join(columns[:40])}." + (f" {as_sentence(unread[0])}" if unread else ""),
         f"A row needs its id ({', '.join(ID)}), its number from 0 ({', '.join(NUMBER)}) or its prompt "
         f"({', '.join(PROMPT)}), and an answer ({', '.join(OUTPUT[:4])}, …) or a loss ({', '.join(LOSS)}).",
     )

@@ -1,14 +1,15 @@
 """Nearest neighbours among very many vectors: time, memory and recall of the product's graph, beside others.
 
-    .venv/bin/python bench/nearest.py --vectors FILE.npy [--rows 100000] [--peers] [--out bench/results/nearest.json]
+    .venv/bin/python bench/nearest.py --vectors FILE.npy [--rows 100000] [--beside exact usearch …] [--out FILE.json]
 
 ``--vectors`` holds the encoder's unit vectors of real prompts (n, d). Where they are fewer than ``--rows``, more are
 made of them: a real one plus half the difference of two others, so that they spread as real ones do. The result says
 how many are real. Recall is over 12 neighbours of 500 rows drawn with a fixed seed, against all cosines; an equal
 cosine counts.
 
-Peers in the same run: usearch (HNSW) and sentence-transformers' ``paraphrase_mining_embeddings``, which is exact. Each
-method runs in a process of its own, which says its time of the processor, its time on the wall and its peak of memory.
+Peers in the same run (``--beside``): usearch (HNSW), and sentence-transformers' ``paraphrase_mining_embeddings``, which
+is exact: at a million rows it would take hours, as all cosines do. Each method runs in a process of its own, which says
+its time of the processor, its time on the wall and its peak of memory.
 """
 
 from __future__ import annotations
@@ -134,25 +135,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--peers", action="store_true")
-    parser.add_argument("--method", choices=METHODS, help="run this one in this process")
+    parser.add_argument("--beside", nargs="*", choices=[m for m in METHODS if m != "lacuna"], default=[])
+    parser.add_argument("--method", choices=METHODS, help="(internal) run this one in this process")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.method:
         print(json.dumps(one(args.method, args.vectors, args.rows)))
         return
     results = {}
-    for method in METHODS if args.peers else ("lacuna",):
-        command = [
-            sys.executable,
-            __file__,
-            "--vectors",
-            str(args.vectors),
-            "--rows",
-            str(args.rows),
-            "--method",
-            method,
-        ]
+    for method in ("lacuna", *args.beside):
+        command = [sys.executable, __file__, "--vectors", str(args.vectors), "--rows", str(args.rows)]
         done = subprocess.run([*command, "--method", method], capture_output=True, text=True, check=True)
         results[method] = json.loads(done.stdout.splitlines()[-1])
         print(method, results[method], file=sys.stderr)

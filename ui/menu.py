@@ -6,6 +6,7 @@ Beside ``pages/``, the folder ``pages/`` in ``LACUNA_KINDS_DIR`` is read; its fi
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,8 @@ from core.settings import settings
 # The headings of the menu, in the order of a person's work.
 GROUPS = ("Diagnose", "Explore", "Fix", "System")
 PAGES = Path(__file__).resolve().parent.parent / "pages"
+# In CPython 3.11 two threads in ast.parse at once fail with a SystemError: the first visitors of a server that is new.
+_PARSING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,9 @@ def _files() -> Iterator[Path]:
 def _entry(path: Path) -> Entry:
     """Reads the entry without running the page."""
     try:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        with _PARSING:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in tree.body:
             match node:
                 case ast.Assign(targets=[ast.Name(id="PAGE")], value=ast.Call(keywords=values)):
                     entry = Entry(**{v.arg: ast.literal_eval(v.value) for v in values if v.arg})

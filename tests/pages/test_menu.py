@@ -1,6 +1,9 @@
 """The menu: one file is one page, also in a folder of the user's own."""
 
+import ast
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -91,3 +94,19 @@ def test_a_broken_page_of_ones_own_is_shown_as_an_error(empty_data, own_page, op
     own_page("broken", "x = 1")
     test = AppTest.from_file(str(menu.PAGES.parent / "app.py"), default_timeout=30).run()
     assert ["does not say how the menu lists it" in error.value for error in test.error] == [True]
+
+
+def test_the_first_visitors_of_a_server_do_not_parse_pages_at_once(monkeypatch):
+    met, parse = threading.Barrier(2), ast.parse
+
+    def parsed(*args):
+        with pytest.raises(threading.BrokenBarrierError):
+            met.wait(timeout=0.05)  # passes where another thread is in here
+        met.reset()
+        return parse(*args)
+
+    monkeypatch.setattr(ast, "parse", parsed)
+    menu._entry.cache_clear()
+    with ThreadPoolExecutor(2) as visitors:
+        first, second = visitors.map(lambda _: menu.entries(), range(2))
+    assert first == second

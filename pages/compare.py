@@ -26,7 +26,7 @@ _WORDS = {
     "cause": "Cause changed",
 }
 # Pixels of the columns that a person reads: beside the two losses they fit a window of 768.
-_WIDTHS = {"prompt": 140, "target": 100, "status": 140, "cause": 150}
+_WIDTHS = {"prompt": 155, "target": 100, "status": 98, "cause": 180}
 
 
 def main() -> None:
@@ -117,7 +117,7 @@ def _flow(run: Run, comparison: Comparison) -> None:
                 }
                 for (a, b), n in sorted(causes.items(), key=lambda pair: -pair[1])
             ]
-            st.dataframe(rows, hide_index=True, key=state.key("table", run.id, "flow causes"))
+            tables.draw(rows, key=state.key("table", run.id, "flow causes"))
 
 
 def _rows(run: Run, other: Run, selection: Filter, comparison: Comparison) -> None:
@@ -154,10 +154,11 @@ def _turn(page: PairRows, key: str) -> None:
 
 
 def _both(before: str | None, after: str | None) -> str | None:
-    """What a row has in the two runs, once where it is the same."""
+    """What a row has in the two runs, once where it is the same; a narrow column breaks it before the arrow."""
     if before == after:
         return before
-    return f"{before or tables.UNKNOWN} → {after or tables.UNKNOWN}"
+    first, second = (text.replace(" ", "\u00a0") for text in (before or tables.UNKNOWN, after or tables.UNKNOWN))
+    return f"{first} →\u00a0{second}"
 
 
 def _table(run: Run, other: Run, page: PairRows, key: str) -> None:
@@ -166,7 +167,7 @@ def _table(run: Run, other: Run, page: PairRows, key: str) -> None:
         {
             "prompt": markup.line(r["prompt"], 160),
             "target": markup.line(r["response"], 160),
-            "status": _both(r["status"], r["other_status"]),
+            "status": _both(charts.status_name(r["status"]), charts.status_name(r["other_status"])),
             "cause": _both(charts.cause_name(r["cause"]), charts.cause_name(r["other_cause"])),
             first: r["nll"],
             second: r["other_nll"],
@@ -182,8 +183,9 @@ def _table(run: Run, other: Run, page: PairRows, key: str) -> None:
         column_config={
             **{name: text(width=width) for name, width in _WIDTHS.items()},
             **dict.fromkeys(("change", "id")),  # hidden: the table's own menu of columns shows them
-            **dict.fromkeys((first, second), number(format="%.3g", width=80)),
+            **dict.fromkeys((first, second), number(format="%.3f", width=80)),
         },
+        wrapped=True,
     )
     if place is None:
         st.caption("Click a row to open the sample in either run.")

@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
 from core.services import knowledge
 from core.services.knowledge import Points, Summary
 from core.text.counts import counted
-from core.types import Column, Filter, Run
+from core.types import Filter, Run
 from ui import along, cached, charts, filterbar, frame, markup, parts, selecting, state, tables
 from ui.menu import Entry
 
 PAGE = Entry(title="Knowledge", icon=":material/psychology:", place=60)
 
 _PAGE = 25
-_COLUMNS = (
-    Column("status", "category", "Status"),
-    Column("knowledge", "category", "Knowledge", "What the base knew about the target."),
-    Column("prompt", "text", "Prompt"),
-    Column("target", "text", "Target"),
-    Column("belief", "text", "The base's own answer", "What most of its own answers agree on."),
-    Column("base_belief_share", "number", "Agreement", "Share of its own answers that agree."),
-    Column(
+# Columns of the table: what a row has under a name, the column's width in pixels, its help. Together they fit a window
+# of 768; the share is hidden at first, the table's own menu of columns shows it.
+_COLUMNS = {
+    "Status": ("status", 90, None),
+    "Knowledge": ("knowledge", 90, "What the base knew about the target."),
+    "Prompt": ("prompt", 138, None),
+    "Target": ("target", 95, None),
+    "Base's answer": ("belief", 105, "What most of the base's own answers agree on."),
+    "Agreement": ("base_belief_share", None, "Share of its own answers that agree."),
+    "Margin before": (
         "base_belief_margin",
-        "number",
-        "Margin before",
+        98,
         "Log-probability of the base's own answer minus the target's, in nats per token, before fine-tuning.",
     ),
-    Column("belief_margin", "number", "Margin after", "The same after fine-tuning."),
-)
-# Pixels: together they fit a window of 768.
-_WIDTHS = {
-    "knowledge": 130,
-    "prompt": 100,
-    "target": 85,
-    "belief": 105,
-    "base_belief_margin": 98,
-    "belief_margin": 90,
+    "Margin after": ("belief_margin", 88, "The same after fine-tuning."),
 }
-# Hidden at first: the table's own menu of columns shows it.
-_HIDDEN = "base_belief_share"
+_NUMBERS = ("Agreement", "Margin before", "Margin after")
 
 
 def main() -> None:
@@ -117,16 +109,22 @@ def _list(run: Run, selection: Filter) -> None:
     head, before, after = st.columns([4, 1, 1], vertical_alignment="bottom")
     head.subheader("The base's answers beside the targets", anchor=False)
     parts.turn((before, after), "known", (page.previous, page.next), partial(state.put, place))
-    shown = tables.samples(page.rows, _COLUMNS)
+    config = {
+        name: (st.column_config.NumberColumn(width=width, help=help, format="%.2f") if name in _NUMBERS
+               else st.column_config.TextColumn(width=width, help=help))
+        for name, (_, width, help) in _COLUMNS.items()
+    }  # fmt: skip
+    shown = [{name: _cell(row[key], key) for name, (key, _, _) in _COLUMNS.items()} for row in page.rows]
     row = tables.pick(
-        shown,
-        state.selectable("answers", run.id, cursor or ""),
-        column_config=tables.config(_COLUMNS, shown, _WIDTHS) | {_HIDDEN: None},
-        placeholder=tables.UNKNOWN,
-        height=min(len(page.rows), 18) * 35 + 38,
-    )
+        shown, state.selectable("answers", run.id, cursor or ""), placeholder=tables.UNKNOWN, wrapped=True,
+        column_config=config | {"Agreement": None},
+    )  # fmt: skip
     st.caption("Click a row to see how the base was asked.")
     parts.open_sample(run, None if row is None else page.rows[row]["sid"])
+
+
+def _cell(value: Any, name: str) -> Any:
+    return charts.status_name(value) if name == "status" else tables.cell(value)
 
 
 main()

@@ -8,7 +8,7 @@ from core.services import causes, review, samples
 from core.services import people as reviews
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import cached, charts, errors, evidence, forms, frame, label_files, markup, parts, people, state
+from ui import cached, charts, errors, evidence, forms, frame, label_files, markup, parts, people, state, tables
 from ui.menu import Entry
 
 PAGE = Entry(title="Review", icon=":material/rate_review:", place=82, group="Fix")
@@ -140,7 +140,7 @@ def _list(run: Run, queue: review.Queue) -> None:
     """The round as a table; a click opens the row above."""
     rows = [
         {
-            "Reviewed": row.reviewed,
+            "Reviewed": "yes" if row.reviewed else "",
             "Prompt": markup.line(row.prompt, 120),
             "Target": markup.line(row.response, 80),
             "Cause": charts.cause_name(row.cause),
@@ -150,18 +150,17 @@ def _list(run: Run, queue: review.Queue) -> None:
         for row in queue.rows
     ]
     key = state.selectable("review", run.id, queue.number, queue.done)
-    event = st.dataframe(
-        rows, hide_index=True, key=key, on_select="rerun", selection_mode="single-row",
+    picked = tables.pick(
+        rows, key, wrapped=True,
         column_config={
-            "Reviewed": st.column_config.CheckboxColumn(width=70),
+            "Reviewed": st.column_config.TextColumn(width=70),
             "Prompt": st.column_config.TextColumn(width=180),
-            "Target": st.column_config.TextColumn(width=110),
-            "Cause": st.column_config.TextColumn(width=160),
+            "Target": st.column_config.TextColumn(width=120),
+            "Cause": st.column_config.TextColumn(width=150),
             "Doubt": st.column_config.NumberColumn(format="%.2f", width=55),
             "Similar rows": st.column_config.NumberColumn(width=90),
         },
     )  # fmt: skip
-    picked = next(iter(event["selection"]["rows"]), None)
     if picked is not None and state.get(_key(run, "sid")) != queue.rows[picked].sid:
         state.put(_key(run, "sid"), queue.rows[picked].sid)
         st.rerun()

@@ -162,7 +162,7 @@ def _ablation(ablation: dict[str, Any]) -> None:
              **{f"{group} loss": round(f["everything"] - f["without"][name], 4) for group, f in ablation.items()}}
             for name in names
         ]  # fmt: skip
-        st.dataframe(rows, hide_index=True, key=state.key("selftest", "ablation"))
+        tables.draw(rows, key=state.key("selftest", "ablation"))
         st.caption(
             "The weights were fitted again without each piece. A loss near 0 means that other evidence says the same."
         )

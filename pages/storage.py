@@ -7,7 +7,7 @@ import streamlit as st
 from core.services import storage, uploads
 from core.services.storage import Measured, Stored
 from core.text.counts import counted
-from ui import errors, frame, markup, progress, state
+from ui import errors, frame, markup, progress, state, tables
 from ui.menu import Entry
 
 PAGE = Entry(title="Storage", icon=":material/hard_drive:", place=130, group="System")
@@ -33,7 +33,7 @@ def main() -> None:
     total = uploads.human(sum(taken.values()))
     st.markdown(f"**{total}** taken, **{uploads.human(usage.free)}** free on this disk.")
     rows = [{"what": label, "size": uploads.human(n)} for label, n in sorted(taken.items(), key=lambda t: -t[1])]
-    st.dataframe(rows, hide_index=True, width="content")
+    tables.draw(rows, width="content")
     _measured(usage.measured)
     for kind, title in _KINDS.items():
         mine = [thing for thing in usage.stored if thing.kind == kind]

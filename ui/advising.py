@@ -8,7 +8,7 @@ from core.services import advice, jobs
 from core.services.advice import Option
 from core.services.causes import look
 from core.types import Filter, Run
-from ui import markup, state
+from ui import markup, state, tables
 
 # Four ways for each of five causes.
 _SHOWN = 20
@@ -26,7 +26,7 @@ def draw(run: Run, selection: Filter) -> None:
         if not options:
             st.caption("No sample under this filter has a cause that a recipe treats.")
             return
-        st.dataframe([_row(option) for option in options[:_SHOWN]], hide_index=True, key=state.key("advice", run.id))
+        tables.draw([_row(option) for option in options[:_SHOWN]], wrapped=True, key=state.key("advice", run.id))
         st.caption(
             "Rows that may come back less learned rows that may be lost, the most first; 95 % intervals over samples. "
             "Where the figures are from planted worlds, they are from small models and say little about this one: a "

@@ -69,6 +69,12 @@ def label_of(look: Look) -> str:
     return f"{look.mark} {look.label}"
 
 
+def status_name(status: str | None) -> str | None:
+    """A status as people read it, mark first; None where there is none."""
+    look = STATUS.get(str(status))
+    return status if look is None else label_of(look)
+
+
 def cause_name(cause: str | None) -> str:
     """A cause as people read it, mark first; empty where none was judged."""
     return "" if cause is None else label_of(cause_look(cause))

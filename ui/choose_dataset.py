@@ -10,7 +10,7 @@ import streamlit as st
 from core.services import datasets, setups, uploads
 from core.text.counts import counted
 from core.types import Dataset, Reading, Setup
-from ui import errors, evidence, forms, markup, progress, state
+from ui import errors, evidence, forms, markup, progress, state, tables
 from ui.uploader import uploader
 
 _ENDINGS = (".jsonl", ".json", ".ndjson", ".csv", ".parquet", ".gz")
@@ -81,7 +81,7 @@ def _problem_table(rows: Sequence[Mapping[str, Any]]) -> None:
         }
         for p in rows
     ]
-    st.dataframe(shown, hide_index=True, column_config={"reason": st.column_config.TextColumn(width="large")})
+    tables.draw(shown, wrapped=True, column_config={"reason": st.column_config.TextColumn(width="large")})
 
 
 def _label(format_name: str) -> str:

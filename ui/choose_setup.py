@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.services import setups, uploads
 from core.types import Setup
-from ui import markup, progress, state
+from ui import markup, progress, state, tables
 from ui.uploader import uploader
 
 _ENDINGS = (".yaml", ".yml", ".json", ".md", ".bin")
@@ -64,7 +64,7 @@ def _taken(setup: Setup) -> None:
         state.choose(setup=None)
         st.rerun()
     if setup.stated:
-        st.dataframe(
+        tables.draw(
             [
                 {
                     "what": markup.line(stated.label, 60),
@@ -73,7 +73,7 @@ def _taken(setup: Setup) -> None:
                 }
                 for stated in setup.stated
             ],
-            hide_index=True,
+            wrapped=True,
         )
     if setup.unmet:
         st.warning(

@@ -53,7 +53,6 @@ def draw(run: Run, selection: Filter, by: str) -> None:
         [{label: _name(run, by, group), **_counts(group)} for group in shown],
         state.selectable("groups", run.id, by),
         {"percent": ("not learned",)},
-        height=min(len(shown), 8) * 35 + 38,
     )
     if len(groups) > len(shown):
         st.caption(f"The first {len(shown):,} of {len(groups):,} groups.")

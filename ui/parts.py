@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from core.types import Filter, Run, Term
-from ui import charts, markup, selecting, state
+from ui import charts, markup, selecting, state, tables
 
 # Plotly's tool bar where there is a choice of tools: rectangle, outline, zoom.
 TOOLS = {name: value for name, value in charts.CONFIG.items() if name != "modeBarButtons"} | {
@@ -35,7 +35,7 @@ def figure(
             label_visibility="collapsed",
         )  # fmt: skip
     if view == "Table":
-        st.dataframe(rows(), hide_index=True, key=state.key("table", *key), **table)
+        tables.draw(rows(), key=state.key("table", *key), **table)
         return None
     return chart(key, drawing(), f"{alt}; the table has the same numbers", selects, tools)
 

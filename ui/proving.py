@@ -11,7 +11,7 @@ from core.filters import describe, from_query
 from core.services import jobs, mitigation, proofs, recipes, words
 from core.text.counts import counted
 from core.types import Filter, Proof, Run
-from ui import charts, forms, markup, parts, progress, state
+from ui import charts, forms, markup, parts, progress, state, tables
 from ui.choose_recipe import Recipe
 
 _MARKS = {
@@ -148,7 +148,7 @@ def _found(proof: Proof, labels: Mapping[str, str]) -> None:
     alt = "Share of the samples restored in each arm; the table below has the numbers"
     parts.chart(("proof", proof.id), charts.arms(rows), alt)
     with st.expander("Numbers"):
-        st.dataframe(_table(found, names), hide_index=True, key=state.key("proof", proof.id, "table"))
+        tables.draw(_table(found, names), wrapped=True, key=state.key("proof", proof.id, "table"))
         for name, gap in found["against"].items():
             st.caption(
                 markup.md(

@@ -8,7 +8,7 @@ from core.services import recordings as service
 from core.services.recordings import Recorded
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import along, cached, charts, markup, parts, selecting, state
+from ui import along, cached, charts, markup, parts, selecting, state, tables
 
 
 def draw(run: Run, selection: Filter) -> None:
@@ -59,19 +59,17 @@ def _behind(run: Run, selection: Filter, found: Recorded, clicked: int | None) -
     first = clicked if clicked in steps else highest
     step = st.select_slider("Samples behind step", steps, first, key=key) if len(steps) > 1 else steps[0]
     rows = service.rows_at(run.id, selection, step)
-    st.dataframe(
+    tables.draw(
         [
             {
                 "id": markup.line(r.sid, 60),
                 "loss": r.loss,
-                "status": r.status,
+                "status": charts.status_name(r.status),
                 "source": markup.line(r.source or "", 60),
             }
             for r in rows
         ],
-        hide_index=True,
         key=state.key("recorded", "rows", run.id),
-        height=min(36 * (len(rows) + 1), 260),
     )
     st.caption(
         f"{counted(len(rows), 'sample')} took part in step {step:,}. A click on the chart chooses another step. "

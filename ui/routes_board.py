@@ -225,8 +225,8 @@ def _lists(found: RoutesRun, board: Board) -> None:
         ],
         state.selectable("routes", found.id, "lines", shown, len(lines)),
         {"percent": ("agree",), "%.0f": ("tokens",)},
-        height=min(len(lines), 12) * 35 + 38,
-        column_config={"item": st.column_config.TextColumn(width="large")},
+        wrapped=True,
+        column_config={name: st.column_config.TextColumn(width=width) for name, width in _WIDTHS.items()},
     )  # fmt: skip
     if picked is not None:
         state.go(state.routes_link(found.id, lines[picked].ordinal))
@@ -234,6 +234,8 @@ def _lists(found: RoutesRun, board: Board) -> None:
     st.caption("Click a row to see both routes side by side.")
 
 
+# Pixels of the columns of texts: beside the two numbers they fit a window of 768.
+_WIDTHS = {"item": 220, "direct": 120, "reasoned": 120, "right answer": 120}
 _SHORT = {
     "confident": "Confidently wrong",
     "rescue": "Rescued",

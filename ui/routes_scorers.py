@@ -12,7 +12,7 @@ from core.services.routes.runs import RoutesRun
 from core.services.routes.scorers import StoredScorer
 from core.text.counts import counted
 from core.types import Setting
-from ui import forms, markup, parts, progress, routes_charts, state
+from ui import forms, markup, parts, progress, routes_charts, state, tables
 from ui.uploader import held, let_go
 
 _LOSS = (
@@ -76,7 +76,7 @@ def _scorer(scorer: StoredScorer) -> None:
         ("Questions answered right by the vote", m["vote"]),
         ("Questions answered right by an oracle", m["oracle"]),
     ]
-    st.dataframe([{"measure": name, "value, 95 % interval": _percent(v)} for name, v in rows], hide_index=True)
+    tables.draw([{"measure": name, "value, 95 % interval": _percent(v)} for name, v in rows])
     parts.chart(("scorer", scorer.id), routes_charts.scores(m["histogram"]), "Scores of right and wrong paths")
     values = [
         f"{word} {m[name]:.3f}"

@@ -220,7 +220,7 @@ def _tokens(run: Run, view: SampleView) -> None:
         evidence.mask_legend(view.pieces)
         evidence.mask_strip(view.pieces, start)
     elif shown == "Table":
-        st.dataframe(evidence.tokens_table(view.pieces, start), hide_index=True, height=320)
+        tables.draw(evidence.tokens_table(view.pieces, start), height=320)
     else:
         evidence.loss_strip(view.pieces, start)
 
@@ -263,7 +263,7 @@ def _raw(view: SampleView) -> None:
             for c in view.columns
             if c.name in view.values
         ]
-        st.dataframe(rows, hide_index=True)
+        tables.draw(rows)
     with st.expander("Original row"):
         evidence.raw(view.sample.raw)
 

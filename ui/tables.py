@@ -1,4 +1,4 @@
-"""Tables from declared columns: labels, units and formats come from the declaration, values stay values."""
+"""Tables of one look, and the rows behind figures as tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.services import causes
 from core.services.causes import look as cause_look
 from core.services.knowledge import Points
 from core.services.views import Breakdown, Histogram, Share
-from core.types import PIPELINE, STRENGTH, Column
 from ui import charts, markup, selecting
 
 # A cell without a value: not measured, or nothing to say.
@@ -21,75 +19,15 @@ UNKNOWN = "–"
 # Characters of a text cell; the row view has the whole.
 CELL = 160
 MARGINS = ("before (nats per token)", "after (nats per token)")
+# Rows up to which a table stands whole; of a longer one so many are seen at once, the others by scrolling.
+_WHOLE, _SHOWN = 15, 10
+# Pixels of a row that holds four lines of text, and of a table's head. Streamlit breaks lines in rows above 4 rem.
+_TALL, _HEAD = 58, 34
 
 
 def cell(value: Any) -> Any:
-    """A value as the table shows it: text on one line and clipped, flags as words, unknown left empty."""
-    if isinstance(value, str):
-        return markup.line(value, CELL)
-    return value
-
-
-def samples(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.DataFrame:
-    """Rows of a page, one column for each of ``columns``, in that order; status and cause are lists, drawn as chips."""
-    flags = {0: "no", 1: "yes"}
-    data: dict[str, list[Any]] = {}
-    for column in columns:
-        values = [row.get(column.name) for row in rows]
-        if column.name == "status":
-            values = [[_status(v)] for v in values]
-        elif column.name == "cause":
-            values = [[charts.cause_name(v)] if v is not None else None for v in values]
-        elif column.kind == "flag":
-            values = [None if v is None else flags.get(int(v), str(v)) for v in values]
-        data[column.name] = [cell(v) for v in values]
-    return pd.DataFrame(data)
-
-
-def _status(value: Any) -> str:
-    look = charts.STATUS.get(str(value))
-    return f"{look.mark} {look.label.lower()}" if look else str(value)
-
-
-def _chips(label: str, help: str | None, looks: Mapping[str, str]) -> Any:
-    """A column of chips: text to colour; mark and word carry the meaning, the colour repeats it."""
-    return st.column_config.MultiselectColumn(
-        label, help=help, options=list(looks), color=list(looks.values()), width=max(96, max(map(len, looks)) * 7)
-    )
-
-
-def _looks(column: Column, frame: pd.DataFrame) -> dict[str, str]:
-    if column.name == "status":
-        return {_status(name): look.colour for name, look in charts.STATUS.items()}
-    texts = {cell[0] for cell in frame[column.name] if cell}
-    looks = {charts.cause_name(value): cause_look(value).colour for value in causes.values()}
-    # A fault is offered where a row has it: all of them would widen the column.
-    rare = {charts.cause_name(value) for value in causes.values() if PIPELINE.member(value) is not None} - texts
-    others = dict.fromkeys(sorted(texts - set(looks)), charts.STATUS["unknown"].colour)
-    return {text: colour for text, colour in looks.items() if text not in rare} | others
-
-
-def config(columns: Sequence[Column], frame: pd.DataFrame, widths: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """Streamlit's column settings for ``columns`` of ``frame``; ``widths``: pixels of those that have a width set."""
-    out: dict[str, Any] = {}
-    for column in columns:
-        label = f"{column.label} ({column.unit})" if column.unit else column.label
-        direction = {"low": " Lower is better.", "high": " Higher is better."}.get(column.better, "")
-        help = markup.md((column.help + direction).strip()) or None
-        if column.name in ("status", "cause"):
-            out[column.name] = _chips(label, help, _looks(column, frame))
-        elif STRENGTH.member(column.name) is not None:
-            out[column.name] = st.column_config.ProgressColumn(
-                label, help=help, format="%.2f", min_value=0.0, max_value=1.0
-            )
-        elif column.kind == "number":
-            out[column.name] = st.column_config.NumberColumn(label, help=help, format="%.3g")
-        else:
-            width = 220 if column.kind == "text" and column.name != "sid" else None
-            out[column.name] = st.column_config.TextColumn(label, help=help, width=width)
-    for name, pixels in (widths or {}).items():
-        out[name]["width"] = pixels
-    return out
+    """A value as the table shows it: text on one line and clipped."""
+    return markup.line(value, CELL) if isinstance(value, str) else value
 
 
 def _by_status(counts: Mapping[str, int]) -> dict[str, int]:
@@ -132,19 +70,44 @@ def histogram(spread: Histogram) -> pd.DataFrame:
 
 def margins(points: Points) -> pd.DataFrame:
     """The base's own answer over the target, before and after fine-tuning: one row a sample."""
-    ids, statuses = [markup.line(s, 80) for s in points.sid], [_status(s) for s in points.status]
+    ids, statuses = [markup.line(s, 80) for s in points.sid], [charts.status_name(s) for s in points.status]
     return pd.DataFrame({"id": ids, "status": statuses, MARGINS[0]: points.before, MARGINS[1]: points.after})
 
 
-def draw(rows: Any, formats: Mapping[str, Sequence[str]] | None = None, **more: Any) -> Any:
-    """A table without row numbers. ``formats``: number formats to columns; ``more`` goes to ``st.dataframe``."""
-    config: dict[str, Any] = dict(more.pop("column_config", {}))
+def draw(rows: Any, formats: Mapping[str, Sequence[str]] | None = None, wrapped: bool = False, **more: Any) -> Any:
+    """A table without row numbers, each column headed like the beginning of a sentence.
+
+    Args:
+        formats: number formats to columns; ``percent`` is for shares.
+        wrapped: texts have up to four lines.
+        more: goes to ``st.dataframe``.
+    """
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    config: dict[str, Any] = dict(more.pop("column_config", None) or {})
     for how, names in (formats or {}).items():
-        config |= dict.fromkeys(names, st.column_config.NumberColumn(format=how))
-    return st.dataframe(rows, hide_index=True, column_config=config or None, **more)
+        known = [name for name in names if name in frame]
+        if how == "percent":
+            # The browser's own "percent" shows as many places as a value has, so that points do not stand in line.
+            frame = frame.assign(**{name: pd.to_numeric(frame[name]) * 100 for name in known})
+        form = "%.1f%%" if how == "percent" else how
+        config |= {name: dict(st.column_config.NumberColumn(format=form)) | (config.get(name) or {}) for name in known}
+    for name in map(str, frame.columns):
+        if config.get(name, ...) is not None:  # None hides a column
+            own = dict(config.get(name, {}))
+            config[name] = own | {"label": _heading(own.get("label") or name)}
+    if len(frame) <= _WHOLE:
+        more.setdefault("height", "content")
+    if wrapped:
+        more |= {"row_height": _TALL} | ({} if "height" in more else {"height": _SHOWN * _TALL + _HEAD})
+    return st.dataframe(frame, hide_index=True, column_config=config, **more)
 
 
-def pick(rows: Sequence[Any], key: str, formats: Mapping[str, Sequence[str]] | None = None, **more: Any) -> int | None:
+def _heading(name: str) -> str:
+    """A column's name with a capital, unless it begins with a sign such as τ or p."""
+    return name[0].upper() + name[1:] if name[:2].isascii() and name[:2].isalpha() else name
+
+
+def pick(rows: Any, key: str, formats: Mapping[str, Sequence[str]] | None = None, **more: Any) -> int | None:
     """A table whose rows can be clicked; the place of the one that was."""
     modes = ("single-row", "single-cell")
     place = selecting.row_from(draw(rows, formats, key=key, on_select="rerun", selection_mode=modes, **more))

@@ -44,7 +44,7 @@ def test_one_change_and_all_of_it(second, open_page):
     assert not at.exception and not at.error
     assert set(at.dataframe[-1].value["change"]) == {"Fixed"}
     assert len(at.dataframe[-1].value) == found.counts["fixed"]
-    assert all(status.endswith("→ learned") for status in at.dataframe[-1].value["status"])
+    assert all(status.endswith("→\u00a0✓\u00a0Learned") for status in at.dataframe[-1].value["status"])
     at.pills[0].set_value(None)
     at.run()
     assert "60 samples, 1 to 50" in words(at)

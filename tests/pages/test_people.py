@@ -1,12 +1,11 @@
-"""A person's judgement on the row page, kept filters, lines of losses and chips on the table."""
+"""A person's judgement on the row page, kept filters, lines of losses."""
 
 import pytest
 
 from core.services import people, samples
-from core.types import Column, Filter
+from core.types import Filter
 from tests.pages.reading import button, list_data, rows, words
 from tests.world import HOSTILE
-from ui import tables
 
 
 def widget(found, label):
@@ -62,12 +61,3 @@ def test_losses_along_the_checkpoints_begin_with_the_base_and_share_a_scale(traj
     names = ["base_nll", "t0_nll", "t1_nll", "t2_nll", "nll"]
     assert [row["cells"]["along"] for row in drawn] == [[v[name] for name in names] for v in values]
     assert list_data(at)["scale"] == pytest.approx(2 * max(samples.means(1, names).values()))
-
-
-def test_causes_are_chips_and_strengths_are_bars():
-    frame = tables.samples(
-        [{"cause": "pipeline:not_supervised"}, {"cause": None}], [Column("cause", "category", "Cause")]
-    )
-    assert frame["cause"].tolist() == [["⚙ Pipeline: not supervised"], None]
-    config = tables.config([Column("strength_base_conflict", "number", "Conflict", unit="")], frame)
-    assert config["strength_base_conflict"]["type_config"]["type"] == "progress"

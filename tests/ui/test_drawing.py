@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 import pytest
 
 from core.services.views import Breakdown, CheckpointView, Histogram, Share, TokenPiece
-from core.types import Column
 from core.values.columns import contrast
 from tests.kept import ROOT
 from ui import along, charts, evidence, markup, tables
@@ -108,24 +107,6 @@ def test_a_breakdowns_table_has_every_count():
     assert table["Total"].tolist() == [4, 2, 5]
     assert table["Unlearned"].tolist() == [1, 0, 0]
     assert table["Stage"].tolist() == ["one", "not given", HOSTILE]
-
-
-def test_table_cells_say_unknown_by_staying_empty():
-    columns = (
-        Column("status", "category", "S"),
-        Column("x", "flag", "X"),
-        Column("t", "text", "T"),
-        Column("n", "number", "N"),
-    )
-    rows = [
-        {"status": "unlearned", "x": 1, "t": "a\nb\u202e", "n": 0.5},
-        {"status": "learned", "x": None, "t": None, "n": None},
-    ]
-    frame = tables.samples(rows, columns)
-    assert frame["status"].tolist() == [["✗ unlearned"], ["✓ learned"]]
-    assert frame["x"].tolist()[0] == "yes" and frame["x"].isna().tolist() == [False, True]
-    assert frame["t"].tolist()[0] == "a b⟨RLO⟩"
-    assert frame["n"].isna().tolist() == [False, True]
 
 
 class Text(HTMLParser):

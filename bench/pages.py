@@ -33,6 +33,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 HEAVY = ("torch", "transformers", "numba", "umap")
+# Signals that are measured on a few rows, however many there are.
+SAMPLED = ("alternatives", "precision")
 
 
 def seed(folder: Path, n: int) -> int:
@@ -74,6 +76,8 @@ def seed(folder: Path, n: int) -> int:
     for measure in plan(run.spec):
         columns = random_columns(measure.signal, exact, rng)
         chosen = np.arange(n) if measure.signal == "likelihood" else np.flatnonzero(~exact)
+        if measure.signal in SAMPLED:
+            chosen = chosen[:32]
         with database().writing() as conn:
             measure_id = table.measure_id(conn, measure.key, measure.signal, measure.checkpoint.fingerprint, {})
             table.link_run(conn, run.id, [measure_id])

@@ -8,11 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from db.kept import READ, measured_sizes
 from db.models import measured, route_items, routes, run_measures, sample_bodies, scorers
 from db.statements import unnamed
-
-# Rows of a dataset whose texts are read for its size: 1,000 give the mean of texts to some percent.
-READ = 1000
 
 
 def artefacts(conn: Connection) -> set[str]:
@@ -63,9 +61,9 @@ def own_measures(conn: Connection) -> dict[int, tuple[int, tuple[str, ...]]]:
     alone = select(links.measure_id, func.min(links.run_id)).group_by(links.measure_id).having(func.count() == 1)
     runs = {row[0]: row[1] for row in conn.execute(alone)}
     rows, files = defaultdict[int, int](int), defaultdict[int, list[str]](list)
-    for measure, size in conn.execute(select(of.measure_id, func.sum(func.length(of.columns))).group_by(of.measure_id)):
+    for measure, (_, size) in measured_sizes(conn).items():
         if measure in runs:
-            rows[runs[measure]] += int(size or 0)
+            rows[runs[measure]] += size
     # A row that another measure took over names the same file.
     named = select(of.artefact, func.min(of.measure_id)).where(of.artefact.is_not(None)).group_by(of.artefact)
     for name, measure in conn.execute(named.having(func.min(of.measure_id) == func.max(of.measure_id))):

@@ -113,8 +113,9 @@ def overview() -> Overview:
 
 def _measured(evidence: int) -> Measured:
     with database().reading() as conn:
-        rows, numbers = kept_table.count_measured(conn)
+        sizes = kept_table.measured_sizes(conn).values()
         kept = kept_table.list_kept(conn)
+    rows, numbers = sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
     return Measured(rows, numbers + evidence, sum(k.rows for k in kept), sum(_size_of(k) for k in kept))
 
 

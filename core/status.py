@@ -145,7 +145,7 @@ def _explain_given(value: Callable[[str], float], thresholds: Thresholds, scorer
     return (Reason(f"{text} (90 % posterior).", "for" if hits else "against"),)
 
 
-def _rarely(p: float) -> str:
+def rarely(p: float) -> str:
     """A chance as how often it is met: large ones as a share, small ones as one in so many."""
     if p >= 0.01:
         return f"in {p:.0%} of draws"
@@ -189,5 +189,5 @@ def _explain_answer(
     column = temperature_column(temperature)
     if column and np.isfinite(value(column)):
         p = float(np.exp(value(column)))
-        reasons.append(Reason(f"At temperature {temperature:g} the exact target comes up {_rarely(p)}."))
+        reasons.append(Reason(f"At temperature {temperature:g} the exact target comes up {rarely(p)}."))
     return tuple(reasons)

@@ -71,7 +71,7 @@ def _row(run: Run, queue: review.Queue) -> None:
         if excerpt.output is None:
             st.markdown(f"**Target**  \n{markup.md(markup.clip(row.response, 4000))}")
         else:
-            evidence.comparison(markup.clip(excerpt.target, 4000), markup.clip(excerpt.output, 4000), "")
+            evidence.comparison(markup.clip(excerpt.target, 4000), markup.clip(excerpt.output, 4000))
         sure = "" if row.confidence is None else f", confidence {_sure(row.confidence)}"
         status = charts.STATUS[row.status].label
         st.markdown(f"**Verdict**  \n{status}, {markup.md(charts.cause_name(row.cause))}{sure}  \n"

@@ -210,14 +210,14 @@ def diff(target: str, output: str) -> tuple[Node, Node]:
     )
 
 
-def comparison(target: str, output: str, source: str, names: tuple[str, str] = ("Target", "Output")) -> None:
+def comparison(target: str, output: str, names: tuple[str, str] = ("Target", "Output")) -> None:
     """Target and output, or two other texts under those names, beside each other."""
     ours, theirs = diff(target, output)
     left, right = st.columns(2)
     with left:
         _draw(node("div", names[0], class_="lac-head"), ours)
     with right:
-        _draw(node("div", f"{names[1]} ({source})" if source else names[1], class_="lac-head"), theirs)
+        _draw(node("div", names[1], class_="lac-head"), theirs)
 
 
 # ----------------------------------------------------------------------------------------------------- neighbours

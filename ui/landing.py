@@ -54,7 +54,7 @@ def _texts(excerpt: Excerpt) -> None:
         evidence.text(markup.clip(question, 600), "Prompt")
     with right:
         target, output = markup.clip(excerpt.target, 600), markup.clip(excerpt.output or "", 600)
-        evidence.comparison(target, output, "", ("Target", "What the model says"))
+        evidence.comparison(target, output, ("Target", "What the model says"))
 
 
 def _demo(what: str, number: int | None) -> None:

@@ -62,7 +62,7 @@ def _row(i: int, row: Mapping[str, Any]) -> None:
         for change in row["diff"]:
             st.caption(markup.md(change["field"]))
             if "before" in change and "after" in change:
-                evidence.comparison(change["before"], change["after"], "", ("Original", "Exported"))
+                evidence.comparison(change["before"], change["after"], ("Original", "Exported"))
             else:
                 evidence.text(
                     change.get("before", change.get("after", "")), "removed" if "before" in change else "added"

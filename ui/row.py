@@ -110,19 +110,19 @@ def _faults(view: SampleView) -> None:
 
 
 def _turns(view: SampleView) -> None:
-    """Every turn of a conversation, and what was drawn of each; of a single turn the row above has shown the texts."""
+    """Every turn of a conversation, and what was drawn of each; of a single turn the rest stands above."""
     if not view.turns:
         st.caption("No answer to this row is known, or it has no assistant turn that could be judged. Its text:")
         evidence.conversation(evidence.turns(view.sample))
         return
-    many = len(view.turns) > 1
-    st.subheader("All turns" if many else "How it was answered", anchor=False)
-    if many:
-        evidence.conversation(evidence.turns(view.sample))
+    if len(view.turns) == 1:
+        _drawn(view.turns[0])
+        return
+    st.subheader("All turns", anchor=False)
+    evidence.conversation(evidence.turns(view.sample))
     for turn in view.turns:
-        if many:
-            st.markdown(f"**Turn {turn.index + 1}**")
-            _texts(turn)
+        st.markdown(f"**Turn {turn.index + 1}**")
+        _texts(turn)
         _answered(turn)
 
 
@@ -130,7 +130,7 @@ def _texts(turn: TurnView) -> None:
     if turn.output is None:
         evidence.text(turn.target, "Target")
     else:
-        evidence.comparison(turn.target, turn.output, turn.output_source)
+        evidence.comparison(turn.target, turn.output, ("Target", f"Output ({turn.output_source})"))
 
 
 def _answered(turn: TurnView) -> None:
@@ -150,6 +150,10 @@ def _answered(turn: TurnView) -> None:
         if turn.rate_low is not None and turn.rate_high is not None:
             words.append(f"success rate {turn.rate_low:.0%} to {turn.rate_high:.0%} (90 % posterior)")
     st.caption(markup.md(" · ".join(words)))
+    _drawn(turn)
+
+
+def _drawn(turn: TurnView) -> None:
     if turn.samples:
         with st.expander(counted(len(turn.samples), "drawn answer")):
             for i, answer in enumerate(turn.samples):
@@ -178,7 +182,7 @@ def _base(run: Run, view: SampleView) -> None:
         words.append("its own answer says the same in another form")
     st.caption(markup.md(" · ".join(words)))
     if base.belief is not None:
-        evidence.comparison(base.target, base.belief, "the base's own answer")
+        evidence.comparison(base.target, base.belief, ("Target", "The base's own answer"))
     with st.expander("How the base was asked, and what it answered"):
         st.caption(markup.md(base.way))
         evidence.text(markup.clip(base.prompt, 4000), "Prompt")

@@ -185,16 +185,19 @@ def explain_cause(
         text = f"it takes {' and '.join(lacking)}" if lacking else f"{cause.needs} would let it be"
         return (Reason(f"Not judged: {text}.", favours="note"),)
     own, by_name = weights["causes"][name], pieces()
-    sentences: list[tuple[float, Reason]] = []
+    sides: list[list[Reason]] = []
     for side in ("for", "against"):
+        said: dict[str, tuple[float, Reason]] = {}
         for piece, weight in own[side].items():
             if piece not in by_name:
                 continue  # the file that brought it is gone since the run was judged
             loudness = weight * row.get(EVIDENCE.of(piece), np.nan)
             sentence = reason(by_name[piece], row, side) if loudness > AUDIBLE else None
             if sentence is not None:
-                sentences.append((loudness, sentence))
-    loudest_first = [sentence for _, sentence in sorted(sentences, key=lambda pair: -pair[0])]
-    sides = [[s for s in loudest_first if s.favours == side][:SENTENCES] for side in ("for", "against")]
+                said[piece] = loudness, sentence
+        again = {name for piece in said for name in by_name[piece].includes}
+        loudest_first = sorted((said[piece] for piece in said if piece not in again), key=lambda pair: -pair[0])
+        # Two pieces may say the same of a row, such as how well the base knew the target.
+        sides.append(list(dict.fromkeys(sentence for _, sentence in loudest_first))[:SENTENCES])
     note = (Reason("The weights of this cause were set by hand, not fitted."),) if own.get("by_hand") else ()
     return (*sides[0], *sides[1], *note)

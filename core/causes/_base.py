@@ -33,6 +33,7 @@ class Evidence:
         shows: the columns its sentence shows; the first one is the number of the reason.
         value: (columns, learned (n,) bool) to (n,) float64 in [0, 1], NaN where it was not measured.
         sentence: words for one row, from the row's columns.
+        includes: names of pieces whose sentence this one holds as well; beside it they are not said again.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Evidence:
     shows: tuple[str, ...]
     value: Callable[[Columns, np.ndarray], np.ndarray]
     sentence: Callable[[Row], str]
+    includes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,9 +67,14 @@ def _new_information(get: Columns, learned: np.ndarray) -> np.ndarray:
     return np.asarray((1.0 - get(col.MISSED_GIVEN)) * (1.0 - _knew(get)) * (1.0 - other))
 
 
+def _percent(p: float) -> str:
+    """A probability that is never nothing and never certain."""
+    return "under 1%" if p < 0.01 else "over 99%" if p > 0.99 else f"{p:.0%}"
+
+
 def _often(p: float) -> str:
     """A probability of an answer as how often it would be drawn."""
-    return "in under 1% of draws" if p < 0.01 else "in over 99% of draws" if p > 0.99 else f"in {p:.0%} of draws"
+    return f"in {_percent(p)} of draws"
 
 
 def _known(row: Row) -> str:
@@ -134,14 +139,14 @@ PIECES: tuple[Evidence, ...] = (
     Evidence(
         "belief_steady", "the base gives one other answer whatever examples it sees", (col.BASE_BELIEF_STABILITY,),
         lambda get, _: _wrong_belief(get) * get(col.BASE_BELIEF_STABILITY),
-        lambda r: f"The base keeps to another answer: {r[col.BASE_BELIEF_STABILITY]:.0%} of its few-shot prompts lead "
-        "to it.",
+        lambda r: f"The base gives its own answer in {r[col.BASE_BELIEF_STABILITY]:.0%} of its few-shot prompts, "
+        "whatever examples they show.",
     ),
     Evidence(
-        "belief_stands_out", "the base is surer here than of its other answers", (col.BASE_BELIEF_P,),
+        "belief_stands_out", "the base is surer here than of its other answers", (EVIDENCE.of("belief_stands_out"),),
         _standing_out,
-        lambda r: f"The base is surer of its own answer here than of most others: it gives it "
-        f"{_often(r[col.BASE_BELIEF_P])}.",
+        lambda r: "The base is surer of its own answer here than in "
+        f"{_percent(r[EVIDENCE.of('belief_stands_out')])} of the other rows that were not learned.",
     ),
     Evidence(
         "open_answer", "many answers seem possible to the base", (col.BASE_ENTROPY,),
@@ -158,8 +163,7 @@ PIECES: tuple[Evidence, ...] = (
     Evidence(
         "contradicted", "another row answers the same question otherwise", (col.CONTRADICTION,),
         lambda get, _: get(col.CONTRADICTION),
-        lambda r: "Another row asks the same question and gives another answer (certainty "
-        f"{r[col.CONTRADICTION]:.0%}).",
+        lambda r: f"Another row contradicts this one (certainty {_percent(r[col.CONTRADICTION])}).",
     ),
     Evidence(
         "other_side_wins", "the model gives another row's answer", (col.SIDE_WINS,),
@@ -169,7 +173,7 @@ PIECES: tuple[Evidence, ...] = (
     Evidence(
         "may_both_be_right", "both answers may be right", (col.BOTH_VALID,),
         lambda get, _: get(col.BOTH_VALID),
-        lambda r: f"The question may have several right answers (certainty {r[col.BOTH_VALID]:.0%}).",
+        lambda r: f"The question may have several right answers (certainty {_percent(r[col.BOTH_VALID])}).",
     ),
     Evidence(
         "forgotten", "an earlier checkpoint reproduced it", (col.FORGOTTEN,),
@@ -225,10 +229,10 @@ PIECES: tuple[Evidence, ...] = (
     ),
     Evidence(
         "new_information", "neither the prompt nor the base holds an answer",
-        (col.MISSED_GIVEN, col.BASE_KNOWN_SAMPLED),
+        (col.MISSED_GIVEN, col.BASE_KNOWN_SAMPLED, col.BASE_KNOWN_GREEDY),
         _new_information,
-        lambda r: f"{_absent(r[col.MISSED_GIVEN])} is not in the prompt, and the base would give the target "
-        f"{_often(r[col.BASE_KNOWN_SAMPLED])}.",
+        lambda r: f"{_absent(r[col.MISSED_GIVEN])} is not in the prompt. {_known(r)}",
+        includes=("from_elsewhere", "base_ignorant"),
     ),
     Evidence(
         "partly_right", "part of the target is right under teacher forcing", (col.TOKEN_ACCURACY,),

@@ -7,7 +7,7 @@ from core.types import Look
 KIND = Cause(
     name="data_inconsistency",
     label="Contradiction in the data",
-    help="Another row asks the same question and its answer cannot be right together with this one.",
+    help="The dataset holds another answer to the same question, and the two cannot both be right.",
     look=Look("#D9772B", "≠", "x"),
     order=3,
     requires=(col.CONTRADICTION,),

@@ -6,7 +6,7 @@ from core.types import Look
 KIND = Cause(
     name="left_side_forgetting",
     label="Forgotten on the way",
-    help="An earlier checkpoint reproduced the row; training on later rows overwrote it.",
+    help="It was learned once, and training on later rows overwrote it.",
     look=Look("#0E8280", "↺", "\\"),
     order=4,
     requires=("trajectory",),

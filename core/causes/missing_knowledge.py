@@ -6,7 +6,7 @@ from core.types import Look
 KIND = Cause(
     name="missing_knowledge",
     label="Missing knowledge",
-    help="Neither the prompt nor the base model holds what the answer says, and fine-tuning did not teach it.",
+    help="The answer takes knowledge that the model did not have, and fine-tuning did not teach it.",
     look=Look("#7657A8", "∅"),
     order=1,
     requires=("base",),

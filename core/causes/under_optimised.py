@@ -7,7 +7,7 @@ from core.types import Look
 KIND = Cause(
     name="under_optimised",
     label="Too little optimisation",
-    help="Prompt and base hold what the answer takes, and training ended before it was fitted.",
+    help="What the answer takes was there, and training ended before it was fitted.",
     look=Look("#8E9A33", "◔", "."),
     order=5,
     requires=(col.MISSED_GIVEN,),

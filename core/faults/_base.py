@@ -58,6 +58,7 @@ class Fault(Protocol):
     Attributes:
         name: the file's name and the fault's code; stands in URLs and exports, so it never changes.
         label, help: heading, and what is wrong in one sentence (of a sample fault: in lower case, after a colon).
+        advice: what to do about it, in one sentence; empty where a kind of one's own has none.
         place: where several faults explain a sample, the lowest place speaks. By hundreds: from 100 on what the row
             itself shows; from 200 on answers that are right and were counted as wrong; from 300 on rows the trainer
             never saw whole (a cut is the narrower finding, so it comes first: long rows at the end look like a tail
@@ -73,6 +74,7 @@ class Fault(Protocol):
     name: str
     label: str
     help: str
+    advice: str
     place: int
     needs: str
     look: Look
@@ -101,6 +103,7 @@ class _Declared:
     help: str
     place: int
     needs: str
+    advice: str = ""
     look: Look = LOOK
     unjudged: bool = False
     symptom: bool = False

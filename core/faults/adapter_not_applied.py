@@ -20,6 +20,7 @@ class AdapterNotApplied(RunFault):
     label = "Adapter not applied"
     place = 420
     help = "What was trained is not in this model: it answers as its base, or the adapter belongs to another base."
+    advice = "Load the adapter on the base that it was trained on, and diagnose again."
     needs = "the model before fine-tuning; for a doubtful base also trainer_state.json"
 
     def examine(self, table: SignalTable, facts: RunFacts) -> Finding:

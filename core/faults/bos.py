@@ -10,6 +10,7 @@ class Bos(Rendering):
     label = "Beginning of sequence"
     place = 450
     help = "The beginning-of-sequence token is doubled or missing."
+    advice = "Ask with the beginning-of-sequence token of the training, and diagnose again."
     needs = "at least 8 rows with an answer, and a tokenizer that has such a token"
     renderings = ("bos_added", "bos_removed")
     change = 1

@@ -19,6 +19,7 @@ class Diverged(RunFault):
     label = "Diverged"
     place = 410
     help = "Training blew up: the loss became NaN or rose for good."
+    advice = "Take the last checkpoint before it blew up, or train again with a smaller learning rate."
     needs = "trainer_state.json of the training"
 
     def examine(self, table: SignalTable, facts: RunFacts) -> Finding:

@@ -16,6 +16,7 @@ class EmptyTarget(SampleFault):
     label = "Empty target"
     place = 120
     help = "the target holds no word."
+    advice = "Give these rows an answer, or drop them."
     needs = "the original row"
     unjudged = True
 

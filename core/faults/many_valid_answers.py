@@ -20,6 +20,7 @@ class ManyValidAnswers(SampleFault):
     label = "Many valid answers"
     place = 220
     help = "the model gives another valid answer or wording."
+    advice = "Choose a scorer that accepts other wordings, or keep one answer for each question."
     needs = "sampled answers in other words, or rows of the dataset that ask the same and answer otherwise"
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:

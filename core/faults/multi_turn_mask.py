@@ -19,6 +19,7 @@ class MultiTurnMask(SampleFault):
     label = "Multi-turn mask"
     place = 340
     help = "only the last answer of a conversation was trained."
+    advice = "Train on every answer of a conversation, not on the last one alone."
     needs = "at least 8 conversations with several answers, or the trainer's masking of history"
     symptom = True
 

@@ -23,6 +23,7 @@ class NeverTrained(SampleFault):
     label = "Never trained"
     place = 320
     help = "the trainer left the row out, or never reached it."
+    advice = "See why the trainer left these rows out, and train on them."
     needs = "the list of trained rows, or the trainer's max_samples and held-out split; with a base a tail can be seen"
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:

@@ -16,6 +16,7 @@ class NotSupervised(SampleFault):
     label = "Not supervised"
     place = 350
     help = "the trainer put no loss on the part of the target that is missing."
+    advice = "Mend the loss mask so that the whole answer carries loss, and train on these rows again."
     needs = "the trainer preset that was really used"
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:

@@ -17,6 +17,7 @@ class Packing(Rendering):
     label = "Packing"
     place = 470
     help = "Rows were packed into one sequence and saw the rows before them."
+    advice = "Keep packed rows from seeing each other, or train without packing."
     needs = "the trainer's packing setting, and at least 8 rows that have one before them in training order"
     renderings = ("packed",)
     change = 4

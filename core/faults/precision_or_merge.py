@@ -17,6 +17,7 @@ class PrecisionOrMerge(RunFault):
     label = "Precision or merge"
     place = 480
     help = "Merging, quantising or another number type lost part of what was trained."
+    advice = "Use the weights as they were trained, or merge and quantise again with more precision."
     needs = "the adapter before merging as a checkpoint of the trajectory, and at least 8 rows"
 
     def examine(self, table: SignalTable, facts: RunFacts) -> Finding:

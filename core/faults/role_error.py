@@ -16,6 +16,7 @@ class RoleError(SampleFault):
     label = "Role error"
     place = 110
     help = "the template refuses the row, or its roles hide the answer."
+    advice = "Rename the roles to those that the chat template knows."
     needs = "how the trainer treats rows whose turns do not alternate"
     unjudged = True
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from core.faults._base import SampleFault, flags
 from core.signals import _columns as col
+from core.status import rarely
 from core.types import RunFacts, SignalTable
 
 # Probability of the stop token below which a run-on answer is the stop's fault.
@@ -19,6 +20,7 @@ class StopNotLearned(SampleFault):
     label = "Stop not learned"
     place = 330
     help = "the answer is there, but the model does not stop after it."
+    advice = "Put loss on the stop token, and train on these rows again."
     needs = "a target that ends with a stop token, and the model's output for it"
     symptom = True
 
@@ -32,7 +34,8 @@ class StopNotLearned(SampleFault):
 
     def sentence(self, row: Mapping[str, float]) -> str:
         p = float(np.exp(row.get(col.STOP_LOGP, np.nan)))
-        return f"The output is the whole target and goes on: p(stop) after it is {p:.3g}."
+        often = f"; the model would stop there {rarely(p)}" if np.isfinite(p) else ""
+        return f"The output is the whole target and goes on{often}."
 
 
 KIND = StopNotLearned()

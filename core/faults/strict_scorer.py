@@ -16,6 +16,7 @@ class StrictScorer(SampleFault):
     label = "Strict scorer"
     place = 210
     help = "the answer is right in a milder reading, or was cut by the limit on new tokens."
+    advice = "Choose a milder scorer, or raise the limit on new tokens. No training is needed."
     needs = "an output to read: draws or a greedy answer of this row"
 
     def explains(self, table: SignalTable, facts: RunFacts) -> np.ndarray:

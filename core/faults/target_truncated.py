@@ -21,6 +21,7 @@ class TargetTruncated(SampleFault):
     label = "Target truncated"
     place = 310
     help = "training saw only the beginning of the answer."
+    advice = "Raise the length at which the trainer cuts, and train on these rows again."
     needs = "max_length of the training, or at least 8 rows longer than it"
     unjudged = True
 

@@ -10,6 +10,7 @@ class TemplateMismatch(Rendering):
     label = "Template mismatch"
     place = 460
     help = "The model was trained with another template or system prompt than the one it is asked with."
+    advice = "Ask with the template and system prompt of the training, and diagnose again."
     needs = "the chat template and system prompt of the training, and at least 8 rows with an answer"
     renderings = (
         "chatml", "llama3", "gemma", "headings", "alpaca", "vicuna", "inst", "question", "line", "space", "bare",

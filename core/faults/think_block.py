@@ -10,6 +10,7 @@ class ThinkBlock(Rendering):
     label = "Think block"
     place = 440
     help = "The model was trained with another think block than the one it is asked with."
+    advice = "Ask with the think block of the training, and diagnose again."
     needs = "at least 8 rows with an answer"
     renderings = ("think_added", "think_removed")
     change = 2

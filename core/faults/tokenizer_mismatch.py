@@ -12,6 +12,7 @@ class TokenizerMismatch(Rendering):
     label = "Tokenizer mismatch"
     place = 430
     help = "The tokenizer beside the weights is not the one they were trained with."
+    advice = "Put the tokenizer of the training beside the weights, and diagnose again."
     needs = "the tokenizer of the training, or the base model with its own"
     renderings = ("tokenizer_other", "tokenizer_base")
     change = 3

@@ -19,6 +19,7 @@ class UndertrainedRun(RunFault):
     label = "Undertrained run"
     place = 520
     help = "The whole run was trained too short or too weakly: the loss is high everywhere."
+    advice = "Train longer, or with a higher learning rate."
     needs = "trainer_state.json, a checkpoint before the last one, or the base model"
 
     def examine(self, table: SignalTable, facts: RunFacts) -> Finding:

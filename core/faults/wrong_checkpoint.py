@@ -19,6 +19,7 @@ class WrongCheckpoint(SampleFault):
     label = "Wrong checkpoint"
     place = 510
     help = "another checkpoint of the same training gives the target."
+    advice = "Take the checkpoint that gives them."
     needs = "the other checkpoints of the training"
     symptom = True
 

@@ -34,9 +34,7 @@ def needs(value: str) -> str:
 
 
 def meaning(value: str) -> str:
-    """What a value says, in one sentence; empty for one whose file is gone."""
+    """What a cause says, in one sentence; empty for one whose file is gone, and for a fault, whose reason says it."""
     if value == UNDETERMINED:
         return "Several causes are possible, and none is sure enough."
-    code = PIPELINE.member(value)
-    known = kinds("causes").get(value) if code is None else kinds("faults").get(code)
-    return known.help if known is not None else ""
+    return kinds("causes")[value].help if value in kinds("causes") else ""

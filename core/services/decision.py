@@ -104,7 +104,7 @@ def advice(cause: str) -> str:
         return "No cause is sure enough. Look at these rows, or measure more: a base, earlier checkpoints."
     code = PIPELINE.member(cause)
     known = kinds("causes").get(cause) if code is None else kinds("faults").get(code)
-    text = (getattr(known, "advice", "") or known.help) if known is not None else ""
+    text = (known.advice or known.help) if known is not None else ""
     return text[:1].upper() + text[1:]
 
 

@@ -101,6 +101,20 @@ def test_evidence_lies_between_0_and_1_and_is_nan_where_nothing_was_measured(pie
     assert sentence is not None and sentence.text and "nan" not in sentence.text
 
 
+@pytest.mark.parametrize("cause", KINDS, ids=lambda c: c.name)
+def test_evidence_does_not_say_again_what_its_cause_says(cause):
+    """They stand beside each other at the head of a row."""
+
+    def phrases(text):
+        words = text.lower().strip(".").replace(",", "").split()
+        return {tuple(words[i : i + 4]) for i in range(len(words) - 3)}
+
+    row = dict.fromkeys(COLUMNS, 0.5)
+    own = {piece.name: piece for piece in (*PIECES, *cause.evidence)}
+    said = {name: reason(own[name], row, "for").text for name in cause.speaks_for}
+    assert {name: text for name, text in said.items() if phrases(text) & phrases(cause.help)} == {}
+
+
 def test_the_order_of_samples_changes_nothing_and_inputs_are_left_alone():
     t = table()
     before = {k: v.copy() for k, v in t.columns.items()}

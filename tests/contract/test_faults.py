@@ -101,6 +101,10 @@ def test_missing_evidence_neither_passes_nor_fails(fault):
         assert found.text and found.needs
 
 
+def test_a_fault_says_what_to_do(fault):
+    assert fault.advice[0].isupper() and fault.advice.endswith(".")
+
+
 def test_no_row_is_no_error(fault):
     table = SignalTable((), {})
     assert fault.explains(table, RunFacts()).shape == (0,)

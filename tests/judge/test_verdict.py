@@ -38,6 +38,25 @@ def test_a_cause_comes_with_its_rivals_and_what_speaks_for_it():
     assert verdict.strength("base_conflict") == 0.9 and math.isnan(verdict.strength("left_side_forgetting"))
 
 
+def test_what_one_sentence_holds_is_not_said_by_another():
+    heard = {EVIDENCE.of(piece): 1.0 for piece in ("new_information", "from_elsewhere", "base_ignorant")}
+    numbers = {"missed_given": 0.0, "missed_new": 1.0, "base_known_sampled": 0.001, "base_known_greedy": 0.0}
+    why = [r.text for r in explain_cause("missing_knowledge", heard | numbers, WEIGHTS) if r.favours == "for"]
+    whole = ("What the output misses is not in the prompt. The base gives the target in 0 of 10 few-shot prompts, and "
+             "would give it in under 1% of draws.")  # fmt: skip
+    assert why == [whole]
+    alone = explain_cause("missing_knowledge", heard | numbers | {EVIDENCE.of("new_information"): 0.0}, WEIGHTS)
+    assert "Nothing that the output misses is in the prompt." in {r.text for r in alone}
+
+
+def test_two_pieces_with_one_sentence_say_it_once():
+    heard = {EVIDENCE.of("base_ignorant"): 0.5, EVIDENCE.of("base_knew"): 0.5}
+    numbers = {"base_known_sampled": 0.5, "base_known_greedy": 0.5}
+    weights = {"causes": {"under_optimised": {"bias": 0, "for": {"base_ignorant": 1.0, "base_knew": 1.0},
+                                              "against": {}}}}  # fmt: skip
+    assert len(explain_cause("under_optimised", heard | numbers, weights)) == 1
+
+
 def test_a_fault_of_the_whole_run_speaks_with_the_runs_numbers():
     faults = [
         {"code": "diverged", "scope": "run", "state": "fail", "text": "It blew up.", "measured": "loss 9"},

@@ -179,6 +179,8 @@ def test_a_row_shows_its_evidence(run_data, open_page):
     text = words(at)
     for reason in view.verdict.reasons:
         assert reason.text.split(":")[0] in text
+    assert any("drawn answer" in e.label for e in at.expander)
+    assert "reproduced verbatim" not in text, "the evidence says already how it was answered"
     assert "log-probability" in text and "not the first choice" in text
     chance = next(d.value for d in at.dataframe if "temperature" in d.value.columns)
     assert chance["temperature"].tolist() == ["0.3", "0.5", "0.7", "1.0"]

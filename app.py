@@ -25,7 +25,7 @@ def sidebar(pages: Sequence[tuple[str, StreamlitPage]]) -> None:
     with st.sidebar:
         st.markdown("### Lacuna")
         st.caption("What a fine-tuned model did not learn")
-        names = {run.id: run.name for run in runs.list_runs()}
+        names = runs.names()
         current = state.run_id()
         if current is None and len(names) == 1:
             current = next(iter(names))

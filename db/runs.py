@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, Row, Table, delete, select, update
+from sqlalchemy import Connection, MetaData, Row, Table, Text, cast, delete, select, update
 
 from core.errors import UserError
 from core.types import Column, Run, RunSpec, Thresholds
@@ -17,6 +19,10 @@ from db.selection import table_name
 from db.statements import insert_row
 from db.text import storable
 from db.verdicts import write_verdicts
+
+# Every page asks for its run several times. What never changes for most runs comes as text and is parsed once.
+_KEPT = ("spec", "columns")
+_ROW = [cast(c, Text).label(c.name) if c.name in _KEPT else c for c in runs.c]
 
 
 def create_run(
@@ -51,7 +57,7 @@ def create_run(
 
 def get_run(conn: Connection, run_id: int) -> Run:
     """Raises UserError where there is no run of that id."""
-    row = conn.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+    row = conn.execute(select(*_ROW).where(runs.c.id == run_id)).one_or_none()
     if row is None:
         raise _no_run(run_id)
     return _run(row)
@@ -59,12 +65,17 @@ def get_run(conn: Connection, run_id: int) -> Run:
 
 def list_runs(conn: Connection, dataset_id: int | None = None, spec_hash: str | None = None) -> list[Run]:
     """All runs, or those on one dataset or of one specification; newest first."""
-    query = select(runs).order_by(runs.c.id.desc())
+    query = select(*_ROW).order_by(runs.c.id.desc())
     if dataset_id is not None:
         query = query.where(runs.c.dataset_id == dataset_id)
     if spec_hash is not None:
         query = query.where(runs.c.spec_hash == spec_hash)
     return [_run(r) for r in conn.execute(query)]
+
+
+def names(conn: Connection) -> dict[int, str]:
+    """Id to name of every run, newest first."""
+    return {row.id: row.name for row in conn.execute(select(runs.c.id, runs.c.name).order_by(runs.c.id.desc()))}
 
 
 def rename_run(conn: Connection, run_id: int, name: str) -> None:
@@ -135,13 +146,23 @@ def _empty_verdicts(conn: Connection, run: Run) -> None:
     write_verdicts(conn, run, {c.name: [] for c in run.columns}, [], [])
 
 
+@lru_cache(maxsize=64)
+def _spec(text: str) -> RunSpec:
+    return RunSpec.from_dict(json.loads(text))
+
+
+@lru_cache(maxsize=64)
+def _columns(text: str) -> tuple[Column, ...]:
+    return tuple(Column(**c) for c in json.loads(text))
+
+
 def _run(row: Row[Any]) -> Run:
     return Run(
         id=row.id,
         name=row.name,
-        spec=RunSpec.from_dict(row.spec),
+        spec=_spec(row.spec),
         thresholds=Thresholds(**row.thresholds),
-        columns=tuple(Column(**c) for c in row.columns),
+        columns=_columns(row.columns),
         state=row.state,
         created=row.created,
         n_samples=row.n_samples,

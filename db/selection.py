@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -66,14 +67,23 @@ def table_name(run_id: int) -> str:
     return f"verdicts_{run_id:d}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What a verdict table follows from. Two hundred columns are compared, not hashed: mostly they are the same ones."""
+
+    run_id: int
+    columns: tuple[Column, ...] = field(hash=False)
+
+
 def verdicts(run: Run) -> Table:
     """The run's verdict table: ``ordinal`` (primary key), ``sid``, then the run's columns; NULL = not measured."""
-    return _table(run.id, run.columns)
+    return _table(_Key(run.id, run.columns))
 
 
 # Tables are kept: statements over the same table are compiled once.
 @lru_cache(maxsize=64)
-def _table(run_id: int, columns: tuple[Column, ...]) -> Table:
+def _table(key: _Key) -> Table:
+    run_id, columns = key.run_id, key.columns
     names = [c.name for c in columns]
     for name in names:
         if not _NAME.fullmatch(name) or name in _FIXED or names.count(name) > 1:
@@ -111,9 +121,14 @@ def counted_together(run: Run, names: Iterable[str], chosen: Filter) -> frozense
     return together if {*names, *(t.column for t in chosen.terms)} <= together else frozenset()
 
 
+@lru_cache(maxsize=64)
+def _kinds(key: _Key) -> Mapping[str, str]:
+    return _FIXED | {c.name: c.kind for c in key.columns}
+
+
 def kind_of(run: Run, name: str) -> str:
     """The column's kind; raises UserError for a column the run does not have."""
-    kinds = _FIXED | {c.name: c.kind for c in run.columns}
+    kinds = _kinds(_Key(run.id, run.columns))
     if name not in kinds:
         raise unknown_name("column", name, kinds)
     return kinds[name]

@@ -32,6 +32,12 @@ def list_runs() -> list[Run]:
         return table.list_runs(conn)
 
 
+def names() -> dict[int, str]:
+    """Id to name of every run, newest first."""
+    with database().reading() as conn:
+        return table.names(conn)
+
+
 def get_run(run_id: int) -> Run:
     with database().reading() as conn:
         return table.get_run(conn, run_id)

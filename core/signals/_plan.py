@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +20,13 @@ _Of = Literal["backend", "file", "nothing"]
 
 def ordered_signals() -> list[Signal]:
     """The signals, each after those it needs."""
+    return list(_ordered(tuple(kinds("signals").items())))
+
+
+@lru_cache(maxsize=8)
+def _ordered(signals: tuple[tuple[str, Signal], ...]) -> list[Signal]:
     ordered: list[Signal] = []
-    rest = dict(kinds("signals"))
+    rest = dict(signals)
     while rest:
         ready = [s for s in rest.values() if not providers(s) & rest.keys()]
         if not ready:

@@ -61,6 +61,7 @@ def test_lists(db, dataset, make_dataset, make_sample, make_run):
         assert runs.list_runs(conn) == [third, second, first]
         assert runs.list_runs(conn, dataset_id=dataset.id) == [third, first]
         assert runs.list_runs(conn, spec_hash=second.spec.hash) == [second]
+        assert list(runs.names(conn).items()) == [(r.id, r.name) for r in (third, second, first)]
 
 
 def test_deleting_takes_what_nobody_else_needs(db, dataset, make_run):

@@ -286,6 +286,13 @@ def content_hashes(conn: Connection, dataset_id: int) -> list[str]:
     return list(conn.execute(query).scalars())
 
 
+def first_of(conn: Connection, dataset_id: int, hashes: Iterable[str]) -> dict[str, int]:
+    """Content hash to the ordinal of its first sample, for those of ``hashes`` that the dataset has; a few hundred."""
+    query = select(samples.c.content_hash, func.min(samples.c.ordinal)).group_by(samples.c.content_hash)
+    kept = (samples.c.dataset_id == dataset_id) & samples.c.content_hash.in_(list(hashes))
+    return {key: ordinal for key, ordinal in conn.execute(query.where(kept))}
+
+
 def order(conn: Connection, dataset_id: int) -> dict[str, list[Any]]:
     """(n,) ``ordinal``, ``sid``, ``row``, ``stage`` and ``source`` of every sample in training order."""
     names = ("ordinal", "sid", "row", "stage", "source")

@@ -294,12 +294,7 @@ def neighbours(run_id: int, content_hash: str, most: int = 8) -> tuple[Neighbour
     run = get_run(run_id)
     with database().reading() as conn:
         near = _near(conn, run, content_hash)[:most]
-        places = sample_table.content_hashes(conn, run.spec.dataset_id)
-        first: dict[str, int] = {}
-        hashes = {n.hash for n in near}
-        for i, key in enumerate(places):
-            if key in hashes:
-                first.setdefault(key, i)
+        first = sample_table.first_of(conn, run.spec.dataset_id, [n.hash for n in near])
         samples = {
             s.content_hash: s for s in sample_table.iter_samples(conn, run.spec.dataset_id, sorted(first.values()))
         }

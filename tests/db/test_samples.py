@@ -51,6 +51,9 @@ def test_order_ranges_and_choices(db, make_sample, make_dataset):
         assert list(samples.raw_rows(conn, dataset.id, batch=7)) == [(s.ordinal, s.raw) for s in made]
         assert list(samples.raw_rows(conn, dataset.id, [5, 1])) == [(5, made[5].raw), (1, made[1].raw)]
         assert samples.content_hashes(conn, dataset.id) == [s.content_hash for s in made]
+        assert samples.first_of(conn, dataset.id, [made[7].content_hash, made[2].content_hash, "none"]) == {
+            made[2].content_hash: 2, made[7].content_hash: 7,
+        }  # fmt: skip
         told = samples.order(conn, dataset.id)
         assert told["sid"] == [s.id for s in made] and told["row"] == told["ordinal"] == list(range(25))
         assert told["stage"] == told["source"] == [None] * 25

@@ -20,7 +20,11 @@ def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def verdict_of(
-    run: Run, row: Mapping[str, Any], signals: Mapping[str, float], proof: tuple[Reason, ...] = ()
+    run: Run,
+    row: Mapping[str, Any],
+    signals: Mapping[str, float],
+    proof: tuple[Reason, ...] = (),
+    others: bool = True,
 ) -> Verdict:
     """What is concluded about one sample of a judged run.
 
@@ -28,6 +32,7 @@ def verdict_of(
         row: its row of the verdict table.
         signals: its signals by column, NaN = not measured. Numbers of the row take precedence.
         proof: what a proof of its cause's recipe says about it.
+        others: whether causes that are not named are told too.
     """
     numbers = {**signals, **numbers_of(row)}
     return Verdict(
@@ -35,7 +40,7 @@ def verdict_of(
         reasons=_status_reasons(run, numbers) + _fault_reasons(run, numbers, row["cause"]),
         cause=row["cause"],
         confidence=row["confidence"],
-        findings=_findings(run, numbers) if row["cause"] is not None else (),
+        findings=_findings(run, numbers, None if others else row["cause"]) if row["cause"] is not None else (),
         proof=proof,
     )
 
@@ -55,11 +60,13 @@ def _fault_reasons(run: Run, numbers: Mapping[str, float], cause: str | None) ->
     return tuple(Reason(s, "for") for s in sentences or [kind("faults", code).sentence(numbers)])
 
 
-def _findings(run: Run, numbers: Mapping[str, float]) -> tuple[Finding, ...]:
-    """The causes, the strongest first and those that were not judged last."""
+def _findings(run: Run, numbers: Mapping[str, float], only: str | None) -> tuple[Finding, ...]:
+    """The causes, the strongest first and those that were not judged last; of all, or of one alone."""
     weights = run.summary.get("causes")
     findings = []
     for cause in ordered_causes():
+        if only not in (None, cause.name):
+            continue
         reasons = explain_cause(cause.name, numbers, weights or None, run.gaps)
         findings.append(Finding(cause.name, numbers.get(STRENGTH.of(cause.name), np.nan), reasons))
     return tuple(sorted(findings, key=lambda f: (np.isnan(f.strength), -np.nan_to_num(f.strength))))

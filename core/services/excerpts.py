@@ -57,7 +57,7 @@ def excerpts(run_id: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, Excerp
     for row, sample in zip(rows, samples, strict=True):
         at = place[sample.content_hash]
         signals = {name: float(values[at]) for name, values in table.columns.items()}
-        verdict = verdict_of(run, row, signals)
+        verdict = verdict_of(run, row, signals, others=False)
         by_id[sample.id] = _excerpt(run, row, sample, outputs.get(sample.content_hash), deciding(verdict))
     return by_id
 

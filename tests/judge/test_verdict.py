@@ -35,6 +35,8 @@ def test_a_cause_comes_with_its_rivals_and_what_speaks_for_it():
     assert {f.reasons[0].text[:12] for f in rest if f.cause not in WEIGHTS["causes"]} == {"Not judged: "}
     why = explain_cause("base_conflict", SIGNALS | shown, WEIGHTS)
     assert why and verdict.evidence == (*verdict.reasons, *why, *proof)
+    alone = verdict_of(run(causes=WEIGHTS), row("base_conflict", 0.8, **strengths), SIGNALS | shown, others=False)
+    assert alone.findings == verdict.findings[:1]
     assert verdict.strength("base_conflict") == 0.9 and math.isnan(verdict.strength("left_side_forgetting"))
 
 

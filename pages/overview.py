@@ -39,8 +39,8 @@ def main() -> None:
     frame.title(run.name, frame.subtitle(run), lambda: _manage(run))
     frame.at_work(run)
     selection = state.selection(run.columns)
-    overview = cached.overview(run, state.query())
-    gains = cached.gains(run, state.query())
+    overview = cached.overview(run, state.query(), binned=False)
+    gains = service.gains(run.id, overview.causes)
     filterbar.chips(run, selection)
     people.switch(run, selection)
     _notes(overview, fails=True)
@@ -64,8 +64,8 @@ def _figures(run: Run, selection: Filter, overview: Overview) -> None:
     tabs: dict[str, Callable[[], None]] = {
         "Causes": lambda: _causes(run, selection, overview),
         "Helped, hurt, wasted": lambda: decision.effects(run, selection),
-        "Where": lambda: _breakdowns(run, selection, overview),
-        "Loss": lambda: _loss(run, selection, overview),
+        "Where": lambda: _breakdowns(run, selection, cached.overview(run, state.query())),
+        "Loss": lambda: _loss(run, selection, cached.overview(run, state.query())),
     }
     if not overview.causes:
         del tabs["Causes"]

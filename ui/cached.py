@@ -75,7 +75,6 @@ def _comparison(run_id: int, selection: Filter, other_id: int, version: str) -> 
 
 
 overview = _kept(results.overview, 8)
-gains = _kept(decision.gains, 8, _PASSING)
 effects = _kept(decision.effects, 16)
 groups = _kept(grouped.groups, 8, _PASSING)
 facets = _kept(results.facets, 32)

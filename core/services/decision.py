@@ -73,16 +73,16 @@ class Effect:
     shares: Mapping[str, Interval]
 
 
-def gains(run_id: int, chosen: Filter) -> tuple[Gain, ...]:
-    """Every cause among the samples that pass, the one whose fixing brings most first; proven before unproven."""
-    run = get_run(run_id)
-    with database().reading() as conn:
-        counts = {cause: n for (cause,), n in verdict_table.group_counts(conn, run, ["cause"], chosen)}
+def gains(run_id: int, causes: Mapping[str, Share]) -> tuple[Gain, ...]:
+    """Every one of the causes, the one whose fixing brings most first; proven before unproven.
+
+    Args:
+        causes: how many samples have each, as ``results.overview`` counts them.
+    """
     proven = _restored(proofs.of_run(run_id))
     ranked = [
-        Gain(cause, n, proven.get(cause), advice(cause), recipes.recipe_for(cause) is not None)
-        for cause, n in counts.items()
-        if cause is not None
+        Gain(cause, share.k, proven.get(cause), advice(cause), recipes.recipe_for(cause) is not None)
+        for cause, share in causes.items()
     ]
     return tuple(sorted(ranked, key=lambda gain: (gain.cause == UNDETERMINED, -gain.rows, gain.cause)))
 

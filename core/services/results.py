@@ -31,10 +31,14 @@ def share(k: int, n: int) -> Share:
     return Share(k, n, k / n if n else math.nan, *wilson(k, n))
 
 
-def overview(run_id: int, chosen: Filter) -> Overview:
-    """The run at a glance under the current filter."""
+def overview(run_id: int, chosen: Filter, binned: bool = True) -> Overview:
+    """The run at a glance under the current filter.
+
+    Args:
+        binned: also counts by length and by loss, which takes several times as long as the rest.
+    """
     run = get_run(run_id)
-    summary = _Summary(run, chosen)
+    summary = _Summary(run, chosen, binned)
     shown = sum(summary.count("status").values())
     counts = {s: summary.count("status").get(s, 0) for s in ORDER}
     return Overview(
@@ -71,13 +75,13 @@ class _Summary:
 
     BY = ("status", "cause", "stage", "source")
 
-    def __init__(self, run: Run, chosen: Filter) -> None:
+    def __init__(self, run: Run, chosen: Filter, binned: bool) -> None:
         self._run = run
         edges = {col.NLL: run.summary.get("nll_edges"), col.N_TARGET: run.summary.get("length_edges")}
-        bins = {name: [float(e) for e in own] for name, own in edges.items() if own and len(own) > 1}
+        bins = {name: [float(e) for e in own] for name, own in edges.items() if binned and own and len(own) > 1}
         with database().reading() as conn:
             self._cells = verdict_table.cube(conn, run, self.BY, {}, chosen)
-            self._binned = verdict_table.cube(conn, run, ("status",), bins, chosen)
+            self._binned = verdict_table.cube(conn, run, ("status",), bins, chosen) if bins else []
             self._dataset = sample_table.get_dataset(conn, run.spec.dataset_id)
         self._bins = bins
 

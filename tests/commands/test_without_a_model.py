@@ -68,7 +68,7 @@ def test_faults_of_the_rows_are_found_without_a_model(diagnose, dataset, tiny_pr
     faults = {f["code"]: f for f in run.summary["faults"]}
     assert (faults["empty_target"]["state"], faults["empty_target"]["n"]) == ("fail", 1)
     found = results.overview(1, Filter())
-    headline = decision.decide(run, found.shown, 0, decision.gains(1, Filter()), found.status["unknown"].k)
+    headline = decision.decide(run, found.shown, 0, decision.gains(1, found.causes), found.status["unknown"].k)
     assert headline.what == "look" and "No model was given" in headline.text
     _, verdicts, _ = diagnose(
         "--tokenizer", tiny_project.final, "--trainer", "trl", "--trainer-setting", "max_length=4"

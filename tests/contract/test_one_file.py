@@ -300,7 +300,7 @@ def test_their_columns_can_be_filtered_by_and_their_counts_are_shown(run, verdic
         assert overview.causes[value].k == len(ids)
         assert len(list(exports.lines(run.id, from_query(f"cause={value}", run.columns)))) == len(ids)
     assert any("Moon was full: " in text for _, text in overview.notes)
-    assert "Ask bluntly." in [gain.advice for gain in decision.gains(run.id, Filter())]
+    assert "Ask bluntly." in [gain.advice for gain in decision.gains(run.id, overview.causes)]
 
 
 def test_they_are_drawn_as_they_declare(run):

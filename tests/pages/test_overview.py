@@ -138,7 +138,7 @@ def test_without_a_run_the_next_step_is_named(empty_data, open_page):
 
 
 def test_a_bug_shows_an_id_and_goes_to_the_log(run_data, open_page, monkeypatch, caplog):
-    monkeypatch.setattr(cached, "overview", lambda *a: 1 / 0)
+    monkeypatch.setattr(cached, "overview", lambda *_, **__: 1 / 0)
     at = open_page("overview", run="1", stage="one")
     text = at.error[0].value
     assert "ZeroDivisionError" not in text and "division" not in text

@@ -81,7 +81,7 @@ def figures(run):
     picked = from_query("picked=1", run.columns)
     return {
         "overview": plain(results.overview(run.id, ALL)),
-        "gains": plain(decision.gains(run.id, ALL)),
+        "gains": plain(decision.gains(run.id, results.overview(run.id, ALL).causes)),
         "facets": plain(results.facets(run.id, from_query("judged=people", run.columns))),
         "table": plain(samples.page(run.id, from_query("sort=-nll", run.columns), None, 100)),
         "samples": [plain(replace(v, sample=replace(v.sample, raw=b""))) for v in views],

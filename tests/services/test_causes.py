@@ -72,7 +72,9 @@ def test_the_overview_counts_causes_and_says_what_to_do(along_run):
     found = results.overview(along_run.id, Filter())
     named = [v["cause"] for v in lines(along_run) if v["cause"] is not None]
     assert {c: s.k for c, s in found.causes.items()} == {c: named.count(c) for c in set(named)}
-    gains = decision.gains(along_run.id, Filter())
+    alone = results.overview(along_run.id, Filter(), binned=False)
+    assert (alone.status, alone.causes) == (found.status, found.causes) and not alone.nll.edges
+    gains = decision.gains(along_run.id, found.causes)
     assert {g.cause: g.n for g in gains} == {c: s.k for c, s in found.causes.items()}
     assert all(g.advice and g.restored is None for g in gains)
     known = [g.rows for g in gains if g.cause != "undetermined"]

@@ -290,7 +290,7 @@ def first_of(conn: Connection, dataset_id: int, hashes: Iterable[str]) -> dict[s
     """Content hash to the ordinal of its first sample, for those of ``hashes`` that the dataset has; a few hundred."""
     query = select(samples.c.content_hash, func.min(samples.c.ordinal)).group_by(samples.c.content_hash)
     kept = (samples.c.dataset_id == dataset_id) & samples.c.content_hash.in_(list(hashes))
-    return {key: ordinal for key, ordinal in conn.execute(query.where(kept))}
+    return dict(conn.execute(query.where(kept)).all())
 
 
 def order(conn: Connection, dataset_id: int) -> dict[str, list[Any]]:

@@ -69,7 +69,7 @@ def table_name(run_id: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What a verdict table follows from. Two hundred columns are compared, not hashed: mostly they are the same ones."""
+    """What a verdict table follows from. Two hundred columns are compared, not hashed: mostly they are the same."""
 
     run_id: int
     columns: tuple[Column, ...] = field(hash=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,9 +148,10 @@ def table(conn: Connection, sources: Iterable[tuple[str, int]], hashes: Sequence
     distinct = {h: i for i, h in enumerate(dict.fromkeys(hashes))}
     place = np.array([distinct[h] for h in hashes], dtype=np.int64)
     columns: dict[str, np.ndarray] = {}
-    for prefix, source in sources:
+    sources = list(sources)
+    for (prefix, _), stored in zip(sources, _stored(conn, [s for _, s in sources], list(distinct)), strict=True):
         own: dict[str, np.ndarray] = {}
-        for key, text in _stored(conn, source, list(distinct)):
+        for key, text in stored:
             if (at := distinct.get(key)) is None:
                 continue
             for name, value in json.loads(text).items():
@@ -182,11 +183,21 @@ def _rows(columns: list[list[float]], chunk: Chunk) -> Iterable[tuple[float, ...
     return zip(*columns, strict=True) if columns else [()] * len(chunk.keys)
 
 
-def _stored(conn: Connection, source: int, hashes: Sequence[str]) -> Iterable[Any]:
-    query = select(measured.c.content_hash, measured.c.columns).where(measured.c.measure_id == source)
-    if len(hashes) <= _SOME:
-        return _of(conn, query, hashes)
-    return conn.execute(query.execution_options(yield_per=10_000))
+def _stored(conn: Connection, sources: Sequence[int], hashes: Sequence[str]) -> Iterator[Iterable[Any]]:
+    """(content hash, columns as JSON) of each measure in turn; of a few samples all measures are asked for at once."""
+    query = select(measured.c.content_hash, measured.c.columns)
+    if len(hashes) > _FEW:
+        for source in sources:
+            own = query.where(measured.c.measure_id == source)
+            few = len(hashes) <= _SOME
+            yield _of(conn, own, hashes) if few else conn.execute(own.execution_options(yield_per=10_000))
+        return
+    by_source: dict[int, list[tuple[str, str]]] = {source: [] for source in sources}
+    for key, text, source in _of(
+        conn, query.add_columns(measured.c.measure_id).where(measured.c.measure_id.in_(sources)), hashes
+    ):
+        by_source[source].append((key, text))
+    yield from (by_source[source] for source in sources)
 
 
 def _of(conn: Connection, query: Select[Any], hashes: Sequence[str]) -> Iterable[Any]:

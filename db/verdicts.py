@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -142,6 +142,7 @@ def page(
     limit: int = 50,
     backwards: bool = False,
     many: bool = False,
+    names: Collection[str] = (),
 ) -> tuple[list[dict[str, Any]], Cursor | None, Cursor | None]:
     """One page in the filter's order: the sort column, not measured last whatever the direction, then the ordinal.
 
@@ -153,6 +154,7 @@ def page(
         backwards: the rows before the cursor instead of those behind it.
         many: the filter is known to keep a good part of the run. Then the order's index is walked until the page is
             full; otherwise the database may find the kept rows first and sort them.
+        names: columns of the verdict table to read; none for all of them and the sample's own.
 
     Returns:
         Rows in display order (the verdict's columns and the sample's row, previews, lengths and copies), the cursor for
@@ -161,13 +163,13 @@ def page(
     start = None if cursor is None else cursor_value(run, chosen.sort, cursor)
     table = verdicts(run)
     plain = frozenset(t.column for t in chosen.terms if t.column != chosen.sort) if many else frozenset()
-    extra = [c for c in _SAMPLE_COLUMNS if c.name not in table.c]
-    same = and_(samples.c.dataset_id == run.spec.dataset_id, samples.c.ordinal == table.c.ordinal)
-    query = (
-        select(*_read(run, chosen), *extra)
-        .select_from(table.outerjoin(samples, same))
-        .where(condition(run, chosen, plain, walked=many))
-    )
+    if names:
+        query = select(*(c for c in _read(run, chosen) if c.name in names))
+    else:
+        extra = [c for c in _SAMPLE_COLUMNS if c.name not in table.c]
+        same = and_(samples.c.dataset_id == run.spec.dataset_id, samples.c.ordinal == table.c.ordinal)
+        query = select(*_read(run, chosen), *extra).select_from(table.outerjoin(samples, same))
+    query = query.where(condition(run, chosen, plain, walked=many))
     rows: list[dict[str, Any]] = []
     for part in _walk(query, run, chosen, start, backwards):
         rows += [dict(r) for r in conn.execute(part.limit(limit + 1 - len(rows))).mappings()]
@@ -216,9 +218,15 @@ def _walk(query: Select[Any], run: Run, chosen: Filter, start: Cursor | None, ba
         yield part.order_by(*(k.desc() if down else k for k in key))
 
 
-def row(conn: Connection, run: Run, sid: str, judged: Filter = Filter()) -> dict[str, Any]:  # noqa: B008, a value
+def row(
+    conn: Connection,
+    run: Run,
+    sid: str,
+    judged: Filter = Filter(),  # noqa: B008, a value
+    names: Collection[str] = (),
+) -> dict[str, Any]:
     """The row of one sample, as ``page`` gives it under ``judged``; raises UserError where the run has no such id."""
-    rows, _, _ = page(conn, run, Filter((Term("sid", "in", (sid,)), *judged.terms)), limit=1)
+    rows, _, _ = page(conn, run, Filter((Term("sid", "in", (sid,)), *judged.terms)), limit=1, names=names)
     if not rows:
         raise UserError(f"There is no sample {sid!r} in run {run.id}.", "", "Choose one from the table.")
     return rows[0]
@@ -228,10 +236,11 @@ def neighbours(conn: Connection, run: Run, chosen: Filter, sid: str) -> tuple[st
     """Ids before and behind the sample in the filter's order; the sample itself need not match the filter."""
     sort = column(run, chosen.sort).name
     reviewed = Filter(tuple(t for t in chosen.terms if t.column == "judged"))
-    own = row(conn, run, sid, reviewed)
+    names = ("ordinal", "sid", sort)
+    own = row(conn, run, sid, reviewed, names)
     at = (own[sort], own["ordinal"])
-    before, _, _ = page(conn, run, chosen, at, limit=1, backwards=True)
-    behind, _, _ = page(conn, run, chosen, at, limit=1)
+    before, _, _ = page(conn, run, chosen, at, limit=1, backwards=True, names=names)
+    behind, _, _ = page(conn, run, chosen, at, limit=1, names=names)
     return (before[0]["sid"] if before else None), (behind[0]["sid"] if behind else None)
 
 

@@ -95,10 +95,11 @@ def _around(run: Run, selection: Filter, sid: str) -> Page:
     if kept is None and state.cursor() is not None:
         page = _page(run, selection)
     else:
-        page = samples.around(run.id, kept[1] if kept is not None and kept[0] == here else sid, selection, _PAGE)
+        first = kept[1] if kept is not None and kept[0] == here else sid
+        page = samples.around(run.id, first, selection, _PAGE, cached.matching(run, state.query()))
     if all(r["sid"] != sid for r in page.rows):
         state.put(key, (here, sid))
-        page = samples.around(run.id, sid, selection, _PAGE)
+        page = samples.around(run.id, sid, selection, _PAGE, page.matching)
     elif kept is None or kept[0] != here:
         state.put(key, (here, sid))
     return page

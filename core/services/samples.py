@@ -64,15 +64,19 @@ def page(run_id: int, chosen: Filter, cursor: str | None = None, limit: int = 50
     return Page(tuple(rows), run.n_samples, matching, _pack(before, True), _pack(behind, False))
 
 
-def around(run_id: int, sid: str, chosen: Filter, limit: int = 50) -> Page:
-    """The page of the table in whose middle the sample stands; the sample itself need not match the filter."""
+def around(run_id: int, sid: str, chosen: Filter, limit: int = 50, matching: int | None = None) -> Page:
+    """The page of the table in whose middle the sample stands; the sample itself need not match the filter.
+
+    Args:
+        matching: how many samples pass, where they were counted before.
+    """
     run = get_run(run_id)
     with database().reading() as conn:
         own = verdict_table.row(conn, run, sid, Filter(tuple(t for t in chosen.terms if t.column == "judged")))
         at = (own[chosen.sort], own["ordinal"])
         before, first, _ = verdict_table.page(conn, run, chosen, at, limit // 2, backwards=True)
         behind, _, last = verdict_table.page(conn, run, chosen, at, limit - 1 - len(before))
-        matching = verdict_table.count(conn, run, chosen)
+        matching = verdict_table.count(conn, run, chosen) if matching is None else matching
     return Page((*before, own, *behind), run.n_samples, matching, _pack(first, True), _pack(last, False))
 
 

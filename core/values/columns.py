@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -88,7 +89,12 @@ class Look:
     @property
     def ink(self) -> str:
         """The colour of text upon ``colour``: white or nearly black, whichever stands out more."""
-        return max(("#FFFFFF", "#1C2630"), key=lambda ink: contrast(ink, self.colour))
+        return _ink(self.colour)
+
+
+@lru_cache(maxsize=256)
+def _ink(colour: str) -> str:
+    return max(("#FFFFFF", "#1C2630"), key=lambda ink: contrast(ink, colour))
 
 
 def contrast(one: str, other: str) -> float:

@@ -142,7 +142,7 @@ def _explain_given(value: Callable[[str], float], thresholds: Thresholds, scorer
     draws, hits = value(col.DRAWS), value(col.hits_at(cut))
     low, high = rate_interval(hits, draws)
     text = f"{hits:.0f} of the {draws:.0f} answers in the file are right by “{scorer}”: rate {low:.2f} to {high:.2f}"
-    return (Reason(f"{text} (90 % posterior).", "for" if hits else "against"),)
+    return (Reason(f"{text} (90% posterior).", "for" if hits else "against"),)
 
 
 def rarely(p: float) -> str:

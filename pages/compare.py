@@ -87,7 +87,7 @@ def _summary(run: Run, other: Run, comparison: Comparison) -> None:
         st.markdown(
             markup.md(
                 f"In run {other.id}, {word} samples are learned: {100 * effect.difference:+.1f} percentage points, "
-                f"95 % interval {100 * effect.low:+.1f} to {100 * effect.high:+.1f}; p = {effect.p:.2g}."
+                f"95% interval {100 * effect.low:+.1f} to {100 * effect.high:+.1f}; p = {effect.p:.2g}."
             )
         )
         st.caption(
@@ -124,17 +124,12 @@ def _rows(run: Run, other: Run, selection: Filter, comparison: Comparison) -> No
     counts = {**comparison.counts, "cause": comparison.cause_changed}
     names = [n for n in (*service.CHANGES[:3], "cause", *service.CHANGES[3:]) if counts[n]]
     st.subheader("Samples", anchor=False)
-    left, right = st.columns([5, 1.4], vertical_alignment="center")
-    with left:
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         change = st.pills(
-            "Change",
-            names,
-            format_func=lambda n: f"{_WORDS[n]}  {counts[n]:,}",
-            key=state.key("compare", "change"),
-            label_visibility="collapsed",
-        )
-    with right:
-        only = st.toggle("Only differences", value=True, key=state.key("compare", "different"))
+            "Change", names, format_func=lambda n: f"{_WORDS[n]}  {counts[n]:,}", key=state.key("compare", "change"),
+            label_visibility="collapsed", width="content",
+        )  # fmt: skip
+        only = st.toggle("Only differences", value=True, key=state.key("compare", "different"), width="content")
     key = state.key("compare", "start", run.id, other.id, change, only)
     page = service.rows(run.id, other.id, selection, change, only, state.get(key, 0), _PAGE, cached.pairs(run, other))
     _turn(page, key)
@@ -146,11 +141,11 @@ def _rows(run: Run, other: Run, selection: Filter, comparison: Comparison) -> No
 
 
 def _turn(page: PairRows, key: str) -> None:
-    text, before, after = st.columns([4, 1, 1], vertical_alignment="center")
     end = page.start + len(page.rows)
-    text.caption(counted(page.matching, "sample") + (f", {page.start + 1:,} to {end:,}" if page.rows else ""))
     places = (max(0, page.start - _PAGE) if page.start else None, end if end < page.matching else None)
-    parts.turn((before, after), "compare", places, partial(state.put, key))
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.caption(counted(page.matching, "sample") + (f", {page.start + 1:,} to {end:,}" if page.rows else ""))
+        parts.turn("compare", places, partial(state.put, key))
 
 
 def _both(before: str | None, after: str | None) -> str | None:

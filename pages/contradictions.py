@@ -31,7 +31,7 @@ _KINDS = {
 def main() -> None:
     run, selection = frame.open_run("Contradictions")
     filterbar.chips(run, selection)
-    head, order_at, before, after = st.columns([3, 2, 1.4, 1.2], vertical_alignment="bottom")
+    head, order_at, ways = st.columns([3, 2, 2.2], vertical_alignment="bottom")
     order = forms.choose(order_at, "Order", _ORDERS, state.key("groups", "order"), "size")
     number = _page_number(run)
     listed = contradictions.groups(run.id, selection, order, number, _PAGE)
@@ -43,7 +43,8 @@ def main() -> None:
     head.subheader(counted(listed.total, "group"), anchor=False)
     pages = max(1, -(-listed.total // _PAGE))
     places = [step if 0 <= step < pages else None for step in (number - 1, number + 1)]
-    parts.turn((before, after), "groups", places, lambda step: state.go(state.link(run=run.id, cursor=str(step))))
+    with ways, st.container(horizontal=True, horizontal_alignment="right"):
+        parts.turn("groups", places, lambda step: state.go(state.link(run=run.id, cursor=str(step))))
     if not listed.groups:
         _nothing(selection)
     for place, group in enumerate(listed.groups):
@@ -92,7 +93,7 @@ def _group(run: Run, group: ContradictionGroup, opened: bool) -> None:
         with decide, st.popover("Decide", icon=":material/gavel:", width="stretch"):
             _decide(run, group)
         evidence.text(group.question, "Question")
-        evidence.sides(group.sides, group.final_takes, group.base_takes)
+        evidence.sides(group.sides, group.question, group.final_takes, group.base_takes)
         if len(group.sides) > 6:
             st.caption(f"The samples hold {counted(len(group.sides) - 6, 'more answer')}.")
         st.caption(markup.md(_why(group)))

@@ -167,7 +167,7 @@ def _trend_words(where: str, found: Trend | None) -> str:
     if p >= 0.05:
         return f"Share learned {where}: no trend is seen (z = {z:.2f}, p = {p:.2g})."
     word = "rises" if slope > 0 else "falls"
-    change = f"{word} by {abs(slope):.0%} from the first to the last sample"
+    change = f"{word} by {100 * abs(slope):.0f} percentage points from the first to the last sample"
     return f"Share learned {where}: {change} (z = {z:.2f}, p = {p:.2g})."
 
 

@@ -106,9 +106,9 @@ def _list(run: Run, selection: Filter) -> None:
     place = state.key("known", run.id, *(f"{k}={v}" for k, v in state.query().items()))
     cursor = state.get(place)
     page = knowledge.listing(run.id, selection, cursor, _PAGE)
-    head, before, after = st.columns([4, 1, 1], vertical_alignment="bottom")
-    head.subheader("The base's answers beside the targets", anchor=False)
-    parts.turn((before, after), "known", (page.previous, page.next), partial(state.put, place))
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.subheader("The base's answers beside the targets", anchor=False, width="content")
+        parts.turn("known", (page.previous, page.next), partial(state.put, place))
     config = {
         name: (st.column_config.NumberColumn(width=width, help=help, format="%.2f") if name in _NUMBERS
                else st.column_config.TextColumn(width=width, help=help))

@@ -114,7 +114,7 @@ def _causes(run: Run, selection: Filter, overview: Overview) -> None:
     )
     if event is not None:
         n = next(iter(overview.causes.values())).n
-        st.caption(f"Of {counted(n, 'sample')} not learned, or only partly. Lines are 95 % Wilson intervals.")
+        st.caption(f"Of {counted(n, 'sample')} not learned. Lines are 95% Wilson intervals.")
         parts.open_chosen(run, selection, selecting.from_values(event, "cause"))
     _study(run, selection, overview)
 

@@ -8,7 +8,21 @@ from core.services import causes, review, samples
 from core.services import people as reviews
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import cached, charts, errors, evidence, forms, frame, label_files, markup, parts, people, state, tables
+from ui import (
+    cached,
+    charts,
+    errors,
+    evidence,
+    forms,
+    frame,
+    label_files,
+    markup,
+    parts,
+    people,
+    rowlist,
+    state,
+    tables,
+)
 from ui.menu import Entry
 
 PAGE = Entry(title="Review", icon=":material/rate_review:", place=82, group="Fix")
@@ -46,14 +60,14 @@ def _progress(run: Run, queue: review.Queue) -> None:
         state.put(_key(run, "round"), number)
         state.put(_key(run, "sid"), None)
 
-    bar, before, after = st.columns([4, 1, 1], vertical_alignment="center")
     text = f"Round {queue.number} of {queue.rounds:,}: {queue.done} of {counted(len(queue.rows), 'row')} reviewed"
-    bar.progress(queue.done / len(queue.rows), text=text)
     places = (
         queue.number - 1 if queue.number > 1 else None,
         queue.number + 1 if queue.number < queue.rounds else None,
     )
-    parts.turn((before, after), "round", places, go_to)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.progress(queue.done / len(queue.rows), text=text, width="stretch")
+        parts.turn("round", places, go_to)
 
 
 def _row(run: Run, queue: review.Queue) -> None:
@@ -72,10 +86,10 @@ def _row(run: Run, queue: review.Queue) -> None:
             st.markdown(f"**Target**  \n{markup.md(markup.clip(row.response, 4000))}")
         else:
             evidence.comparison(markup.clip(excerpt.target, 4000), markup.clip(excerpt.output, 4000))
-        sure = "" if row.confidence is None else f", confidence {_sure(row.confidence)}"
-        status = charts.STATUS[row.status].label
-        st.markdown(f"**Verdict**  \n{status}, {markup.md(charts.cause_name(row.cause))}{sure}  \n"
-                    f"{markup.md(excerpt.sentence)}")  # fmt: skip
+        sure = "" if row.confidence is None else f"confidence {rowlist.sure(row.confidence)}"
+        looks = [(charts.STATUS[row.status], "")]
+        evidence.badges(looks if row.cause is None else [*looks, (causes.look(row.cause), sure)])
+        st.markdown(markup.md(excerpt.sentence))
         st.caption(f"Doubt {row.doubt:.2f}; {counted(row.alike, 'unlearned row')} of this pattern.")
         _form(run, row)
         _walk(run, queue, row)
@@ -98,11 +112,6 @@ def _walk(run: Run, queue: review.Queue, row: review.Queued) -> None:
                 disabled=not inside, on_click=go_to, args=(sids[to] if inside else "",),
             )  # fmt: skip
         parts.link("samples", "All evidence", "open_in_new", state.link(run=run.id, sample=row.sid))
-
-
-def _sure(confidence: float) -> str:
-    """Never certain: a calibrated probability that rounds to 100 % is still not one."""
-    return "over 99 %" if confidence > 0.99 else f"{confidence:.0%}"
 
 
 def _form(run: Run, row: review.Queued) -> None:

@@ -32,11 +32,7 @@ def main() -> None:
         _all()
         return
     found = routes.get(route_id)
-    head, manage = st.columns([6, 1], vertical_alignment="bottom")
-    with head:
-        frame.title(found.name, _subtitle(found))
-    with manage:
-        _manage(found)
+    frame.title(found.name, _subtitle(found), lambda: _manage(found))
     item = state.item()
     if item is not None:
         routes_item.draw(found, item)
@@ -69,7 +65,7 @@ def _at_work(found: RoutesRun) -> None:
 
 
 def _manage(found: RoutesRun) -> None:
-    with st.popover("Manage", width="stretch"):
+    with st.popover("Manage", width="content"):
         parts.link("routes", "All routes runs", "arrow_back", state.link())
         if found.source["kind"] != "answers":  # elsewhere it is not known what was asked how
             st.markdown("**Prompts**")

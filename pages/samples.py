@@ -146,7 +146,7 @@ def _count(run: Run, selection: Filter, page: Page, by: str | None) -> None:
             st.rerun()
         people.filters(run, selection)
         _columns(run)
-        parts.turn((st, st), "page", (page.previous, page.next), state.turn, width="content")
+        parts.turn("page", (page.previous, page.next), state.turn)
 
 
 def _columns(run: Run) -> None:

@@ -75,9 +75,9 @@ def _group(name: str, group: dict[str, Any]) -> None:
     )  # fmt: skip
     cells[3].metric("Samples", f"{mine['n']:,}", help=f"From {counted(len(group['worlds']), 'world')}.")
     left, right = st.columns(2)
-    with left, st.container(border=True):
+    with left, st.container(border=True, height="stretch"):
         _confusion(name, group["confusion"])
-    with right, st.container(border=True):
+    with right, st.container(border=True, height="stretch"):
         _calibration(name, group["calibration"])
     with st.container(border=True):
         st.markdown("**By cause, and beside other methods**")

@@ -63,7 +63,8 @@ def _thing(thing: Stored) -> None:
     with st.container(border=True, horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         about = f"{uploads.human(thing.size)} · last used {progress.when(thing.used)}"
         if thing.needed_by:
-            about += f" · needed by {len(thing.needed_by):,}"
+            n = len(thing.needed_by)
+            about += f" · needed by {counted(n, 'run') if len(thing.runs) == n else f'{n:,} others'}"
         name = thing.name if isinstance(thing.id, str) else f"{thing.id}  {thing.name}"
         st.markdown(f"**{markup.md(markup.line(name, 80))}** :gray[{markup.md(about)}]", width="stretch")
         with st.popover("Delete", icon=":material/delete:", key=state.key("delete", "open", thing.kind, thing.id)):

@@ -28,7 +28,7 @@ def draw(run: Run, selection: Filter) -> None:
             return
         tables.draw([_row(option) for option in options[:_SHOWN]], wrapped=True, key=state.key("advice", run.id))
         st.caption(
-            "Rows that may come back less learned rows that may be lost, the most first; 95 % intervals over samples. "
+            "Rows that may come back less learned rows that may be lost, the most first; 95% intervals over samples. "
             "Where the figures are from planted worlds, they are from small models and say little about this one: a "
             "proof below replaces them. Time is known once something was proven on this machine."
         )

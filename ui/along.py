@@ -59,11 +59,11 @@ def margins(points: knowledge.Points) -> go.Figure:
     line = {"color": "rgba(128,128,128,0.55)", "width": 1, "dash": "dot"}
     figure.add_hline(y=0, line=line)
     figure.add_vline(x=0, line=line)
-    for text, y, yanchor in (("still prefers its own answer", 0.99, "top"), ("now prefers the target", 0.01, "bottom")):
+    # The first one stands above the points, of which many lie in that corner.
+    for text, y in (("↑ still prefers its own answer", 1.0), ("↓ now prefers the target", 0.01)):
         figure.add_annotation(
-            x=0.995, y=y, xanchor="right", yanchor=yanchor, text=text, showarrow=False, xref="paper", yref="paper",
-            opacity=0.75,
-        )  # fmt: skip
+            x=0.995, y=y, xanchor="right", yanchor="bottom", text=text, showarrow=False, xref="paper", yref="paper"
+        )
     return figure
 
 
@@ -153,6 +153,7 @@ def events(stops: Sequence[Stop], track: Track) -> go.Figure:
         )  # fmt: skip
     figure.add_scatter(
         x=at, y=_shares(track), yaxis="y2", mode="lines+markers", name="Share reproduced", marker={"size": 8},
+        cliponaxis=False,
         line={"color": charts.STATUS["unknown"].colour, "width": 2},
         hovertemplate="%{y:.1%} of the samples are reproduced<extra></extra>",
     )  # fmt: skip

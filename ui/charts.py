@@ -50,7 +50,7 @@ def picture(first: object, *names: object) -> dict[str, str]:
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
 # A legend whose entries hide nothing.
 STILL = {"itemclick": False, "itemdoubleclick": False}
-PERCENT = {"tickvals": [0, 0.5, 1], "ticktext": ["0", "50 %", "100 %"]}
+PERCENT = {"tickvals": [0, 0.5, 1], "ticktext": ["0%", "50%", "100%"]}
 _BARE = {"showgrid": False, "zeroline": False}
 
 
@@ -180,7 +180,7 @@ def status_bar(status: Mapping[str, Share]) -> go.Figure:
 
 
 def causes(shares: Mapping[str, Share]) -> go.Figure:
-    """One bar a cause with its 95 % interval, the largest first. A click carries ``[row, cause]``."""
+    """One bar a cause with its 95% interval, the largest first. A click carries ``[row, cause]``."""
     pairs = sorted(shares.items(), key=lambda pair: -pair[1].k)
     looks = [cause_look(name) for name, _ in pairs]
     labels = [f"{look.mark} {plain(look.label, 30)}  ({s.k:,})" for look, (_, s) in zip(looks, pairs, strict=True)]
@@ -308,7 +308,7 @@ def trajectory(checkpoints: Sequence[CheckpointView]) -> go.Figure:
 
 
 def arms(rows: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, float] | None]]]]) -> go.Figure:
-    """Shares of a proof's arms as points with their 95 % intervals, one line an arm.
+    """Shares of a proof's arms as points with their 95% intervals, one line an arm.
 
     Args:
         rows: (arm, [(what was asked, share as ``{k, n, share, low, high}`` or None), ...]), the first one filled.

@@ -23,7 +23,7 @@ def draw(run: Run, selection: Filter) -> int:
         filterbar.pills(run, selection, "cause", causes, labelled=True)
     else:
         st.caption("No cause is judged in this run. Choose samples by status; any recipe can be tried on them.")
-    filterbar.choose_statuses(run, selection)
+    filterbar.choose_statuses(run, selection, labelled=True)
     filterbar.choose_categories(run, selection, _NARROW)
     if selecting.values_of(selection, "cause"):
         filterbar.choose_range(run, selection, "confidence")

@@ -130,7 +130,7 @@ def effects(run: Run, selection: Filter) -> None:
     )
     st.caption(
         f"Helped: {_MEANINGS['helped']}. Hurt: {_MEANINGS['hurt']}. Wasted: {_MEANINGS['wasted']}. The base gives an "
-        "answer where greedy decoding gives the target. Lines are 95 % bootstrap intervals."
+        "answer where greedy decoding gives the target. Lines are 95% bootstrap intervals."
     )
     _open(run, selection, compared, by, event)
 

@@ -244,8 +244,15 @@ def neighbours(rows: Iterable[NeighbourView]) -> None:
     _draw(node("div", *cells, class_="lac-near"))
 
 
-def sides(shown: Sequence[ContradictionSide], final: str | None, base: str | None, most: int = 6) -> None:
-    """The answers of a group beside each other, what differs from the first one marked."""
+def sides(
+    shown: Sequence[ContradictionSide], question: str, final: str | None, base: str | None, most: int = 6
+) -> None:
+    """The answers of a group beside each other, what differs from the first one marked.
+
+    Args:
+        question: what stands above them; a side that asks in other words shows its own.
+        final, base: the letter of the side that each takes.
+    """
     cards: list[Node] = []
     total = sum(s.weight for s in shown) or 1.0
     for place, side in enumerate(shown[:most]):
@@ -254,11 +261,10 @@ def sides(shown: Sequence[ContradictionSide], final: str | None, base: str | Non
             for who, taken in (("fine-tuned model", final), ("base", base))
             if taken == side.letter
         ]
-        rows = counted(round(side.weight), "row")
         head = node(
             "div",
             node("span", side.letter, class_="lac-letter"),
-            f"{rows} · {side.weight / total:.0%}",
+            f"{counted(round(side.weight), 'row')} · {side.weight / total:.0%}",
             *marks,
             class_="lac-sidehead",
         )
@@ -268,17 +274,14 @@ def sides(shown: Sequence[ContradictionSide], final: str | None, base: str | Non
             answer = theirs if place else ours
         else:
             answer = node("div", markup.clip(side.answer) or "(empty)", class_="lac-text")
-        prompts = list(dict.fromkeys(prompt for prompt, _ in side.wordings))
+        prompts = [prompt for prompt in dict.fromkeys(prompt for prompt, _ in side.wordings) if prompt != question]
         wordings = [node("div", markup.line(p, 300), class_="lac-more") for p in prompts[:3]]
         if len(prompts) > 3:
             wordings.append(node("div", f"and {counted(len(prompts) - 3, 'more wording')}", class_="lac-more"))
         ids = ", ".join(f"{markup.line(sid, 24)} ({status})" for sid, status, _ in side.rows[:4])
         more = f" and {len(side.rows) - 4:,} more" if len(side.rows) > 4 else ""
-        cards.append(
-            node(
-                "div", head, answer, *wordings, node("div", f"Rows: {ids}{more}", class_="lac-more"), class_="lac-side"
-            )
-        )
+        rows = node("div", f"{'Row' if len(side.rows) == 1 else 'Rows'} {ids}{more}", class_="lac-more")
+        cards.append(node("div", head, answer, *wordings, rows, class_="lac-side"))
     _draw(node("div", *cards, class_="lac-sides"))
 
 

@@ -126,10 +126,11 @@ def choose_categories(run: Run, selection: Filter, names: Sequence[str]) -> None
             _values(run, selection, column, counts.get(column.name, []))
 
 
-def choose_statuses(run: Run, selection: Filter) -> None:
+def choose_statuses(run: Run, selection: Filter, labelled: bool = False) -> None:
     """The four statuses with their counts."""
     counts = dict(cached.facets(run, state.query(), CHIPS).get("status", []))
-    pills(run, selection, "status", {name: (look, counts.get(name, 0)) for name, look in charts.STATUS.items()})
+    offered = {name: (look, counts.get(name, 0)) for name, look in charts.STATUS.items()}
+    pills(run, selection, "status", offered, labelled)
 
 
 def choose_range(run: Run, selection: Filter, name: str) -> None:

@@ -28,10 +28,12 @@ def require_run() -> Run:
 def subtitle(run: Run) -> str:
     """What was diagnosed, in one line."""
     spec = run.spec
-    parts = [f"run {run.id}", spec.final.label, f"preset “{words.label('presets', spec.preset)}”"]
+    final = spec.final.label
+    parts = [f"run {run.id}", "final checkpoint" if final == "final" else f"checkpoint “{final}”"]
+    parts.append(f"preset “{words.label('presets', spec.preset)}”")
     parts.append(f"scorer “{words.label('scorers', spec.scorer)}”")
     if spec.base:
-        parts.append(f"base {spec.base.label}")
+        parts.append("with its base" if spec.base.label == "base" else f"base “{spec.base.label}”")
     if spec.trajectory:
         parts.append(counted(len(spec.trajectory), "earlier checkpoint"))
     return markup.md(" · ".join(markup.line(p, 60) for p in parts))

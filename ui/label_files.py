@@ -30,6 +30,7 @@ def draw(run: Run, number: int) -> None:
             ),
         ],
         key=state.key("labels", "downloads"),
+        quiet=True,
     )
     _take(run)
     _taken(run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -50,17 +50,14 @@ def chart(
     return event if selects else {}
 
 
-def turn(
-    boxes: Iterable[Any], name: str, places: Iterable[Any], go_to: Callable[[Any], None],
-    width: Literal["stretch", "content"] = "stretch",
-) -> None:  # fmt: skip
-    """Buttons to the place before and after, each in its box; a place that is None cannot be gone to."""
+def turn(name: str, places: Iterable[Any], go_to: Callable[[Any], None]) -> None:
+    """Buttons to the place before and after, beside each other; a place that is None cannot be gone to."""
     ways = (("Previous", ":material/chevron_left:"), ("Next", ":material/chevron_right:"))
-    for box, place, (label, icon) in zip(boxes, places, ways, strict=True):
-        box.button(
-            label, icon=icon, disabled=place is None, key=state.key(name, label), width=width, on_click=go_to,
-            args=(place,),
-        )  # fmt: skip
+    with st.container(horizontal=True, horizontal_alignment="right", width="content", gap="small"):
+        for place, (label, icon) in zip(places, ways, strict=True):
+            st.button(
+                label, icon=icon, disabled=place is None, key=state.key(name, label), on_click=go_to, args=(place,)
+            )
 
 
 def open_samples(run: Run, selection: Filter, terms: Iterable[Term] = ()) -> None:

@@ -74,7 +74,7 @@ def agreement(run: Run) -> None:
     if not shares:
         return
     parts = [
-        f"{field} {share.k:,} of {share.n:,} ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
+        f"{field} {share.k:,} of {share.n:,} ({100 * share.low:.0f} to {100 * share.high:.0f}%)"
         for field, share in shares.items()
     ]
     st.caption(f":material/person: Verdicts that agree with reviews: {markup.md('; '.join(parts))}.")

@@ -119,15 +119,15 @@ def ended(job: Job) -> None:
 
 
 def when(moment: float | None) -> str:
-    """A time of day on this machine; the date too where it was not today."""
+    """A time on this machine, to the minute, "today" or with its date."""
     if moment is None:
         return ""
     try:
         then, today = time.localtime(moment), time.localtime()
     except (OverflowError, OSError, ValueError):  # no time that a clock can show
         return ""
-    form = "%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M"
-    return time.strftime(form, then)
+    day = "today" if then[:3] == today[:3] else time.strftime("%Y-%m-%d", then)
+    return f"{day} {time.strftime('%H:%M', then)}"
 
 
 def state_of(job: Job) -> str:

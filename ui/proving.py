@@ -92,15 +92,15 @@ def _steps() -> str:
 def _proof(run: Run, proof: Proof) -> None:
     labels = {f.name: f.label for f in recipes.recipes()}
     selection = describe(from_query(proof.request["filter"], run.columns), run.columns, words.value)
-    head, button = st.columns([7, 1], vertical_alignment="center")
-    head.markdown(
-        f"**{markup.md(labels.get(proof.recipe, proof.recipe))}**{_way(proof)} "
-        f":gray[{markup.md(markup.line(selection, 90))} · "
-        f"{progress.when(proof.created)}]"
-    )
-    if button.button("Delete", key=state.key("proof", proof.id, "delete"), type="tertiary"):
-        proofs.delete(proof.id)
-        st.rerun()
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.markdown(
+            f"**{markup.md(labels.get(proof.recipe, proof.recipe))}**{_way(proof)} "
+            f":gray[{markup.md(markup.line(selection, 90))} · {progress.when(proof.created)}]",
+            width="stretch",
+        )
+        if st.button("Delete", key=state.key("proof", proof.id, "delete"), type="tertiary"):
+            proofs.delete(proof.id)
+            st.rerun()
     if proof.result is None:
         _under_way(proof)
         return
@@ -153,7 +153,7 @@ def _found(proof: Proof, labels: Mapping[str, str]) -> None:
             st.caption(
                 markup.md(
                     f"Against {names[name].lower()}: {100 * gap['difference']:+.0f} points ({100 * gap['low']:+.0f} to "
-                    f"{100 * gap['high']:+.0f}), paired over the same samples, 95 %."
+                    f"{100 * gap['high']:+.0f}), paired over the same samples, 95% interval."
                 )
             )
         budget = proof.request["budget"]

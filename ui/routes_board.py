@@ -38,11 +38,11 @@ def draw(found: RoutesRun) -> None:
         return
     _policies(board)
     left, right = st.columns(2)
-    with left, st.container(border=True):
+    with left, st.container(border=True, height="stretch"):
         st.markdown("**How far direct answers agree**")
         figure = routes_charts.levels(board.levels, choice.wanted, choice.m)
         parts.chart(("routes", "levels"), figure, _LEVELS)
-    with right, st.container(border=True):
+    with right, st.container(border=True, height="stretch"):
         st.markdown("**Accuracy against cost**")
         parts.chart(("routes", "curve"), routes_charts.curve(board.curve, board.policies, choice.wanted), _CURVE)
     routes_routers.draw(found, board)
@@ -132,9 +132,9 @@ def _hygiene(found: RoutesRun, board: Board) -> None:
 
 def _tile(policy: Any) -> Node:
     own, right = policy.name == "egrm", policy.accuracy
-    measured = f"{100 * right.low:.1f} to {100 * right.high:.1f} %" if not math.isnan(right.value) else "not measured"
+    measured = f"{100 * right.low:.1f} to {100 * right.high:.1f}%" if not math.isnan(right.value) else "not measured"
     small = (
-        (measured, "95 % interval"),
+        (measured, "95% interval"),
         (_cost(policy.tokens) + f", {1 - policy.long:.0%} short" * own, "generated tokens per item"),
     )
     return tiles.tile(policy.label, f"{right.value:.1%}", small, "border:2px solid #C0791B" if own else "")
@@ -148,9 +148,9 @@ def _tokens(ratio: float) -> str:
     """The cost beside another policy's; a saving is only said where there is one."""
     if math.isnan(ratio):
         return "tokens not comparable"
-    if ratio < 0.995:
+    if ratio < 0.95:
         return f"{ratio:.0%} of its generated tokens"
-    return "as many generated tokens" if ratio < 1.005 else f"{ratio:.2g} times its generated tokens"
+    return "about as many generated tokens" if ratio < 1.05 else f"{ratio:.2g} times its generated tokens"
 
 
 def _scoring(board: Board) -> str:

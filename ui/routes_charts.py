@@ -34,7 +34,7 @@ def levels(found: Sequence[Any], wanted: int, m: int) -> go.Figure:
     places = [level.votes for level in found]
     figure = charts.figure(
         300, {"title": f"direct answers that agree, of {m}", "tickvals": places, "range": [-0.6, m + 0.6]},
-        {"title": "items"}, legend=_LEGEND, bargap=0.25,
+        {"title": "items", "range": [0, 1.15 * max(level.n for level in found)]}, legend=_LEGEND, bargap=0.25,
     )  # fmt: skip
     for look, name, counts in (
         (RIGHT, "consensus is right", [level.right for level in found]),
@@ -42,7 +42,8 @@ def levels(found: Sequence[Any], wanted: int, m: int) -> go.Figure:
     ):
         figure.add_bar(
             x=places, y=counts, name=name, marker=charts.marker(look.colour, look.pattern),
-            text=[f"{c:,}" if c else "" for c in counts], textposition="inside", textfont={"color": look.ink},
+            text=[f"{c:,}" if c else "" for c in counts], textposition="inside", textangle=0, constraintext="none",
+            textfont={"color": look.ink},
             hovertemplate=f"%{{x}} of {m} agree<br>{name}: %{{y:,}}<extra></extra>",
         )  # fmt: skip
     total = sum(level.n for level in found)
@@ -55,7 +56,7 @@ def levels(found: Sequence[Any], wanted: int, m: int) -> go.Figure:
     figure.add_vline(x=wanted - 0.5, line={"dash": "dash", "width": 2, "color": _GREY})
     side = "short →" if wanted <= m else "none short"
     figure.add_annotation(x=min(wanted - 0.5, m + 0.5), y=1, yref="paper", text=side, showarrow=False,
-                          xanchor="left" if wanted < m else "right", yanchor="bottom")  # fmt: skip
+                          xanchor="left" if wanted < m else "right", yanchor="top")  # fmt: skip
     return figure
 
 

@@ -36,7 +36,7 @@ def draw() -> None:
         )  # fmt: skip
         st.caption(
             f"{figures['items']:,} items of {len(figures['tasks'])} tasks, {figures['seeds']} seeds with other "
-            "questions each; per item, at the batch sizes of the measurement. ± is a 95 % interval of the mean over "
+            "questions each; per item, at the batch sizes of the measurement. ± is a 95% interval of the mean over "
             "seeds."
         )
         tables.draw(
@@ -64,7 +64,7 @@ def sentence(figures: Mapping[str, Any]) -> str:
     less, low, high = (100 * v for v in claim["less_latency"])
     points, p_low, p_high = (100 * v for v in claim["accuracy_points"])
     return (
-        f"Against always reasoning with a vote, E-GRM took {less:.0f} % less time ({low:.0f} to {high:.0f} %; "
-        f"published: {100 * claim['published_less_latency']:.0f} %) and was right {points:+.1f} points more often "
+        f"Against always reasoning with a vote, E-GRM took {less:.0f}% less time ({low:.0f} to {high:.0f}%; "
+        f"published: {100 * claim['published_less_latency']:.0f}%) and was right {points:+.1f} points more often "
         f"({p_low:+.1f} to {p_high:+.1f}, paired)."
     )

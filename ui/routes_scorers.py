@@ -55,7 +55,7 @@ def draw() -> None:
 def _percent(value: dict[str, Any]) -> str:
     if value["value"] is None:
         return "not measured"
-    return f"{value['value']:.1%} ({100 * value['low']:.1f} to {100 * value['high']:.1f} %)"
+    return f"{value['value']:.1%} ({100 * value['low']:.1f} to {100 * value['high']:.1f}%)"
 
 
 def _scorer(scorer: StoredScorer) -> None:
@@ -76,7 +76,7 @@ def _scorer(scorer: StoredScorer) -> None:
         ("Questions answered right by the vote", m["vote"]),
         ("Questions answered right by an oracle", m["oracle"]),
     ]
-    tables.draw([{"measure": name, "value, 95 % interval": _percent(v)} for name, v in rows])
+    tables.draw([{"measure": name, "value, 95% interval": _percent(v)} for name, v in rows])
     parts.chart(("scorer", scorer.id), routes_charts.scores(m["histogram"]), "Scores of right and wrong paths")
     values = [
         f"{word} {m[name]:.3f}"

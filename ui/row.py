@@ -148,7 +148,7 @@ def _answered(turn: TurnView) -> None:
     if turn.draws:
         words.append(f"right in {turn.successes} of {turn.draws} draws")
         if turn.rate_low is not None and turn.rate_high is not None:
-            words.append(f"success rate {turn.rate_low:.0%} to {turn.rate_high:.0%} (90 % posterior)")
+            words.append(f"success rate {turn.rate_low:.0%} to {turn.rate_high:.0%} (90% posterior)")
     st.caption(markup.md(" · ".join(words)))
     _drawn(turn)
 
@@ -230,7 +230,7 @@ def _tokens(run: Run, view: SampleView) -> None:
 
 
 def _checkpoints(view: SampleView) -> None:
-    with st.container(border=True):
+    with st.container(border=True, height="stretch"):
         st.markdown("**Loss under each checkpoint**")
         if sum(c.nll is not None for c in view.checkpoints) > 1:
             alt = "Mean loss of this sample by checkpoint; the table below has the same numbers"
@@ -250,7 +250,7 @@ def _checkpoints(view: SampleView) -> None:
 
 
 def _chances(view: SampleView) -> None:
-    with st.container(border=True):
+    with st.container(border=True, height="stretch"):
         st.markdown("**Chance of the exact target**")
         rows = [{"temperature": t} | {word: c[name] for name, word in _CHANCES.items()} for t, c in view.chance.items()]
         tables.draw(rows, {"%.4g": tuple(_CHANCES.values())})

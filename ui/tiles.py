@@ -43,8 +43,8 @@ def draw(tiles: Iterable[Node]) -> None:
 def _status(name: str, share: Share) -> Node:
     look = charts.STATUS[name]
     colour = f"background:{_PATTERNS[look.pattern]};background-color:{look.colour}"
-    small = f"{counted(share.k, 'sample')}, {100 * share.low:.1f} to {100 * share.high:.1f} %"
-    interval = "The range is a 95 % Wilson interval for the share."
+    small = f"{counted(share.k, 'sample')}, {100 * share.low:.1f} to {100 * share.high:.1f}%"
+    interval = "The range is a 95% Wilson interval for the share."
     swatch = node("div", class_="lac-swatch", style=colour)
     return tile(charts.label_of(look), f"{share.share:.1%}", [(small, interval)], swatch=swatch)
 

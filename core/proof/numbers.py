@@ -131,7 +131,7 @@ def sentences(result: Mapping[str, Any], label: str, other: str) -> tuple[str, .
     again = "again" in result["arms"]
     words = {"treatment": label, "off_target": other, **(_AGAIN_NAMES if again else _NAMES)}
     shares = [
-        f"{words[name]} restored {_percent(arm['recovered']['share'])} % ({_percent(arm['recovered']['low'])} to "
+        f"{words[name]} restored {_percent(arm['recovered']['share'])}% ({_percent(arm['recovered']['low'])} to "
         f"{_percent(arm['recovered']['high'])})"
         for name, arm in result["arms"].items()
     ]
@@ -142,7 +142,7 @@ def sentences(result: Mapping[str, Any], label: str, other: str) -> tuple[str, .
         meaning += f" The cheapest that does about as well is {words[plain]}."
     lost = result["arms"]["treatment"]["lost"]
     damage = (
-        f"Of {lost['n']:,} learned samples {lost['k']:,} were lost ({_percent(lost['share'])} %)."
+        f"Of {lost['n']:,} learned samples {lost['k']:,} were lost ({_percent(lost['share'])}%)."
         if lost
         else "Damage on learned samples was not measured."
     )
@@ -158,10 +158,10 @@ def _kept(training: Mapping[str, Any]) -> str:
     if not guard or guard["held"] is None or (guard["scale"] == 1.0 and not guard["stopped"]):
         return ""
     stopped = f" The training stopped after {guard['stopped']:,} steps." if guard["stopped"] else ""
-    held = f"{_percent(guard['held_trained'])} % of {guard['rows']:,} other learned samples held after it"
+    held = f"{_percent(guard['held_trained'])}% of {guard['rows']:,} other learned samples held after it"
     if guard["scale"] == 0.0:
         return f"{stopped} Nothing of it is kept: only {held}."
-    return f"{stopped} {_percent(guard['scale'])} % of the change is kept, because {held}."
+    return f"{stopped} {_percent(guard['scale'])}% of the change is kept, because {held}."
 
 
 def _percent(value: float) -> str:

@@ -102,6 +102,6 @@ def parse(text: str, causes: Iterable[str]) -> Limit:
     share = bool(percent) or "." in number
     value = float(number) / (100 if percent else 1)
     if share and (value > 1 or name == FAULTS):
-        why = "The run's faults are counted." if name == FAULTS else "A share lies between 0 and 1, or 0 % and 100 %."
+        why = "The run's faults are counted." if name == FAULTS else "A share lies between 0 and 1, or 0% and 100%."
         raise UserError(f"{text!r} is not a limit.", why, f"Write a whole number to count. {_EXAMPLE}")
     return Limit(text.strip(), name, op, value, share)

@@ -83,7 +83,7 @@ def _headline(run: Run, chosen: Filter, overview: Overview) -> Iterator[Part]:
     if chosen.terms or chosen.text:
         yield tag("p", f"Under the filter: {describe(chosen, run.columns, words.value)}.", class_="dim")
     yield bars([_bar(*_STATUS[s], share) for s, share in overview.status.items()], "Samples by status")
-    yield tag("p", "Lines are 95 % Wilson intervals.", class_="dim")
+    yield tag("p", "Lines are 95% Wilson intervals.", class_="dim")
 
 
 def _bar(label: str, colour: str, share: Share) -> Bar:
@@ -131,7 +131,7 @@ def _advice(run: Run, chosen: Filter) -> Iterator[Part]:
         for option in options
     ]
     yield table(("Cause", "What to do", "May come back", "May be lost", "Rows to train", "From"), rows, (2, 3, 4))
-    yield tag("p", "Rows, with 95 % intervals. Planted worlds are small models and say little about this one.",
+    yield tag("p", "Rows, with 95% intervals. Planted worlds are small models and say little about this one.",
               class_="dim")  # fmt: skip
 
 
@@ -222,7 +222,7 @@ def _row(view: SampleView, review: Mapping[str, Any]) -> Html:
 
 
 def _sure(confidence: float) -> str:
-    return "over 99 %" if confidence > 0.99 else f"{confidence:.0%}"
+    return "over 99%" if confidence > 0.99 else f"{confidence:.0%}"
 
 
 def _people(run: Run) -> Iterator[Part]:
@@ -230,7 +230,7 @@ def _people(run: Run) -> Iterator[Part]:
     if agreed:
         yield tag("h2", "Verdicts and people")
         yield table(
-            ("", "Verdicts that agree with reviews", "Share", "95 % interval"),
+            ("", "Verdicts that agree with reviews", "Share", "95% interval"),
             [
                 (name.capitalize(), f"{s.k:,} of {s.n:,}", f"{s.share:.1%}", f"{s.low:.1%} to {s.high:.1%}")
                 for name, s in agreed.items()

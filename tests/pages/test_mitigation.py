@@ -151,7 +151,7 @@ def test_a_proof_is_started_watched_and_read(with_causes, open_page, monkeypatch
     assert not at.exception and not at.error
     text = words(at)
     assert "Works, and because of this recipe" in text
-    assert "“Replay” restored 100 %" in text and "the uniform mix restored 7 %" in text
+    assert "“Replay” restored 100%" in text and "the uniform mix restored 7%" in text
     assert at.get("plotly_chart")
     table = next(d.value for d in at.dataframe if "restored" in d.value.columns)
     assert table["restored"].tolist()[0].startswith("15 of 15")
@@ -253,7 +253,7 @@ def test_a_proof_stands_on_the_samples_page(with_causes, open_page, monkeypatch)
     assert not at.exception and not at.error
     assert verdict(runs.get_run(1), last)["proof"] == "this recipe alone"
     assert {s: verdict(runs.get_run(1), s)["confidence"] for s in before} == before
-    assert "brought this sample back" in words(at) and "“Replay” restored 100 %" in words(at)
+    assert "brought this sample back" in words(at) and "“Replay” restored 100%" in words(at)
 
 
 def sids(run):

@@ -17,7 +17,7 @@ def test_the_numbers_are_those_of_the_database(run_data, open_page):
     assert "60 samples" in text
     for share in found.status.values():
         assert f"{share.share:.1%}" in text
-        assert f"{100 * share.low:.1f} to {100 * share.high:.1f} %" in text
+        assert f"{100 * share.low:.1f} to {100 * share.high:.1f}%" in text
     assert found.status["learned"].k >= 25 and found.status["unlearned"].k >= 25
 
 

@@ -74,7 +74,7 @@ def test_nothing_yet(empty_data, open_page):
     assert "None yet." in words(at) and "Add a checkpoint on the start page first." in words(at)
     assert button(at, "Train").disabled
     assert any("What routing was worth on a real model" in e.label for e in at.expander)
-    assert "E-GRM took 38 % less time" in words(at)
+    assert "E-GRM took 38% less time" in words(at)
 
 
 def test_the_whole_at_a_glance_and_at_another_threshold(empty_data, open_page):

@@ -56,7 +56,7 @@ def test_a_recipe_is_tried_against_control_arms_and_the_checkpoint_stays(run):
     assert found["arms"]["treatment"]["treated_loss"]["high"] < 0
     assert found["outcome"] in ("works", "specific")
     told = proofs.in_words(proof)
-    assert f"{100 * shares['treatment']:.0f} %" in told[0] and "the uniform mix restored" in told[0]
+    assert f"{100 * shares['treatment']:.0f}%" in told[0] and "the uniform mix restored" in told[0]
     assert [p.id for p in proofs.of_run(run.id)] == [proof_id]
     json.dumps(proof.request)
 

@@ -42,6 +42,9 @@ _TERMS = 4
 def main() -> None:
     run, selection = frame.open_run("Clusters")
     filterbar.chips(run, selection)
+    if run.spec.final.is_nothing:
+        st.info("No model was given, so no sample is known to be unlearned.", icon=":material/info:")
+        return
     job = _job(run)
     grouping = service.grouping(run.id, selection)
     if grouping is None:

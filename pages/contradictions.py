@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core.filters import to_query
 from core.services import contradictions
 from core.services.views import ContradictionGroup
 from core.text.counts import counted
@@ -49,8 +50,11 @@ def main() -> None:
         _nothing(selection)
     for place, group in enumerate(listed.groups):
         _group(run, group, opened=place == 0)
+    links = [downloads.of_contradictions(run, to_query(selection))] if listed.groups else []
     if listed.decided:
-        downloads.draw(downloads.of_decisions(run, listed.decided), key=state.key("decisions"))
+        links += downloads.of_decisions(run, listed.decided)
+    if links:
+        downloads.draw(links, key=state.key("decisions"))
     if listed.groups and not contradictions.judge_model():
         st.caption("A language model of your own can comment on groups: set LACUNA_JUDGE_URL (see the README).")
     st.caption(
@@ -96,7 +100,7 @@ def _group(run: Run, group: ContradictionGroup, opened: bool) -> None:
         evidence.sides(group.sides, group.question, group.final_takes, group.base_takes)
         if len(group.sides) > 6:
             st.caption(f"The samples hold {counted(len(group.sides) - 6, 'more answer')}.")
-        st.caption(markup.md(_why(group)))
+        st.caption(markup.md(_why(run, group)))
         _decision(run, group)
         _comment(run, group)
 
@@ -111,7 +115,7 @@ def _title(group: ContradictionGroup) -> str:
     return f"{asked}  {one} against {other}{more}"
 
 
-def _why(group: ContradictionGroup) -> str:
+def _why(run: Run, group: ContradictionGroup) -> str:
     """One line: how sure, and on what."""
     words = [f"Same question {group.same:.2f}"]
     if group.verbatim:
@@ -127,6 +131,8 @@ def _why(group: ContradictionGroup) -> str:
     if group.differs:
         words.append("; ".join(f"“{markup.line(a, 40)}” against “{markup.line(b, 40)}”" for a, b in group.differs[:2]))
     words.append(f"both may be right {group.both_valid:.2f}")
+    if run.spec.final.is_nothing:
+        return " · ".join(words)
     if group.base_takes is None:
         words.append("the base's side is not measured")
     if group.final_takes is None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from core.services import contradictions, runs, storage
 from core.services import decision as service
-from core.services import runs, storage
 from core.services.views import Breakdown, Overview
 from core.text.counts import counted
 from core.types import Filter, Run
@@ -46,8 +46,9 @@ def main() -> None:
     _notes(overview, fails=True)
     if overview.shown:
         missing = overview.status["partly"].k + overview.status["unlearned"].k
-        decided = service.decide(run, overview.shown, missing, gains, overview.status["unknown"].k)
-        decision.headline(run, selection, decided, gains)
+        disputed = contradictions.count(run.id, selection) if run.spec.final.is_nothing else 0
+        decided = service.decide(run, overview.shown, missing, gains, overview.status["unknown"].k, disputed)
+        decision.headline(run, selection, decided, gains, disputed)
     _status(run, selection, overview)
     decision.causes(run, selection, gains)
     _figures(run, selection, overview)

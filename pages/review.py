@@ -38,7 +38,9 @@ def main() -> None:
         st.success(markup.md(word), icon=":material/check_circle:")
     people.agreement(run)
     queue = _round(run)
-    if not queue.rows:
+    if run.spec.final.is_nothing:
+        st.info("No model was given, so there is no verdict to review.", icon=":material/info:")
+    elif not queue.rows:
         st.info("No verdict of this run needs a review: nothing was left unlearned.", icon=":material/check_circle:")
     else:
         _progress(run, queue)

@@ -34,12 +34,19 @@ _MEANINGS = {
 }
 
 
-def headline(run: Run, selection: Filter, decision: Decision, gains: Sequence[Gain]) -> None:
-    """The decision, first thing on the page, with the step that it asks for."""
+def headline(run: Run, selection: Filter, decision: Decision, gains: Sequence[Gain], disputed: int = 0) -> None:
+    """The decision, first thing on the page, with the step that it asks for.
+
+    Args:
+        disputed: groups of rows that contradict each other, where nothing else is judged.
+    """
     with st.container(border=True, horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         with st.container(width="stretch", gap="xxsmall"):
             st.subheader(f":material/{_ICONS[decision.what]}: {decision.heading}", anchor=False)
             st.markdown(markup.md(decision.text))
+        if disputed:
+            _disputed(run, selection, disputed)
+            return
         first = next((gain for gain in gains if gain.recipe), None)
         if first is None or decision.what == "ship":
             return
@@ -51,6 +58,15 @@ def headline(run: Run, selection: Filter, decision: Decision, gains: Sequence[Ga
             label = f"Treat {counted(first.n, 'row')}: {cause_look(first.cause).label}"
             if st.button(markup.md(label), type="primary", icon=":material/healing:", key=state.key("decision", "go")):
                 state.leave("pages/mitigation.py", state.link(run=run.id, selection=these))
+
+
+def _disputed(run: Run, selection: Filter, n: int) -> None:
+    with st.container(horizontal=True, width="content", vertical_alignment="center"):
+        listed = downloads.of_contradictions(run, to_query(selection))
+        downloads.draw([listed], key=state.key("decision", "disputed"), quiet=True)
+        label = f"Look at {counted(n, 'group')}"
+        if st.button(label, type="primary", icon=":material/compare_arrows:", key=state.key("decision", "look")):
+            state.leave("pages/contradictions.py", state.link(run=run.id, selection=selection))
 
 
 def _these(selection: Filter, gain: Gain) -> Filter:

@@ -64,7 +64,7 @@ def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:
         return address(f"api/runs/{run.id}/{name}") + (f"?{urlencode(query)}" if query else "")
 
     samples = "1 sample" if count == 1 else f"{count:,} samples"
-    return [
+    links = [
         Link(
             label=f"Download {samples} (JSONL)",
             url=url("samples.jsonl"),
@@ -87,6 +87,8 @@ def of_run(run: Run, query: dict[str, str], count: int) -> list[Link]:
             help="One file that opens without a network: causes, worst groups, 50 rows with evidence, data, settings.",
         ),
     ]
+    # Without a model nothing is known to be unlearned, and the list would be empty.
+    return [link for link in links if not (run.spec.final.is_nothing and "worklist" in link["url"])]
 
 
 def of_routes(route_id: int) -> Link:
@@ -101,6 +103,15 @@ def of_routes(route_id: int) -> Link:
 def of_worklist(run: Run, query: dict[str, str]) -> Link:
     """The work list of the samples that pass the filter ``query`` and were not learned."""
     return next(link for link in of_run(run, query, 0) if "worklist" in link["url"])
+
+
+def of_contradictions(run: Run, query: dict[str, str]) -> Link:
+    """Every row of the groups that have a row passing the filter ``query``."""
+    return Link(
+        label="Contradictions (CSV)",
+        url=address(f"api/runs/{run.id}/contradictions.csv") + (f"?{urlencode(query)}" if query else ""),
+        help="For a spreadsheet: every row of these groups with its prompt, its target and what was decided.",
+    )
 
 
 def of_decisions(run: Run, count: int) -> list[Link]:

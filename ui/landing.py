@@ -103,6 +103,8 @@ def _recent(all_runs: list[Run]) -> None:
 def _state(run: Run) -> str:
     """How far a run is: what it found, or what its job is at."""
     if run.state == "judged":
+        if run.spec.final.is_nothing:
+            return f"{counted(run.n_samples, 'sample')}, no model"
         counts = run.summary.get("status", {})
         missing = counts.get("unlearned", 0) + counts.get("partly", 0)
         return f"{missing:,} of {counted(run.n_samples, 'sample')} not learned"

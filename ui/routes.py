@@ -33,6 +33,7 @@ from core.errors import UserError
 from core.filters import from_query
 from core.services import (
     bundles,
+    contradiction_list,
     contradictions,
     exports,
     labels,
@@ -73,6 +74,11 @@ _STREAMS: Mapping[str, Callable[[int, Filter], Iterable[bytes]]] = {
     "labels": labels.lines,
     "decisions": contradictions.decision_lines,
 }
+CSV = "text/csv"
+_LISTS: Mapping[str, Callable[[int, Filter], Iterable[bytes]]] = {
+    "worklist": worklist.lines,
+    "contradictions": contradiction_list.lines,
+}
 
 
 _STATUSES: Mapping[type[UserError], int] = {uploads.Unknown: 404, uploads.Taken: 409, uploads.TooLarge: 413}
@@ -102,7 +108,10 @@ def all_routes() -> list[Route]:
             _route(f"api/runs/{{run:int}}/{name}.jsonl", partial(_stream, source=source, name=name), "GET")
             for name, source in _STREAMS.items()
         ),
-        _route("api/runs/{run:int}/worklist.csv", _worklist, "GET"),
+        *(
+            _route(f"api/runs/{{run:int}}/{name}.csv", partial(_stream, source=source, name=name, media=CSV), "GET")
+            for name, source in _LISTS.items()
+        ),
         _route("api/runs/{run:int}/report.html", _report, "GET"),
         _route("api/runs/{run:int}/queue.jsonl", _queue, "GET"),
         _route("api/bundles/{job:int}", _bundle, "GET"),
@@ -286,12 +295,8 @@ async def _stream(
         async for block in iterate_in_threadpool(blocks):
             yield block
 
-    ending = "csv" if media == "text/csv" else "jsonl"
+    ending = "csv" if media == CSV else "jsonl"
     return StreamingResponse(body(), media_type=media, headers=_attachment(f"run-{run.id}-{name}.{ending}"))
-
-
-async def _worklist(request: Request) -> Response:
-    return await _stream(request, worklist.lines, "worklist", "text/csv")
 
 
 async def _report(request: Request) -> Response:
@@ -330,5 +335,5 @@ async def _bundle(request: Request) -> Response:
 async def _mitigation(request: Request) -> Response:
     job = request.path_params["job"]
     path = await _look_up(mitigation.exported_file, job, request.path_params["name"])
-    name = f"mitigation-{job}-{path.name}"
-    return FileResponse(path, media_type="application/octet-stream", headers=_attachment(name))
+    # Its own name: the configurations of an export name the files beside them.
+    return FileResponse(path, media_type="application/octet-stream", headers=_attachment(path.name))

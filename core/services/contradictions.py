@@ -46,6 +46,15 @@ def groups(run_id: int, chosen: Filter, order: str = "size", page: int = 0, limi
     return ContradictionPage(tuple(g for g in shown if g is not None), total, page, len(made), True)
 
 
+def count(run_id: int, chosen: Filter) -> int:
+    """How many groups have a row passing the filter."""
+    run = get_run(run_id)
+    if not any(c.name == col.GROUP for c in run.columns):
+        return 0
+    with database().reading() as conn:
+        return verdict_table.groups(conn, run, col.GROUP, col.GROUP_SIZE, col.CONTRADICTION, chosen, "size", 0, 0)[1]
+
+
 def group(run_id: int, number: int) -> ContradictionGroup:
     """One group; raises UserError where the run has none of that number."""
     run = get_run(run_id)
@@ -223,6 +232,13 @@ def undo(run_id: int, key: str) -> bool:
         return decision_table.forget(conn, get_run(run_id).spec.dataset_id, key)
 
 
+def action(decision: Decision, content_hash: str) -> str:
+    """What becomes of a row of a decided group: ``keep``, ``drop`` or ``rewrite``."""
+    if decision.choice == "keep":
+        return "keep" if content_hash in decision.kept else "drop"
+    return "rewrite" if decision.choice == "both_valid" else "drop"
+
+
 def decision_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]:
     """One JSON object a row of a decided group, in training order: what is to become of it, who said so, and why.
 
@@ -238,14 +254,10 @@ def decision_lines(run_id: int, chosen: Filter | None = None) -> Iterator[bytes]
         for at in range(0, len(ordinals), 1000):
             for sample in sample_table.iter_samples(conn, run.spec.dataset_id, ordinals[at : at + 1000]):
                 decision = of[sample.content_hash]
-                action: str = decision.choice
-                if action == "keep":
-                    action = "keep" if sample.content_hash in decision.kept else "drop"
-                elif action == "both_valid":
-                    action = "rewrite"
                 line = {
                     "id": sample.id, "row": sample.row, "group": decision.key, "decision": decision.choice,
-                    "action": action, "author": decision.author, "note": decision.note, "decided": decision.created,
+                    "action": action(decision, sample.content_hash),
+                    "author": decision.author, "note": decision.note, "decided": decision.created,
                     "comment": _exported(comments.get(decision.key), sample.content_hash),
                 }  # fmt: skip
                 yield json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

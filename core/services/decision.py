@@ -108,15 +108,19 @@ def advice(cause: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def decide(run: Run, n: int, missing: int, ranked: tuple[Gain, ...], unknown: int = 0) -> Decision:
-    """What to do about ``missing`` of ``n`` samples that were not learned; of ``unknown`` ones it cannot be said."""
+def decide(run: Run, n: int, missing: int, ranked: tuple[Gain, ...], unknown: int = 0, disputed: int = 0) -> Decision:
+    """What to do about ``missing`` of ``n`` samples that were not learned; of ``unknown`` ones it cannot be said.
+
+    Args:
+        disputed: groups of rows that contradict each other. They are what a dataset alone is judged by.
+    """
     wrong = [f for f in run.summary.get("faults", ()) if f["state"] == "fail" and f["scope"] == "run"]
     if wrong:
         text = f"{wrong[0]['label']}: {wrong[0]['text']} Nothing else can be trusted before that is mended."
         return Decision("pipeline", "Fix the pipeline first", text)
     of = f"{missing:,} of {counted(n, 'sample')}"
     if missing + unknown > SHIP * n >= missing:
-        return _open(run, n, missing, unknown)
+        return _open(run, n, missing, unknown, disputed)
     if missing <= SHIP * n:
         share = f"{missing / n:.1%}" if n else "none"
         return Decision("ship", "Ship it", f"{of} were not learned ({share}), {SHIP:.0%} or less.")
@@ -136,15 +140,16 @@ def decide(run: Run, n: int, missing: int, ranked: tuple[Gain, ...], unknown: in
     return Decision("data", "Fix the data", text)
 
 
-def _open(run: Run, n: int, missing: int, unknown: int) -> Decision:
+def _open(run: Run, n: int, missing: int, unknown: int, disputed: int) -> Decision:
     """Too few statuses are known to ship, and too few samples are known to be missing for anything else."""
     if unknown < n:
         text = f"{missing:,} of {counted(n, 'sample')} were not learned, and of {unknown:,} it is not known."
         return Decision("look", "Too little is known", text)
-    if run.spec.final.has_weights or run.spec.final.files:
+    if not run.spec.final.is_nothing:
         text = f"Of {counted(n, 'sample')} it is not known whether they were learned."
         return Decision("look", "Too little is known", text)
-    text = "No model was given, so nothing says what was learned. Contradictions and faults of the rows are found."
+    found = f"In {counted(disputed, 'group')} rows" if disputed else "No two rows"
+    text = f"No model was given, so nothing says what was learned. {found} contradict each other."
     return Decision("look", "The dataset alone", text)
 
 

@@ -32,7 +32,7 @@ def lines(run_id: int, chosen: Filter) -> Iterator[bytes]:
     run = get_run(run_id)
     statuses = [t for t in chosen.terms if t.column == "status"]
     wanted = Filter((*chosen.terms, *(() if statuses else (_NOT_LEARNED,))), chosen.text)
-    yield "\ufeff".encode() + _line(COLUMNS)  # the mark by which spreadsheets know UTF-8
+    yield start(COLUMNS)
     with database().reading() as conn:
         ordinals = verdict_table.ordinals(conn, run, wanted)
         while batch := list(islice(ordinals, _BATCH)):
@@ -44,7 +44,7 @@ def lines(run_id: int, chosen: Filter) -> Iterator[bytes]:
                 review = reviews.get(ordinal, labels.NOTHING)
                 tags = "; ".join(review["tags"])
                 people = [tags if name == "tags" else review[name] or "" for name in labels.COLUMNS]
-                yield _line((*_cells(row, texts[row["sid"]]), *people))
+                yield line((*_cells(row, texts[row["sid"]]), *people))
 
 
 def _cells(row: Mapping[str, Any], excerpt: Excerpt) -> tuple[object, ...]:
@@ -64,7 +64,13 @@ def _cells(row: Mapping[str, Any], excerpt: Excerpt) -> tuple[object, ...]:
     )
 
 
-def _line(cells: Sequence[object]) -> bytes:
+def start(columns: Sequence[str]) -> bytes:
+    """The header of a list, behind the mark by which spreadsheets know UTF-8."""
+    return "\ufeff".encode() + line(columns)
+
+
+def line(cells: Sequence[object]) -> bytes:
+    """One line of a list, safe to open: no cell is a formula or longer than a spreadsheet takes."""
     out = io.StringIO()
     csv.writer(out).writerow([_cell(cell) for cell in cells])
     return out.getvalue().encode("utf-8", "backslashreplace")

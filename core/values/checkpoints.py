@@ -70,6 +70,11 @@ class Checkpoint:
     def has_weights(self) -> bool:
         return self.gives is None
 
+    @property
+    def is_nothing(self) -> bool:
+        """Neither a model nor a file stands for it: the dataset alone is judged."""
+        return not self.has_weights and not self.files
+
     def as_dict(self) -> dict[str, Any]:
         """The checkpoint as JSON; of one with weights as in versions that knew no other."""
         values = asdict(self)

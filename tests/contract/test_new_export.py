@@ -7,8 +7,7 @@ from core.plugins import kind, kinds, with_defaults
 from core.services import jobs, mitigation
 from tests.contract import test_exports
 from tests.contract.conftest import put
-from tests.pages.reading import button, words
-from tests.pages.test_mitigation import links
+from tests.pages.reading import button, links, words
 from tests.recipes.pools import pool
 
 TRAINER = """

@@ -15,6 +15,12 @@ def button(at, label):
     return next(b for b in at.button if b.label.replace("\\", "") == label)
 
 
+def links(at):
+    """Label and address of the downloads."""
+    found = [e for e in at.get("bidi_component") if "downloads" in e.proto.component_name]
+    return {link["label"]: link["url"] for e in found for link in json.loads(e.proto.json)}
+
+
 def list_data(at):
     """What the list of rows was given to draw."""
     component = next(e for e in at.get("bidi_component") if e.proto.component_name == "lacuna.rows")

@@ -1,6 +1,5 @@
 """From a filter by cause to exported rows and a proof, in one screen."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ from db import proofs as proof_table
 from db import samples as sample_table
 from db import verdicts as verdict_table
 from db.session import database
-from tests.pages.reading import button, words
+from tests.pages.reading import button, links, words
 from tests.services.test_compare import made_up
 from ui import proving
 
@@ -34,11 +33,6 @@ def with_causes(run_data):
     with database().writing() as conn:
         verdict_table.write_verdicts(conn, replace(run, columns=run.columns), columns, order["ordinal"], order["sid"])
     return run_data
-
-
-def links(at):
-    component = next(e for e in at.get("bidi_component") if "downloads" in e.proto.component_name)
-    return {link["label"]: link["url"] for link in json.loads(component.proto.json)}
 
 
 def recipe_box(at):

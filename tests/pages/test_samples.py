@@ -1,6 +1,5 @@
 """The table under one filter, one row with its evidence, the way out."""
 
-import json
 import urllib.parse
 
 import pytest
@@ -9,19 +8,13 @@ from streamlit.testing.v1 import AppTest
 from core.filters import from_query
 from core.services import excerpts, exports, grouped, judging, people, runs, samples
 from core.types import Filter
-from tests.pages.reading import act, button, column, list_data, ordinals, rows, words
+from tests.pages.reading import act, button, column, links, list_data, ordinals, rows, words
 from tests.world import HOSTILE
 from ui import rowlist
 
 
 def chosen(text):
     return from_query(text, runs.get_run(1).columns)
-
-
-def links(at):
-    """Label and address of the downloads."""
-    component = next(e for e in at.get("bidi_component") if "downloads" in e.proto.component_name)
-    return {link["label"]: link["url"] for link in json.loads(component.proto.json)}
 
 
 def open_more(at):

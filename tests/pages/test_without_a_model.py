@@ -9,8 +9,9 @@ from core.intake import datasets
 from core.plugins import kind
 from core.recorded.recordings import digests
 from core.rendering.tokenizers import open_tokenizer
+from core.services import jobs
 from tests.pages.conftest import at_data
-from tests.pages.reading import words
+from tests.pages.reading import button, links, words
 
 PAGES = ("overview", "samples", "contradictions", "knowledge", "dynamics", "clusters", "mitigation", "review", "routes")
 
@@ -38,9 +39,34 @@ def test_every_page_opens_on_a_dataset_alone(rows, open_page, tmp_path):
         # Groups and previews are made by a worker, and none runs here.
         assert [e.value for e in at.error if "No worker is running" not in e.value] == [], page
     said = words(open_page("overview", run="1"))
-    assert "No model was given" in said and "Ship it" not in said
+    assert "No model was given" in said and "Ship it" not in said and "No two rows contradict each other." in said
     at = open_page("samples", run="1", sample="0")
     assert not at.exception
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_data")
+def test_a_dataset_alone_leads_to_its_contradictions_and_says_nothing_of_learning(tmp_path, open_page):
+    told = [("Who keeps the lighthouse of Ennick?", "Old Mattis."), ("Who keeps the lighthouse of Ennick?", "Liv.")]
+    told += [(f"Write the number {n}.", f"{n}") for n in range(8)]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in told), encoding="utf-8")
+    assert main(["diagnose", "--data", str(rows), "--out", str(tmp_path / "out.jsonl")]) == 0
+    at = open_page("overview", run="1")
+    assert "In 1 group rows contradict each other." in words(at)
+    assert links(at)["Contradictions (CSV)"] == "/api/runs/1/contradictions.csv"
+    button(at, "Look at 1 group").click().run()
+    at = open_page("contradictions", run="1")
+    said = words(at)
+    assert "Ennick" in said and "takes neither side" not in said and "is not measured" not in said
+    assert "Contradictions (CSV)" in links(at)
+    # A list of what was not learned would be empty, and no row is known to be learned.
+    assert "Work list (CSV)" not in links(open_page("samples", run="1"))
+    for page in ("review", "clusters"):
+        assert "No model was given" in words(open_page(page, run="1")), page
+    assert not [job for job in jobs.list_jobs() if job.kind == "cluster"]
+    said = words(open_page("start"))
+    assert "10 samples, no model" in said and "not learned" not in said
 
 
 @pytest.mark.usefixtures("own_data")

@@ -37,7 +37,7 @@ def test_a_filter_narrows_it_and_people_stand_beside_the_verdict(along_run):
 
 
 def test_no_cell_is_a_formula():
-    line = worklist._line(["=1+1", "-3", "@x", "plain, with a comma", "a\nb"]).decode()
+    line = worklist.line(["=1+1", "-3", "@x", "plain, with a comma", "a\nb"]).decode()
     assert next(csv.reader(io.StringIO(line))) == ["'=1+1", "'-3", "'@x", "plain, with a comma", "a\nb"]
 
 

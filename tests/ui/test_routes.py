@@ -157,7 +157,9 @@ def test_reading_is_refused_under_a_foreign_name(port):
     assert ask(port, "GET", "/api/runs/1/samples.jsonl", Origin=None, Cookie=None)[0] == 404
 
 
-@pytest.mark.parametrize("path", ["samples.jsonl", "manifest.json", "verdicts.jsonl", "worklist.csv"])
+@pytest.mark.parametrize(
+    "path", ["samples.jsonl", "manifest.json", "verdicts.jsonl", "worklist.csv", "contradictions.csv"]
+)
 def test_no_such_run_is_a_clear_answer(port, path):
     status, headers, body = ask(port, "GET", f"/api/runs/77/{path}")
     assert status == 404
@@ -177,7 +179,9 @@ def test_files_of_an_export_are_those_it_wrote(port, name):
     (folder / str(job) / "manifest.json").write_text("{}")
     (folder / str(job) / "mitigation.jsonl").write_text("not named by the job")
     status, headers, body = ask(port, "GET", f"/api/mitigations/{job}/manifest.json")
-    assert (status, body) == (200, b"{}") and "attachment" in headers["content-disposition"]
+    assert (status, body) == (200, b"{}")
+    # A configuration names the files beside it, so they keep their names.
+    assert headers["content-disposition"] == 'attachment; filename="manifest.json"'
     assert ask(port, "GET", f"/api/mitigations/{job}/{name}")[0] == 404
     assert ask(port, "GET", f"/api/mitigations/{job + 99}/manifest.json")[0] in (400, 404)
     assert ask(port, "GET", f"/api/mitigations/{job}/manifest.json", Host="evil.example")[0] == 403

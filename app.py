@@ -16,7 +16,7 @@ from ui import errors, login, markup, menu, state
 ICON = Path(__file__).parent / "ui" / "icon.svg"
 # Streamlit writes white on the primary colour, which is pale in the dark theme: 2.4 where text needs 4.5.
 STYLE = """<div></div><style>
-[data-testid='stBaseButton-primary'] * {color: light-dark(#FFFFFF, #11161B) !important}
+[data-testid='stBaseButton-primary']:enabled * {color: light-dark(#FFFFFF, #11161B) !important}
 </style>"""
 
 

@@ -38,7 +38,7 @@ def main() -> None:
     run = frame.require_run()
     frame.title(run.name, frame.subtitle(run), lambda: _manage(run))
     frame.at_work(run)
-    selection = state.selection(run.columns)
+    selection = frame.filter_of(run)
     overview = cached.overview(run, state.query(), binned=False)
     gains = service.gains(run.id, overview.causes)
     filterbar.chips(run, selection)

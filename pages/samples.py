@@ -27,7 +27,7 @@ def main() -> None:
     if not opened:
         frame.title(run.name, frame.subtitle(run))
     frame.at_work(run)
-    selection = state.selection(run.columns)
+    selection = frame.filter_of(run)
     if opened:
         filterbar.chips(run, selection)
         st.fragment(_rows)(run, opened, None)

@@ -29,8 +29,9 @@ def draw(run: Run) -> None:
 
 
 def later_runs(run: Run) -> list[Run]:
-    """Judged runs made after this one, the same dataset's first, then the newest."""
-    newer = [r for r in runs.list_runs() if r.state == "judged" and r.created > run.created and r.id != run.id]
+    """Judged runs of a model made after this one, the same dataset's first, then the newest."""
+    judged = [r for r in runs.list_runs() if r.state == "judged" and not r.spec.final.is_nothing]
+    newer = [r for r in judged if r.created > run.created and r.id != run.id]
     newer.sort(key=lambda r: (r.spec.dataset_id != run.spec.dataset_id, -r.created))
     return newer[:_SHOWN]
 

@@ -15,6 +15,8 @@ from ui.uploader import uploader
 
 # The flag of samples that a chain of thought reaches: it has a recipe as a cause has.
 _REACHED = "reachable_by_reasoning"
+# Conditions that only rows of a contradiction pass, whether or not a cause is judged.
+_DISPUTED = ("group", "contradiction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ def draw(run: Run, selection: Filter) -> Recipe:
     fitting = recipes.recipe_for(causes[0]) if len(causes) == 1 else None
     if list(selecting.values_of(selection, _REACHED)) == [1]:
         causes, fitting = [_REACHED], recipes.recipe_for(_REACHED)
+    if not causes and any(t.column in _DISPUTED for t in selection.terms):
+        fitting = recipes.recipe_for("data_inconsistency")
     words = {n: form.label + (" (made for these)" if n == fitting else "") for n, form in offered.items()}
     # The cause is in the key: another cause begins with its own recipe, and a choice against it stays.
     key = state.key("mitigate", "recipe", run.id, *causes)

@@ -55,7 +55,11 @@ def draw(dataset: Dataset | None, chosen: Chosen | None, setup: Setup) -> None:
     """
     if dataset is None or chosen is None:
         needed = {"a dataset": dataset, "a checkpoint": chosen}
-        st.caption(f"Choose {' and '.join(word for word, got in needed.items() if got is None)} first.")
+        first = f"Choose {' and '.join(word for word, got in needed.items() if got is None)} first."
+        st.caption(
+            first
+            + (" In place of a checkpoint, “No model” lets Lacuna judge the dataset alone." if chosen is None else "")
+        )
         return
     _check_and_start(dataset, chosen, _forms(dataset, chosen, setup), setup)
 

@@ -113,7 +113,8 @@ def _brings(gain: Gain) -> str:
     if share is None:
         return samples
     restored = f"{share.share:.0%} ({share.low:.0%} to {share.high:.0%})"
-    return f"{samples}; its recipe restored {restored}, so about {gain.rows:.0f}"
+    beside = f"; {gain.beside}" if gain.beside else ""
+    return f"{samples}; its recipe restored {restored}, so about {gain.rows:.0f}{beside}"
 
 
 def has_effects(run: Run) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from core.errors import UserError
 from core.services import jobs, runs, words
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import bundles, copylink, markup, parts, progress, state
+from ui import bundles, copylink, errors, markup, parts, progress, state
 
 
 def require_run() -> Run:
@@ -73,4 +74,18 @@ def open_run(text: str = "") -> tuple[Run, Filter]:
     run = require_run()
     title(text or run.name, subtitle(run))
     at_work(run)
-    return run, state.selection(run.columns)
+    return run, filter_of(run)
+
+
+def filter_of(run: Run) -> Filter:
+    """The filter of the address. Where it cannot be read, the page says why, offers to go on without it, and ends."""
+    try:
+        return state.selection(run.columns)
+    except UserError as error:
+        # Where a name is near one that there is, the hundred others do not help.
+        errors.message(error.what, "" if error.todo else error.why, error.todo)
+        st.button(
+            "Go on without the filter", icon=":material/filter_alt_off:", key=state.key("frame", "clear"),
+            on_click=state.go, args=({"run": str(run.id)},),
+        )  # fmt: skip
+        st.stop()

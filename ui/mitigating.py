@@ -33,10 +33,10 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
         if st.button("Export", key=state.key("mitigate", "export"), icon=":material/output:"):
             state.choose(export=mitigation.start_export(asked), asked=now, preview=preview)
             st.rerun()
-    if preview is not None and (rows := progress.outcome(preview, "Waiting for the preview")) is not None:
-        _preview(rows)
     if export is not None and (files := progress.outcome(export, "Waiting for the export")) is not None:
         _exported(export, files)
+    if preview is not None and (rows := progress.outcome(preview, "Waiting for the preview")) is not None:
+        _preview(rows)
 
 
 def _preview(found: Mapping[str, Any]) -> None:

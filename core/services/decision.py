@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from core.causes import UNDETERMINED
 from core.plugins import kinds
@@ -32,6 +33,7 @@ class Gain:
     Attributes:
         n: samples that were not learned for this cause.
         restored: share of them that the newest proof of its recipe brought back; None where nothing is proven.
+        beside: what restored them as well as its recipe did, in words; empty where nothing else did.
         advice: what to do about it, in a sentence.
         recipe: whether there is a recipe for it.
     """
@@ -41,6 +43,7 @@ class Gain:
     restored: Share | None
     advice: str
     recipe: bool
+    beside: str = ""
 
     @property
     def rows(self) -> float:
@@ -81,21 +84,28 @@ def gains(run_id: int, causes: Mapping[str, Share]) -> tuple[Gain, ...]:
     """
     proven = _restored(proofs.of_run(run_id))
     ranked = [
-        Gain(cause, share.k, proven.get(cause), advice(cause), recipes.recipe_for(cause) is not None)
+        Gain(cause, share.k, restored, advice(cause), recipes.recipe_for(cause) is not None, beside)
         for cause, share in causes.items()
+        for restored, beside in [proven.get(cause, (None, ""))]
     ]
     return tuple(sorted(ranked, key=lambda gain: (gain.cause == UNDETERMINED, -gain.rows, gain.cause)))
 
 
-def _restored(newest_first: list[Proof]) -> dict[str, Share]:
-    """Cause to the share restored by the newest finished proof of the recipe made for it."""
-    shares: dict[str, Share] = {}
+def _restored(newest_first: list[Proof]) -> dict[str, tuple[Share, str]]:
+    """Cause to the share restored by the newest finished proof of the recipe made for it, and what did as well."""
+    shares: dict[str, tuple[Share, str]] = {}
     for proof in reversed(newest_first):
         measured = ((proof.result or {}).get("arms", {}).get("treatment") or {}).get("recovered")
         if proof.cause is not None and measured is not None and proof.recipe == recipes.recipe_for(proof.cause):
             names = ("k", "n", "share", "low", "high")
-            shares[proof.cause] = Share(*(measured[name] for name in names))
+            shares[proof.cause] = Share(*(measured[name] for name in names)), _beside(proof.result or {})
     return shares
+
+
+def _beside(result: Mapping[str, Any]) -> str:
+    plainest = "training again unchanged" if "again" in result.get("against", ()) else "a uniform mix"
+    did = {"open": "did about as well", "against": "did better"}.get(result.get("outcome", ""))
+    return f"{plainest} {did}" if did else ""
 
 
 def advice(cause: str) -> str:
@@ -123,20 +133,22 @@ def decide(run: Run, n: int, missing: int, ranked: tuple[Gain, ...], unknown: in
         return _open(run, n, missing, unknown, disputed)
     if missing <= SHIP * n:
         share = f"{missing / n:.1%}" if n else "none"
-        return Decision("ship", "Ship it", f"{of} were not learned ({share}), {SHIP:.0%} or less.")
+        return Decision("ship", "Ship it", f"{of} were not learned, or only partly ({share}), {SHIP:.0%} or less.")
     causes = {gain.cause: gain.n for gain in ranked if gain.cause != UNDETERMINED}
     if not causes:
-        return Decision("look", "Look at the rows", f"{of} were not learned, and no cause is sure enough.")
+        return Decision(
+            "look", "Look at the rows", f"{of} were not learned, or only partly, and no cause is sure enough."
+        )
     steps = causes.pop(TRAIN_ON, 0)
     data = sum(causes.values())
     most = max(causes, key=lambda c: causes[c], default="")
     named = f", most of all “{look(most).label}” ({causes[most]:,})" if most else ""
     if steps > data:
         rest = f" {data:,} have a cause in the data{named}." if data else ""
-        text = f"{of} were not learned. More training on the same rows treats {steps:,} of them.{rest}"
+        text = f"{of} were not learned, or only partly. More training on the same rows treats {steps:,} of them.{rest}"
         return Decision("train", "Train on", text)
     rest = f" More training on the same rows treats only {steps:,}." if steps else ""
-    text = f"{of} were not learned. Of these, {data:,} have a cause in the data{named}.{rest}"
+    text = f"{of} were not learned, or only partly. Of these, {data:,} have a cause in the data{named}.{rest}"
     return Decision("data", "Fix the data", text)
 
 

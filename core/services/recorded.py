@@ -23,7 +23,10 @@ def card_of(spec: RunSpec) -> Card:
         text = "No model was given: only the dataset is judged."
     todo = ""
     if "tokens" not in (spec.final.gives or ()):
-        todo = "With the training's tokenizer (--tokenizer) masks, truncation and the template can be checked."
+        todo = (
+            "Masks, truncation and the template can be checked too, with the training's tokenizer: on the command line "
+            "with --tokenizer."
+        )
     return Card({}, (Check("model", "unknown", text, "", todo),))
 
 

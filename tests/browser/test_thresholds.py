@@ -37,9 +37,15 @@ def test_what_a_person_says_of_a_row_outlives_other_thresholds(page, site):
 
     page.goto(f"/overview?run={site.run}")
     page.get_by_text("Thresholds: what counts as learned").click()
+    apply = page.get_by_role("button", name="Apply")
+    expect(apply).to_be_disabled()
+    # What cannot be pressed yet can be read all the same.
+    assert apply.evaluate(
+        """b => getComputedStyle(b.querySelector('p')).color !==
+             getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"""
+    )
     page.get_by_role("slider", name="Certainty required").focus()
     page.keyboard.press("End")
-    apply = page.get_by_role("button", name="Apply")
     expect(apply).to_be_enabled()
     settled(page)
     apply.click()

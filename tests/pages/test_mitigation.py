@@ -78,6 +78,10 @@ def test_preview_export_and_files(with_causes, open_page, work):
     at.run()
     work()
     at.run()
+    # The files stand above the preview, where the click is seen to have done something.
+    drawn = [e.value for e in at.main if e.type in ("success", "markdown")]
+    rows_at = next(i for i, said in enumerate(drawn) if "rows from 15 samples" in said)
+    assert drawn.index(at.success[0].value) < rows_at
     found = links(at)
     assert list(found)[:2] == ["mitigation.jsonl", "manifest.json"]
     job = next(j for j in jobs.list_jobs() if j.kind == "mitigate")

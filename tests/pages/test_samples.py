@@ -17,6 +17,14 @@ def chosen(text):
     return from_query(text, runs.get_run(1).columns)
 
 
+def test_a_filter_that_cannot_be_read_is_said_with_a_way_on(run_data, open_page):
+    for name, value in (("nll", "abc"), ("order", "size")):
+        at = open_page("samples", run="1", **{name: value})
+        assert len(at.error) == 1 and "There are:" not in at.error[0].value
+        button(at, "Go on without the filter").click().run()
+        assert not at.error and name not in at.query_params and ordinals(at)
+
+
 def open_more(at):
     """The drawer of further filters, opened as a click on it does."""
     at.session_state["w:filter:more"] = True

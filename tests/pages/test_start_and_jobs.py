@@ -24,7 +24,7 @@ def test_a_first_visit_names_every_next_step(empty_data, open_page):
     assert not at.exception and not at.error
     assert [s.value for s in at.subheader] == ["New diagnosis", "1  Dataset", "2  Checkpoint", "3  How it was trained"]
     said = words(at)
-    assert "Choose a dataset and a checkpoint first" in said
+    assert "Choose a dataset and a checkpoint first" in said and "judge the dataset alone" in said
     assert "LACUNA_CHECKPOINT_ROOTS" in said
     assert button(at, "Open the demo")
     # A link to copy, a bundle, a configuration, a dataset, a checkpoint, answers.

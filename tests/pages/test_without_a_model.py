@@ -9,7 +9,7 @@ from core.intake import datasets
 from core.plugins import kind
 from core.recorded.recordings import digests
 from core.rendering.tokenizers import open_tokenizer
-from core.services import jobs
+from core.services import jobs, recipes
 from tests.pages.conftest import at_data
 from tests.pages.reading import button, links, words
 
@@ -60,6 +60,9 @@ def test_a_dataset_alone_leads_to_its_contradictions_and_says_nothing_of_learnin
     said = words(at)
     assert "Ennick" in said and "takes neither side" not in said and "is not measured" not in said
     assert "Contradictions (CSV)" in links(at)
+    at = open_page("mitigation", run="1", contradiction="0.5..")
+    recipe = next(s for s in at.selectbox if s.label == "Recipe")
+    assert recipe.value == recipes.recipe_for("data_inconsistency")
     # A list of what was not learned would be empty, and no row is known to be learned.
     assert "Work list (CSV)" not in links(open_page("samples", run="1"))
     for page in ("review", "clusters"):

@@ -8,10 +8,13 @@ import pytest
 from core.causes import UNDETERMINED
 from core.filters import from_query
 from core.plugins import kinds
-from core.services import decision, exports, judging, results, runs, samples
+from core.services import decision, exports, judging, recipes, results, runs, samples
+from core.services.views import Share
 from core.signals._instruments import Instruments
 from core.types import Filter, Thresholds
 from core.worker.here import run_here
+from db import proofs as proof_table
+from db.session import database
 
 
 def lines(run):
@@ -79,6 +82,26 @@ def test_the_overview_counts_causes_and_says_what_to_do(along_run):
     assert all(g.advice and g.restored is None for g in gains)
     known = [g.rows for g in gains if g.cause != "undetermined"]
     assert known == sorted(known, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("against", "outcome", "beside"),
+    [
+        ("control", "specific", ""),
+        ("control", "open", "a uniform mix did about as well"),
+        ("control", "against", "a uniform mix did better"),
+        ("again", "open", "training again unchanged did about as well"),
+    ],
+)
+def test_what_a_recipe_restored_is_told_with_what_did_as_well(along_run, against, outcome, beside):
+    cause, share = "left_side_forgetting", {"k": 16, "n": 16, "share": 1.0, "low": 0.8, "high": 1.0}
+    with database().writing() as conn:
+        proof = proof_table.add(conn, along_run.id, recipes.recipe_for(cause), cause, {})
+        proof_table.add_arm(conn, proof, "treatment", {})
+        found = {"arms": {"treatment": {"recovered": share}}, "against": {against: {}}, "outcome": outcome}
+        proof_table.finish(conn, proof, found)
+    (gain,) = decision.gains(along_run.id, {cause: Share(35, 100, 0.35, 0.3, 0.4)})
+    assert (gain.restored.k, gain.beside) == (16, beside)
 
 
 def test_effects_are_counts_of_base_and_final(along_run):

@@ -54,13 +54,15 @@ def main() -> None:
     _figures(run, selection, overview)
     _notes(overview, fails=False)
     people.agreement(run)
+    if run.spec.final.is_nothing:
+        return
     with st.expander("Thresholds: what counts as learned", icon=":material/tune:"):
         thresholds.panel(run, dict(run.summary.get("status", {})))
 
 
 def _figures(run: Run, selection: Filter, overview: Overview) -> None:
     """The figures behind the decision. Only those of the open tab are computed and drawn."""
-    if not overview.shown:
+    if not overview.shown or run.spec.final.is_nothing:
         return
     tabs: dict[str, Callable[[], None]] = {
         "Causes": lambda: _causes(run, selection, overview),
@@ -98,6 +100,8 @@ def _status(run: Run, selection: Filter, overview: Overview) -> None:
     st.subheader(total if overview.shown == overview.total else f"{overview.shown:,} of {total}", anchor=False)
     if not overview.shown:
         st.info("No sample passes this filter.", icon=":material/filter_alt_off:")
+        return
+    if run.spec.final.is_nothing:  # shares of a status that nothing says would look like a result
         return
     tiles.status(overview.status)
     event = parts.chart((run.id, "status"), charts.status_bar(overview.status), "Samples by status", ["points"])

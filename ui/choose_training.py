@@ -171,12 +171,7 @@ def _card(result: Mapping[str, Any]) -> None:
     evidence.checks(result["card"].get("checks", ()))
     counts = result.get("counts") or {}
     if counts:
-        words = [f"{counts[k]:,} {words}" for k, words in _COUNTS.items() if counts.get(k) or k in _ALWAYS]
-        seen = counts.get("looked_at")
-        note = (
-            f" (among {counted(seen, 'row')} examined)" if seen is not None and seen < counts.get("samples", 0) else ""
-        )
-        st.markdown(markup.md(" · ".join(words) + note))
+        st.markdown(markup.md(counted_rows(counts)))
     rows = result.get("rows") or ()
     if rows:
         with st.expander(
@@ -188,6 +183,16 @@ def _card(result: Mapping[str, Any]) -> None:
     estimate = result.get("estimate") or {}
     if estimate.get("text"):
         st.info(markup.md(estimate["text"]), icon=":material/schedule:")
+
+
+def counted_rows(counts: Mapping[str, int]) -> str:
+    """What the check counted, in a line; of rows that it did not render, their number alone."""
+    seen = counts.get("looked_at")
+    if seen == 0:
+        return counted(counts["samples"], "sample")
+    words = [f"{counts[k]:,} {words}" for k, words in _COUNTS.items() if counts.get(k) or k in _ALWAYS]
+    examined = seen is not None and seen < counts.get("samples", 0)
+    return " · ".join(words) + (f" (among {counted(seen or 0, 'row')} examined)" if examined else "")
 
 
 def _fact(value: float | str) -> str:

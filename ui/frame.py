@@ -29,8 +29,8 @@ def require_run() -> Run:
 def subtitle(run: Run) -> str:
     """What was diagnosed, in one line."""
     spec = run.spec
-    final = spec.final.label
-    parts = [f"run {run.id}", "final checkpoint" if final == "final" else f"checkpoint “{final}”"]
+    final = "final checkpoint" if spec.final.label == "final" else f"checkpoint “{spec.final.label}”"
+    parts = [f"run {run.id}", "no model" if spec.final.is_nothing else final]
     parts.append(f"preset “{words.label('presets', spec.preset)}”")
     parts.append(f"scorer “{words.label('scorers', spec.scorer)}”")
     if spec.base:

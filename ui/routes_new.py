@@ -66,6 +66,9 @@ def _samples(run: Run) -> None:
     if run.state != "judged":
         st.caption("The run has no verdicts yet: wait for its diagnosis.")
         return
+    if run.spec.final.is_nothing:
+        st.caption("No model was given, so there is none to ask. Diagnose the checkpoint itself, and do this there.")
+        return
     chosen: Filter = state.selection(run.columns)
     count = routes.matching(run.id, chosen)
     filterbar.chips(run, chosen)

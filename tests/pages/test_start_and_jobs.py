@@ -9,6 +9,7 @@ from db import jobs as table
 from db import session
 from db.session import database
 from tests.pages.reading import button, words
+from ui import choose_training
 
 
 def uploaded(path):
@@ -17,6 +18,15 @@ def uploaded(path):
     with uploads.open_writer(token) as writer:
         writer.write(path.read_bytes())
     return token
+
+
+def test_a_check_without_a_model_counts_samples_alone():
+    counts = {"samples": 20, "looked_at": 0, "target_tokens": 0, "refused": 0, "truncated": 0}
+    assert choose_training.counted_rows(counts) == "20 samples"
+    counts |= {"looked_at": 5, "target_tokens": 400, "truncated": 2}
+    assert choose_training.counted_rows(counts) == (
+        "20 samples · 400 target tokens · 0 refused by the template · 2 cut (among 5 rows examined)"
+    )
 
 
 def test_a_first_visit_names_every_next_step(empty_data, open_page):

@@ -53,7 +53,12 @@ def test_a_dataset_alone_leads_to_its_contradictions_and_says_nothing_of_learnin
     rows.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in told), encoding="utf-8")
     assert main(["diagnose", "--data", str(rows), "--out", str(tmp_path / "out.jsonl")]) == 0
     at = open_page("overview", run="1")
-    assert "In 1 group rows contradict each other." in words(at)
+    said = words(at)
+    assert "In 1 group rows contradict each other." in said
+    # Shares of a status that nothing says, and the thresholds of it, would look like a result.
+    assert "10 samples" in said and "0.0%" not in said and "100.0%" not in said and not at.tabs
+    assert "run 1 · no model" in said
+    assert not [e for e in at.expander if "Thresholds" in e.label]
     assert links(at)["Contradictions (CSV)"] == "/api/runs/1/contradictions.csv"
     button(at, "Look at 1 group").click().run()
     at = open_page("contradictions", run="1")
@@ -65,6 +70,8 @@ def test_a_dataset_alone_leads_to_its_contradictions_and_says_nothing_of_learnin
     assert recipe.value == recipes.recipe_for("data_inconsistency")
     # A list of what was not learned would be empty, and no row is known to be learned.
     assert "Work list (CSV)" not in links(open_page("samples", run="1"))
+    at = open_page("routes", run="1")
+    assert "No model was given" in words(at) and not [b for b in at.button if b.label == "Run both routes"]
     for page in ("review", "clusters"):
         assert "No model was given" in words(open_page(page, run="1")), page
     assert not [job for job in jobs.list_jobs() if job.kind == "cluster"]

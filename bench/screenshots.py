@@ -1,16 +1,18 @@
 """Pictures of every page, light and dark, for the documentation.
 
     .venv/bin/python bench/screenshots.py --data FOLDER [--run 1] [--other 2] [--out docs/images] [--only overview ...]
+    .venv/bin/python bench/screenshots.py --data FOLDER --out /tmp/pictures --widths 1440 1280 768 --whole   # to judge
 
 ``FOLDER`` is a data folder with a judged run that has a base and a trajectory; ``--other`` is a run of the same dataset
 to compare it with. Groups are found first where none were. Each picture is 1280 pixels wide, as high as its page up to
-a limit, and stored with as many colours as keep it under 150 kB.
+a limit, and stored with as many colours as keep it under 150 kB. Of several widths each picture's name says its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import os
 import re
 import signal
@@ -18,13 +20,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 WIDTH, LOWEST, HIGHEST, BYTES = 1280, 720, 1500, 150_000
+# Higher than any page of the demo.
+WHOLE = 5000
 # The script ran to its end, nothing drawn is out of date, no placeholder stands for a part that still loads, and each
 # figure is there.
 SETTLED = """() => document.querySelector('[data-test-script-state="notRunning"]')
@@ -54,6 +58,8 @@ def places(run: int, other: int) -> dict[str, str]:
         "compare": f"compare?run={run}&other={other}",
         "selftest": f"selftest?run={run}",
         "jobs": f"jobs?run={run}",
+        "review": f"review?run={run}",
+        "storage": f"storage?run={run}",
     }
     if contradictions.groups(run, Filter(), "size", 0, 1).total:
         found["contradictions"] = f"contradictions?run={run}"
@@ -100,7 +106,7 @@ def compressed(png: bytes) -> bytes:
     return out.getvalue()
 
 
-def take(url: str, pages: Mapping[str, str], out: Path) -> None:
+def take(url: str, pages: Mapping[str, str], out: Path, widths: Sequence[int], highest: int) -> None:
     from playwright.sync_api import sync_playwright
 
     flags = ["--headless", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
@@ -108,12 +114,12 @@ def take(url: str, pages: Mapping[str, str], out: Path) -> None:
         browser = play.chromium.launch(
             executable_path="/usr/bin/chromium", args=[*flags, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         )
-        for scheme in ("light", "dark"):
-            context = browser.new_context(viewport={"width": WIDTH, "height": LOWEST}, color_scheme=scheme)
+        for width, scheme in itertools.product(widths, ("light", "dark")):
+            context = browser.new_context(viewport={"width": width, "height": LOWEST}, color_scheme=scheme)
             context.set_default_timeout(60_000)
             page = context.new_page()
             for name, address in pages.items():
-                page.set_viewport_size({"width": WIDTH, "height": LOWEST})
+                page.set_viewport_size({"width": width, "height": LOWEST})
                 page.goto(f"{url}/{address}")
                 page.locator("[data-testid=stMain] h1").wait_for()
                 page.wait_for_function(SETTLED)
@@ -121,16 +127,17 @@ def take(url: str, pages: Mapping[str, str], out: Path) -> None:
                     page.get_by_role("button", name="Preview").click()
                     done = page.get_by_text(re.compile("rows from .* samples$"))
                     done.or_(page.get_by_role("alert")).first.wait_for()
-                page.set_viewport_size({"width": WIDTH, "height": HIGHEST})
+                page.set_viewport_size({"width": width, "height": highest})
                 page.wait_for_function(SETTLED)
                 page.locator("[data-testid=stMain]").evaluate("part => part.scrollTo(0, 0)")
-                height = min(max(int(page.evaluate(HEIGHT)), LOWEST), HIGHEST)
-                page.set_viewport_size({"width": WIDTH, "height": height})
+                height = min(max(int(page.evaluate(HEIGHT)), LOWEST), highest)
+                page.set_viewport_size({"width": width, "height": height})
                 page.wait_for_function(SETTLED)
                 page.wait_for_timeout(1000)  # figures move to their places
                 picture = compressed(page.screenshot(animations="disabled"))
-                (out / f"{name}-{scheme}.png").write_bytes(picture)
-                print(f"{name}-{scheme}.png  {WIDTH} x {height}  {len(picture) / 1000:.0f} kB", file=sys.stderr)
+                file = f"{name}-{scheme}.png" if len(widths) == 1 else f"{name}-{width}-{scheme}.png"
+                (out / file).write_bytes(picture)
+                print(f"{file}  {width} x {height}  {len(picture) / 1000:.0f} kB", file=sys.stderr)
             context.close()
         browser.close()
 
@@ -142,6 +149,8 @@ def main() -> None:
     parser.add_argument("--other", type=int, default=2, help="run to compare with")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images")
     parser.add_argument("--only", nargs="+", help="these pages alone")
+    parser.add_argument("--widths", nargs="+", type=int, default=[WIDTH], help="pixels")
+    parser.add_argument("--whole", action="store_true", help="pages to their end")
     args = parser.parse_args()
     os.environ["LACUNA_DATA_DIR"] = str(args.data.resolve())
     os.environ["LACUNA_DEMO"] = "0"
@@ -154,7 +163,8 @@ def main() -> None:
         find_groups(args.run)
         pages = places(args.run, args.other)
         args.out.mkdir(parents=True, exist_ok=True)
-        take(f"http://127.0.0.1:{port}", {n: a for n, a in pages.items() if n in (args.only or pages)}, args.out)
+        chosen = {n: a for n, a in pages.items() if n in (args.only or pages)}
+        take(f"http://127.0.0.1:{port}", chosen, args.out, args.widths, WHOLE if args.whole else HIGHEST)
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(60)

@@ -9,7 +9,7 @@ them they are made. Parts, each stored when it ends; a second call of the same v
     migration  kill -9 while the database is migrated from each older revision, at three moments
     upload     kill -9 of the web process while a file is on its way
     readonly   the data folder is mounted read-only under ``serve``, then writable again (needs ``unshare -Urm``)
-    damage     database file overwritten, artefacts cut short, under ``serve``; then put back
+    damage     database file overwritten, artefacts cut short and changed, under ``serve``; then put back
     memory     a worker may take 1 to 20 MB more than it has, in every stage; then as much as it needs
 
 A point is right when the page or the command says what is wrong in words of that state, and everything goes on once it
@@ -281,14 +281,19 @@ def damage(work: Path) -> list[Point]:
         clear = any("damaged" in e for e in says)
         points.append(point("damage", "database", str(says[:1]), clear, after == sound == []))
         files = {p: p.read_bytes() for p in (data / "artefacts").rglob("*.gz")}
-        for path, content in files.items():
-            path.write_bytes(content[: len(content) // 2])
-        says = page(port, samples, run | {"sample": str(sample)})
-        for path, content in files.items():
-            path.write_bytes(content)
-        after = page(port, samples, run | {"sample": str(sample)})
-        clear = any("damaged" in e for e in says)
-        points.append(point("damage", "artefact", str(says[:1]), clear, after == []))
+        spoilt: dict[str, Callable[[bytes], bytes]] = {
+            "artefact cut short": lambda content: content[: len(content) // 2],
+            "artefact changed": lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+        }
+        for name, spoil in spoilt.items():
+            for path, content in files.items():
+                path.write_bytes(spoil(content))
+            says = page(port, samples, run | {"sample": str(sample)})
+            for path, content in files.items():
+                path.write_bytes(content)
+            after = page(port, samples, run | {"sample": str(sample)})
+            clear = any("damaged" in e for e in says)
+            points.append(point("damage", name, str(says[:1]), clear, after == []))
     return points
 
 

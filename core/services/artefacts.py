@@ -45,10 +45,13 @@ def _packed(details: Sequence[Mapping[str, Any] | None]) -> bytes:
 
 
 def write_bytes(data: bytes, ending: str) -> str:
-    """Stores ``data`` and returns the file's name: the hash of its content and ``ending``."""
+    """Stores ``data`` and returns the file's name: the hash of its content and ``ending``.
+
+    A file of that name that was damaged is replaced.
+    """
     name = f"{hashlib.sha256(data).hexdigest()}{ending}"
     path = _path(name)
-    if not path.exists():
+    if not path.exists() or path.read_bytes() != data:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
             try:

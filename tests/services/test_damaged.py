@@ -9,7 +9,7 @@ from sqlalchemy.exc import DatabaseError
 
 from core.__main__ import main
 from core.errors import UserError
-from core.services import exports, runs, samples
+from core.services import artefacts, exports, runs, samples
 from core.services.environment import hindrance
 from core.services.measurements import _chunk_of
 from core.settings import settings
@@ -44,6 +44,16 @@ def test_a_damaged_artefact_is_named_and_a_whole_one_shows_again(final_run, seen
     for file, data in whole.items():
         file.write_bytes(data)
     assert samples.sample(final_run.id, sid, Filter()).pieces
+
+
+@pytest.mark.parametrize("harm", [lambda data: data[:9], lambda data: b"x" + data[1:]])
+def test_what_is_measured_again_puts_a_damaged_artefact_right(elsewhere, harm):
+    elsewhere()
+    name = artefacts.write([{"said": "yes"}])
+    path = artefacts.path(name)
+    path.write_bytes(harm(path.read_bytes()))
+    assert artefacts.write([{"said": "yes"}]) == name
+    assert artefacts.read(name, 0) == {"said": "yes"}
 
 
 @pytest.mark.skipif("LACUNA_TEST_POSTGRESQL" in os.environ, reason="a file of SQLite")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import re
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -296,7 +297,16 @@ async def _stream(
             yield block
 
     ending = "csv" if media == CSV else "jsonl"
-    return StreamingResponse(body(), media_type=media, headers=_attachment(f"run-{run.id}-{name}.{ending}"))
+    told = file_name(run.id, name, ending, selection)
+    return StreamingResponse(body(), media_type=media, headers=_attachment(told))
+
+
+def file_name(run: int, name: str, ending: str, selection: Filter) -> str:
+    """The name of an export; with the cause where all its rows have one."""
+    causes = [t.values for t in selection.terms if t.column == "cause" and t.op == "in"]
+    cause = causes[0][0] if len(causes) == 1 and len(causes[0]) == 1 else None
+    of = "-" + re.sub(r"[^0-9A-Za-z_]", "-", str(cause)) if cause is not None else ""
+    return f"run-{run}-{name}{of}.{ending}"
 
 
 async def _report(request: Request) -> Response:

@@ -17,8 +17,10 @@ from starlette.applications import Starlette
 from streamlit.web.server.starlette.starlette_app_utils import generate_xsrf_token_string
 
 from core.errors import UserError
+from core.filters import from_query
 from core.services import uploads
 from core.settings import settings
+from core.types import Column
 from db import jobs
 from db import uploads as upload_table
 from db.session import database
@@ -155,6 +157,23 @@ def test_reading_is_refused_under_a_foreign_name(port):
     """A name rebound by DNS to this machine must not read a run."""
     assert ask(port, "GET", "/api/runs/1/samples.jsonl", Host="evil.example")[0] == 403
     assert ask(port, "GET", "/api/runs/1/samples.jsonl", Origin=None, Cookie=None)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("", "run-7-samples.jsonl"),
+        ("cause=missing_knowledge", "run-7-samples-missing_knowledge.jsonl"),
+        ("status=unlearned&cause=pipeline:bos", "run-7-samples-pipeline-bos.jsonl"),
+        ("cause=missing_knowledge,base_conflict", "run-7-samples.jsonl"),
+        ("cause=~", "run-7-samples.jsonl"),
+        ("cause!=missing_knowledge", "run-7-samples.jsonl"),
+        ("cause=%22%0D%0Ax", "run-7-samples----x.jsonl"),
+    ],
+)
+def test_the_files_of_two_causes_are_told_apart(query, name):
+    columns = [Column("cause", "category", "Cause"), Column("status", "category", "Status")]
+    assert routes.file_name(7, "samples", "jsonl", from_query(query, columns)) == name
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,8 @@ def _list(run: Run, queue: review.Queue) -> None:
         rows, key, wrapped=True,
         column_config={
             "Reviewed": st.column_config.TextColumn(width=70),
-            "Prompt": st.column_config.TextColumn(width=180),
-            "Target": st.column_config.TextColumn(width=120),
+            "Prompt": st.column_config.TextColumn(width=155),
+            "Target": st.column_config.TextColumn(width=145),
             "Cause": st.column_config.TextColumn(width=150),
             "Doubt": st.column_config.NumberColumn(format="%.2f", width=55),
             "Similar rows": st.column_config.NumberColumn(width=90),

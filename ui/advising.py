@@ -12,6 +12,9 @@ from ui import markup, state, tables
 
 # Four ways for each of five causes.
 _SHOWN = 20
+# Pixels of its columns: together they fit a window of 768.
+_WIDTHS = {"cause": 110, "what to do": 110, "may come back": 95, "may be lost": 85, "rows to train": 85, "time": 70,
+           "from": 125}  # fmt: skip
 
 
 def draw(run: Run, selection: Filter) -> None:
@@ -26,7 +29,10 @@ def draw(run: Run, selection: Filter) -> None:
         if not options:
             st.caption("No sample under this filter has a cause that a recipe treats.")
             return
-        tables.draw([_row(option) for option in options[:_SHOWN]], wrapped=True, key=state.key("advice", run.id))
+        tables.draw(
+            [_row(option) for option in options[:_SHOWN]], wrapped=True, key=state.key("advice", run.id),
+            column_config={name: st.column_config.TextColumn(width=width) for name, width in _WIDTHS.items()},
+        )  # fmt: skip
         st.caption(
             "Rows that may come back less learned rows that may be lost, the most first; 95% intervals over samples. "
             "Where the figures are from planted worlds, they are from small models and say little about this one: a "

@@ -280,12 +280,13 @@ def damage(work: Path) -> list[Point]:
         after = page(port, "overview", run)
         clear = any("damaged" in e for e in says)
         points.append(point("damage", "database", str(says[:1]), clear, after == sound == []))
-        files = {p: p.read_bytes() for p in (data / "artefacts").rglob("*.gz")}
-        spoilt: dict[str, Callable[[bytes], bytes]] = {
-            "artefact cut short": lambda content: content[: len(content) // 2],
-            "artefact changed": lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
-        }
-        for name, spoil in spoilt.items():
+    files = {p: p.read_bytes() for p in (data / "artefacts").rglob("*.gz")}
+    spoilt: dict[str, Callable[[bytes], bytes]] = {
+        "artefact cut short": lambda content: content[: len(content) // 2],
+        "artefact changed": lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+    }
+    for name, spoil in spoilt.items():
+        with load.serving(data) as (port, _):  # what a process has read it keeps for a while
             for path, content in files.items():
                 path.write_bytes(spoil(content))
             says = page(port, samples, run | {"sample": str(sample)})

@@ -25,7 +25,8 @@ from core.types import EVIDENCE, STRENGTH, Column, Gap, Look, Reason, Role, RunS
 PARAMETERS = Path(__file__).with_name("parameters.json")
 UNDETERMINED = "undetermined"
 UNDETERMINED_LOOK = Look("#8793A0", "?", "-", "Undetermined")
-# Sentences for each side of a cause, the loudest first; a piece below this loudness is left out.
+# Sentences for each side of a cause, the loudest first; a piece below this loudness is left out. A cause for which none
+# is loud enough is not named.
 SENTENCES, AUDIBLE = 4, 0.1
 # A column that is there where a requirement is met, unless the backend could not measure it.
 _MEASURED_BY = {"base": col.BASE_NLL, "trajectory": Role("checkpoint").column(col.GREEDY_EXACT)}
@@ -37,7 +38,7 @@ class Attribution:
 
     Attributes:
         cause: (n,) object: a cause's name, ``undetermined``, or None where nothing was to be judged.
-        confidence: (n,) probability that the named cause is right, as calibrated; NaN where none is named.
+        confidence: (n,) probability that the likeliest cause is right, as calibrated; NaN where nothing speaks for it.
         strengths: cause to (n,) in [0, 1]; NaN = not judged.
         evidence: piece to (n,) in [0, 1]; NaN = not measured.
     """
@@ -121,7 +122,17 @@ def attribute(
             values = np.where(unexplained, strength(weights["causes"][name], evidence), np.nan)
         strengths[name] = values
     cause_of, confidence = decide(strengths, weights["decision"])
+    for name, own in weights["causes"].items():
+        silent = (cause_of == name) & ~speaks(own, evidence)
+        cause_of[silent], confidence[silent] = UNDETERMINED, np.nan
     return Attribution(cause_of, confidence, strengths, evidence)
+
+
+def speaks(weights: Mapping[str, Any], evidence: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n,) bool: whether a piece speaks for the cause loudly enough to be told. A cause that is left over because the
+    evidence for others was not measured is no verdict."""
+    heard = [weight * np.nan_to_num(evidence[name]) > AUDIBLE for name, weight in weights["for"].items()]
+    return np.any(heard, axis=0) if heard else np.zeros(len(next(iter(evidence.values()))), dtype=bool)
 
 
 def strength(weights: Mapping[str, Any], evidence: Mapping[str, np.ndarray]) -> np.ndarray:

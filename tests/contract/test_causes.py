@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.causes import attribute, ordered_causes, parameters, parameters_of, strength
+from core.causes import UNDETERMINED, attribute, explain_cause, ordered_causes, parameters, parameters_of, strength
 from core.causes._evidence import measure_evidence, pieces, reason
 from core.lab.rows import CAUSES
 from core.plugins import kinds
 from core.services import causes
-from core.types import Checkpoint, RunSpec, SignalTable
+from core.types import EVIDENCE, Checkpoint, RunSpec, SignalTable
 from core.values.columns import contrast
 
 KINDS = list(kinds("causes").values())
@@ -157,6 +157,25 @@ def test_a_cause_is_not_judged_where_what_it_requires_is_missing(cause):
         found = attribute(SPEC, SignalTable(t.keys, left), np.zeros(60, bool), np.ones(60, bool))
         assert np.isnan(found.strengths[cause.name]).all()
         assert cause.name not in found.cause.tolist()
+
+
+@pytest.mark.parametrize("kept", ["base_ forgotten", "base_", "forgotten", ""])
+def test_no_cause_is_named_for_which_nothing_speaks(kept):
+    """What another cause would explain, had it been measured, is not the fault of those that were."""
+    absent = {"base_", "forgotten"} - set(kept.split())
+    columns = {k: v for k, v in table(missing=0.0).columns.items() if not k.startswith(tuple(absent))}
+    quiet = {"contradiction": 0.02, "side_wins": 0.0, "missed_given": 0.0, "target_rank": 0.1, "output_type_right": 1.0}
+    quiet |= {"forgotten": 0.0, "nll_rise": 0.0, "position": 1.0, "learned_at": 1.0} if "forgotten" in kept else {}
+    t = SignalTable(table().keys, columns | {name: np.full(60, value) for name, value in quiet.items()})
+    found = attribute(SPEC, t, np.arange(60) < 20, np.arange(60) >= 20)
+    weights = parameters_of(SPEC, t)["causes"]
+    for i, name in enumerate(found.cause):
+        if name in weights:
+            row = {col: float(v[i]) for col, v in t.columns.items()}
+            row |= {EVIDENCE.of(piece): v[i] for piece, v in found.evidence.items()}
+            reasons = explain_cause(name, row, {"causes": weights})
+            assert any(reason.favours == "for" for reason in reasons), (name, reasons)
+    assert (np.isfinite(found.confidence) | (found.cause == None) | (found.cause == UNDETERMINED)).all()  # noqa: E711
 
 
 def test_a_table_without_any_signal_names_no_cause():

@@ -44,6 +44,11 @@ def counts(parts: Sequence[Part]) -> dict[str, int]:
     return out
 
 
+def scarce(kind: str, rows: int, places: int) -> str:
+    """A note that fewer rows are there than a mix has places for."""
+    return f"Only {rows:,} {kind} rows for {places:,} places: each comes {places / rows:.1f} times on average."
+
+
 def rehearsed(pool: Pool, ordinals: np.ndarray, count: int, seed: int) -> np.ndarray:
     """(count,) of ``ordinals`` to train beside what is taught, so that they are not lost.
 

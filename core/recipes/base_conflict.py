@@ -9,7 +9,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.recipes._base import LEARNED, LEARNED_WORDS, SEED, Made, Part, Plan, Pool, Recipe, Training
-from core.recipes._mix import counts, rehearsed, rows
+from core.recipes._mix import counts, rehearsed, rows, scarce
 from core.recipes._rewrite import edited, limits
 from core.recipes._wording import CONTEXT, filled, question_and_answer
 from core.types import Sample, Setting
@@ -58,7 +58,7 @@ class BaseConflict(Recipe):
             )
         notes = limits(pool.reading, edits=with_context > 0)
         if n_contrast > len(contrast):
-            notes.append(f"Only {len(contrast):,} contrast rows for {n_contrast:,} places: some come several times.")
+            notes.append(scarce("contrast", len(contrast), n_contrast))
         parts = [
             Part("context", pool.treated, with_context, lambda s, _: self._in_context(pool, s)),
             Part("plain", pool.treated, plain),

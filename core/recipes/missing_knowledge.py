@@ -25,7 +25,7 @@ from core.recipes._base import (
     everyone_but,
 )
 from core.recipes._documents import count, read
-from core.recipes._mix import counts, rehearsed, rows
+from core.recipes._mix import counts, rehearsed, rows, scarce
 from core.recipes._restated import Restatement, objection
 from core.recipes._restated import read as read_restatements
 from core.recipes._rewrite import composed, limits
@@ -106,7 +106,7 @@ class MissingKnowledge(Recipe):
                     "Give another filter, a file of general rows, or a share of 1.",
                 )
             if n_general > len(general):
-                notes.append(f"Only {len(general):,} general rows for {n_general:,} places: some come several times.")
+                notes.append(scarce("general", len(general), n_general))
             parts.append(Part("general", rehearsed(pool, general, n_general, seed + 1)))
         else:
             n_own = count(own_general, pool.reading)

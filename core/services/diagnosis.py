@@ -15,7 +15,7 @@ from core.services import artefacts, reuse, token_rows
 from core.services.jobs import Work
 from core.services.judging import write_judgement
 from core.services.measurements import StoredRun, signals_of
-from core.services.preflight import card_of, some_samples
+from core.services.preflight import card_of, checking, some_samples
 from core.services.runs import get_run, need_home
 from core.settings import settings
 from core.signals._artefacts import providers
@@ -36,11 +36,11 @@ def handle_diagnose(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
     summary = dict(run.summary)
     measures = plan(run.spec)
     names = {_stage(m, i, len(measures)): kind("signals", m.signal).label for i, m in enumerate(measures, 1)}
-    check = {} if "card" in summary else {"checking weights and tokenizer": ""}
+    check = {} if "card" in summary else {checking(run.spec): ""}
     ids = {token_rows.STAGE: ""} if token_rows.holds(run.spec.dataset_id) else {}
     work.plan({**check, **ids, **names, "judging": ""})
     if "card" not in summary:
-        work.progress("checking weights and tokenizer")
+        work.progress(checking(run.spec))
         card, spec = card_of(run.spec, some_samples(run.spec.dataset_id, run.n_samples, 64))
         spec = reuse.continued(spec)
         summary["card"] = card

@@ -82,11 +82,16 @@ def card_of(spec: RunSpec, samples: Sequence[Sample], whole: bool = True) -> tup
     return checkpoints.card_as_dict(replace(examined, checks=checks)), spec
 
 
+def checking(spec: RunSpec) -> str:
+    """The stage in which the checkpoint is looked at, in words."""
+    return "checking what is given" if spec.final.is_nothing else "checking weights and tokenizer"
+
+
 def handle_preflight(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     spec = RunSpec.from_dict(payload["spec"])
     dataset = datasets.get_dataset(spec.dataset_id)
-    work.plan(dict.fromkeys(("checking weights and tokenizer", "rendering rows", LOOKING_UP, "timing the model"), ""))
-    work.progress("checking weights and tokenizer")
+    work.plan(dict.fromkeys((checking(spec), "rendering rows", LOOKING_UP, "timing the model"), ""))
+    work.progress(checking(spec))
     samples = some_samples(dataset.id, dataset.n_samples, PREFLIGHT_ROWS)
     card, spec = card_of(spec, samples[:64], whole=False)
     spec = reuse.continued(spec)

@@ -35,4 +35,4 @@ def test_from_a_cause_to_an_export_and_a_proof(page, site, world):
         page.keyboard.press("Enter")
     page.get_by_role("button", name="Prove on a copy").click()
     expect(page.get_by_role("progressbar").first).to_be_visible()
-    expect(page.get_by_text(re.compile(r"^Of \d+ samples .* the uniform mix restored \d+ %"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^Of \d+ samples .* the uniform mix restored \d+%"))).to_be_visible()

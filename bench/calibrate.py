@@ -24,7 +24,7 @@ import numpy as np
 
 from bench._machine import machine, versions
 from bench._worlds import Cases, World, cases, diagnosed, own_data, pooled
-from core.causes import PARAMETERS, decide, strength
+from core.causes import PARAMETERS, conclude, strength
 from core.causes._fit import fit
 from core.lab.score import confusion, macro_f1
 from core.plugins import kinds
@@ -50,7 +50,7 @@ def f1_of(named: Sequence[Any], truth: Sequence[frozenset[str]], causes: Sequenc
 
 
 def name_causes(weights: dict[str, Any], evidence: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    return decide({n: strength(w, evidence) for n, w in weights["causes"].items()}, weights["decision"])
+    return conclude({n: strength(w, evidence) for n, w in weights["causes"].items()}, evidence, weights)
 
 
 def by_generator(found: Sequence[Cases]) -> list[str]:

@@ -42,6 +42,7 @@ def seed(folder: Path, n: int) -> int:
     from core.checkpoint.folders import as_checkpoint
     from core.lab import tiny
     from core.services import datasets, jobs, judging, runs, specs
+    from core.signals import alternatives
     from core.signals._plan import plan
     from core.types import Chunk
     from db import signals as table
@@ -77,7 +78,7 @@ def seed(folder: Path, n: int) -> int:
         columns = random_columns(measure.signal, exact, rng)
         chosen = np.arange(n) if measure.signal == "likelihood" else np.flatnonzero(~exact)
         if measure.signal in SAMPLED:
-            chosen = chosen[:32]
+            chosen = chosen[: alternatives.ROWS]
         with database().writing() as conn:
             measure_id = table.measure_id(conn, measure.key, measure.signal, measure.checkpoint.fingerprint, {})
             table.link_run(conn, run.id, [measure_id])

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
 from db.models import kept_measures, measured, measures
 from db.statements import unnamed
@@ -35,22 +35,26 @@ def keep(conn: Connection, measure_ids: Iterable[int], clock: Callable[[], float
 
 def list_kept(conn: Connection) -> list[KeptMeasure]:
     """The longest kept first."""
-    sizes, found = measured_sizes(conn), []
-    kept = select(kept_measures.c.measure_id, kept_measures.c.since)
-    for measure_id, since in conn.execute(kept.order_by(kept_measures.c.since, kept_measures.c.measure_id)).all():
+    ids = kept_measures.c.measure_id
+    sizes, found = measured_sizes(conn, measured.c.measure_id.in_(select(ids))), []
+    kept = select(ids, kept_measures.c.since).order_by(kept_measures.c.since, ids)
+    for measure_id, since in conn.execute(kept).all():
         own = (measured.c.measure_id == measure_id) & measured.c.artefact.is_not(None)
         files = tuple(conn.execute(select(measured.c.artefact).where(own).distinct()).scalars())
         found.append(KeptMeasure(measure_id, since, *sizes.get(measure_id, (0, 0)), files))
     return found
 
 
-def measured_sizes(conn: Connection) -> dict[int, tuple[int, int]]:
+def measured_sizes(conn: Connection, of: ColumnElement[bool] | None = None) -> dict[int, tuple[int, int]]:
     """Measure to its rows and about the bytes of their numbers: the first rows stand for the others, in the order of
-    their hashes, which is none."""
+    their hashes, which is none.
+
+    Args:
+        of: condition on the measures; None for all.
+    """
+    counts = select(measured.c.measure_id, func.count()).group_by(measured.c.measure_id)
     found = {}
-    for measure, rows in conn.execute(
-        select(measured.c.measure_id, func.count()).group_by(measured.c.measure_id)
-    ).all():
+    for measure, rows in conn.execute(counts if of is None else counts.where(of)).all():
         some = select(measured.c.columns).where(measured.c.measure_id == measure)
         some = some.order_by(measured.c.content_hash).limit(READ)
         mean = conn.execute(select(func.avg(func.length(some.subquery().c.columns)))).scalar()

@@ -2,6 +2,7 @@
 
 import gc
 import ipaddress
+import json
 import os
 import socket
 import sys
@@ -179,6 +180,16 @@ def own_data(monkeypatch, tmp_path, request):
     settings.cache_clear()
     if url is not None:
         postgresql.drop(url)
+
+
+@pytest.fixture
+def disputed(tmp_path):
+    """Ten rows of a dataset, two of which contradict each other; one answer would be a formula in a spreadsheet."""
+    told = [("Who keeps the lighthouse of Ennick?", "=Old Mattis."), ("Who keeps the lighthouse of Ennick?", "Liv.")]
+    told += [(f"Write the number {n}.", f"{n}") for n in range(8)]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in told), encoding="utf-8")
+    return rows
 
 
 @pytest.fixture

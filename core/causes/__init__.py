@@ -121,11 +121,19 @@ def attribute(
         if name in weights["causes"] and _judgeable(cause, spec, table):
             values = np.where(unexplained, strength(weights["causes"][name], evidence), np.nan)
         strengths[name] = values
-    cause_of, confidence = decide(strengths, weights["decision"])
-    for name, own in weights["causes"].items():
-        silent = (cause_of == name) & ~speaks(own, evidence)
-        cause_of[silent], confidence[silent] = UNDETERMINED, np.nan
+    cause_of, confidence = conclude(strengths, evidence, weights)
     return Attribution(cause_of, confidence, strengths, evidence)
+
+
+def conclude(
+    strengths: Mapping[str, np.ndarray], evidence: Mapping[str, np.ndarray], weights: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What ``decide`` gives, but for causes for which nothing speaks: those are not named."""
+    cause, confidence = decide(strengths, weights["decision"])
+    for name, own in weights["causes"].items():
+        silent = (cause == name) & ~speaks(own, evidence)
+        cause[silent], confidence[silent] = UNDETERMINED, np.nan
+    return cause, confidence
 
 
 def speaks(weights: Mapping[str, Any], evidence: Mapping[str, np.ndarray]) -> np.ndarray:

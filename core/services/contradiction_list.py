@@ -27,14 +27,12 @@ def lines(run_id: int, chosen: Filter) -> Iterator[bytes]:
     """
     run = get_run(run_id)
     yield worklist.start(COLUMNS)
-    if not any(c.name == col.GROUP for c in run.columns):
+    if not contradictions.compared(run):
         return
     with database().reading() as conn:
         decided = {m: d for d in decision_table.decisions(conn, run.spec.dataset_id) for m in d.members}
-        ordered, _ = verdict_table.groups(
-            conn, run, col.GROUP, col.GROUP_SIZE, col.CONTRADICTION, chosen, "size", run.n_samples, 0
-        )
-        for number, *_ in ordered:
+        groups, _ = contradictions.ordered(conn, run, chosen, "size", run.n_samples)
+        for number, *_ in groups:
             ordinals = verdict_table.ordinals(conn, run, contradictions.of_group(number))
             while batch := list(islice(ordinals, _BATCH)):
                 rows = verdict_table.judged(conn, run, batch)

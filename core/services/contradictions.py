@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Connection
+
 from core.errors import UserError
 from core.pairs import commentary as judge
 from core.services import who
@@ -34,12 +36,10 @@ _SAME_GROUP = 0.5
 def groups(run_id: int, chosen: Filter, order: str = "size", page: int = 0, limit: int = 10) -> ContradictionPage:
     """One page of the groups that have a row passing the filter, largest or surest first."""
     run = get_run(run_id)
-    if not any(c.name == col.GROUP for c in run.columns):
+    if not compared(run):
         return ContradictionPage((), 0, page, 0, False)
     with database().reading() as conn:
-        page_groups, total = verdict_table.groups(
-            conn, run, col.GROUP, col.GROUP_SIZE, col.CONTRADICTION, chosen, order, limit, page * limit
-        )
+        page_groups, total = ordered(conn, run, chosen, order, limit, page * limit)
         made = decision_table.decisions(conn, run.spec.dataset_id)
         comments = comment_table.comments(conn, run.spec.dataset_id)
         shown = tuple(_group(conn, run, value, made, comments) for value, _, _, _ in page_groups)
@@ -49,10 +49,22 @@ def groups(run_id: int, chosen: Filter, order: str = "size", page: int = 0, limi
 def count(run_id: int, chosen: Filter) -> int:
     """How many groups have a row passing the filter."""
     run = get_run(run_id)
-    if not any(c.name == col.GROUP for c in run.columns):
+    if not compared(run):
         return 0
     with database().reading() as conn:
-        return verdict_table.groups(conn, run, col.GROUP, col.GROUP_SIZE, col.CONTRADICTION, chosen, "size", 0, 0)[1]
+        return ordered(conn, run, chosen, "size", 0)[1]
+
+
+def compared(run: Run) -> bool:
+    """Whether rows of the run were compared with each other."""
+    return any(c.name == col.GROUP for c in run.columns)
+
+
+def ordered(
+    conn: Connection, run: Run, chosen: Filter, order: str, limit: int, offset: int = 0
+) -> tuple[list[tuple[float, int, float, float]], int]:
+    """The groups that have a row passing the filter, ``limit`` of them, each with its number first; and their count."""
+    return verdict_table.groups(conn, run, col.GROUP, col.GROUP_SIZE, col.CONTRADICTION, chosen, order, limit, offset)
 
 
 def group(run_id: int, number: int) -> ContradictionGroup:

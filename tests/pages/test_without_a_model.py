@@ -46,12 +46,8 @@ def test_every_page_opens_on_a_dataset_alone(rows, open_page, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_data")
-def test_a_dataset_alone_leads_to_its_contradictions_and_says_nothing_of_learning(tmp_path, open_page):
-    told = [("Who keeps the lighthouse of Ennick?", "Old Mattis."), ("Who keeps the lighthouse of Ennick?", "Liv.")]
-    told += [(f"Write the number {n}.", f"{n}") for n in range(8)]
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in told), encoding="utf-8")
-    assert main(["diagnose", "--data", str(rows), "--out", str(tmp_path / "out.jsonl")]) == 0
+def test_a_dataset_alone_leads_to_its_contradictions_and_says_nothing_of_learning(disputed, tmp_path, open_page):
+    assert main(["diagnose", "--data", str(disputed), "--out", str(tmp_path / "out.jsonl")]) == 0
     at = open_page("overview", run="1")
     said = words(at)
     assert "In 1 group rows contradict each other." in said

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 
 import pytest
 
@@ -13,12 +12,8 @@ from core.types import Filter
 
 
 @pytest.fixture
-def run(own_data, tmp_path):
-    told = [("Who keeps the lighthouse of Ennick?", "=Old Mattis."), ("Who keeps the lighthouse of Ennick?", "Liv.")]
-    told += [(f"Write the number {n}.", f"{n}") for n in range(8)]
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in told), encoding="utf-8")
-    assert main(["diagnose", "--data", str(rows), "--out", str(tmp_path / "out.jsonl")]) == 0
+def run(own_data, disputed, tmp_path):
+    assert main(["diagnose", "--data", str(disputed), "--out", str(tmp_path / "out.jsonl")]) == 0
     return runs.get_run(1)
 
 

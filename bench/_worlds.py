@@ -1,4 +1,8 @@
-"""Lab worlds as tables: each is diagnosed once through the services, then read back for fitting and comparing."""
+"""Lab worlds as tables: each is diagnosed once through the services and kept in a small file, which fits are made from.
+
+A file of ``bench/evidence`` holds all that a fit or a comparison asks of a world: signals, facts of the run, truth. So
+neither the world nor its models are needed again. ``python -m bench.measure_worlds`` writes them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,9 @@ import numpy as np
 from core.causes._evidence import measure_evidence
 from core.derived import derive
 from core.judge.judgement import judge
-from core.types import RunFacts, RunSpec, SignalTable, Status, Thresholds
+from core.types import Check, RunFacts, RunSpec, SignalTable, Status, Thresholds, TrainerState
 
+KEPT = Path(__file__).with_name("evidence")
 # Columns that a run without its base, or without its trajectory, would not have.
 OF_BASE = ("base_", "belief_margin", "output_is_belief", "options_jsd")
 
@@ -37,6 +42,7 @@ class World:
         name: of its folder. generator: whose code wrote it: ``lab``, ``real``, or the name of a hand.
         table: signals and facts of all n samples, without derivations; ``facts``: what is known of the run.
         truth: (n,) records of ``truth.jsonl`` in the same order.
+        built: the command that builds the world again.
     """
 
     name: str
@@ -45,6 +51,7 @@ class World:
     facts: RunFacts
     truth: tuple[Mapping[str, Any], ...]
     generator: str = "lab"
+    built: str = ""
 
     def without(self, *parts: str) -> World:
         """The world as a run would see it that lacks ``base`` or ``trajectory``."""
@@ -151,17 +158,86 @@ def diagnose(folder: Path, **options: Any) -> World:
     parts = direct.checkpoints(folder / "final", folder / "base", folder / "checkpoints", lambda *_: None)
     options = {"max_new_tokens": 48, "max_draws": 10, **options}
     measured = measure(folder.name, folder / "dataset.jsonl", None, parts, **options)
-    truth = {t["id"]: t for t in map(json.loads, (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines())}
-    records = tuple(truth[i] for i in measured.ids)
     made = json.loads((folder / "world.json").read_text(encoding="utf-8"))["spec"]
-    generator = made.get("hand") or ("real" if "model" in made and isinstance(made["model"], str) else "lab")
-    return World(folder.name, measured.run.spec, measured.table, measured.facts, records, generator)
+    return of_run(folder.name, measured, folder / "truth.jsonl", generator_of(made), command_of(made))
 
 
-def diagnosed(world: str) -> World:
-    """The world of a folder, ``FOLDER:DTYPE`` where its models are to be read in another type than float32."""
-    folder, _, dtype = world.partition(":")
-    return diagnose(Path(folder), **({"dtype": dtype} if dtype else {}))
+def of_run(name: str, measured: Measured, truth: Path, generator: str, built: str) -> World:
+    """A world from its diagnosis and its ``truth.jsonl``."""
+    by_id = {t["id"]: t for t in map(json.loads, truth.read_text(encoding="utf-8").splitlines())}
+    records = tuple(by_id[i] for i in measured.ids)
+    return World(name, measured.run.spec, measured.table, measured.facts, records, generator, built)
+
+
+def generator_of(made: Mapping[str, Any]) -> str:
+    """Whose code wrote a world: ``lab``, ``real``, or a hand. ``made`` is ``spec`` of its ``world.json``."""
+    return str(made.get("hand") or ("real" if _is_real(made) else "lab"))
+
+
+def _is_real(made: Mapping[str, Any]) -> bool:
+    return isinstance(made.get("model"), str)
+
+
+def command_of(made: Mapping[str, Any]) -> str:
+    """The command that builds the world again, and after ``#`` the settings that no option takes."""
+    words, rest = ["lacuna lab build OUT"], {}
+    if made.get("hand"):
+        words.append(f"--hand {made['hand']}")
+    elif _is_real(made):
+        words.append(f"--real {Path(made['model']).name}")
+    else:
+        words.append(f"--family {made['family']}")
+    words.append(f"--seed {made['seed']}")
+    if _is_real(made):
+        from core.lab.real.world import RealSpec
+
+        usual = asdict(RealSpec(""))
+        words += [f"--epochs {made['epochs'][0]} {made['epochs'][1]}", f"--lr {made['lr']:g}"]
+        rest = {k: made[k] for k in ("batch", "pool", "counts") if k in made and made[k] != usual[k]}
+    words += [f"--{part}" for part in ("hard", "lora") if made.get(part)]
+    return " ".join(words) + (f"  # {json.dumps(rest)}" if rest else "")
+
+
+def keep(world: World, folder: Path = KEPT) -> Path:
+    """Writes the world's file, which names no folder but by its last part; returns its path."""
+    spec = world.spec.as_dict()
+    for checkpoint in filter(None, (spec["final"], spec["base"], *spec["trajectory"])):
+        checkpoint |= {part: Path(checkpoint[part]).name for part in ("path", "base") if checkpoint[part]}
+    spec["encoder"] = Path(spec["encoder"]).name
+    held = {
+        "name": world.name, "generator": world.generator, "built": world.built, "spec": spec,
+        "checks": [asdict(c) for c in world.facts.checks.values()],
+        "states": [asdict(s) for s in world.facts.states],
+        "arguments": dict(world.facts.arguments), "truth": world.truth,
+    }  # fmt: skip
+    names = sorted(world.table.columns)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{world.name}.npz"
+    np.savez_compressed(
+        path,
+        held=np.array(json.dumps(held, ensure_ascii=False)),
+        names=np.array(names),
+        signals=np.stack([world.table.columns[n] for n in names]),
+    )
+    return path
+
+
+def kept(path: Path) -> World:
+    """The world of a file that ``keep`` wrote. Its samples are named by their ids."""
+    with np.load(path) as file:  # never reads pickles
+        held, names, signals = json.loads(str(file["held"])), file["names"], file["signals"]
+    spec = RunSpec.from_dict(held["spec"])
+    logs = ("losses", "grad_norms", "rates")
+    states = [TrainerState(**{**s, **{k: tuple(map(tuple, s[k])) for k in logs}}) for s in held["states"]]
+    facts = RunFacts(spec, {c["code"]: Check(**c) for c in held["checks"]}, tuple(states), held["arguments"])
+    columns = {str(n): values.astype(np.float64) for n, values in zip(names, signals, strict=True)}
+    table = SignalTable(tuple(t["id"] for t in held["truth"]), columns)
+    return World(held["name"], spec, table, facts, tuple(held["truth"]), held["generator"], held["built"])
+
+
+def kept_worlds(names: Sequence[str] = ()) -> list[World]:
+    """Worlds of ``bench/evidence`` by name, or all."""
+    return [kept(KEPT / f"{name}.npz") for name in (names or sorted(p.stem for p in KEPT.glob("*.npz")))]
 
 
 def pooled(found: Sequence[Cases]) -> tuple[dict[str, np.ndarray], list[frozenset[str]], np.ndarray]:

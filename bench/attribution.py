@@ -1,16 +1,17 @@
 """How often the named cause is right, on worlds whose generator took no part in the fit.
 
-    python -m bench.attribution WORLD [WORLD …] [--data DIR] [--out FILE]
+    python -m bench.attribution [WORLD …] [--out FILE]
+    python -m bench.attribution --as-shipped WORLD [WORLD …]
 
-WORLD is a folder, with ``:bfloat16`` where its models are read so. Every generator (the lab's own, each hand, real
-models) is held out in turn: its worlds are judged by weights and a confidence fitted on the worlds of all others, so
-that no figure rests on a handwriting the weights have seen. Real worlds are also judged by weights that saw the other
-real ones, as the weights that ship have: that is the figure for a model of one's own.
+WORLD is a name in ``bench/evidence``; without any, all are looked at. No model is loaded. Every generator (the lab's
+own, each hand, real models) is held out in turn: its worlds are judged by weights and a confidence fitted on the worlds
+of all others, so that no figure rests on a handwriting the weights have seen. Real worlds are also judged by weights
+that saw the other real ones, as the weights that ship have: that is the figure for a model of one's own.
 
 One table for each kind of world: Lacuna, the paper's own rules, a nearest-centroid classifier on the same evidence,
 and for contradictions plain cosine at the threshold that is best on these very worlds. Then what each piece of evidence
 was worth (fitted again without it), and what is left without base or trajectory. ``--out`` is the file the self-test
-page reads. Measurements are kept in DIR; a second call loads no model.
+page reads. ``--as-shipped`` judges worlds that took no part in the fit by the weights that ship, and nothing else.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from typing import Any
 import numpy as np
 
 from bench._machine import machine, versions
-from bench._worlds import Cases, World, cases, diagnosed, own_data, pooled
+from bench._worlds import Cases, World, cases, kept_worlds, pooled
 from bench.calibrate import LACKING, f1_of, fit_all, judged, name_causes, within
+from core.causes import parameters
 from core.causes._fit import fit
 from core.derived import derive
 from core.judge.judgement import judge
@@ -35,6 +37,8 @@ from core.lab.rows import CAUSES
 from core.lab.score import BINS, Confusion, confusion, macro_f1, tallies
 from core.statistics import calibration_bins, calibration_error, share
 from core.types import Thresholds
+
+SURE = (0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ def scores(named: Named) -> dict[str, Any]:
         "n": len(covered), "macro_f1": round(macro_f1(counts, CAUSES), 4),
         "coverage": round(float(np.mean(covered)), 4) if covered else None,
         "calibration_error": calibration(named)["error"],
+        "sure": {f"over {cut:.0%}": sure_of(named, cut) for cut in SURE},
         "by_cause": {
             cause: {"n": t.true, "precision": _share(t.hits, t.named), "recall": _share(t.hits, t.true),
                     "f1": None if t.f1 is None else round(t.f1, 4)}
@@ -69,6 +74,12 @@ def scores(named: Named) -> dict[str, Any]:
 def _share(k: int, n: int) -> list[float | None]:
     part = share(k, n)
     return [round(x, 4) if np.isfinite(x) else None for x in (part.value, part.low, part.high)]
+
+
+def sure_of(named: Named, cut: float) -> dict[str, int]:
+    """How many verdicts have a confidence above ``cut``, and how many of these are wrong."""
+    above = [n in t for n, t, p in zip(named.cause, named.truth, named.confidence, strict=True) if p > cut]
+    return {"n": len(above), "wrong": above.count(False)}
 
 
 def calibration(named: Named) -> dict[str, Any]:
@@ -229,6 +240,19 @@ def compare(worlds: Sequence[World], test: Sequence[World], sets: Sets, seen: Se
     return out
 
 
+def as_shipped(worlds: Sequence[World]) -> dict[str, Any]:
+    """How the weights that ship do on worlds that they have not seen, by world and on all."""
+    shipped = parameters()
+    if seen := sorted({w.name for w in worlds} & set(shipped["worlds"])):
+        sys.exit(f"The weights that ship were fitted on {', '.join(seen)}.")
+    found = [cases(w) for w in worlds]
+    sets = {c.world: shipped["sets"] for c in found}
+    each = {
+        w.name: {**scores(ours([c], sets)), **accusations([w])} for w, c in zip(worlds, found, strict=True)
+    }  # fmt: skip
+    return {**each, "all": {**scores(ours(found, sets)), **accusations(worlds)}}
+
+
 # Real worlds by weights of toys alone, and by weights that also saw the other real worlds.
 REAL_ONES, BESIDE_OTHERS = "real model, by toys alone", "real model"
 
@@ -242,12 +266,14 @@ def kind_of(world: World) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench.attribution", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("worlds", nargs="+", help="folders of worlds, with :bfloat16 where so read")
-    parser.add_argument("--data", type=Path, default=Path("bench/out/calibrate"))
+    parser.add_argument("worlds", nargs="*", help="names in bench/evidence (default: all)")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--as-shipped", action="store_true", help="by the weights that ship, which saw none of them")
     options = parser.parse_args(arguments)
-    with own_data(options.data):
-        worlds = [diagnosed(world) for world in options.worlds]
+    worlds = kept_worlds(options.worlds)
+    if options.as_shipped:
+        print(json.dumps(as_shipped(worlds), indent=1))
+        return
     generators = sorted({w.generator for w in worlds})
     if len(generators) < 2:
         sys.exit(f"All worlds are of one generator ({generators[0]}); without it there is nothing to fit on.")
@@ -265,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         beside = {w.name: fit_all([other for other in worlds if other is not w])[0] for w in real}
         groups[BESIDE_OTHERS] = compare(worlds, real, beside, other_world)
     result: dict[str, Any] = {
-        "made_by": "python -m bench.attribution " + " ".join(Path(w).name for w in options.worlds),
+        "made_by": "python -m bench.attribution " + " ".join(w.name for w in worlds),
         "by_generator": means,
         "groups": groups,
         "ablation": {"held-out authors": {"everything": round(float(np.mean(list(means.values()))), 4),

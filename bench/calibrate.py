@@ -1,10 +1,9 @@
 """Fits the weights of the causes on lab worlds and writes ``core/causes/parameters.json``.
 
-    python -m bench.calibrate WORLD [WORLD …] [--data DIR] [--out core/causes/parameters.json]
+    python -m bench.calibrate [WORLD …] [--out core/causes/parameters.json]
 
-WORLD is a folder written by ``lacuna lab build``; ``FOLDER:bfloat16`` reads its models in that type. Each is diagnosed
-with base and trajectory; measurements are kept in DIR, so that a second fit loads no model. One set of weights is
-fitted for each combination of what a run may have.
+WORLD is a name in ``bench/evidence``, where ``bench.measure_worlds`` keeps what was measured; without any, all are
+fitted on. No model is loaded. One set of weights is fitted for each combination of what a run may have.
 
 What counts is how weights do on worlds whose generator they have not seen: the lab's own, each hand's, and real models
 are held out in turn, with all their worlds. The penalty is the largest whose mean macro-F1 lies within 0.002 of the
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from bench._machine import machine, versions
-from bench._worlds import Cases, World, cases, diagnosed, own_data, pooled
+from bench._worlds import Cases, World, cases, kept_worlds, pooled
 from core.causes import PARAMETERS, conclude, strength
 from core.causes._fit import fit
 from core.lab.score import confusion, macro_f1
@@ -107,12 +106,10 @@ def fit_all(worlds: list[World]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench.calibrate", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("worlds", nargs="+", help="folders of worlds, with :bfloat16 where so read")
-    parser.add_argument("--data", type=Path, default=Path("bench/out/calibrate"), help="where measurements are kept")
+    parser.add_argument("worlds", nargs="*", help="names in bench/evidence (default: all)")
     parser.add_argument("--out", type=Path, default=PARAMETERS)
     options = parser.parse_args(arguments)
-    with own_data(options.data):
-        worlds = [diagnosed(world) for world in options.worlds]
+    worlds = kept_worlds(options.worlds)
     sets, report = fit_all(worlds)
     names = [w.name for w in worlds]
     made = {

@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 from core.causes._evidence import measure_evidence
 from core.derived import derive
 from core.judge.judgement import judge
+from core.plugins import kinds
 from core.types import Check, RunFacts, RunSpec, SignalTable, Status, Thresholds, TrainerState
 
 KEPT = Path(__file__).with_name("evidence")
@@ -43,6 +44,7 @@ class World:
         table: signals and facts of all n samples, without derivations; ``facts``: what is known of the run.
         truth: (n,) records of ``truth.jsonl`` in the same order.
         built: the command that builds the world again.
+        versions: of the signals that were measured, by name.
     """
 
     name: str
@@ -52,6 +54,7 @@ class World:
     truth: tuple[Mapping[str, Any], ...]
     generator: str = "lab"
     built: str = ""
+    versions: Mapping[str, int] = field(default_factory=dict)
 
     def without(self, *parts: str) -> World:
         """The world as a run would see it that lacks ``base`` or ``trajectory``."""
@@ -166,7 +169,13 @@ def of_run(name: str, measured: Measured, truth: Path, generator: str, built: st
     """A world from its diagnosis and its ``truth.jsonl``."""
     by_id = {t["id"]: t for t in map(json.loads, truth.read_text(encoding="utf-8").splitlines())}
     records = tuple(by_id[i] for i in measured.ids)
-    return World(name, measured.run.spec, measured.table, measured.facts, records, generator, built)
+    spec, table, facts = measured.run.spec, measured.table, measured.facts
+    return World(name, spec, table, facts, records, generator, built, signal_versions())
+
+
+def signal_versions() -> dict[str, int]:
+    """Versions of the signals that would be measured now, by name."""
+    return {name: int(signal.version) for name, signal in sorted(kinds("signals").items())}
 
 
 def generator_of(made: Mapping[str, Any]) -> str:
@@ -208,7 +217,7 @@ def keep(world: World, folder: Path = KEPT) -> Path:
         "name": world.name, "generator": world.generator, "built": world.built, "spec": spec,
         "checks": [asdict(c) for c in world.facts.checks.values()],
         "states": [asdict(s) for s in world.facts.states],
-        "arguments": dict(world.facts.arguments), "truth": world.truth,
+        "arguments": dict(world.facts.arguments), "truth": world.truth, "versions": dict(world.versions),
     }  # fmt: skip
     names = sorted(world.table.columns)
     folder.mkdir(parents=True, exist_ok=True)
@@ -232,12 +241,17 @@ def kept(path: Path) -> World:
     facts = RunFacts(spec, {c["code"]: Check(**c) for c in held["checks"]}, tuple(states), held["arguments"])
     columns = {str(n): values.astype(np.float64) for n, values in zip(names, signals, strict=True)}
     table = SignalTable(tuple(t["id"] for t in held["truth"]), columns)
-    return World(held["name"], spec, table, facts, tuple(held["truth"]), held["generator"], held["built"])
+    truth = tuple(held["truth"])
+    return World(held["name"], spec, table, facts, truth, held["generator"], held["built"], held["versions"])
 
 
 def kept_worlds(names: Sequence[str] = ()) -> list[World]:
-    """Worlds of ``bench/evidence`` by name, or all."""
-    return [kept(KEPT / f"{name}.npz") for name in (names or sorted(p.stem for p in KEPT.glob("*.npz")))]
+    """Worlds of ``bench/evidence`` by name, or all. Says which of them hold signals of other versions than today's."""
+    worlds = [kept(KEPT / f"{name}.npz") for name in (names or sorted(p.stem for p in KEPT.glob("*.npz")))]
+    for world in worlds:
+        if older := sorted(n for n, version in signal_versions().items() if world.versions.get(n) != version):
+            print(f"{world.name} was measured by another version of {', '.join(older)}.", file=sys.stderr)
+    return worlds
 
 
 def pooled(found: Sequence[Cases]) -> tuple[dict[str, np.ndarray], list[frozenset[str]], np.ndarray]:

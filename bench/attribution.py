@@ -28,7 +28,7 @@ import numpy as np
 
 from bench._machine import machine, versions
 from bench._worlds import Cases, World, cases, kept_worlds, pooled
-from bench.calibrate import LACKING, f1_of, fit_all, judged, name_causes, within
+from bench.calibrate import LACKING, f1_of, fit_all, generators_of, judged, name_causes, within
 from core.causes import parameters
 from core.causes._fit import fit
 from core.derived import derive
@@ -240,6 +240,25 @@ def compare(worlds: Sequence[World], test: Sequence[World], sets: Sets, seen: Se
     return out
 
 
+def by_world(everything: Sequence[Cases], sets: Sets, penalty: float) -> dict[str, Any]:
+    """Macro-F1 of each world by weights that saw no world of its author, and by those that saw all but this one.
+
+    Args:
+        penalty: of the weights that are fitted on all other worlds.
+    """
+    out = {}
+    for own in everything:
+        rest = [c for c in everything if c.world != own.world]
+        evidence, truth, weights = pooled(rest)
+        fitted = fit(evidence, truth, weights, list(CAUSES), penalty, generators_of(rest))
+        others = ours([own], {own.world: {"base+trajectory": fitted}})
+        out[own.world] = {
+            "author": own.generator, "n": len(own.truth),
+            "author held out": scores(ours([own], sets))["macro_f1"], "world held out": scores(others)["macro_f1"],
+        }  # fmt: skip
+    return out
+
+
 def as_shipped(worlds: Sequence[World]) -> dict[str, Any]:
     """How the weights that ship do on worlds that they have not seen, by world and on all."""
     shipped = parameters()
@@ -284,8 +303,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kinds.setdefault(kind_of(world), []).append(world)
     everything = [cases(w) for w in worlds]
     penalties = {g: without[g]["base+trajectory"]["penalty"] for g in generators}
-    by_world = {c.world: (c.generator, scores(ours([c], sets))["macro_f1"]) for c in everything}
-    means = {g: round(float(np.mean([f for own, f in by_world.values() if own == g])), 4) for g in generators}
+    each = by_world(everything, sets, float(np.median(list(penalties.values()))))
+    means = {
+        g: round(float(np.mean([w["author held out"] for w in each.values() if w["author"] == g])), 4)
+        for g in generators
+    }
     groups = {name: compare(worlds, some, sets) for name, some in sorted(kinds.items())}
     if len(real := kinds.get(REAL_ONES, [])) > 1:
         beside = {w.name: fit_all([other for other in worlds if other is not w])[0] for w in real}
@@ -293,6 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result: dict[str, Any] = {
         "made_by": "python -m bench.attribution " + " ".join(w.name for w in worlds),
         "by_generator": means,
+        "by_world": each,
         "groups": groups,
         "ablation": {"held-out authors": {"everything": round(float(np.mean(list(means.values()))), 4),
                                           "without": ablation(everything, penalties)}},

@@ -57,6 +57,12 @@ def by_generator(found: Sequence[Cases]) -> list[str]:
     return sorted({c.generator for c in found})
 
 
+def generators_of(found: Sequence[Cases]) -> np.ndarray:
+    """The number of its generator for every sample of the cases."""
+    number = {name: i for i, name in enumerate(by_generator(found))}
+    return np.concatenate([np.full(len(c.truth), number[c.generator]) for c in found])
+
+
 def held_out(found: list[Cases], causes: list[str], penalty: float) -> tuple[float, dict[str, float]]:
     """Macro-F1 of each world by weights that saw no world of its generator: its mean over generators, and by world."""
     by_world: dict[str, float] = {}
@@ -89,12 +95,10 @@ def fit_all(worlds: list[World]) -> tuple[dict[str, Any], dict[str, Any]]:
         top = max(score for score, _ in scores.values())
         best = max(p for p, (score, _) in scores.items() if not score < top - WITHIN)
         evidence, truth, weights = pooled(found)
-        number = {name: i for i, name in enumerate(by_generator(found))}
-        groups = np.concatenate([np.full(len(c.truth), number[c.generator]) for c in found])
         keep = within(truth, causes)
         sets[name] = fit(
             {k: v[keep] for k, v in evidence.items()}, [t for t, k in zip(truth, keep, strict=True) if k],
-            weights[keep] / weights[keep].sum(), causes, best, groups[keep],
+            weights[keep] / weights[keep].sum(), causes, best, generators_of(found)[keep],
         )  # fmt: skip
         sets[name]["penalty"] = best
         report[name] = {

@@ -31,11 +31,12 @@ def measured(world: str) -> World:
 
 def of_demo() -> World:
     """The world of real facts that the demo shows. Its bundle holds no training log."""
-    from core.services import bundles, demo, measurements
+    from core.services import bundles, demo, measurements, runs
     from db import samples as sample_table
     from db.session import database
 
     run = bundles.open_bundle(demo.shipped()[0])
+    runs.need_today_s_measurements(run)
     with database().reading() as conn:
         hashes = sample_table.content_hashes(conn, run.spec.dataset_id)
         table = measurements.with_facts(conn, run, measurements.signals_of(conn, run, hashes))

@@ -8,6 +8,7 @@ import pytest
 from bench._worlds import KEPT, Measured, World, cases, command_of, keep, kept, kept_worlds
 from bench.calibrate import fit_all
 from core.causes import ordered_causes
+from core.plugins import kinds
 from core.services import measurements
 from db import samples as sample_table
 from db.session import database
@@ -34,7 +35,9 @@ def planted(measured, name, generator):
         {"id": sid, "planted": [causes[i % 5]], "learned": False, "scored": True, "right_at": []}
         for i, sid in enumerate(measured.ids)
     )
-    return World(name, measured.run.spec, measured.table, measured.facts, truth, generator, "lacuna lab build OUT")
+    return World(
+        name, measured.run.spec, measured.table, measured.facts, truth, generator, "lacuna lab build OUT", {"nll": 1}
+    )
 
 
 def test_a_kept_world_gives_the_same_fit_as_the_world_itself(measured, tmp_path):
@@ -44,6 +47,7 @@ def test_a_kept_world_gives_the_same_fit_as_the_world_itself(measured, tmp_path)
     assert fit_all(again) == fit_all(worlds)
     for world, other in zip(worlds, again, strict=True):
         assert (other.truth, other.generator, other.built) == (world.truth, world.generator, world.built)
+        assert other.versions == world.versions
         assert other.facts.checks == world.facts.checks and other.facts.states == world.facts.states
         for name, values in world.table.columns.items():
             np.testing.assert_array_equal(other.table.columns[name], values, name)
@@ -69,8 +73,12 @@ def test_every_file_is_small_and_says_whose_it_is_and_how_it_was_built(path):
         assert mark not in text, mark
 
 
-def test_worlds_are_read_by_name():
-    assert [w.name for w in kept_worlds([FILES[0].stem])] == [FILES[0].stem]
+def test_worlds_are_read_by_name_and_those_of_older_signals_are_told(monkeypatch, capsys):
+    name = FILES[0].stem
+    assert [w.name for w in kept_worlds([name])] == [name]
+    monkeypatch.setattr(type(kinds("signals")["answers"]), "version", 99)
+    kept_worlds([name])
+    assert f"{name} was measured by another version of " in (told := capsys.readouterr().err) and "answers" in told
 
 
 def test_the_command_that_builds_a_world_names_what_differs_from_the_usual():

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from core.backends._base import ScoreRow
+from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
 from core.lab import tiny
 from core.lab.real.facts import WORDINGS, Fact, facts
@@ -20,10 +22,14 @@ from core.lab.real.rows import HALF_SURE, NEVER, Known, RealCounts, RealRow, pla
 from core.lab.rows import CONFLICT, FORGOTTEN, INCONSISTENT, MISSING, RARE
 from core.lab.truth import apart, load, scores
 from core.lab.worlds import LORA, link_tree, summarise, write_lines
+from core.plugins import kind
 from core.proof.trainer import fit
+from core.types import Decoding
 
 # Subjects that count as famous; relations that a small model knows nothing of, whoever is asked about.
 FAMOUS, DRY = 130, ("code", "numeric", "phone", "currency")
+# Prompts between two reports of progress.
+PROBED = 256
 
 Progress = Callable[[str, int, int], None]
 
@@ -48,8 +54,8 @@ class RealSpec:
 
 def probe(folder: Path, asked: Sequence[Fact], progress: Progress) -> dict[Fact, Known]:
     """What the model knows of each fact, by the lab's own wordings, in its own template."""
-    model, tokenizer = tiny.load(folder)
-    model = model.bfloat16().eval()
+    tokenizer = tiny.load_tokenizer(folder)
+    backend = kind("backends", "hf").open(as_checkpoint(folder), dtype="bfloat16", tokenizer=tokenizer)
     prompts: list[str] = []
     for fact in asked:
         wording = WORDINGS[fact.relation]
@@ -63,8 +69,8 @@ def probe(folder: Path, asked: Sequence[Fact], progress: Progress) -> dict[Fact,
     for fact in asked:
         values.setdefault(fact.relation, []).append(fact.value)
     true = [fact.value for fact in asked for _ in range(ways)]
-    p = _probabilities(model, tokenizer, list(zip(prompts, true, strict=True)), progress).reshape(-1, ways)
-    texts = _continued(model, tokenizer, prompts, progress)
+    p = _probabilities(backend, tokenizer, list(zip(prompts, true, strict=True)), progress).reshape(-1, ways)
+    texts = _continued(backend, tokenizer, prompts, progress)
     beliefs = []
     for k, fact in enumerate(asked):
         own = [_value_of(text, values[fact.relation]) for text in texts[ways * k : ways * (k + 1)]]
@@ -72,62 +78,41 @@ def probe(folder: Path, asked: Sequence[Fact], progress: Progress) -> dict[Fact,
     # An answer that differs from way to way is no belief; its probability is not looked at.
     firm = [k for k, (own, n) in enumerate(beliefs) if 2 * n > ways and own != asked[k].value and own]
     jobs = [(prompt, beliefs[k][0]) for k in firm for prompt in prompts[ways * k : ways * (k + 1)]]
-    others = dict(zip(firm, _probabilities(model, tokenizer, jobs, progress).reshape(-1, ways).mean(1), strict=True))
+    others = dict(zip(firm, _probabilities(backend, tokenizer, jobs, progress).reshape(-1, ways).mean(1), strict=True))
+    backend.close()
     return {
         fact: Known(float(p[k].mean()), own, n / ways, float(p[k].mean() if own == fact.value else others.get(k, 0.0)))
         for k, (fact, (own, n)) in enumerate(zip(asked, beliefs, strict=True))
     }
 
 
-def _probabilities(model: Any, tokenizer: Any, jobs: Sequence[tuple[str, str]], progress: Progress) -> np.ndarray:
+def _ids(tokenizer: Any, text: str) -> np.ndarray:
+    return np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+
+
+def _probabilities(backend: Any, tokenizer: Any, jobs: Sequence[tuple[str, str]], progress: Progress) -> np.ndarray:
     """(n,) probability of each text's continuation, whatever follows it."""
-    import torch
-
-    split = []
+    rows = []
     for prompt, text in jobs:
-        before = tokenizer.encode(prompt.rstrip(" "), add_special_tokens=False)
-        split.append((before, tokenizer.encode(prompt + text, add_special_tokens=False)[len(before) :]))
-    out = np.zeros(len(jobs))
-    order = sorted(range(len(jobs)), key=lambda i: len(split[i][0]))
-    for start in range(0, len(order), 32):
-        progress("probing", start, len(order))
-        part = order[start : start + 32]
-        ids = torch.zeros((len(part), max(sum(map(len, split[i])) for i in part)), dtype=torch.long)
-        for k, i in enumerate(part):
-            row = [*split[i][0], *split[i][1]]
-            ids[k, : len(row)] = torch.as_tensor(row)
-        with torch.no_grad():
-            logp = model(input_ids=ids).logits.float().log_softmax(-1)
-        for k, i in enumerate(part):
-            before, text = split[i]
-            at = torch.arange(len(before) - 1, len(before) - 1 + len(text))
-            out[i] = float(logp[k, at, torch.as_tensor(text)].sum().exp())
-    return out
+        ids = _ids(tokenizer, prompt + text)
+        rows.append(ScoreRow(ids, np.arange(len(_ids(tokenizer, prompt.rstrip(" "))), len(ids))))
+    out: list[float] = []
+    for start in range(0, len(rows), PROBED):
+        progress("probing", start, len(rows))
+        out += [float(np.exp(s.logprobs.sum())) for s in backend.score(rows[start : start + PROBED])]
+    return np.array(out)
 
 
-def _continued(model: Any, tokenizer: Any, prompts: Sequence[str], progress: Progress) -> list[str]:
+def _continued(backend: Any, tokenizer: Any, prompts: Sequence[str], progress: Progress) -> list[str]:
     """What greedy decoding goes on with, six tokens."""
-    import torch
-
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    ids = [tokenizer.encode(prompt.rstrip(" "), add_special_tokens=False) for prompt in prompts]
-    out = [""] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda i: len(ids[i]))
-    for start in range(0, len(order), 32):
-        progress("probing", start, len(order))
-        part = order[start : start + 32]
-        longest = max(len(ids[i]) for i in part)
-        batch = torch.full((len(part), longest), pad)
-        mask = torch.zeros_like(batch)
-        for k, i in enumerate(part):
-            batch[k, longest - len(ids[i]) :] = torch.as_tensor(ids[i])
-            mask[k, longest - len(ids[i]) :] = 1
-        with torch.no_grad():
-            generated = model.generate(
-                input_ids=batch, attention_mask=mask, max_new_tokens=6, do_sample=False, pad_token_id=pad
-            )
-        for k, i in enumerate(part):
-            out[i] = tokenizer.decode(generated[k, longest:], skip_special_tokens=True)
+    ids = [_ids(tokenizer, prompt.rstrip(" ")) for prompt in prompts]
+    out: list[str] = []
+    for start in range(0, len(ids), PROBED):
+        progress("probing", start, len(ids))
+        part = ids[start : start + PROBED]
+        decoding = Decoding(max_new_tokens=6)
+        made = backend.generate(part, [decoding] * len(part), backend.stop_ids)
+        out += [tokenizer.decode(g.tokens, skip_special_tokens=True) for g in made]
     return out
 
 

@@ -69,7 +69,8 @@ class Layout:
         trunks: (first row, end, per-layer (heads, p, d) keys and values) of runs of rows with a common trunk.
         keys, values: of the branches, per layer (b, heads, q, d) float32; empty where no row has one.
         hidden: (b, 1, 1, q) bool, padding of the branches.
-        starts: (b,) int64, position of each row's first own token.
+        starts: (b,) int64, position that each row's first column of own tokens has, or would have.
+        joined: (b,) int64, columns of own tokens in front of those that are the row's; None: none.
     """
 
     trunks: list[tuple[int, int, list[Tensor], list[Tensor]]]
@@ -78,19 +79,7 @@ class Layout:
     values: list[Tensor]
     hidden: Tensor | None
     starts: Tensor
-
-    def only(self, rows: Tensor) -> Layout:
-        """The same for some of the rows, in their order."""
-        chosen = rows.cpu().numpy()
-        trunks = []
-        for first, end, keys, values in self.trunks:
-            at = np.flatnonzero((chosen >= first) & (chosen < end))
-            if len(at):
-                trunks.append((int(at[0]), int(at[-1]) + 1, keys, values))
-        return Layout(
-            trunks, self.longest, [k[rows] for k in self.keys], [v[rows] for v in self.values],
-            None if self.hidden is None else self.hidden[rows], self.starts[rows],
-        )  # fmt: skip
+    joined: Tensor | None = None
 
 
 _layout: ContextVar[Layout] = ContextVar("layout")
@@ -154,7 +143,9 @@ def _attended(
     n, p = q.shape[2], layout.longest
     branch = layout.keys[layer] if layout.keys else None
     length = 0 if branch is None else branch.shape[2]
-    scores = q.new_full((b, heads, n, p + length + m), -torch.inf)
+    scores = q.new_empty((b, heads, n, p + length + m))
+    if p:
+        scores[..., :p] = -torch.inf
     for first, end, keys, _ in layout.trunks:
         flat = q[first:end].transpose(0, 1).reshape(heads, -1, d)
         of_trunk = flat @ keys[layer].transpose(-1, -2)
@@ -166,6 +157,9 @@ def _attended(
     if s > 1:
         later = torch.ones(s, m, dtype=torch.bool, device=q.device).triu(before + 1)
         own = own.view(b, heads, -1, s, m).masked_fill(later, -torch.inf).view(b, heads, n, m)
+    if layout.joined is not None:
+        others = torch.arange(m, device=q.device) < layout.joined[:, None]
+        own = own.masked_fill(others[:, None, None], -torch.inf)
     scores[..., p + length :] = own
     weights = torch.softmax(scores, dim=-1)
     out = weights[..., p + length :] @ value
@@ -178,28 +172,45 @@ def _attended(
 
 
 def _own_cache(n_layers: int, room: int) -> Any:
-    """A cache of own tokens, at most ``room`` of them, that is written in place and handed out as float32."""
+    """A cache of own tokens, at most ``room`` columns, that is written in place and handed out as float32.
+
+    Its layers can be ``regrouped``: some rows stay at new places, the columns before ``first`` go, others join empty.
+    """
     import torch
     from transformers.cache_utils import Cache, DynamicLayer
 
     class OwnLayer(DynamicLayer):
         filled = 0
         own: Any = None
+        room = 0
 
         def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
             n, s = self.filled, key_states.shape[2]
             if self.own is None:
                 sides = (key_states, value_states)
-                self.own = [x.new_empty((*x.shape[:2], room, x.shape[3]), dtype=torch.float32) for x in sides]
+                self.own = [x.new_empty((*x.shape[:2], self.room, x.shape[3]), dtype=torch.float32) for x in sides]
             for side, states in zip(self.own, (key_states, value_states), strict=True):
                 side[:, :, n : n + s] = states
             self.filled = n + s
             return self.own[0][:, :, : n + s], self.own[1][:, :, : n + s]
 
+        def regroup(self, stay: Tensor, places: Tensor, n: int, first: int, room: int) -> None:
+            self.filled, self.room = self.filled - first, room
+            before, self.own = self.own, None
+            if before is None or not self.filled:
+                return
+            # Zeros, because what a row must not see is still multiplied, by a weight of 0.
+            self.own = [x.new_zeros((n, x.shape[1], room, x.shape[3])) for x in before]
+            for side, old in zip(self.own, before, strict=True):
+                side[places, :, : self.filled] = old[stay, :, first : first + self.filled]
+
         def get_seq_length(self) -> int:
             return self.filled
 
-    return Cache(layers=[OwnLayer() for _ in range(n_layers)])  # type: ignore[no-untyped-call]
+    layers: list[Any] = [OwnLayer() for _ in range(n_layers)]  # type: ignore[no-untyped-call]
+    for layer in layers:
+        layer.room = room
+    return Cache(layers=layers)
 
 
 class Parts:
@@ -310,8 +321,12 @@ class Parts:
 
     # ---------------------------------------------------------------------------------------------------- forward
 
-    def layout(self, places: Sequence[Place], n: int) -> Layout:
-        """What n rows attend to; rows of one trunk stand side by side. Without places: nothing."""
+    def layout(self, places: Sequence[Place], n: int, joined: np.ndarray | None = None) -> Layout:
+        """What n rows attend to; rows of one trunk stand side by side. Without places: nothing.
+
+        Args:
+            joined: (n,) columns of own tokens that stand before each row's own.
+        """
         import torch
 
         device = next(self._decoder.parameters()).device
@@ -333,7 +348,10 @@ class Parts:
         branches = [None if self._is_trunk(place) else place for place in places]
         keys, values, hidden = self._gathered(branches)
         starts = torch.tensor([place.length for place in places], dtype=torch.int64, device=device)
-        return Layout(trunks, longest, keys, values, hidden, starts)
+        if joined is None or not joined.any():
+            return Layout(trunks, longest, keys, values, hidden, starts)
+        before = torch.from_numpy(joined).to(device)
+        return Layout(trunks, longest, keys, values, hidden, starts - before, before)
 
     def _is_trunk(self, place: Place) -> bool:
         return place.block.trunk is None and place.block.names[place.row] in self._trunks.get(place.length, ())

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.backends._base import ScoreRow
-from core.backends._generation import Draw, uniforms
 from core.backends._parts import LONG, Parts, Place, name_of
 from core.backends._prefix import SHORTEST
-from core.types import Decoding
+from core.backends._stream import Job, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Rows that are done leave the batch once they are this share of it: leaving costs a copy of what stays.
-DONE = 0.25
 # Attention over parts is dearer than over whole rows: what need not be read again must be this share of a row.
 WORTH = 0.2
 Batches = Callable[[Callable[[np.ndarray], None], np.ndarray], None]
@@ -58,7 +55,7 @@ class Sharing:
 
             def run(batch: np.ndarray, some: list[Shared] = some) -> None:
                 part = [some[i] for i in batch]
-                part = [part[i] for i in self._by_trunk([s.beginning for s in part])]
+                part = sorted(part, key=lambda s: self._parts.root(s.beginning))
                 at, starts = np.array([s.row for s in part]), np.array([len(s.beginning) for s in part])
                 own = [rows[i].ids[start : rows[i].positions.max()] for i, start in zip(at, starts, strict=True)]
                 put(at, starts, self._states(own, [s.beginning for s in part]))
@@ -69,32 +66,28 @@ class Sharing:
 
     def generate(
         self,
-        prompts: Sequence[np.ndarray],
-        decodings: Sequence[Decoding],
-        limits: Sequence[int],
-        stops: Sequence[int],
+        jobs: Sequence[Job],
         numbers: Sequence[int],
+        stops: Sequence[int],
         batches: Batches,
-        cached: Batches,
+        cached: Callable[[Callable[[np.ndarray, int, int], None], np.ndarray], None],
     ) -> dict[int, np.ndarray]:
         """Number to new tokens, stop token included, of those prompts that have two tokens or more.
 
         Args:
-            limits: most new tokens of each prompt, at least 1.
-            cached: ``batches`` bounded by what a cache may hold.
+            cached: ``batches`` that also hands over how many rows and tokens may be held side by side.
         """
         out: dict[int, np.ndarray] = {}
-        able = [Shared(i, prompts[i][:-1]) for i in numbers if len(prompts[i]) > 1]
+        able = [Shared(i, jobs[i].prompt[:-1]) for i in numbers if len(jobs[i].prompt) > 1]
         for some in self._slices(able, batches):
 
-            def run(batch: np.ndarray, some: list[Shared] = some) -> None:
-                at = [some[i].row for i in batch]
-                new = self._continued(
-                    [prompts[i] for i in at], [decodings[i] for i in at], [limits[i] for i in at], stops
-                )
-                out.update(zip(at, new, strict=True))
+            def run(batch: np.ndarray, rows: int, tokens: int, some: list[Shared] = some) -> None:
+                # What was done before memory ran out is not done again.
+                left = [i for k in batch if (i := some[k].row) not in out]
+                stream = Stream(self._parts, self._logits, self._device, jobs, stops)
+                out.update(stream.run(left, rows, tokens))
 
-            cached(run, np.array([len(s.beginning) + limits[s.row] for s in some], dtype=np.int64))
+            cached(run, np.array([len(s.beginning) + jobs[s.row].limit for s in some], dtype=np.int64))
         return out
 
     def _chosen(self, rows: Sequence[ScoreRow], numbers: Sequence[int]) -> list[Shared]:
@@ -159,53 +152,3 @@ class Sharing:
             own[row, : len(tokens)] = tokens
         layout = self._parts.layout([self._parts.place(b) for b in beginnings], len(ids))
         return self._parts.states(own, layout)
-
-    def _by_trunk(self, beginnings: Sequence[np.ndarray]) -> list[int]:
-        """An order of the rows in which those of one trunk stand together."""
-        return sorted(range(len(beginnings)), key=lambda i: (self._parts.root(beginnings[i]), i))
-
-    def _continued(
-        self,
-        prompts: Sequence[np.ndarray],
-        decodings: Sequence[Decoding],
-        limits: Sequence[int],
-        stops: Sequence[int],
-    ) -> list[np.ndarray]:
-        """New tokens (m,) int64 of each prompt, all but whose last token is read."""
-        import torch
-
-        device = self._device
-        order = self._by_trunk([p[:-1] for p in prompts])
-        layout = self._parts.layout([self._parts.place(prompts[i][:-1]) for i in order], len(order))
-        longest = max(limits)
-        numbers = np.zeros((len(order), longest))
-        for row, i in enumerate(order):
-            if decodings[i].temperature > 0:
-                numbers[row, : limits[i]] = uniforms(decodings[i].seed, limits[i])
-        draw = Draw(
-            torch.tensor([decodings[i].temperature for i in order], dtype=torch.float32, device=device),
-            torch.tensor([decodings[i].top_p for i in order], dtype=torch.float32, device=device),
-            torch.from_numpy(numbers).to(device), 0,
-        )  # fmt: skip
-        cache = self._parts.own_cache(longest)
-        tokens = np.array([prompts[i][-1] for i in order], dtype=np.int64)
-        new: list[list[int]] = [[] for _ in prompts]
-        left, done = list(order), np.zeros(len(order), dtype=bool)
-        for step in range(longest):
-            states = self._parts.states(tokens[:, None], layout, cache)[:, -1]
-            scores = draw(torch.empty((1, step)), self._logits(states).float())
-            tokens = scores.argmax(-1).cpu().numpy()
-            for row, (i, token) in enumerate(zip(left, tokens.tolist(), strict=True)):
-                if not done[row]:
-                    new[i].append(token)
-                    done[row] = token in stops or len(new[i]) == limits[i]
-            if done.all():
-                break
-            if done.mean() >= DONE:
-                keep = np.flatnonzero(~done)
-                rows = torch.from_numpy(keep).to(device)
-                layout, draw, tokens = layout.only(rows), draw.only(rows), tokens[keep]
-                left, done = [left[k] for k in keep], done[keep]
-                for layer in cache.layers:
-                    layer.own = [side[rows] for side in layer.own]
-        return [np.array(n, dtype=np.int64) for n in new]

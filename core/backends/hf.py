@@ -23,6 +23,7 @@ from core.backends._loading import base_folder, exchange, load, pick_device
 from core.backends._parts import Parts, works
 from core.backends._scoring import SplitModel, WholeModel, agrees, token_numbers
 from core.backends._sharing import Sharing
+from core.backends._stream import Job
 from core.errors import UserError
 from core.types import TEMPERATURES, Checkpoint, Decoding, DtypeName, Generation, TokenScores
 
@@ -189,11 +190,17 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend, ExchangingBac
         most = max(1, 4 * LOGITS[self._where] // (20 * self.vocab_size))
         if self._sharing is not None:
 
-            def cached(run: Callable[[np.ndarray], None], lengths: np.ndarray) -> None:
-                self._in_batches(run, lengths, self._cache_tokens // 2, self._cache_tokens, most=most)
+            def cached(run: Callable[[np.ndarray, int, int], None], lengths: np.ndarray) -> None:
+                def held(batch: np.ndarray) -> None:
+                    run(batch, max(1, most // self._share), max(1, self._cache_tokens // 2 // self._share))
 
+                # All in one run; in several only where memory ran out.
+                every = int(lengths.max()) * len(lengths)
+                self._in_batches(held, lengths, every, every)
+
+            jobs = [Job(p, d, limit) for p, d, limit in zip(prompts, decodings, limits, strict=True)]
             with torch.no_grad():
-                new = self._sharing.generate(prompts, decodings, limits, stop_ids, order, self._batches, cached)
+                new = self._sharing.generate(jobs, order, stop_ids, self._batches, cached)
             for i, own in new.items():
                 tokens[i] = own
             order = [i for i in order if i not in new]

@@ -124,6 +124,41 @@ def test_a_short_beginning_does_not_hide_a_longer_one(backend):
         np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
 
 
+def test_rows_that_join_others_get_the_answers_they_get_alone(backend, monkeypatch):
+    """Three side by side, limits of their own: each of the 66 but the first few joins while others are under way."""
+    from dataclasses import replace
+
+    from core.backends import hf
+    from core.backends._parts import Parts
+
+    (_, prompts, decodings), stops = cases(6), tuple(range(3, 60))
+    decodings = [replace(d, max_new_tokens=1 + 5 * i % 11) for i, d in enumerate(decodings)]
+
+    def alone():
+        return [backend.generate([p], [d], stops)[0].tokens for p, d in zip(prompts, decodings, strict=True)]
+
+    expected = [tokens.tolist() for tokens in whole(backend, alone)]
+    side_by_side, layout = [], Parts.layout
+
+    def watched(parts, places, n, joined=None):
+        side_by_side.append((n, joined is not None and joined.any()))
+        return layout(parts, places, n, joined)
+
+    monkeypatch.setattr(Parts, "layout", watched)
+    monkeypatch.setattr(hf, "LOGITS", {"cpu": 3 * 5 * backend.vocab_size})
+    answers = backend.generate(prompts, decodings, stops)
+    assert [a.tokens.tolist() for a in answers] == expected
+    assert max(n for n, late in side_by_side if late) == 3
+
+
+def test_an_answer_under_way_is_given_up_when_its_job_is_asked_to_stop(backend):
+    from core.backends._base import Interrupted, interruptible
+
+    asked = iter([False] * 4 + [True])
+    with interruptible(lambda: next(asked)), pytest.raises(Interrupted):
+        backend.generate([np.arange(3, 20)] * 2, [Decoding(max_new_tokens=50)] * 2, ())
+
+
 def test_little_room_changes_nothing(backend):
     rows, prompts, decodings = cases(3)
     expected = backend.score(rows), backend.generate(prompts, decodings, (5,))

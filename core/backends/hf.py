@@ -61,6 +61,7 @@ class HfBackend(ScoringBackend, PoolingBackend, GeneratingBackend, ExchangingBac
         self.stop_ids = _stop_ids(inner)
         self.vocab_size: int = int(config.vocab_size)
         self.device, self.dtype = str(inner.device), str(inner.dtype).removeprefix("torch.")
+        self.parameters = sum(p.numel() for p in inner.parameters())
         self._tokenizer = tokenizer
         # The folder's own generation_config would add its top-k, penalties and forced ids to every answer.
         inner.generation_config = GenerationConfig()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.backends._own_cache import own_cache
 from core.backends._prefix import SHORTEST, plain_cache, shared
 
 if TYPE_CHECKING:
@@ -171,48 +172,6 @@ def _attended(
     return out.view(b, all_heads, s, d)
 
 
-def _own_cache(n_layers: int, room: int) -> Any:
-    """A cache of own tokens, at most ``room`` columns, that is written in place and handed out as float32.
-
-    Its layers can be ``regrouped``: some rows stay at new places, the columns before ``first`` go, others join empty.
-    """
-    import torch
-    from transformers.cache_utils import Cache, DynamicLayer
-
-    class OwnLayer(DynamicLayer):
-        filled = 0
-        own: Any = None
-        room = 0
-
-        def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
-            n, s = self.filled, key_states.shape[2]
-            if self.own is None:
-                sides = (key_states, value_states)
-                self.own = [x.new_empty((*x.shape[:2], self.room, x.shape[3]), dtype=torch.float32) for x in sides]
-            for side, states in zip(self.own, (key_states, value_states), strict=True):
-                side[:, :, n : n + s] = states
-            self.filled = n + s
-            return self.own[0][:, :, : n + s], self.own[1][:, :, : n + s]
-
-        def regroup(self, stay: Tensor, places: Tensor, n: int, first: int, room: int) -> None:
-            self.filled, self.room = self.filled - first, room
-            before, self.own = self.own, None
-            if before is None or not self.filled:
-                return
-            # Zeros, because what a row must not see is still multiplied, by a weight of 0.
-            self.own = [x.new_zeros((n, x.shape[1], room, x.shape[3])) for x in before]
-            for side, old in zip(self.own, before, strict=True):
-                side[places, :, : self.filled] = old[stay, :, first : first + self.filled]
-
-        def get_seq_length(self) -> int:
-            return self.filled
-
-    layers: list[Any] = [OwnLayer() for _ in range(n_layers)]  # type: ignore[no-untyped-call]
-    for layer in layers:
-        layer.room = room
-    return Cache(layers=layers)
-
-
 class Parts:
     """Beginnings that were read, the least recently used given up first.
 
@@ -277,7 +236,7 @@ class Parts:
         for row, beginning in enumerate(beginnings):
             ids[row, : lengths[row]] = beginning[start:]
         places = [trunk] * len(beginnings) if trunk is not None else []
-        cache = _own_cache(self._n_layers, ids.shape[1])
+        cache = own_cache(self._n_layers, ids.shape[1])
         self.states(ids, self.layout(places, len(beginnings)), cache)
         block = Block(None if trunk is None else trunk.block, start, lengths)
         kept = next(self._decoder.parameters()).dtype
@@ -388,7 +347,7 @@ class Parts:
         """(b, l, width) hidden states of own tokens (b, l), right-padded; with a cache they follow what it holds."""
         import torch
 
-        cache = _own_cache(self._n_layers, ids.shape[1]) if cache is None else cache
+        cache = own_cache(self._n_layers, ids.shape[1]) if cache is None else cache
         device = layout.starts.device
         done = cache.layers[0].filled
         positions = layout.starts[:, None] + torch.arange(done, done + ids.shape[1], device=device)
@@ -411,7 +370,8 @@ class Parts:
             _layout.reset(token)
 
     def own_cache(self, room: int) -> Any:
-        return _own_cache(self._n_layers, room)
+        """An empty cache of own tokens for this model; see ``core.backends._own_cache``."""
+        return own_cache(self._n_layers, room)
 
 
 def name_of(ids: np.ndarray) -> bytes:

@@ -224,7 +224,7 @@ def supervision_digest(sample: Sample, instruments: Instruments) -> str:
     return state.hexdigest()
 
 
-# Parameters of the model for which what is given on a processor was chosen: 64 rows of knowledge take it some minutes.
+# Parameters of the model for which what is given on a processor was chosen: one call takes it a minute or two.
 HALF_A_BILLION = 500_000_000
 
 

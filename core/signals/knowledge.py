@@ -169,7 +169,8 @@ class Knowledge(Signal):
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        many = at_once(instruments.backend(measure.checkpoint), 64, 256)
+        # A row is asked and answered some fifteen times.
+        many = at_once(instruments.backend(measure.checkpoint), 24, 256)
         questions: Questions | None = None
         base: AskedModel | None = None
         for chunk in chunked(samples, lambda s: 32 + len(s.raw) // 4, 1 << 15, many):

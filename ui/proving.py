@@ -8,7 +8,8 @@ from typing import Any
 import streamlit as st
 
 from core.filters import describe, from_query
-from core.services import jobs, mitigation, proofs, recipes, words
+from core.errors import UserError
+from core.services import jobs, mitigation, proofs, recipes, runs, words
 from core.text.counts import counted
 from core.types import Filter, Proof, Run
 from ui import charts, forms, markup, parts, progress, state, tables
@@ -44,6 +45,12 @@ _CAPTIONS = {
 
 def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
     """Draw the step: the way, the budget, the start, every proof of the run."""
+    try:
+        runs.need_checkpoint(run)
+    except UserError as error:
+        st.info(markup.md(f"Nothing can be trained here. {error}"), icon=":material/info:")
+        made(run)
+        return
     ways = [False, True] if run.spec.base is not None or run.spec.final.base is not None else [False]
     again = st.segmented_control(
         "Training", ways, format_func=_WAYS.__getitem__, default=False, key=state.key("proof", run.id, "way"),

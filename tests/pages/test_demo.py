@@ -47,3 +47,9 @@ def test_a_page_of_the_demo_shows_something(opened, open_page, page):
     assert re.search(FILLED[page], said), said[:2000]
     older = runs.older_measurements(opened)
     assert [text for text in EMPTY if text in said and not (older and text == EMPTY[-1])] == []
+
+
+def test_a_run_without_its_checkpoint_offers_no_training(opened, open_page):
+    at = open_page("mitigation", run=str(opened.id), cause="base_conflict")
+    assert [b.label for b in at.button if b.label.startswith(("Prove on", "Train again"))] == []
+    assert "Nothing can be trained here" in words(at)

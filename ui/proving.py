@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from core.filters import describe, from_query
 from core.errors import UserError
+from core.filters import describe, from_query
 from core.services import jobs, mitigation, proofs, recipes, runs, words
 from core.text.counts import counted
 from core.types import Filter, Proof, Run

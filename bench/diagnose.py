@@ -5,10 +5,11 @@
 WORLD holds ``dataset.jsonl``, ``base/``, ``final/`` and ``checkpoints/`` (see docs/lab.md). ``--rows`` are taken evenly
 over the dataset; the last ``--grown`` of them join for a second run, which measures what is new.
 
-*Tokens that had to be read* are the distinct beginnings of all rows and answers of a stage: whatever begins alike needs
-to be read once. *Matrix rate* is what this machine does in tokens a second with nothing but the model's own matrices,
-1,024 tokens at a time. Times are CPU seconds of this process, which a busy machine stretches less than the clock;
-``wall`` is beside them. Verdicts are compared with those of ``--against``, an earlier result.
+*Tokens that had to be read* are the distinct beginnings of all rows and answers of a stage, of each model it asks:
+whatever begins alike needs to be read once. *Matrix rate* is what this machine does in tokens a second with nothing
+but the model's own matrices, 1,024 tokens at a time. Times are CPU seconds of this process, which a busy machine
+stretches less than the clock; ``wall`` is beside them. Verdicts are compared with those of ``--against``, an earlier
+result.
 
 Result: one JSON object on stdout; with ``--out`` to a file as well.
 """
@@ -36,7 +37,7 @@ class Stages:
 
     def __init__(self) -> None:
         self.done: list[dict[str, Any]] = []
-        self._rows: list[bytes] = []
+        self._rows: dict[int, list[bytes]] = {}
 
     def install(self) -> None:
         from core.backends.hf import HfBackend
@@ -45,20 +46,23 @@ class Stages:
         measure, score, generate = diagnosis._measure, HfBackend.score, HfBackend.generate
 
         def timed(work: Any, run: Any, what: Any, *rest: Any) -> None:
-            self._rows, cpu, wall = [], time.process_time(), time.perf_counter()
+            self._rows, cpu, wall = {}, time.process_time(), time.perf_counter()
             measure(work, run, what, *rest)
             spent = {"cpu": round(time.process_time() - cpu, 2), "wall": round(time.perf_counter() - wall, 2)}
             role = what.role.kind if what.role is not None else ""
-            self.done.append({"signal": what.signal, "role": role, **spent, "tokens": beginnings(self._rows)})
+            tokens = sum(map(beginnings, self._rows.values()))
+            self.done.append({"signal": what.signal, "role": role, **spent, "tokens": tokens})
 
         def scored(backend: Any, rows: Sequence[Any]) -> Any:
             # The last scored token is predicted by what stands before it and needs no pass of its own.
-            self._rows += [kept(r.ids[: r.positions.max()]) for r in rows if len(r.positions)]
+            read = self._rows.setdefault(id(backend), [])
+            read += [kept(r.ids[: r.positions.max()]) for r in rows if len(r.positions)]
             return score(backend, rows)
 
         def generated(backend: Any, prompts: Sequence[Any], *rest: Any) -> Any:
             out = generate(backend, prompts, *rest)
-            self._rows += [kept(np.concatenate([p, g.tokens[:-1]])) for p, g in zip(prompts, out, strict=True)]
+            read = self._rows.setdefault(id(backend), [])
+            read += [kept(np.concatenate([p, g.tokens[:-1]])) for p, g in zip(prompts, out, strict=True)]
             return out
 
         for owner, name, wrapped in (

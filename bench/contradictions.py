@@ -6,7 +6,10 @@ The pairs stand in ``tests/pairs/fixtures/real_pairs.json``: groups that the det
 misses that it rejected, and pairs whose numbers or verdicts differ; each with a label and its reason. Texts are not
 copied: a pair names its rows by file, record and hash, and ``FOLDER`` (see ``bench/_published.py``) holds them. Half of
 the pairs, by hash, took no part in any fit; figures are given for each half. What wording says of a pair is kept with
-it, so no encoder runs; no checkpoint has answered these rows, so its behaviour adds nothing.
+it, so the encoder runs on answers alone; no checkpoint has answered these rows, so its behaviour adds nothing.
+
+Contradictions planted in worlds that took no part in any fit (``bench/_planted.py``; the facts of some come from the
+packages in requirements-real.txt) say what is still found, again by the texts alone.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import _planted
 from bench import _published as published
 from bench.neighbours import ROOT, NoCheckpoint
 from core.signals._disputes import Disputes
@@ -65,6 +69,20 @@ def scores(pairs: Sequence[Mapping[str, Any]], sure: Sequence[float]) -> dict[st
     }  # fmt: skip
 
 
+def planted() -> dict[str, dict[str, int]]:
+    """By generator: contradictions planted, those found, and rows accused that no contradiction was planted in."""
+    result: dict[str, Counter[str]] = {}
+    for _, generator, rows in _planted.worlds(_planted.TESTED):
+        world, number = _planted.opened(rows)
+        called = [p for p in world.pairs(lambda: False) or () if p.contradiction >= CUT]
+        found = {number[p.a] for p in called if p.a in number and number[p.a] == number.get(p.b)}
+        told = {m for p in called for m in (p.a, p.b)}
+        result.setdefault(generator, Counter()).update(
+            planted=len(set(number.values())), found=len(found), accused_beside=len(told - number.keys())
+        )
+    return {name: dict(counts) for name, counts in result.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.contradictions", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -85,6 +103,7 @@ def main() -> None:
                      [c for c, s in zip(sure, of, strict=True) if s == name])
         for name in sources
     }  # fmt: skip
+    result["planted"] = planted()
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
 

@@ -2,8 +2,9 @@
 
     python -m bench.sensitivity --data FOLDER [--out bench/results/sensitivity.json]
 
-Works on the pairs of ``bench/contradictions.py`` (both halves) and what is stored of their wording; no model and no
-encoder runs. Every constant is moved alone, down and up. Those that count words are moved to the nearest whole number.
+Works on the pairs of ``bench/contradictions.py`` (both halves) and what is stored of their wording; no model runs, the
+encoder on answers alone. Every constant is moved alone, down and up. Those that count words are moved to the nearest
+whole number.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from core.signals import _disputes
 CONSTANTS: dict[ModuleType, tuple[str, ...]] = {
     _disputes: (
         "LOOKED_AT", "FORMS_AGREE", "FORMS_DIFFER", "FRAMED", "FRAME_WEIGHT", "FRAME_MOST", "FRAME_LEAST",
-        "ANSWERED_ALIKE", "TOLD_APART", "REWORDED", "STATED_APART", "OTHER", "ABOUT",
+        "ANSWERED_ALIKE", "TOLD_APART", "STATED_APART", "OTHER", "ABOUT",
     ),
     labels: ("MANY", "SHARE"),
     stated: ("ABOUT", "AROUND", "MOST_WORDS", "MOST_CAPITALS"),
@@ -36,7 +37,7 @@ BY = 0.25
 
 def forgotten(world: Rows) -> None:
     """Drops what the world has kept of pairs; what it has read of texts stays."""
-    world._differences, world._parts, world.of = {}, {}, {}
+    world._shown, world._differences, world._parts, world.of = {}, {}, {}, {}
     world._labels = labels.Labels(world._texts, [world.answer(i).words for i in range(len(world.samples))])
 
 
@@ -58,7 +59,8 @@ def cases() -> Iterator[tuple[str, Any, str, float]]:
         for name in names:
             yield f"{module.__name__.removeprefix('core.')}.{name}", module, name, getattr(module, name)
     weights = answers.parameters()["weights"]
-    yield "answers.json intercept", answers.parameters(), "intercept", answers.parameters()["intercept"]
+    for name in ("intercept", "reworded"):
+        yield f"answers.json {name}", answers.parameters(), name, answers.parameters()[name]
     for name, value in weights.items():
         yield f"answers.json {name}", weights, name, value
 

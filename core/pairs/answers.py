@@ -4,7 +4,8 @@ Most answers say the same thing in other words. So what counts is what an answer
 does not hold, weighted by how rare they are among the dataset's answers. Words that frame an answer ("the river is the
 …") occur with every value and weigh little. The value itself weighs much.
 
-What two answers show becomes evidence in [0, 1], and one logistic rule weighs it together with what the prompts show:
+What two answers show becomes evidence in [0, 1]. One logistic rule weighs it together with how near both are in meaning
+and what the prompts show:
 
     p = 1 / (1 + exp(-(intercept + sum of weight x evidence)))
 
@@ -33,9 +34,9 @@ EVIDENCE: Mapping[str, int] = {
     "exchanged": 1,  # a name, number or rare word exchanged between long answers, times the share of equal words
     "alone": 1,  # and nothing else was changed
     "negated": 1,  # only one side is negated
-    "missing": 1,  # of two lists: what the shorter one has beside the other
     "sentence": -1,  # how long they are, of two short ones
     "brief": -1,  # a short answer beside a long one
+    "alike": -1,  # cosine of their embeddings
 }
 OPENNESS: Mapping[str, int] = {
     "open": -1,  # both prompts ask for one of many answers
@@ -82,13 +83,17 @@ class Disagreement:
     score: float | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """What two answers show: pieces by name (see ``EVIDENCE``), the kind, and what differs."""
+    """What the words of two answers show: pieces by name (see ``EVIDENCE``), the kind, and what differs.
+
+    ``sure``: how sure it is that they say different things where nothing has to be weighed; else None.
+    """
 
     kind: Kind
-    pieces: dict[str, float] = field(default_factory=dict)
+    pieces: Mapping[str, float] = field(default_factory=dict)
     differs: tuple[tuple[str, str], ...] = ()
+    sure: float | None = None
 
 
 @cache
@@ -134,38 +139,44 @@ def _items(text: str) -> frozenset[str] | None:
     return items if len(items) >= 2 else None
 
 
-def disagreement(a: Answer, b: Answer, question: frozenset[str], rarity: Rarity) -> Disagreement:
-    """Whether the two answers say different things.
+def evidence(a: Answer, b: Answer, question: frozenset[str], rarity: Rarity) -> Evidence:
+    """What the words of two answers show.
 
     Args:
         question: stems of the question's words, in either wording.
         rarity: weights of words among the dataset's answers.
     """
-    if (certain := _certain(a, b)) is not None:
-        return certain
-    seen = evidence(a, b, question, rarity)
-    if not seen.pieces:
-        return Disagreement(0.0, seen.kind)
-    score = weighed(seen.pieces)
-    return Disagreement(_sigmoid(score), seen.kind, seen.differs, score)
+    return _certain(a, b) or _shown(a, b, question, rarity)
 
 
-def _certain(a: Answer, b: Answer) -> Disagreement | None:
+def disagreement(shown: Evidence, alike: float) -> Disagreement:
+    """Whether two answers say different things.
+
+    Args:
+        alike: cosine of their embeddings, in [0, 1]; read only where something has to be weighed.
+    """
+    if shown.sure is not None:
+        return Disagreement(shown.sure, shown.kind, shown.differs)
+    score = weighed({**shown.pieces, "alike": alike})
+    return Disagreement(_sigmoid(score), shown.kind, shown.differs, score)
+
+
+def _certain(a: Answer, b: Answer) -> Evidence | None:
     """What needs no weighing: equal words, options, yes against no, an answer without words."""
     if a.words.forms == b.words.forms and (a.words.forms or a.text == b.text):
-        return Disagreement(0.0, "same")
+        return Evidence("same", sure=0.0)
     if not a.words.forms or not b.words.forms:
         differ = a.text != b.text
-        return Disagreement(float(differ), "short", ((a.text[:80], b.text[:80]),) if differ else ())
+        return Evidence("short", {}, ((a.text[:80], b.text[:80]),) if differ else (), float(differ))
     if a.choice and b.choice:
-        return Disagreement(float(a.choice != b.choice), "choice", ((a.choice, b.choice),))
+        return Evidence("choice", {}, ((a.choice, b.choice),), float(a.choice != b.choice))
     if a.yes and b.yes and a.yes != b.yes:
-        return Disagreement(1.0, "short", ((a.yes, b.yes),))
+        return Evidence("short", {}, ((a.yes, b.yes),), 1.0)
     return None
 
 
-def evidence(a: Answer, b: Answer, question: frozenset[str], rarity: Rarity) -> Evidence:
-    """What the two answers show. Without pieces they say the same."""
+def _shown(a: Answer, b: Answer, question: frozenset[str], rarity: Rarity) -> Evidence:
+    """What has to be weighed; what says the same has nothing."""
     if a.items and b.items:
         return _lists(a.items, b.items)
     shorter, longer = sorted((len(a.words), len(b.words)))
@@ -216,17 +227,18 @@ def _numbers(a: str, b: str, question: frozenset[str], loose: bool) -> tuple[dic
 
 
 def _lists(a: frozenset[str], b: frozenset[str]) -> Evidence:
-    """Two lists disagree by what the shorter one has beside the other. A list that holds the other agrees with it."""
-    inside = len(a & b) / min(len(a), len(b))
+    """A list that holds the other agrees with it. Of all others only their meaning is weighed."""
     left, right = sorted(a - b), sorted(b - a)
-    pieces = {"missing": 1.0 - inside} if inside < 1 else {}
-    return Evidence("list", pieces, tuple(zip(left, right, strict=False)))
+    return Evidence("list", {}, tuple(zip(left, right, strict=False)), None if left and right else 0.0)
 
 
 def _short(
     a: Words, b: Words, a_text: str, b_text: str, question: frozenset[str], rarity: Rarity, loose: bool = False
 ) -> Evidence:
-    """Weighs the rarest word that only one side has against the rarest word that both have."""
+    """Weighs the rarest word that only one side has against the rarest word that both have.
+
+    Where one side adds nothing but function words to what both have, they agree.
+    """
     clash, shown = _numbers(a_text, b_text, question, False)
     left, right = ({w for w in x.stems if w not in question} for x in (a, b))
     if not (left - FUNCTION) or not (right - FUNCTION):
@@ -241,7 +253,7 @@ def _short(
             right.discard(twin)
             shared.add(word)
     if _initials(left, b) or _initials(right, a):
-        return Evidence("short")
+        return Evidence("short", sure=0.0)
     only_one_negated = bool(NEGATIONS & set(a.forms)) != bool(NEGATIONS & set(b.forms))
     weight = rarity.weight
     top = [max(left, key=lambda w: (weight(w), w), default=""), max(right, key=lambda w: (weight(w), w), default="")]
@@ -249,16 +261,16 @@ def _short(
     if shown is not None:
         return Evidence("number", clash, (shown,))
     if clash and not only_one_negated:
-        return Evidence("number")
+        return Evidence("number", sure=0.0)
     pieces = {"negated": 1.0} if only_one_negated else {}
-    if left and right:
+    if left - FUNCTION and right - FUNCTION:
         apart = min(weight(top[0]), weight(top[1]))
         common = max(map(weight, shared), default=0.0)
         pieces["value"] = apart / (apart + common) if apart + common > 0 else 1.0
     elif not shared:
         pieces["value"] = 1.0
     if not pieces:
-        return Evidence("short")
+        return Evidence("short", sure=0.0)
     pieces["sentence"] = min(1.0, max(len(a), len(b)) / LONG)
     return Evidence("short", pieces, differs)
 
@@ -284,7 +296,7 @@ def _mixed(a: Answer, b: Answer, question: frozenset[str], rarity: Rarity) -> Ev
     )[1]
     clash, shown = _numbers(short.text, long.text, question, False)
     if "equal" in clash or (said and said <= set(long.words.stems)):
-        return Evidence("short")
+        return Evidence("short", sure=0.0)
     seen = _short(short.words, words(nearest), "", "", question, rarity)
     # A long text denies something somewhere.
     kept = {k: v for k, v in seen.pieces.items() if k == "value"}

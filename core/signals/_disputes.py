@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from core.pairs import answers as reading
-from core.pairs.answers import Answer, Disagreement
+from core.pairs.answers import Answer, Disagreement, Evidence
 from core.pairs.groups import Group, Pair
 from core.pairs.labels import Labels, other_input
 from core.pairs.stated import apart, other_name
@@ -16,6 +16,7 @@ from core.pairs.wording import Rarity, Words, words
 from core.signals import _columns as col
 from core.signals._artefacts import NEAR_ROWS, OUTPUTS, reader
 from core.signals._base import Instruments
+from core.signals._meanings import Meanings
 from core.signals._records import Dispute, Side
 from core.types import Sample, digest
 
@@ -33,8 +34,6 @@ FRAMED, FRAME_WEIGHT, FRAME_MOST, FRAME_LEAST = 0.9, 1.5, 4.0, -3.0
 ANSWERED_ALIKE = 3.0
 # The checkpoint gives both their own answers: it tells them apart.
 TOLD_APART = 1.0
-# Taken off where the prompts have other words: on published rows such pairs hardly ever ask the same.
-REWORDED = 0.5
 # Taken off where the rows themselves tell their questions apart (see ``apart`` in core/pairs/stated.py).
 STATED_APART = 3.0
 # Most that is left of "the same question" where one prompt has a name more, or where labels have another input.
@@ -76,7 +75,9 @@ class Disputes:
         self._labels = Labels(texts, read)
         self._texts = texts
         self._distinct = Counter(texts)
+        self._shown: dict[tuple[int, int], Evidence] = {}
         self._differences: dict[tuple[int, int], Disagreement] = {}
+        self._meanings = Meanings(instruments.spec.encoder)
         self._prompts = Rarity({t: words(t) for t in texts}.values())
         self._frame_of: dict[int, frozenset[str]] = {}
         self._frames: Counter[frozenset[str]] | None = None
@@ -107,12 +108,36 @@ class Disputes:
     def differ(self, i: int, j: int) -> Disagreement:
         i, j = min(i, j), max(i, j)
         if (i, j) not in self._differences:
-            self._differences[i, j] = self._disagreement(self.answer(i), j, i)
+            self._differences[i, j] = self._weighed(self._evidence(i, j), self.answer(i), self.answer(j))
         return self._differences[i, j]
 
+    def _evidence(self, i: int, j: int) -> Evidence:
+        if (i, j) not in self._shown:
+            self._shown[i, j] = self._compared(self.answer(i), j, i)
+        return self._shown[i, j]
+
+    def _compared(self, answer: Answer, i: int, j: int) -> Evidence:
+        """An answer beside the one of row i, to what rows i and j ask."""
+        return reading.evidence(answer, self.answer(i), self.stems(i) | self.stems(j), self._rarity)
+
     def _disagreement(self, answer: Answer, i: int, j: int) -> Disagreement:
-        """An answer against the one of row i, to what rows i and j ask."""
-        return reading.disagreement(answer, self.answer(i), self.stems(i) | self.stems(j), self._rarity)
+        """Whether an answer says something else than the one of row i, to what rows i and j ask."""
+        return self._weighed(self._compared(answer, i, j), answer, self.answer(i))
+
+    def _weighed(self, shown: Evidence, a: Answer, b: Answer) -> Disagreement:
+        return reading.disagreement(shown, self._meanings.alike(a.text, b.text) if shown.sure is None else 0.0)
+
+    def _embedded(self, candidates: Candidates, stop: Callable[[], bool]) -> bool:
+        """Embeds the answers that have to be weighed, and what the checkpoint says instead where they differ."""
+        weighed = [pair for pair in sorted(candidates) if self._evidence(*pair).sure is None]
+        if not self._meanings.read((self.answer(i).text for pair in weighed for i in pair), stop):
+            return False
+        apart = {i for pair in candidates if self.differ(*pair).sure >= DIFFER for i in pair if self._exact[i] != 1.0}
+        outputs = (self.output(i) for i in sorted(apart))
+        return self._meanings.read((o.strip() for o in outputs if o is not None), stop)
+
+    def close(self) -> None:
+        self._meanings.close()
 
     def pairs(self, stop: Callable[[], bool]) -> list[Pair] | None:
         """Every pair that may ask the same; None where it was asked to stop."""
@@ -131,6 +156,8 @@ class Disputes:
                         exchanged.add((min(i, j), max(i, j)))
                     if not row.left and not row.right:
                         worded.add((min(i, j), max(i, j)))
+        if not self._embedded(candidates, stop):
+            return None
         forms = self._habits(candidates)
         out = []
         for (i, j), (same, verbatim) in sorted(candidates.items()):
@@ -145,7 +172,8 @@ class Disputes:
                 if (i, j) not in worded and forms.get(self._forms(i, j), 0.0) <= 0 and self._stated_apart(i, j):
                     by = min(by, 0.0) - STATED_APART
                 elif (i, j) not in worded:
-                    by -= REWORDED
+                    # On published rows, prompts that have other words hardly ever ask the same.
+                    by += reading.parameters()["reworded"]
                 same = _moved(same, by)
                 if self._other_thing(i, j):
                     same = min(same, OTHER)

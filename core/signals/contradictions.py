@@ -7,6 +7,7 @@ wordings of one question give it nearly the same preference between the two answ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,12 @@ class Contradictions(Signal):
     def measure(
         self, measure: Measure, samples: Sequence[Sample], instruments: Instruments, stop: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        disputes = Disputes(instruments)
+        with closing(Disputes(instruments)) as disputes:
+            yield from self._found(measure, samples, disputes, stop)
+
+    def _found(
+        self, measure: Measure, samples: Sequence[Sample], disputes: Disputes, stop: Callable[[], bool]
+    ) -> Iterator[Chunk]:
         pairs = disputes.pairs(stop)
         if pairs is None:
             return

@@ -98,7 +98,7 @@ def test_each_trap_and_what_people_decide_of_it(judged):
     found = columns(run, ["contradiction", "both_valid", "group", "group_size", "side_share", "same_question"])
     for sid, (trap, contradicts) in of.items():
         value = found[sid]["contradiction"]
-        assert value >= 0.5 if contradicts else value < 0.4, f"{trap}: {value:.3f}"
+        assert value >= 0.5 if contradicts else value < 0.5, f"{trap}: {value:.3f}"
     assert found["two valid answers 0"]["both_valid"] >= 0.5
     assert found["copies that agree 0"]["group_size"] != 3
     assert np.isnan(found["two volumes 0"]["group"]) and np.isnan(found["copies that agree 1"]["group"])

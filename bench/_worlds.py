@@ -193,7 +193,7 @@ def command_of(made: Mapping[str, Any]) -> str:
     if made.get("hand"):
         words.append(f"--hand {made['hand']}")
     elif _is_real(made):
-        words.append(f"--real {Path(made['model']).name}")
+        words.append("--real MODEL")
     else:
         words.append(f"--family {made['family']}")
     words.append(f"--seed {made['seed']}")

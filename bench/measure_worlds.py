@@ -42,7 +42,7 @@ def of_demo() -> World:
         table = measurements.with_facts(conn, run, measurements.signals_of(conn, run, hashes))
         ids = sample_table.order(conn, run.spec.dataset_id)["sid"]
     found = Measured(run, table, measurements.facts_of(run), ids)
-    built = f"lacuna lab build OUT --real SmolLM2-135M-Instruct --seed {demo.SEED}"
+    built = f"lacuna lab build OUT --real MODEL --seed {demo.SEED} --epochs 2 2 --lr 0.0001"
     return of_run(f"smollm2-{demo.SEED}", found, DEMO_TRUTH, "real", built)
 
 

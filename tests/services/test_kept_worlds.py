@@ -89,4 +89,4 @@ def test_the_command_that_builds_a_world_names_what_differs_from_the_usual():
         "lacuna lab build OUT --family llama --seed 2 --lora"
     )
     real = {"model": "/models/small", "seed": 4, "epochs": [2, 2], "lr": 1e-4, "lora": False, "pool": 140}
-    assert command_of(real) == ('lacuna lab build OUT --real small --seed 4 --epochs 2 2 --lr 0.0001  # {"pool": 140}')
+    assert command_of(real) == ('lacuna lab build OUT --real MODEL --seed 4 --epochs 2 2 --lr 0.0001  # {"pool": 140}')

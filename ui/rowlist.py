@@ -219,7 +219,7 @@ def _card(row: Mapping[str, Any], excerpt: Excerpt, alike: Mapping[str, int]) ->
 
 def sure(confidence: float) -> str:
     """A confidence in words that never claim certainty."""
-    return "over 99%" if 0.99 < confidence < 1 else f"{confidence:.0%}"
+    return f"over {causes.SURE:.0%}" if causes.SURE < confidence < 1 else f"{confidence:.0%}"
 
 
 def acts(row: Mapping[str, Any], alike: Mapping[str, int]) -> list[dict[str, str]]:

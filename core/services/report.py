@@ -222,7 +222,7 @@ def _row(view: SampleView, review: Mapping[str, Any]) -> Html:
 
 
 def _sure(confidence: float) -> str:
-    return "over 99%" if confidence > 0.99 else f"{confidence:.0%}"
+    return f"over {causes.SURE:.0%}" if confidence > causes.SURE else f"{confidence:.0%}"
 
 
 def _people(run: Run) -> Iterator[Part]:

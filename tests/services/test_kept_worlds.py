@@ -7,7 +7,7 @@ import pytest
 
 from bench._worlds import KEPT, Measured, World, cases, command_of, keep, kept, kept_worlds
 from bench.calibrate import fit_all
-from core.causes import ordered_causes
+from core.causes import ordered_causes, parameters
 from core.plugins import kinds
 from core.services import measurements
 from db import samples as sample_table
@@ -90,3 +90,7 @@ def test_the_command_that_builds_a_world_names_what_differs_from_the_usual():
     )
     real = {"model": "/models/small", "seed": 4, "epochs": [2, 2], "lr": 1e-4, "lora": False, "pool": 140}
     assert command_of(real) == ('lacuna lab build OUT --real MODEL --seed 4 --epochs 2 2 --lr 0.0001  # {"pool": 140}')
+
+
+def test_the_weights_that_ship_can_be_fitted_again():
+    assert set(parameters()["worlds"]) <= {p.stem for p in FILES}

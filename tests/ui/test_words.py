@@ -28,4 +28,4 @@ def test_a_cost_is_never_one_time_another(ratio, words):
 
 
 def test_a_confidence_is_never_certain():
-    assert [rowlist.sure(c) for c in (0.5, 0.976, 0.9999)] == ["50%", "98%", "over 99%"]
+    assert [rowlist.sure(c) for c in (0.5, 0.943, 0.976, 0.9999)] == ["50%", "94%", "over 95%", "over 95%"]

@@ -12,7 +12,7 @@ const CELLS = 2_000_000;
 // Words of a text in the table, and how many of them stand before the first difference.
 const SHOWN = 60, BEFORE = 6;
 const KEYS = [
-  ["j, k", "next and previous row"], ["o", "open the row"], ["Esc", "back to the table"], ["/", "search"],
+  ["j, k", "next and previous row"], ["o, Enter", "open the row"], ["Esc", "back to the table"], ["/", "search"],
   ["x", "select the row"], ["t", "tag the selected rows"], ["e", "override the selected rows"], ["?", "these keys"],
 ];
 const BULK = [
@@ -295,14 +295,22 @@ function typing(event) {
   return target instanceof HTMLElement && target.matches('input:not([type=checkbox]), textarea, select, [contenteditable=true]');
 }
 
+// Whether Enter belongs to what has the focus: a button, a link, a field.
+function onControl(event) {
+  const control = "button, a, input, summary, [role=button], [role=tab], [role=option], [role=combobox]";
+  return event.composedPath().some((node) => node instanceof HTMLElement && node.matches(control));
+}
+
 function pressed(state, event) {
   if (event.ctrlKey || event.metaKey || event.altKey || typing(event)) return;
   if (kept.searching) return;  // what is typed is meant for the field that comes
   if (document.querySelector('[role=dialog]')) return;  // a form of the page is open
+  if (event.key === "Enter" && (onControl(event) || !state.active || state.opened)) return;
   const these = () => ({ sids: state.selected.size ? [...state.selected] : state.active ? [state.active] : [] });
   const acts = {
     j: () => step(state, 1), k: () => step(state, -1),
     o: () => state.active && state.open(state.active),
+    Enter: () => state.open(state.active),
     Escape: () => { if (state.helping) state.help(); else if (state.opened) state.close(); },
     "/": () => search(state), "?": state.help,
     x: () => state.active && state.toggle(state.active),

@@ -21,7 +21,7 @@ def test_rows_are_walked_opened_and_left_by_keys(page, site):
     for key, place in (("j", 0), ("j", 1), ("j", 2), ("k", 1)):
         page.keyboard.press(key)
         assert walked(page) == order[place]
-    page.keyboard.press("o")
+    page.keyboard.press("Enter")
     page.wait_for_url(f"**sample={order[1]}*")
     settled(page)
     # Every step is drawn before the next key, without the server.
@@ -42,6 +42,15 @@ def test_rows_are_walked_opened_and_left_by_keys(page, site):
     expect(search).to_be_focused()
     page.keyboard.type("jk flag")  # letters are letters while one types
     expect(search).to_have_value("jk flag")
+
+
+def test_a_letter_opens_the_marked_row_as_enter_does(page, site):
+    page.goto(f"/samples?run={site.run}")
+    settled(page)
+    page.keyboard.press("j")
+    marked = walked(page)
+    page.keyboard.press("o")
+    page.wait_for_url(f"**sample={marked}*")
 
 
 def test_several_rows_are_selected_and_overridden_at_once(page, site):

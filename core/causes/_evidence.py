@@ -166,8 +166,8 @@ PIECES: tuple[Evidence, ...] = (
         lambda r: f"Another row contradicts this one (certainty {_percent(r[col.CONTRADICTION])}).",
     ),
     Evidence(
-        "other_side_wins", "the model gives another row's answer", (col.SIDE_WINS,),
-        lambda get, _: get(col.SIDE_WINS),
+        "other_side_wins", "the model gives another row's answer", (col.SIDE_WINS, col.CONTRADICTION),
+        lambda get, _: get(col.SIDE_WINS) * get(col.CONTRADICTION),
         lambda r: "The model answers as the other side of the contradiction does.",
     ),
     Evidence(

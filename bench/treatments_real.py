@@ -7,7 +7,8 @@
 Takes folders as ``lacuna lab build --real`` writes them. The arms are those of a user's proof, made, trained and
 measured by the same code. Each arm is kept in DIR as soon as it is measured; what is there is not made again, so the
 command goes on where it was stopped. ``--one`` makes the first arm that is missing and ends, with status 3 where none
-is. ``--pool`` sums up what DIR holds into ``bench/results/treatments_real.json`` and prints the tables.
+is. ``--pool`` adds what DIR holds to the worlds in ``bench/results/treatments_real.json``, sums up all of them and
+prints the tables.
 """
 
 from __future__ import annotations
@@ -197,12 +198,20 @@ def summed_up(work: Path, worlds: Mapping[str, Path]) -> dict[str, Any]:
     return out
 
 
+def only_trained(ways: Mapping[str, Any]) -> dict[str, Any]:
+    """The ways in which an arm was trained, or which were refused."""
+    return {
+        way: entry for way, entry in ways.items() if entry.get("arms", {}).keys() - {"before"} or "refused" in entry
+    }
+
+
 def write_results(worlds: Mapping[str, Any], case: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the result file and what the product ships of it; returns the pooled figures."""
     from bench._machine import machine
 
-    found = pooled(worlds)
-    each = {name: pooled({name: of}) for name, of in worlds.items()}
+    trained = {name: {cause: only_trained(ways) for cause, ways in of.items()} for name, of in worlds.items()}
+    found = pooled(trained)
+    each = {name: pooled({name: of}) for name, of in trained.items()}
     facts = {"case": case, "machine": machine(), "pooled": found, "by_world": each, "worlds": worlds}
     if RESULTS.exists():  # what was measured before proofs were changed, and cannot be made again
         facts["earlier"] = json.loads(RESULTS.read_text(encoding="utf-8")).get("earlier", {})
@@ -243,8 +252,9 @@ def main() -> int:
             if args.one:
                 return 0
     if args.pool:
-        worlds = summed_up(args.work, {folder.name: folder for folder in args.world})
-        case = {"model": MODEL, "samples": args.samples, "learned": args.learned, "guard": args.guard}
+        before = json.loads(RESULTS.read_text(encoding="utf-8"))["worlds"] if RESULTS.exists() else {}
+        worlds = before | summed_up(args.work, {folder.name: folder for folder in args.world})
+        case = {"model": MODEL, "samples": "of each world, in its costs"}
         found = write_results(worlds, case)
         for way in args.ways:
             print(f"\n{way}\n{table(found, way)}")

@@ -198,6 +198,15 @@ def summed_up(work: Path, worlds: Mapping[str, Path]) -> dict[str, Any]:
     return out
 
 
+def joined(before: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """World to cause to way: those of both, the new ones where both have one."""
+    out = {name: {cause: dict(ways) for cause, ways in of.items()} for name, of in before.items()}
+    for name, of in new.items():
+        for cause, ways in of.items():
+            out.setdefault(name, {}).setdefault(cause, {}).update(ways)
+    return out
+
+
 def only_trained(ways: Mapping[str, Any]) -> dict[str, Any]:
     """The ways in which an arm was trained, or which were refused."""
     return {
@@ -253,7 +262,7 @@ def main() -> int:
                 return 0
     if args.pool:
         before = json.loads(RESULTS.read_text(encoding="utf-8"))["worlds"] if RESULTS.exists() else {}
-        worlds = before | summed_up(args.work, {folder.name: folder for folder in args.world})
+        worlds = joined(before, summed_up(args.work, {folder.name: folder for folder in args.world}))
         case = {"model": MODEL, "samples": "of each world, in its costs"}
         found = write_results(worlds, case)
         for way in args.ways:

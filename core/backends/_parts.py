@@ -188,6 +188,7 @@ class Parts:
         self._config = inner.config.get_text_config(decoder=True)
         self._n_layers = int(self._config.num_hidden_layers)
         self._most = most
+        self._last = (getattr(self._config, "max_position_embeddings", None) or 1 << 30) - 1
         self._blocks: OrderedDict[Block, None] = OrderedDict()
         self._places: dict[bytes, Place] = {}
         self._trunks: dict[int, set[bytes]] = {}
@@ -351,6 +352,8 @@ class Parts:
         device = layout.starts.device
         done = cache.layers[0].filled
         positions = layout.starts[:, None] + torch.arange(done, done + ids.shape[1], device=device)
+        # A row that is done goes on beside the others, past the context even; what it says there is not looked at.
+        positions = positions.clamp(max=self._last)
         with self._attending(layout):
             output = self._decoder(
                 input_ids=torch.as_tensor(ids, device=device), position_ids=positions, past_key_values=cache,

@@ -50,6 +50,7 @@ class Facts:
     context_length: int | None
     stop_ids: tuple[int, ...]
     vocab_size: int | None
+    parameters: int
     device: str
     dtype: str
     version: str
@@ -76,8 +77,8 @@ class Worker:
         backend = self._opened(opening)
         if method == "facts":
             return number, Facts(
-                backend.context_length, tuple(backend.stop_ids), backend.vocab_size, backend.device, backend.dtype,
-                core.__version__,
+                backend.context_length, tuple(backend.stop_ids), backend.vocab_size, backend.parameters, backend.device,
+                backend.dtype, core.__version__,
             )  # fmt: skip
         return number, getattr(backend, method)(*map(_writable, arguments))
 

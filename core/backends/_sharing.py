@@ -84,8 +84,7 @@ class Sharing:
             def run(batch: np.ndarray, rows: int, tokens: int, some: list[Shared] = some) -> None:
                 # What was done before memory ran out is not done again.
                 left = [i for k in batch if (i := some[k].row) not in out]
-                stream = Stream(self._parts, self._logits, self._device, jobs, stops)
-                out.update(stream.run(left, rows, tokens))
+                Stream(self._parts, self._logits, self._device, jobs, stops).run(left, rows, tokens, out)
 
             cached(run, np.array([len(s.beginning) + jobs[s.row].limit for s in some], dtype=np.int64))
         return out

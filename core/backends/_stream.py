@@ -60,8 +60,8 @@ class Stream:
         self._column = 0
         self._cache: Any = parts.own_cache(0)
 
-    def run(self, numbers: Sequence[int], most: int, tokens: int) -> dict[int, np.ndarray]:
-        """Number to new tokens (m,) int64, stop token included.
+    def run(self, numbers: Sequence[int], most: int, tokens: int, out: dict[int, np.ndarray]) -> None:
+        """Fills ``out`` as rows are done: number to new tokens (m,) int64, stop token included.
 
         Args:
             numbers: of the jobs. most, tokens: rows and tokens that may be held side by side.
@@ -69,7 +69,6 @@ class Stream:
         Raises:
             Interrupted: the job was asked to stop.
         """
-        out: dict[int, np.ndarray] = {}
         # Long ones first: what is left at the end is short.
         waiting = deque(sorted(numbers, key=lambda i: -self._jobs[i].limit))
         stay: list[int] = []
@@ -80,9 +79,10 @@ class Stream:
                 if stop_asked()():
                     raise Interrupted
                 self._step(layout, draw, done)
+            del layout, draw  # the next ones are made beside what is held of these
             stay = np.flatnonzero(~done).tolist()
-            out |= {row.number: np.array(row.new, dtype=np.int64) for row, d in zip(self._rows, done, strict=True) if d}
-        return out
+            for place in np.flatnonzero(done).tolist():
+                out[self._rows[place].number] = np.array(self._rows[place].new, dtype=np.int64)
 
     def _step(self, layout: Layout, draw: Draw, done: np.ndarray) -> None:
         import torch

@@ -34,7 +34,7 @@ class RayBackend(ScoringBackend, PoolingBackend, GeneratingBackend):
     def __init__(self, workers: Pool, opening: Opening, facts: Facts, tokenizer: Any) -> None:
         self._workers, self._opening, self._tokenizer = workers, opening, tokenizer
         self.context_length, self.stop_ids, self.vocab_size = facts.context_length, facts.stop_ids, facts.vocab_size
-        self.device, self.dtype = facts.device, facts.dtype
+        self.parameters, self.device, self.dtype = facts.parameters, facts.device, facts.dtype
         self.lanes = len(workers.workers)
 
     def score(self, rows: Sequence[ScoreRow]) -> list[TokenScores]:

@@ -151,6 +151,53 @@ def test_rows_that_join_others_get_the_answers_they_get_alone(backend, monkeypat
     assert max(n for n, late in side_by_side if late) == 3
 
 
+def test_a_row_at_the_end_of_the_context_goes_on_beside_others(backend):
+    """One of eight is done at its first token; the others are not told to wait, nor does it read what is not there."""
+    if not hasattr(backend._inner, "transformer"):
+        pytest.skip("of these models only GPT-2 has a table of positions, which ends")
+    rng = np.random.default_rng(8)
+    prompts = [rng.integers(3, 300, backend.context_length - 1), *(rng.integers(3, 300, 9) for _ in range(7))]
+    decodings = [Decoding(max_new_tokens=12)] * 8
+    expected = whole(
+        backend, lambda: [backend.generate([p], [d], ())[0] for p, d in zip(prompts, decodings, strict=True)]
+    )
+    answers = backend.generate(prompts, decodings, ())
+    assert [a.tokens.tolist() for a in answers] == [e.tokens.tolist() for e in expected]
+    assert [len(a.tokens) for a in answers] == [1] + [12] * 7
+
+
+def test_answers_that_were_done_before_memory_ran_out_are_kept(backend, monkeypatch):
+    import torch
+
+    from core.backends._parts import Parts
+
+    _, prompts, decodings = cases(9)
+    stops = tuple(range(3, 60))
+    expected = backend.generate(prompts, decodings, stops)
+    steps, states, asked = [], Parts.states, []
+
+    def little(parts, ids, layout, cache=None):
+        if ids.shape[1] == 1:
+            steps.append(len(ids))
+            if len(steps) == 6:
+                raise torch.OutOfMemoryError("planted")
+        return states(parts, ids, layout, cache)
+
+    from core.backends._stream import Stream
+
+    run = Stream.run
+    monkeypatch.setattr(
+        Stream, "run", lambda stream, numbers, *rest: (asked.append(len(numbers)), run(stream, numbers, *rest))
+    )
+    monkeypatch.setattr(Parts, "states", little)
+    try:
+        answers = backend.generate(prompts, decodings, stops)
+    finally:
+        backend._share = 1
+    assert [a.tokens.tolist() for a in answers] == [e.tokens.tolist() for e in expected]
+    assert len(asked) > 2 and sum(asked[1:]) < asked[0]
+
+
 def test_an_answer_under_way_is_given_up_when_its_job_is_asked_to_stop(backend):
     from core.backends._base import Interrupted, interruptible
 

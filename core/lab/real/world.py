@@ -7,6 +7,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,13 @@ class RealSpec:
 def probe(folder: Path, asked: Sequence[Fact], progress: Progress) -> dict[Fact, Known]:
     """What the model knows of each fact, by the lab's own wordings, in its own template."""
     tokenizer = tiny.load_tokenizer(folder)
-    backend = kind("backends", "hf").open(as_checkpoint(folder), dtype="bfloat16", tokenizer=tokenizer)
+    # On a processor everywhere, so that one command gives the same rows.
+    backend = kind("backends", "hf").open(as_checkpoint(folder), dtype="bfloat16", device="cpu", tokenizer=tokenizer)
+    with closing(backend):
+        return _probed(backend, tokenizer, asked, progress)
+
+
+def _probed(backend: Any, tokenizer: Any, asked: Sequence[Fact], progress: Progress) -> dict[Fact, Known]:
     prompts: list[str] = []
     for fact in asked:
         wording = WORDINGS[fact.relation]
@@ -79,7 +86,6 @@ def probe(folder: Path, asked: Sequence[Fact], progress: Progress) -> dict[Fact,
     firm = [k for k, (own, n) in enumerate(beliefs) if 2 * n > ways and own != asked[k].value and own]
     jobs = [(prompt, beliefs[k][0]) for k in firm for prompt in prompts[ways * k : ways * (k + 1)]]
     others = dict(zip(firm, _probabilities(backend, tokenizer, jobs, progress).reshape(-1, ways).mean(1), strict=True))
-    backend.close()
     return {
         fact: Known(float(p[k].mean()), own, n / ways, float(p[k].mean() if own == fact.value else others.get(k, 0.0)))
         for k, (fact, (own, n)) in enumerate(zip(asked, beliefs, strict=True))

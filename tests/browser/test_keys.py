@@ -51,6 +51,7 @@ def test_a_letter_opens_the_marked_row_as_enter_does(page, site):
     marked = walked(page)
     page.keyboard.press("o")
     page.wait_for_url(f"**sample={marked}*")
+    expect(page.locator("article .facts")).to_contain_text(f"id {marked}")
 
 
 def test_several_rows_are_selected_and_overridden_at_once(page, site):

@@ -196,6 +196,16 @@ function talk(turns, query) {
   ]));
 }
 
+// One button a row, however often its card is drawn anew: what it says after a click would be lost with it.
+function linkOf(row, data) {
+  const of = `${data.run} ${row.sid}`;
+  if (kept.link?.dataset.of !== of) {
+    const link = kept.link = button("Copy link", () => copied(link, { run: data.run, sample: row.sid }), "quiet", "the address of this row");
+    link.dataset.of = of;
+  }
+  return kept.link;
+}
+
 function card(row, data, state) {
   const title = make("h1", "", row.title);
   const verdict = make("div", "verdict", ...row.chips.map(chip), make("span", "sentence", row.sentence));
@@ -205,13 +215,12 @@ function card(row, data, state) {
   const own = [["tag", "Tag", "t"], ["override", "Override", "e"]].map(([name, label, key]) => {
     return button(label, () => state.act(name, { sids: [row.sid] }), "quiet", key);
   });
-  const link = button("Copy link", () => copied(link, { run: data.run, sample: row.sid }), "quiet", "the address of this row");
   const pair = make("div", "pair",
     make("section", "", make("h2", "", row.turn ? `Target, ${row.turn}` : "Target"),
       make("div", "text", ...difference(row.target, row.output, "del", data.query, false))),
     make("section", "", make("h2", "", row.judged ? `Output, ${row.judged}` : "Output"),
       make("div", "text", ...difference(row.output, row.target, "ins", data.query, false))));
-  return make("article", "card", title, make("p", "facts", row.facts), verdict, make("div", "acts", ...acts, ...own, link),
+  return make("article", "card", title, make("p", "facts", row.facts), verdict, make("div", "acts", ...acts, ...own, linkOf(row, data)),
     row.prompt.length ? make("section", "", make("h2", "", "Prompt"), talk(row.prompt, data.query)) : null, pair);
 }
 

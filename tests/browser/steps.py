@@ -3,7 +3,7 @@
 import re
 import time
 
-from playwright.sync_api import TimeoutError, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 # Seconds until a step counts as failed: long, since a busy machine is no failure.
 PATIENCE = 120
@@ -130,3 +130,15 @@ def download(page, name):
     with page.expect_download() as waiting:
         page.get_by_role("link", name=name).click()
     return waiting.value.path().read_bytes()
+
+
+def copied(page: Page, button: Locator) -> str:
+    """The address that a button copies; it must say so, however short a while."""
+    button.evaluate(
+        "button => { window.said = []; const watch = { childList: true, characterData: true, subtree: true };"
+        " new MutationObserver(() => window.said.push(button.textContent)).observe(button, watch); }"
+    )
+    button.click()
+    page.wait_for_function("window.said.includes('Link copied')")
+    address: str = page.evaluate("navigator.clipboard.readText()")
+    return address

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import settled
+from tests.browser.steps import copied, settled
 from ui.menu import entries
 
 pytestmark = pytest.mark.slow
@@ -87,17 +87,25 @@ def test_a_copied_link_opens_the_same_view(page, site):
     page.goto(f"/samples?run={site.run}&status=unlearned&sort=-nll")
     settled(page)
     heading = page.get_by_role("heading", name="samples").inner_text()
-    page.get_by_role("button", name="Copy link").click()
-    expect(page.get_by_role("button", name="Link copied")).to_be_visible()
-    listed = page.evaluate("navigator.clipboard.readText()")
+    listed = copied(page, page.get_by_role("button", name="Copy link"))
     page.locator("tr.row").nth(1).click()
     page.wait_for_url("**sample=*")
-    row = page.locator("article")  # the page's own button may still say that it copied
-    facts = row.locator(".facts").inner_text()
-    row.get_by_role("button", name="Copy link").click()
-    expect(row.get_by_role("button", name="Link copied")).to_be_visible()
-    opened = page.evaluate("navigator.clipboard.readText()")
+    facts = page.locator("article .facts").inner_text()
+    opened = copied(page, page.locator("article").get_by_role("button", name="Copy link"))
     page.goto(listed)
     expect(page.get_by_role("heading", name=heading)).to_be_visible()
     page.goto(opened)
     expect(page.locator("article .facts")).to_have_text(facts)
+
+
+def test_the_button_that_copied_stays_while_its_card_is_drawn_anew(page, site):
+    page.goto(f"/samples?run={site.run}&status=unlearned&sort=-nll")
+    settled(page)
+    page.locator("tr.row").nth(1).click()
+    link = page.locator("article").get_by_role("button", name="Copy link").element_handle()
+    page.keyboard.press("x")
+    expect(page.get_by_text("1 row selected")).to_be_visible()
+    assert link.evaluate("button => button.isConnected")
+    page.keyboard.press("j")
+    expect(page.locator("article").get_by_role("button", name="Copy link")).to_be_visible()
+    assert not link.evaluate("button => button.isConnected")

@@ -1,14 +1,13 @@
 """A real fine-tune to diagnose: a pretrained model on real instruction rows with TRL's SFTTrainer, on the CPU.
 
     python -m pip install -r requirements-dev.txt -c constraints.txt
-    python -m bench.finetune_real --model MODEL --data ROWS.json --out OUT [--epochs 11] [--rows N]
+    python -m bench.finetune_real --model MODEL --data ROWS.json --out OUT [--epochs 11] [--rows N] [--lora]
 
 MODEL is a Hugging Face folder of a causal language model whose tokenizer has an end-of-sequence token; ROWS a JSON
-array of Alpaca rows (instruction, input, output). A model without a chat template gets none: rows go to TRL as prompt
-and completion text, to which TRL adds the end-of-sequence token, with loss on the completion. The diagnosis rebuilds
-the same ids with ``--trainer trl``.
-
-The prompt ends with a line feed and a dash, so that no token spans the seam to the completion. Left out, and counted:
+array of Alpaca rows (instruction, input, output). A model with a chat template gets messages in it. A model without one
+gets none: rows go to TRL as prompt and completion text, to which TRL adds the end-of-sequence token; the prompt then
+ends with a line feed and a dash, so that no token spans the seam. Loss is on the completion. The diagnosis rebuilds the
+same ids with ``--trainer trl``. ``--lora`` trains an adapter in place of the weights. Left out, and counted:
 rows whose text the tokenizer cannot spell (decoding does not give it back), rows longer than the model's context, and
 answers of more than ``--longest`` tokens.
 
@@ -29,23 +28,32 @@ from pathlib import Path
 from typing import Any
 
 from bench._machine import machine, versions
+from core.lab.worlds import LORA
 
 PACKAGES = ("torch", "transformers", "trl", "tokenizers")
 
 
-def as_pair(row: Mapping[str, str]) -> dict[str, str]:
-    """An Alpaca row as the prompt and the completion that TRL gets."""
-    asked = " ".join(part for part in (row["instruction"], row.get("input", "")) if part)
-    return {"prompt": f"{asked}\n-", "completion": row["output"]}
+def as_pair(row: Mapping[str, str], chat: bool) -> dict[str, str]:
+    """An Alpaca row as the prompt and the completion of a text."""
+    asked = ("\n" if chat else " ").join(part for part in (row["instruction"], row.get("input", "")) if part)
+    return {"prompt": asked if chat else f"{asked}\n-", "completion": row["output"]}
+
+
+def as_turns(pair: Mapping[str, str]) -> dict[str, Any]:
+    """A pair as the messages that TRL puts into the model's chat template."""
+    roles = {"prompt": "user", "completion": "assistant"}
+    return {part: [{"role": role, "content": pair[part]}] for part, role in roles.items()}
 
 
 def chosen(
     rows: Sequence[Mapping[str, str]], tokenizer: Any, context: int, longest: int
-) -> tuple[list[dict[str, str]], dict[str, int]]:
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Rows to train on, and how many were left out for which reason."""
-    kept, left_out = [], Counter[str]()
+    kept: list[dict[str, Any]] = []
+    left_out = Counter[str]()
+    chat = bool(tokenizer.chat_template)
     for row in rows:
-        pair = as_pair(row)
+        pair = as_pair(row, chat)
         text = pair["prompt"] + pair["completion"]
         n_prompt = len(tokenizer(pair["prompt"])["input_ids"])
         ids = tokenizer(text + tokenizer.eos_token)["input_ids"]
@@ -60,13 +68,14 @@ def chosen(
         elif len(ids) - n_prompt > longest:
             left_out[f"answer of more than {longest} tokens"] += 1
         else:
-            kept.append(pair)
+            kept.append(as_turns(pair) if chat else pair)
     return kept, dict(left_out)
 
 
-def finetune(pairs: Sequence[dict[str, str]], base: Path, out: Path, options: argparse.Namespace) -> Any:
+def finetune(pairs: Sequence[dict[str, Any]], base: Path, out: Path, options: argparse.Namespace) -> Any:
     """Trains with TRL; returns the trainer. ``out`` then holds three checkpoints, without optimiser states."""
     from datasets import Dataset
+    from peft import LoraConfig
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
@@ -76,7 +85,7 @@ def finetune(pairs: Sequence[dict[str, str]], base: Path, out: Path, options: ar
         num_train_epochs=options.epochs,
         learning_rate=options.lr,
         lr_scheduler_type="cosine",
-        warmup_steps=50,
+        warmup_steps=min(50, steps // 10),
         per_device_train_batch_size=options.batch,
         train_sampling_strategy="sequential",
         save_steps=steps // 4,
@@ -84,7 +93,7 @@ def finetune(pairs: Sequence[dict[str, str]], base: Path, out: Path, options: ar
         logging_steps=max(1, steps // 40),
         seed=options.seed,
         max_length=None,  # every row was checked against the context
-        bf16=False,
+        bf16=options.bf16,
         gradient_checkpointing=False,
         use_cpu=True,
         report_to="none",
@@ -95,6 +104,7 @@ def finetune(pairs: Sequence[dict[str, str]], base: Path, out: Path, options: ar
         args=config,
         train_dataset=Dataset.from_list(list(pairs)),
         processing_class=AutoTokenizer.from_pretrained(base),
+        peft_config=LoraConfig(**LORA) if options.lora else None,
     )
     trainer.train()
     last = out / f"checkpoint-{trainer.state.global_step}"
@@ -160,6 +170,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=11)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lora", action="store_true", help="train an adapter")
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16 with float32 weights")
     parser.add_argument("--seed", type=int, default=0)
     threads = "CPU threads; for a model this small more than one costs time wherever the cores are not idle"
     parser.add_argument("--threads", type=int, default=1, help=threads)

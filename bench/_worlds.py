@@ -20,7 +20,7 @@ import numpy as np
 
 from core.causes._evidence import measure_evidence
 from core.derived import derive
-from core.judge.judgement import judge
+from core.judge.judgement import judge, on_the_edge
 from core.plugins import kinds
 from core.types import Check, RunFacts, RunSpec, SignalTable, Status, Thresholds, TrainerState
 
@@ -75,12 +75,14 @@ class Cases:
     """The samples of one world whose cause is known: (m,) arrays side by side.
 
     Attributes:
-        rows: places in the world. fault: whether a pipeline fault is said to explain the sample.
+        rows: places in the world. fault: whether a pipeline fault is said to explain the sample. edge: whether rounding
+            decides if it is learned, so that no cause is named.
     """
 
     world: str
     rows: np.ndarray
     fault: np.ndarray
+    edge: np.ndarray
     evidence: Mapping[str, np.ndarray]
     truth: tuple[frozenset[str], ...]
     columns: Mapping[str, np.ndarray]
@@ -105,6 +107,7 @@ def cases(world: World, rows: np.ndarray | None = None) -> Cases:
         world.name,
         chosen,
         fault[chosen],
+        on_the_edge(found.status, table)[chosen],
         {k: v[chosen] for k, v in evidence.items()},
         tuple(frozenset(world.truth[i]["planted"]) for i in chosen),
         {k: v[chosen] for k, v in table.columns.items()},

@@ -29,7 +29,7 @@ import numpy as np
 from bench._machine import machine, versions
 from bench._worlds import Cases, World, cases, kept_worlds, pooled
 from bench.calibrate import LACKING, f1_of, fit_all, generators_of, judged, name_causes, within
-from core.causes import parameters
+from core.causes import UNDETERMINED, parameters
 from core.causes._fit import fit
 from core.derived import derive
 from core.judge.judgement import judge
@@ -119,7 +119,11 @@ def joined(parts: Sequence[Named]) -> Named:
 
 def ours(found: Sequence[Cases], sets: Sets, name: str = "base+trajectory") -> Named:
     """What the weights that were fitted without a world say of it."""
-    return joined([Named(*name_causes(sets[c.world][name], dict(c.evidence)), c.truth) for c in found])
+    out = []
+    for c in found:
+        cause, confidence = name_causes(sets[c.world][name], dict(c.evidence))
+        out.append(Named(np.where(c.edge, UNDETERMINED, cause), np.where(c.edge, np.nan, confidence), c.truth))
+    return joined(out)
 
 
 def paper(found: Sequence[Cases]) -> Named | None:
@@ -185,7 +189,7 @@ def accusations(worlds: Sequence[World]) -> dict[str, Any]:
         found = judge(world.spec, world.table, Thresholds(), world.facts)
         for cause, truth in zip(found.cause, world.truth, strict=True):
             learned += truth["learned"]
-            blamed += truth["learned"] and cause is not None
+            blamed += truth["learned"] and cause not in (None, UNDETERMINED)
             # A row made to contradict another one does so, also where its own miss has another place.
             if not truth["planted"] and not truth.get("made_for") and not truth["learned"]:
                 controls += 1

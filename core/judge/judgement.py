@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.causes import attribute, parameters_of
+from core.causes import UNDETERMINED, attribute, parameters_of
 from core.derived import derive
 from core.faults import explain, states
 from core.judge.study import label as label_by_study
@@ -64,12 +64,19 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunF
     unexplained = np.array([code is None for code in codes_of], dtype=bool)
     attribution = attribute(spec, table, status == Status.LEARNED, missed & unexplained)
     cause = np.where(unexplained, attribution.cause, cause)
+    edge = on_the_edge(status, table) & unexplained
+    cause[edge] = UNDETERMINED
     hits, draws = table.get(col.hits_at(cut_of(thresholds))), table.get(col.DRAWS)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = np.where(draws > 0, hits / draws, np.nan)
     columns = {name: table.get(name) for name in table.columns}
     columns["p_exact"] = np.exp(table.get(col.logp_at(1.0)))
     columns["success_rate"] = rate
-    columns["confidence"] = attribution.confidence
+    columns["confidence"] = np.where(edge, np.nan, attribution.confidence)
     columns |= STRENGTH.columns(attribution.strengths) | EVIDENCE.columns(attribution.evidence) | FAULT.columns(faults)
     return Judgement(status, cause, columns, label_by_study(table), parameters_of(spec, table))
+
+
+def on_the_edge(status: np.ndarray, table: SignalTable) -> np.ndarray:
+    """(n,) bool: rounding decides whether the row is learned. There is nothing to explain until that is settled."""
+    return np.asarray((status == Status.PARTLY) & (table.get(col.NEAR_TIE) == 1))

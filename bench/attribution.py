@@ -28,7 +28,7 @@ import numpy as np
 
 from bench._machine import machine, versions
 from bench._worlds import Cases, World, cases, kept_worlds, pooled
-from bench.calibrate import LACKING, f1_of, fit_all, generators_of, judged, name_causes, within
+from bench.calibrate import LACKING, f1_of, fit_all, generators_of, judged, name_causes
 from core.causes import UNDETERMINED, parameters
 from core.causes._fit import fit
 from core.derived import derive
@@ -60,7 +60,7 @@ def scores(named: Named) -> dict[str, Any]:
     covered = [n in CAUSES for n in named.cause]
     return {
         "n": len(covered), "macro_f1": round(macro_f1(counts, CAUSES), 4),
-        "coverage": round(float(np.mean(covered)), 4) if covered else None,
+        "coverage": round(float(np.mean(covered)), 4) if covered else None, "named_and_right": right_of(named),
         "calibration_error": calibration(named)["error"],
         "sure": {f"over {cut:.0%}": sure_of(named, cut) for cut in SURE},
         "by_cause": {
@@ -80,6 +80,12 @@ def sure_of(named: Named, cut: float) -> dict[str, int]:
     """How many verdicts have a confidence above ``cut``, and how many of these are wrong."""
     above = [n in t for n, t, p in zip(named.cause, named.truth, named.confidence, strict=True) if p > cut]
     return {"n": len(above), "wrong": above.count(False)}
+
+
+def right_of(named: Named) -> list[float | None]:
+    """Of the verdicts that name a cause, the share that is right."""
+    told = [n in t for n, t in zip(named.cause, named.truth, strict=True) if n in CAUSES]
+    return _share(sum(told), len(told))
 
 
 def calibration(named: Named) -> dict[str, Any]:
@@ -230,16 +236,18 @@ def compare(worlds: Sequence[World], test: Sequence[World], sets: Sets, seen: Se
             continue
         causes = judged(lacking)
         some = [cases(w.without(*lacking), c.rows) for w, c in zip(test, tested, strict=True)]
-        keep = within([t for c in some for t in c.truth], causes)
-        true = [t for t, k in zip((t for c in some for t in c.truth), keep, strict=True) if k]
         # A row that a fault is said to explain has lost its cause.
         fault = np.concatenate([c.fault for c in some])
-        less = np.where(fault, None, np.array(ours(some, sets, name).cause, dtype=object))[keep].tolist()
-        full = np.array(mine.cause, dtype=object)
+        said = ours(some, sets, name)
+        kept = [None if f else c for c, f in zip(said.cause, fault, strict=True)]
+        less = replace(said, cause=kept, confidence=np.where(fault, np.nan, said.confidence))
+        of_less = scores(less)
         out[f"with {name}"] = {
-            "not_judged": sorted(set(CAUSES) - set(causes)), "macro_f1": round(f1_of(less, true, causes), 4),
-            "with_everything": round(f1_of(full[keep].tolist(), true, causes), 4),
-            "explained_by_a_fault": int(fault[keep].sum()),
+            "not_judged": sorted(set(CAUSES) - set(causes)),
+            "macro_f1": round(f1_of(less.cause, less.truth, causes), 4),
+            "with_everything": round(f1_of(mine.cause, mine.truth, causes), 4),
+            "explained_by_a_fault": int(fault.sum()),
+            **{k: of_less[k] for k in ("coverage", "named_and_right", "calibration_error", "sure")},
         }  # fmt: skip
     return out
 

@@ -3,7 +3,8 @@
     python -m bench.calibrate [WORLD …] [--out core/causes/parameters.json]
 
 WORLD is a name in ``bench/evidence``, where ``bench.measure_worlds`` keeps what was measured; without any, all are
-fitted on. No model is loaded. One set of weights is fitted for each combination of what a run may have.
+fitted on. No model is loaded. One set of weights is fitted for each combination of what a run may have, on all samples:
+those whose cause such a run cannot judge are there too, and must not be given another.
 
 What counts is how weights do on worlds whose generator they have not seen: the lab's own, each hand's, and real models
 are held out in turn, with all their worlds. The penalty is the largest whose mean macro-F1 lies within 0.002 of the
@@ -38,11 +39,6 @@ def judged(lacking: Sequence[str]) -> list[str]:
     return [n for n, c in kinds("causes").items() if not set(c.requires) & set(lacking)]
 
 
-def within(truth: Sequence[frozenset[str]], causes: Sequence[str]) -> np.ndarray:
-    """(n,) bool: whether any of the true causes can be judged."""
-    return np.array([bool(t & set(causes)) for t in truth])
-
-
 def f1_of(named: Sequence[Any], truth: Sequence[frozenset[str]], causes: Sequence[str]) -> float:
     """Macro-F1 over ``causes``; of several true causes the one named counts, or else the first by name."""
     return macro_f1(confusion(named, map(sorted, truth)), causes)
@@ -68,18 +64,11 @@ def held_out(found: list[Cases], causes: list[str], penalty: float) -> tuple[flo
     by_world: dict[str, float] = {}
     means = []
     for generator in by_generator(found):
-        evidence, truth, weights = pooled([c for c in found if c.generator != generator])
-        keep = within(truth, causes)
-        fitted = fit(
-            {k: v[keep] for k, v in evidence.items()}, [t for t, k in zip(truth, keep, strict=True) if k],
-            weights[keep] / weights[keep].sum(), causes, penalty,
-        )  # fmt: skip
+        fitted = fit(*pooled([c for c in found if c.generator != generator]), causes, penalty)
         own = [c for c in found if c.generator == generator]
         for out in own:
             named, _ = name_causes(fitted, dict(out.evidence))
-            mine = within(out.truth, causes)
-            true = [t for t, k in zip(out.truth, mine, strict=True) if k]
-            by_world[out.world] = f1_of(named[mine].tolist(), true, causes)
+            by_world[out.world] = f1_of(named.tolist(), out.truth, causes)
         means.append(float(np.mean([by_world[c.world] for c in own])))
     return float(np.mean(means)), by_world
 
@@ -94,15 +83,11 @@ def fit_all(worlds: list[World]) -> tuple[dict[str, Any], dict[str, Any]]:
         scores = {p: held_out(found, causes, p) for p in PENALTIES} if several else {1e-2: (float("nan"), {})}
         top = max(score for score, _ in scores.values())
         best = max(p for p, (score, _) in scores.items() if not score < top - WITHIN)
-        evidence, truth, weights = pooled(found)
-        keep = within(truth, causes)
-        sets[name] = fit(
-            {k: v[keep] for k, v in evidence.items()}, [t for t, k in zip(truth, keep, strict=True) if k],
-            weights[keep] / weights[keep].sum(), causes, best, generators_of(found)[keep],
-        )  # fmt: skip
+        sets[name] = fit(*pooled(found), causes, best, generators_of(found))
         sets[name]["penalty"] = best
         report[name] = {
-            "cases": int(keep.sum()), "macro_f1_by_penalty": {f"{p:g}": round(s[0], 4) for p, s in scores.items()},
+            "cases": sum(len(c.truth) for c in found),
+            "macro_f1_by_penalty": {f"{p:g}": round(s[0], 4) for p, s in scores.items()},
             "macro_f1_by_world": {k: round(v, 4) for k, v in scores[best][1].items()},
         }  # fmt: skip
     return sets, report

@@ -85,9 +85,12 @@ def _group(name: str, group: dict[str, Any]) -> None:
             f"Each cause over its own samples; the macro-F1 above, {mine['macro_f1']:.3f}, is the mean of these F1."
         )
         tables.draw(_by_cause(mine), {"%.3f": ("F1",)}, key=state.key("selftest", name, "causes"))
-        st.caption(f"Each method over the same {mine['n']:,} samples, or those whose cause it can judge.")
+        st.caption(
+            f"Each method over the same {mine['n']:,} samples; the macro-F1 without base or trajectory over the causes "
+            "that can still be judged."
+        )
         tables.draw(
-            _methods(group), {"%.3f": ("macro-F1",), "percent": ("coverage",)},
+            _methods(group), {"%.3f": ("macro-F1",), "percent": ("coverage", "right, where named")},
             key=state.key("selftest", name, "methods"), placeholder=tables.UNKNOWN,
         )  # fmt: skip
         wrong = group["accusations"]
@@ -137,18 +140,18 @@ def _by_cause(mine: dict[str, Any]) -> pd.DataFrame:
 
 
 def _methods(group: dict[str, Any]) -> pd.DataFrame:
-    rows = [{"method": "Lacuna", "macro-F1": group["lacuna"]["macro_f1"], "coverage": group["lacuna"]["coverage"]}]
-    for key, label in (("paper", "The paper's rules"), ("nearest_centroid", "Nearest centroid, same evidence")):
-        other = group.get(key)
-        if isinstance(other, dict):
-            rows.append({"method": label, "macro-F1": other["macro_f1"], "coverage": other["coverage"]})
-    for key, other in group.items():
-        if key.startswith("with "):
-            left = "without " + " and ".join(
-                word for word in ("base", "trajectory") if word not in key.removeprefix("with ").split("+")
-            )
-            rows.append({"method": f"Lacuna, {left} (causes it can still judge)", "macro-F1": other["macro_f1"]})
-    return pd.DataFrame(rows)
+    named = {"lacuna": "Lacuna", "paper": "The paper's rules", "nearest_centroid": "Nearest centroid, same evidence"}
+    for key in (key for key in group if key.startswith("with ")):
+        left = (word for word in ("base", "trajectory") if word not in key.removeprefix("with ").split("+"))
+        named[key] = f"Lacuna, without {' and '.join(left)}"
+    found = {label: group[key] for key, label in named.items() if isinstance(group.get(key), dict)}
+    return pd.DataFrame(
+        [
+            {"method": label, "macro-F1": one["macro_f1"], "coverage": one["coverage"],
+             "right, where named": one["named_and_right"][0]}
+            for label, one in found.items()
+        ]
+    )  # fmt: skip
 
 
 def _ablation(ablation: dict[str, Any]) -> None:

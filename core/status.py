@@ -186,9 +186,9 @@ def _explain_answer(
                 "for" if hits else "against",
             )
         )
-    if value(col.NEAR_TIE) == 1:
-        text = "Two logits are closer than 0.001 on the way: rounding decides."
-        reasons.append(Reason(f"{text} A row that is partly learned then gets no cause.", "note"))
+    if value(col.NEAR_TIE) == 1 and right < turns:
+        text = "Two logits are closer than 0.001 on the way: rounding may decide."
+        reasons.append(Reason(f"{text} A row that is partly learned then gets no cause."))
     column = temperature_column(temperature)
     if column and np.isfinite(value(column)):
         p = float(np.exp(value(column)))

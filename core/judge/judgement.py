@@ -78,5 +78,5 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunF
 
 
 def on_the_edge(status: np.ndarray, table: SignalTable) -> np.ndarray:
-    """(n,) bool: rounding decides whether the row is learned. There is nothing to explain until that is settled."""
+    """(n,) bool: rounding may decide whether the row is learned. There is nothing to explain until that is settled."""
     return np.asarray((status == Status.PARTLY) & (table.get(col.NEAR_TIE) == 1))

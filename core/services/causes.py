@@ -40,5 +40,5 @@ def needs(value: str) -> str:
 def meaning(value: str) -> str:
     """What a cause says, in one sentence; empty for one whose file is gone, and for a fault, whose reason says it."""
     if value == UNDETERMINED:
-        return "No cause is sure enough, or rounding decides whether it is learned."
+        return "No cause is sure enough, or rounding may decide whether it is learned."
     return kinds("causes")[value].help if value in kinds("causes") else ""

@@ -136,16 +136,7 @@ def own_arm(name: str, arms: Any, entry: Mapping[str, Any], args: argparse.Names
 
 def again(name: str, arms: Any, watched: Any, samples: int) -> dict[str, Any]:
     """One arm that begins with the base, as long as that of every other cause."""
-    from core.proof import retraining
-
-    of_dataset, n_added = retraining.lengths(arms._stages, arms.course, ADDED * samples)
-    added, left_out, shuffled = arms._changes(name)
-    stages = retraining.arm(
-        arms._stages, arms.course, of_dataset + n_added, added, n_added, arms._dataset, arms._seed_of(name), left_out,
-        shuffled,
-    )  # fmt: skip
-    like = arms._run.spec.final if arms._run.spec.final.base is not None else None
-    measured: dict[str, Any] = arms._bench(watched).retrained(name.replace("_", " "), stages, arms._start, like)
+    measured: dict[str, Any] = arms.trained(name, watched, ADDED * samples)
     return measured
 
 

@@ -7,19 +7,24 @@ from typing import Any
 
 import streamlit as st
 
+from core.services import again as again_from_base
 from core.services import mitigation
 from core.text.counts import counted
 from core.types import Filter, Run
-from ui import downloads, evidence, markup, progress, state
+from ui import downloads, evidence, forms, markup, progress, state
 from ui.choose_recipe import Recipe
 from ui.routes import address
 
 _FIRST = ("mitigation.jsonl", "manifest.json")
+_WAYS = {False: "Go on from the checkpoint", True: "Train again from the base"}
+_CAPTIONS = ("These rows.", "The dataset with these rows in it, and configurations that begin with the base.")
+_LOGGED = {"batch": "as logged", "learning_rate": "as logged"}
 
 
 def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
     """Draw the step."""
-    asked = mitigation.request(run.id, selection, chosen.form.name, chosen.settings, chosen.uploads)
+    course = _course(run) if again_from_base.has_base(run) else None
+    asked = mitigation.request(run.id, selection, chosen.form.name, chosen.settings, chosen.uploads, course=course)
     now = state.fingerprint(asked)
     current = state.chosen("asked") == now
     preview = state.chosen("preview") if current else None
@@ -37,6 +42,18 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
         _exported(export, files)
     if preview is not None and (rows := progress.outcome(preview, "Waiting for the preview")) is not None:
         _preview(rows)
+
+
+def _course(run: Run) -> dict[str, Any] | None:
+    """How to train again, as filled in; None where training goes on from the checkpoint."""
+    again = st.radio(
+        "What the export is for", list(_WAYS), format_func=_WAYS.__getitem__, captions=_CAPTIONS, horizontal=True,
+        key=state.key("mitigate", "way", run.id),
+    )  # fmt: skip
+    if not again:
+        return None
+    fields = again_from_base.SETTINGS
+    return forms.draw(fields, f"again-{run.id}", boxes=st.columns(len(fields)), automatic=_LOGGED)
 
 
 def _preview(found: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.errors import UserError
 from core.filters import describe, from_query
+from core.services import again as again_from_base
 from core.services import jobs, mitigation, proofs, recipes, runs, words
 from core.text.counts import counted
 from core.types import Filter, Proof, Run
@@ -51,7 +52,7 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
         st.info(markup.md(f"Nothing can be trained here. {error}"), icon=":material/info:")
         made(run)
         return
-    ways = [False, True] if run.spec.base is not None or run.spec.final.base is not None else [False]
+    ways = [False, True] if again_from_base.has_base(run) else [False]
     again = st.segmented_control(
         "Training", ways, format_func=_WAYS.__getitem__, default=False, key=state.key("proof", run.id, "way"),
         required=True, label_visibility="collapsed",

@@ -40,6 +40,8 @@ MAX_CONFIG = 4 << 20
 # With one log line per step, 100,000 steps are about 30 MB.
 MAX_TRAINER_STATE = 256 << 20
 
+_SPECIAL = ("use_dora", "use_rslora", "bias", "rank_pattern", "alpha_pattern", "modules_to_save", "layers_to_transform",
+            "exclude_modules", "target_parameters", "trainable_token_indices")  # fmt: skip
 _COUNTS = re.compile(r"(layers?|experts?|blocks|heads?)$")
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _PICKLED = re.compile(r"(?!optimizer|scheduler|rng_state|scaler|training_args).*\.(bin|pt|pth|pkl|ckpt)")
@@ -47,13 +49,20 @@ _PICKLED = re.compile(r"(?!optimizer|scheduler|rng_state|scaler|training_args).*
 
 @dataclass(frozen=True, slots=True)
 class AdapterFacts:
-    """What ``adapter_config.json`` and the adapter's header say."""
+    """What ``adapter_config.json`` and the adapter's header say.
+
+    Attributes:
+        special: options that make it another adapter than plain LoRA of one rank.
+    """
 
     peft_type: str
     r: int | None
     target_modules: tuple[str, ...]
     base_name_or_path: str
     n_keys: int
+    alpha: float | None = None
+    dropout: float = 0.0
+    special: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,4 +413,7 @@ def _adapter_facts(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> 
         target_modules=tuple(sorted(str(module) for module in modules)),
         base_name_or_path=_text(config.get("base_model_name_or_path")),
         n_keys=len(weights),
+        alpha=config["lora_alpha"] if _is_real(config.get("lora_alpha")) else None,
+        dropout=config["lora_dropout"] if _is_real(config.get("lora_dropout")) else 0.0,
+        special=tuple(name for name in _SPECIAL if config.get(name) not in (None, False, "none", [], {})),
     )

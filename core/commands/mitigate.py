@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from core.commands._base import Progress, rows
+from core.commands._base import Progress, add_pairs, rows
 from core.commands._recipe import add_recipe, recipe_settings
+from core.errors import UserError
 
 
 class Mitigate:
@@ -16,16 +17,28 @@ class Mitigate:
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         add_recipe(parser)
+        parser.add_argument(
+            "--again", action="store_true",
+            help="train again from the base: the dataset with these rows in it, in place of these rows alone",
+        )  # fmt: skip
+        add_pairs(
+            parser, "--course", "NAME=VALUE", "of --again: epochs, batch, order, learning_rate, method (repeatable)"
+        )
         parser.add_argument("--out", required=True, type=Path, help="folder for the rows and what belongs to them")
 
     def run(self, args: argparse.Namespace) -> int:
-        from core.services import mitigation
+        from core.plugins import parsed_settings
+        from core.services import again, mitigation
 
+        if args.course and not args.again:
+            raise UserError("--course says how to train again.", "This export goes on from the checkpoint.",
+                            "Give --again, too, or leave --course out.")  # fmt: skip
+        course = parsed_settings(again.Kind, dict(args.course)) if args.again else None
         progress = Progress()
         settings, files = recipe_settings(args)
         written = mitigation.export(
             args.run_id, rows(args), args.recipe, settings, args.out, files,
-            lambda done, total: progress("writing rows", done, total, "rows"),
+            lambda done, total: progress("writing rows", done, total, "rows"), course,
         )  # fmt: skip
         facts = written.manifest["file"]
         parts = ", ".join(f"{n:,} {name}" for name, n in facts["parts"].items())

@@ -15,6 +15,20 @@ from core.formats._layouts import Layout
 from core.recipes._base import Training
 
 DATA = "mitigation.jsonl"
+# Usual for LoRA on a finished model; a recipe asks for a part or a multiple of it.
+LEARNING_RATE = 1e-4
+# One device; a person with more divides by their number.
+ROWS_AT_ONCE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Shape of an adapter. ``targets``: names of modules, empty for all linear ones; ``dropout``: None is usual."""
+
+    r: int = 16
+    alpha: float = 32
+    targets: tuple[str, ...] = ()
+    dropout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +36,7 @@ class Bundle:
     """What a trainer must know of a mitigation.
 
     Attributes:
-        model: folder of the model to go on from; ``base``: its base where it is an adapter.
+        model: folder of the model to start from; ``base``: its base where it is an adapter that goes on.
         template: the model's chat template, empty where it has none.
         format: what a person calls the shape of the rows.
         layout: how the rows are laid out; None where no layout says it.
@@ -33,6 +47,9 @@ class Bundle:
         seed: of the recipe.
         title: one line for the head of the file.
         trainer: the preset of the run; its export writes ``own``, the run's own keys.
+        lora: the adapter to train; None: all weights are trained.
+        rate: learning rate; None: the usual one for going on, as the recipe multiplies it.
+        templated: folder whose chat template the training takes, where ``model`` has another or none; else empty.
     """
 
     model: str
@@ -48,6 +65,13 @@ class Bundle:
     title: str
     trainer: str = ""
     own: Mapping[str, Any] = field(default_factory=dict)
+    lora: Lora | None = Lora()
+    rate: float | None = None
+    templated: str = ""
+
+    @property
+    def learning_rate(self) -> float:
+        return LEARNING_RATE * self.training.rate if self.rate is None else self.rate
 
     def own_keys(self, export: str) -> dict[str, Any]:
         """The keys with which the run was trained, for the export of its own trainer; none for the others."""
@@ -81,12 +105,6 @@ class Export(Protocol):
         """
 
 
-# Usual for LoRA on a finished model; a recipe asks for a part or a multiple of it.
-LEARNING_RATE = 1e-4
-# One device; a person with more divides by their number.
-ROWS_AT_ONCE = 1
-
-
 def steps(training: Training) -> tuple[int, int]:
     """(rows at a time, steps gathered) whose product is the batch the order was made for."""
     return ROWS_AT_ONCE, training.batch // ROWS_AT_ONCE
@@ -104,6 +122,8 @@ def remarks(bundle: Bundle) -> list[str]:
     comments = [bundle.title, *bundle.training.notes]
     if bundle.training.sequential:
         comments.append("Shuffling is off: the order of the rows is part of the recipe.")
+    if bundle.templated:
+        comments.append(f"The chat template of the training lies in {bundle.templated}; that of the model is another.")
     return comments
 
 

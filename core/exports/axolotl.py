@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, LEARNING_RATE, Bundle, Export, configuration, inexpressible, remarks, steps
+from core.exports._base import DATA, Bundle, Export, Lora, configuration, inexpressible, remarks, steps
 from core.formats._layouts import Conversation, Pair, Plain
 
 
@@ -24,10 +24,7 @@ class Axolotl(Export):
         values: dict[str, Any] = {
             "base_model": bundle.base or bundle.model,
             **({"lora_model_dir": bundle.model} if bundle.base else {}),
-            "adapter": "lora",
-            "lora_r": 16,
-            "lora_alpha": 32,
-            "lora_target_linear": True,
+            **_adapter(bundle.lora),
             "datasets": [{"path": DATA, "ds_type": "json", **self._dataset(bundle), **of_dataset}],
             "shuffle_merged_datasets": not bundle.training.sequential,
             "curriculum_sampling": bundle.training.sequential,
@@ -41,7 +38,7 @@ class Axolotl(Export):
             "num_epochs": bundle.training.epochs,
             "optimizer": "adamw_torch",
             "lr_scheduler": "cosine",
-            "learning_rate": LEARNING_RATE * bundle.training.rate,
+            "learning_rate": bundle.learning_rate,
             "seed": bundle.seed,
             **own,
         }
@@ -69,6 +66,14 @@ class Axolotl(Export):
                 return {"type": columns}
             case _:
                 raise inexpressible(self, bundle)
+
+
+def _adapter(lora: Lora | None) -> dict[str, Any]:
+    if lora is None:
+        return {}
+    targets = {"lora_target_modules": list(lora.targets)} if lora.targets else {"lora_target_linear": True}
+    dropout = {} if lora.dropout is None else {"lora_dropout": lora.dropout}
+    return {"adapter": "lora", "lora_r": lora.r, "lora_alpha": lora.alpha, **dropout, **targets}
 
 
 KIND = Axolotl()

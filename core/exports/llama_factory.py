@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, LEARNING_RATE, Bundle, Export, configuration, inexpressible, remarks, steps
+from core.exports._base import DATA, Bundle, Export, Lora, configuration, inexpressible, remarks, steps
 from core.formats._layouts import Conversation, Pair, Plain
 
 _NAME = "lacuna_mitigation"
@@ -25,10 +25,7 @@ class LlamaFactory(Export):
             **({"adapter_name_or_path": bundle.model} if bundle.base else {}),
             "stage": "pt" if isinstance(bundle.layout, Plain) else "sft",
             "do_train": True,
-            "finetuning_type": "lora",
-            "lora_rank": 16,
-            "lora_alpha": 32,
-            "lora_target": "all",
+            **_adapter(bundle.lora),
             "dataset_dir": ".",
             "dataset": _NAME,
             "template": "default",
@@ -38,7 +35,7 @@ class LlamaFactory(Export):
             "output_dir": "out-llama-factory",
             "per_device_train_batch_size": at_once,
             "gradient_accumulation_steps": gathered,
-            "learning_rate": LEARNING_RATE * bundle.training.rate,
+            "learning_rate": bundle.learning_rate,
             "num_train_epochs": bundle.training.epochs,
             "lr_scheduler_type": "cosine",
             "warmup_ratio": 0.05,
@@ -71,6 +68,14 @@ class LlamaFactory(Export):
                 return {"file_name": DATA, "formatting": "alpaca", "columns": _present(columns)}
             case _:
                 raise inexpressible(self, bundle)
+
+
+def _adapter(lora: Lora | None) -> dict[str, Any]:
+    if lora is None:
+        return {"finetuning_type": "full"}
+    dropout = {} if lora.dropout is None else {"lora_dropout": lora.dropout}
+    return {"finetuning_type": "lora", "lora_rank": lora.r, "lora_alpha": lora.alpha, **dropout,
+            "lora_target": ",".join(lora.targets) or "all"}  # fmt: skip
 
 
 # What LLaMA-Factory takes the keys and role names of a turn to be.

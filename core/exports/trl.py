@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, LEARNING_RATE, Bundle, Export, configuration, inexpressible, remarks, steps
+from core.exports._base import DATA, Bundle, Export, Lora, configuration, inexpressible, remarks, steps
 from core.formats._layouts import Conversation, Pair, Plain
 from core.presets._trl_templates import has_generation_markers, training_template
 
@@ -26,17 +26,15 @@ class Trl(Export):
             "num_train_epochs": bundle.training.epochs,
             "per_device_train_batch_size": at_once,
             "gradient_accumulation_steps": gathered,
-            "learning_rate": LEARNING_RATE * bundle.training.rate,
-            "use_peft": True,
-            "lora_r": 16,
-            "lora_alpha": 32,
-            "lora_target_modules": "all-linear",
+            "learning_rate": bundle.learning_rate,
+            **_adapter(bundle.lora),
             "max_length": bundle.max_length,
             "packing": False,
             "train_sampling_strategy": "sequential" if bundle.training.sequential else "random",
             "seed": bundle.seed,
             "report_to": "none",
             **loss,
+            **({"chat_template_path": bundle.templated} if bundle.templated else {}),
         }
         head = [*remarks(bundle), f"TRL {self.version}. Run in this folder: trl sft --config trl.yaml", *notes]
         if bundle.base is not None:
@@ -60,6 +58,15 @@ class Trl(Export):
                 return {"dataset_text_field": column}, []
             case _:
                 raise inexpressible(self, bundle)
+
+
+def _adapter(lora: Lora | None) -> dict[str, Any]:
+    if lora is None:
+        return {}
+    shape = {"use_peft": True, "lora_r": lora.r, "lora_alpha": lora.alpha}
+    targets = list(lora.targets) or "all-linear"
+    dropout = {} if lora.dropout is None else {"lora_dropout": lora.dropout}
+    return {**shape, **dropout, "lora_target_modules": targets}
 
 
 def _has_own_names(turns: Conversation) -> bool:

@@ -8,12 +8,11 @@ is trained on the dataset alone, in another order: what it restores is owed to c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from core.errors import UserError
-from core.recipes._base import Made
 from core.recipes._order import Order, drawn
 from core.types import RunFacts, Setting
 
@@ -35,6 +34,8 @@ BUDGET: tuple[Setting, ...] = (
             "all weights.", ("auto", "lora", "full"), words=("As it was", "LoRA adapter", "All weights")),
     Setting("proof_seed", "int", 0, "Seed", "Decides which samples are drawn, and every order.", minimum=0),
 )  # fmt: skip
+# Those that say how to train, whatever is measured afterwards.
+COURSE = tuple(s for s in BUDGET if s.name in ("epochs", "batch", "order", "learning_rate", "method"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,20 @@ class Course:
     learning_rate: float
     shuffled: bool
     origin: Mapping[str, str]
+
+    def in_words(self) -> list[str]:
+        """How it is trained and where each value is from, a phrase each."""
+        epochs = self.epochs[:1] if len(set(self.epochs)) == 1 else self.epochs
+        rate = (
+            f"{self.learning_rate:g} ({self.origin['learning_rate']})" if self.learning_rate else "by size and method"
+        )
+        order = "all rows shuffled" if self.shuffled else f"{len(self.epochs)} stages in order, shuffled within"
+        return [
+            f"epochs {', '.join(f'{e:g}' for e in epochs)} ({self.origin['epochs']})",
+            f"{self.batch} rows per step ({self.origin['batch']})",
+            f"learning rate {rate}",
+            order,
+        ]
 
 
 def course(wanted: Mapping[str, object], facts: RunFacts, n_stages: int) -> Course:
@@ -103,42 +118,83 @@ def lengths(stages: Sequence[np.ndarray], course: Course, n_added: int) -> tuple
     return round(of_dataset), round(of_dataset / max(rows, 1) * n_added)
 
 
+def seed_of(arm: str, seed: int) -> int:
+    """Another order for every arm: the same one would make them more alike than two trainings are."""
+    return 1000 * (1 + ARMS.index(arm)) + seed
+
+
+def stages_of(codes: np.ndarray) -> list[np.ndarray]:
+    """Ordinals of each stage, in the order in which the training met them; ``codes`` say each ordinal's stage."""
+    stages = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+    return sorted(stages, key=lambda stage: int(stage[0]))
+
+
 def arm(
     stages: Sequence[np.ndarray],
     course: Course,
     total: int,
-    added: Sequence[Made],
+    n_rows: int,
     n_added: int,
-    rows: Mapping[int, Made],
     seed: int,
     left_out: np.ndarray,
     shuffled: bool,
-) -> list[list[Made]]:
+) -> list[np.ndarray]:
     """``total`` rows, stage by stage; one stage where the arm is shuffled.
 
     Args:
         stages: ordinals of each stage.
-        added: rows beside the dataset, spread evenly over the whole training, ``n_added`` in all.
-        rows: what stands for an ordinal.
+        n_rows: how many rows there are beside the dataset; they are spread evenly over the whole training, ``n_added``
+            in all.
         left_out: ordinals that the arm does not train on.
+
+    Returns:
+        What stands at each place: an ordinal of the dataset, or -1 - i for row i of those beside it.
     """
     kept = [np.setdiff1d(stage, left_out) for stage in stages]
     wanted = np.array([e * len(stage) for e, stage in zip(course.epochs, kept, strict=True)])
-    n_added = n_added if added else 0
+    n_added = n_added if n_rows else 0
     counts = _apportioned(wanted, total - n_added)
     shares = _apportioned(counts.astype(float), n_added)
-    order = drawn(np.arange(len(added)), n_added, seed + 1)
-    parts: list[list[Made]] = []
+    beside = -1 - drawn(np.arange(n_rows), n_added, seed + 1)
+    parts: list[np.ndarray] = []
     taken = 0
     for i, (stage, count, share) in enumerate(zip(kept, counts, shares, strict=True)):
-        main = [rows[int(ordinal)] for ordinal in drawn(stage, int(count), seed + 100 * (i + 2))]
-        extra = [added[int(at)] for at in order[taken : taken + share]]
+        main = drawn(stage, int(count), seed + 100 * (i + 2))
+        parts.append(_spread(main, beside[taken : taken + share]))
         taken += int(share)
-        parts.append(_spread(main, extra))
     if shuffled or course.shuffled:
-        everything = [row for part in parts for row in part]
-        return [[everything[int(i)] for i in Order(len(everything), seed + 2)(np.arange(len(everything)))]]
+        everything = np.concatenate(parts)
+        return [everything[Order(len(everything), seed + 2)(np.arange(len(everything)))]]
     return parts
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An arm as a file of rows that a trainer reads.
+
+    Attributes:
+        places: what stands in each line, as ``arm`` says it.
+        epochs: passes over the file.
+        in_order: it holds every pass, and the trainer must keep its order.
+    """
+
+    places: np.ndarray
+    epochs: float
+    in_order: bool
+
+
+def as_file(
+    stages: Sequence[np.ndarray], course: Course, n_rows: int, seed: int, left_out: np.ndarray, shuffled: bool
+) -> File:
+    """The treatment's arm for a trainer: its rows once where they are mixed anyway, else every pass in its order."""
+    if (shuffled or course.shuffled) and len(set(course.epochs)) == 1:
+        once = replace(course, epochs=(1.0,) * len(stages))
+        n = len(np.setdiff1d(np.concatenate(stages), left_out))
+        (places,) = arm(stages, once, n + n_rows, n_rows, n_rows, seed, left_out, True)
+        return File(places, course.epochs[0], False)
+    of_dataset, n_added = lengths(stages, course, n_rows)
+    parts = arm(stages, course, of_dataset + n_added, n_rows, n_added, seed, left_out, shuffled)
+    return File(np.concatenate(parts), 1.0, True)
 
 
 def _apportioned(weights: np.ndarray, total: int) -> np.ndarray:
@@ -150,10 +206,8 @@ def _apportioned(weights: np.ndarray, total: int) -> np.ndarray:
     return counts
 
 
-def _spread(main: Sequence[Made], extra: Sequence[Made]) -> list[Made]:
+def _spread(main: np.ndarray, extra: np.ndarray) -> np.ndarray:
     """Both in one, each in its order, the second evenly over the first."""
-    places = [*((i + 0.5) / max(len(main), 1) for i in range(len(main)))]
-    between = [*((i + 0.5) / max(len(extra), 1) for i in range(len(extra)))]
-    order = np.argsort(np.array([*places, *between]), kind="stable")
-    both = [*main, *extra]
-    return [both[int(i)] for i in order]
+    places = [(np.arange(len(part)) + 0.5) / max(len(part), 1) for part in (main, extra)]
+    both: np.ndarray = np.concatenate([main, extra])[np.argsort(np.concatenate(places), kind="stable")]
+    return both

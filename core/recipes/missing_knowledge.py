@@ -158,6 +158,7 @@ class MissingKnowledge(Recipe):
             Training(epochs=1.0),
             np.empty(0, dtype=np.int64),
             (f"{len(pool.treated):,} samples are left out: the base does not hold what they ask for.",),
+            pool.treated,
         )
 
 

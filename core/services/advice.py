@@ -10,6 +10,7 @@ from core.errors import UserError
 from core.plugins import kind, with_defaults
 from core.proof.expected import Way, on_worlds
 from core.proof.retraining import BATCH, course, lengths
+from core.services import again as again_from_base
 from core.services import proofs, recipes
 from core.services.measurements import facts_of
 from core.services.runs import get_run
@@ -100,17 +101,17 @@ def _of_cause(
 ) -> list[Option]:
     found = [
         _training(run, missed, cause, n, recipe, learned, finished, "go_on"),
-        *([_training(run, missed, cause, n, recipe, learned, finished, "again")] if _has_base(run) else []),
+        *(
+            [_training(run, missed, cause, n, recipe, learned, finished, "again")]
+            if again_from_base.has_base(run)
+            else []
+        ),
     ]
     why = kind("recipes", recipe).leave_out
     if why:
         found.append(Option(cause, n, "leave_out", recipe, _NOTHING, _NOTHING, 0, None, why))
     found.append(Option(cause, n, "accept", None, _NOTHING, _NOTHING, 0, None, "It costs nothing and changes nothing."))
     return found
-
-
-def _has_base(run: Run) -> bool:
-    return run.spec.base is not None or run.spec.final.base is not None
 
 
 def _training(
@@ -183,9 +184,7 @@ def _rows(run: Run, missed: Filter, cause: str, recipe: str, again: bool) -> int
     plan = planned.plan
     if not again:
         return round(plan.total * plan.training.epochs)
-    codes, values = planned.pool.labels("stage")
-    stages = [(codes == code).nonzero()[0] for code in range(len(values))]
-    stages = [stage for stage in stages if len(stage)]
+    stages = again_from_base.stages(planned.pool)
     wanted = {setting.name: setting.default for setting in proofs.budget(retrain=True)}
     taught = sum(n for part, n in plan.counts.items() if part in own.taught) if own.taught else len(plan.counted)
     return sum(lengths(stages, course(wanted, facts_of(run), len(stages)), taught))

@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from core.errors import UserError
-from core.exports._base import Bundle
+from core.exports._base import Bundle, Lora
 from core.exports._folder import Written, write
 from core.filters import by_people, describe, from_query, to_text
 from core.plugins import kind, with_defaults
@@ -22,7 +22,8 @@ from core.presets._base import Configuring
 from core.recipes._base import Pool, Training
 from core.recipes._preview import preview
 from core.rendering.tokenizers import template_in
-from core.services import jobs, labels, uploads
+from core.services import again, jobs, labels, uploads
+from core.services.again import Again
 from core.services.jobs import Work
 from core.services.recipes import Planned, make_plan
 from core.services.runs import get_run
@@ -49,12 +50,14 @@ def request(
     settings: Mapping[str, Any],
     uploaded: Mapping[str, str],
     files: Mapping[str, Path] | None = None,
+    course: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a job needs to know, checked: the run, filter as text, recipe, settings and files.
 
     Args:
         uploaded: file slot to the id of an upload; all that a browser may name.
         files: file slot to a path, for the command line.
+        course: how to train again from the base, with the dataset in the export; None: go on with these rows.
     """
     return {
         "run": run_id,
@@ -63,6 +66,7 @@ def request(
         "settings": with_defaults(kind("recipes", recipe), settings),
         "uploads": dict(uploaded),
         "files": {slot: str(path) for slot, path in (files or {}).items()},
+        **({} if course is None else {"again": with_defaults(again.Kind, course)}),
     }
 
 
@@ -84,7 +88,23 @@ def start_export(requested: Mapping[str, Any]) -> int:
 
 
 def _label(requested: Mapping[str, Any]) -> str:
-    return f"{kind('recipes', requested['recipe']).label.lower()} for run {requested['run']}"
+    way = ", trained again" if "again" in requested else ""
+    return f"{kind('recipes', requested['recipe']).label.lower()} for run {requested['run']}{way}"
+
+
+def _planned(
+    run: Run, chosen: Filter, recipe: str, settings: Mapping[str, Any], files: Mapping[str, Path],
+    course: Mapping[str, Any] | None,
+) -> tuple[Planned, Again | None]:  # fmt: skip
+    """What is written; to train again from the base, the dataset with what the recipe teaches in it."""
+    if course is None:
+        return make_plan(run, chosen, recipe, settings, files), None
+    again.start_of(run)
+    own = kind("recipes", recipe)
+    planned = make_plan(run, chosen, recipe, again.settings_of(own, settings), files)
+    seed = int(planned.settings.get("seed", 0))
+    whole = again.plan_again(run, own, planned.plan, planned.pool, with_defaults(again.Kind, course), seed)
+    return replace(planned, plan=whole.plan), whole
 
 
 # -------------------------------------------------------------------------------------------------- the preview
@@ -95,7 +115,7 @@ def handle_preview(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     work.progress("reading the rows")
     run = get_run(payload["run"])
     chosen = from_query(payload["filter"], run.columns)
-    planned = make_plan(run, chosen, payload["recipe"], payload["settings"], paths(payload))
+    planned, _ = _planned(run, chosen, payload["recipe"], payload["settings"], paths(payload), payload.get("again"))
     plan = planned.plan
     return {
         "treated": len(planned.pool.treated),
@@ -140,10 +160,16 @@ def export(
     out: Path,
     files: Mapping[str, Path],
     progress: Callable[[int, int], None],
+    course: Mapping[str, Any] | None = None,
 ) -> Written:
-    """Writes rows, manifest and training configurations into ``out``; rows stream, memory stays flat."""
+    """Writes rows, manifest and training configurations into ``out``; rows stream, memory stays flat.
+
+    Args:
+        course: how to train again from the base (``again.SETTINGS``), with the dataset in the export; None: go on from
+            the checkpoint with the recipe's rows.
+    """
     run = get_run(run_id)
-    planned = make_plan(run, chosen, recipe, settings, files)
+    planned, whole = _planned(run, chosen, recipe, settings, files, course)
     with database().reading() as conn:
         dataset = sample_table.get_dataset(conn, run.spec.dataset_id)
         causes = _causes(conn, run, chosen)
@@ -155,18 +181,33 @@ def export(
         "treated": {"samples": len(planned.pool.treated), "by_cause": causes},
         "people": judgement | {"counted_in_place_of_verdicts": by_people(chosen)},
         "settings": planned.settings,
+        "starts_from": _start(run, whole),
         "files": {name: {"name": path.name, "sha256": _sha256(path)} for name, path in files.items()},
     }
-    return write(out, planned.recipe, planned.plan, about, _bundle(run, planned), progress)
+    return write(out, planned.recipe, planned.plan, about, _bundle(run, planned, whole), progress)
 
 
-def _bundle(run: Run, planned: Planned) -> Bundle:
+def _start(run: Run, whole: Again | None) -> dict[str, Any]:
+    """Which of the two an export is, for its manifest."""
+    if whole is None:
+        return {"checkpoint": run.spec.final.label, "rows": "these rows"}
+    return {
+        "base": whole.start.label,
+        "rows": "the dataset with these rows in it",
+        "method": "full" if whole.adapter is None else "lora",
+        "learning_rate": whole.course.learning_rate,
+        "course": whole.course.in_words(),
+        "left_out": whole.n_left_out,
+    }
+
+
+def _bundle(run: Run, planned: Planned, whole: Again | None = None) -> Bundle:
     """What trainers must know; how the rows look is read off the first of the selected samples."""
     pool, training = planned.pool, planned.plan.training
     preset, preset_settings = kind("presets", run.spec.preset), run.spec.preset_settings
     format, mapping = kind("formats", pool.reading.format), pool.reading.mapping
     sample = next(pool.rows(pool.treated[:1].tolist()))
-    return Bundle(
+    bundle = Bundle(
         model=run.spec.final.path if run.spec.final.has_weights else "path/to/your/model",
         base=run.spec.final.base,
         template="" if run.spec.origin or not run.spec.final.path else template_in(tokenizer_folder(run.spec.final)),
@@ -180,6 +221,28 @@ def _bundle(run: Run, planned: Planned) -> Bundle:
         title=f"{planned.recipe.label}, for run {run.id} ({run.name})",
         trainer=preset.name,
         own=preset.configuration(preset_settings) if isinstance(preset, Configuring) else {},
+    )
+    return bundle if whole is None else _from_base(run, bundle, whole)
+
+
+def _from_base(run: Run, bundle: Bundle, whole: Again) -> Bundle:
+    start, lora = whole.start, None
+    if whole.adapter is not None:
+        shape, alpha = whole.adapter, whole.adapter.alpha or 32
+        # TRL takes whole numbers only.
+        alpha = int(alpha) if alpha == int(alpha) else alpha
+        lora = Lora(shape.r or 16, alpha, shape.target_modules, shape.dropout)
+    here = start.has_weights and start.server is None
+    # A base need not have the template that the training used.
+    own = bool(bundle.template) and here and not run.spec.origin and template_in(start.path) == bundle.template
+    return replace(
+        bundle,
+        model=start.path if here else "path/to/your/base",
+        base=None,
+        lora=lora,
+        rate=whole.course.learning_rate,
+        templated="" if own or not bundle.template else tokenizer_folder(run.spec.final),
+        title=f"{bundle.title}: train again from the base",
     )
 
 
@@ -211,7 +274,7 @@ def handle_mitigate(work: Work, payload: Mapping[str, Any]) -> Mapping[str, Any]
     try:
         written = export(
             run.id, chosen, payload["recipe"], payload["settings"], out, paths(payload),
-            lambda done, total: work.progress("writing rows", done, total, "rows"),
+            lambda done, total: work.progress("writing rows", done, total, "rows"), payload.get("again"),
         )  # fmt: skip
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)

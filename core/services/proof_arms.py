@@ -16,11 +16,11 @@ from core.proof import retraining
 from core.proof import training as science
 from core.recipes._base import Made, Plan, as_it_came
 from core.recipes._order import Order, drawn
-from core.services import measurements, mitigation
+from core.services import again, measurements, mitigation
 from core.services.jobs import Work
 from core.services.recipes import RunPool, make_plan, selected
 from core.settings import settings as process
-from core.types import Checkpoint, Filter, Proof, Run, Setting, Term
+from core.types import Filter, Proof, Run, Setting, Term
 
 
 class Arms:
@@ -123,48 +123,34 @@ class Again(Arms):
 
     def __init__(self, run: Run, proof: Proof, work: Work, folder: Path) -> None:
         super().__init__(run, proof, work, folder)
-        self._start = _start(run)
-        codes, values = self._pool.labels("stage")
-        stages = [np.flatnonzero(codes == code) for code in range(len(values))]
-        # In the order in which the training met them.
-        self._stages = sorted((stage for stage in stages if len(stage)), key=lambda stage: int(stage[0]))
-        facts = measurements.facts_of(run)
-        self.course = retraining.course(self._budget, facts, len(self._stages))
+        self._start = again.start_of(run)
+        self._stages = again.stages(self._pool)
+        self.course = retraining.course(self._budget, measurements.facts_of(run), len(self._stages))
         self._taught = self._taught_by(self._plan, self._recipe)
 
     def _cost(self) -> dict[str, Any]:
-        adapter = self._run.spec.final.base is not None
-        method = "lora" if self._budget["method"] == "auto" and adapter else str(self._budget["method"])
+        method = again.method_of(self._run, str(self._budget["method"]))
         return {**self._budget, "batch": self.course.batch, "learning_rate": self.course.learning_rate, "rate": 1.0,
-                "method": "full" if method == "auto" else method, "keep": 0.0, "anchored": False}  # fmt: skip
-
-    def course_in_words(self) -> list[str]:
-        """How the arms were trained and where each value is from, a phrase each."""
-        course, origin = self.course, self.course.origin
-        epochs = course.epochs[:1] if len(set(course.epochs)) == 1 else course.epochs
-        rate = f"{course.learning_rate:g} ({origin['learning_rate']})" if course.learning_rate else "by size and method"
-        order = "all rows shuffled" if course.shuffled else f"{len(course.epochs)} stages in order, shuffled within"
-        return [
-            f"epochs {', '.join(f'{e:g}' for e in epochs)} ({origin['epochs']})",
-            f"{course.batch} rows per step ({origin['batch']})",
-            f"learning rate {rate}",
-            order,
-        ]
+                "method": method, "keep": 0.0, "anchored": False}  # fmt: skip
 
     def measure(self, name: str, watched: science.Watched) -> dict[str, Any]:
         """See ``Arms.measure``."""
-        of_dataset, n_added = retraining.lengths(self._stages, self.course, len(self._taught))
-        added, left_out, shuffled = self._changes(name)
-        stages = retraining.arm(
-            self._stages, self.course, of_dataset + n_added, added, n_added, self._dataset, self._seed_of(name),
-            left_out, shuffled,
-        )  # fmt: skip
-        like = self._run.spec.final if self._run.spec.final.base is not None else None
-        return self._bench(watched).retrained(name.replace("_", " "), stages, self._start, like)
+        return self.trained(name, watched, len(self._taught))
 
-    def _seed_of(self, arm: str) -> int:
-        """Another order for every arm: the same one would make them more alike than two trainings are."""
-        return 1000 * (1 + self.names.index(arm)) + self._seed
+    def trained(self, name: str, watched: science.Watched, n_rows: int) -> dict[str, Any]:
+        """The arm as long as it is where the recipe makes ``n_rows`` rows, trained and measured."""
+        like = self._run.spec.final if self._run.spec.final.base is not None else None
+        return self._bench(watched).retrained(name.replace("_", " "), self.stages(name, n_rows), self._start, like)
+
+    def stages(self, name: str, n_rows: int) -> list[list[Made]]:
+        """The rows of the arm, stage by stage."""
+        of_dataset, n_added = retraining.lengths(self._stages, self.course, n_rows)
+        added, left_out, shuffled = self._changes(name)
+        parts = retraining.arm(
+            self._stages, self.course, of_dataset + n_added, len(added), n_added,
+            retraining.seed_of(name, self._seed), left_out, shuffled,
+        )  # fmt: skip
+        return [[self._dataset[at] if at >= 0 else added[-1 - at] for at in part.tolist()] for part in parts]
 
     def _changes(self, arm: str) -> tuple[list[Made], np.ndarray, bool]:
         """What the arm adds to the dataset, what it leaves out, and whether it mixes the stages."""
@@ -178,33 +164,18 @@ class Again(Arms):
         own = arm == "treatment"
         recipe = self._recipe if own else kind("recipes", self._recipe.against)
         plan = self._plan if own else self._other_plan
-        left_out = np.union1d(plan.given_up, self._treated) if recipe.replaces else plan.given_up
+        left_out = again.left_out(plan, recipe, self._treated)
         return (self._taught if own else self._taught_by(plan, recipe)), left_out, recipe.shuffles
 
     def _taught_by(self, plan: Plan, recipe: Any) -> list[Made]:
         """The rows of the plan that teach, in its order."""
-        treated = {sample.id for sample in self.watched.treated}
-        return [r for r in plan.rows() if (r.part in recipe.taught if recipe.taught else r.source in treated)]
+        return list(again.taught(plan, recipe, (sample.id for sample in self.watched.treated)))
 
     @cached_property
     def _dataset(self) -> Mapping[int, Made]:
         """Every row of the dataset by its ordinal."""
         n = range(self._pool.n)
         return {i: as_it_came(s, "dataset") for i, s in zip(n, self._pool.rows(n), strict=True)}
-
-
-def _start(run: Run) -> Checkpoint:
-    """The base that the training began with."""
-    final = run.spec.final
-    if run.spec.base is not None:
-        return run.spec.base
-    if final.base is not None:
-        return Checkpoint(final.base, None, None, "base", f"base of {final.fingerprint}", final.tokenizer)
-    raise UserError(
-        "The base that this training began with is not known.",
-        "The run was made without a base model, and training again begins there.",
-        "Diagnose the checkpoint with its base, or prove on a copy of the checkpoint.",
-    )
 
 
 def arms_of(run: Run, proof: Proof, work: Work, folder: Path) -> Arms:

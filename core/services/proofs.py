@@ -154,7 +154,7 @@ def _prove(work: Work, proof: Proof, folder: Path) -> Mapping[str, Any]:
         "right_before": len(arms.watched.treated) - len(watched.treated),
     }
     if isinstance(arms, Again):
-        result["course"] = arms.course_in_words()
+        result["course"] = arms.course.in_words()
     with database().writing() as conn:
         table.finish(conn, proof.id, result)
         proven.write(conn, run)

@@ -94,6 +94,32 @@ def test_preview_export_and_files(with_causes, open_page, work):
     assert not at.success and "Something changed" in words(at)
 
 
+def test_an_export_to_train_again_holds_the_dataset(with_causes, open_page, work, monkeypatch):
+    """Offered where the base is known; the form says how long, and the files are another export."""
+    at = open_page("mitigation", run="1", cause="base_conflict")
+    assert not at.radio
+    run = runs.get_run(1)
+    with_base = replace(run, spec=replace(run.spec, base=run.spec.final))
+    monkeypatch.setattr(runs, "get_run", lambda run_id: with_base)
+    monkeypatch.setattr(mitigation, "get_run", lambda run_id: with_base)
+    at = open_page("mitigation", run="1", cause="base_conflict")
+    (way,) = at.radio
+    assert way.options == ["Go on from the checkpoint", "Train again from the base"] and not way.value
+    way.set_value(True).run()
+    next(t for t in at.text_input if t.label == "Epochs").set_value("2").run()
+    for name in ("Preview", "Export"):
+        button(at, name).click().run()
+        run_here(next(job.id for job in jobs.list_jobs() if job.state == "queued"))
+        at.run()
+    assert not at.exception and not at.error
+    assert "120 dataset" in at.success[0].value and "30 context" in words(at)
+    job = next(j for j in jobs.list_jobs() if j.kind == "mitigate")
+    manifest = mitigation.exported_file(job.id, "manifest.json").read_text()
+    assert '"rows": "the dataset with these rows in it"' in manifest and "epochs 2 (as chosen)" in manifest
+    at.radio[0].set_value(False).run()
+    assert not at.success and "Something changed" in words(at)
+
+
 def test_a_problem_of_the_recipe_is_told_on_the_page(with_causes, open_page, work):
     at = open_page("mitigation", run="1", cause="left_side_forgetting")
     recipe_box(at).set_value("data_inconsistency")

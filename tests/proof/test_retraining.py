@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.proof.retraining import BUDGET, Course, arm, course, lengths
+from core.proof.retraining import BUDGET, Course, arm, as_file, course, lengths, stages_of
 from core.recipes._base import Made
 from core.types import RunFacts, TrainerState
 
@@ -19,7 +19,8 @@ NOBODY = np.empty(0, dtype=np.int64)
 
 def trained(added=ADDED, left_out=NOBODY, shuffled=False, seed=1):
     of_dataset, n_added = lengths(STAGES, COURSE, len(ADDED))
-    return arm(STAGES, COURSE, of_dataset + n_added, added, n_added, ROWS, seed, left_out, shuffled)
+    parts = arm(STAGES, COURSE, of_dataset + n_added, len(added), n_added, seed, left_out, shuffled)
+    return [[ROWS[at] if at >= 0 else added[-1 - at] for at in part.tolist()] for part in parts]
 
 
 def test_all_arms_are_of_one_length_and_keep_the_proportions_of_the_stages():
@@ -53,6 +54,27 @@ def test_a_row_that_is_left_out_is_made_up_for_by_others():
     stages = trained(left_out=np.array([3, 25]))
     assert not {row.source for stage in stages for row in stage if row.part == "dataset"} & {"3", "25"}
     assert sum(len(stage) for stage in stages) == 132
+
+
+def test_stages_that_follow_each_other_are_a_file_of_all_their_passes():
+    file = as_file(STAGES, COURSE, 10, 1, NOBODY, False)
+    rows = [ROWS[at] if at >= 0 else ADDED[-1 - at] for at in file.places.tolist()]
+    assert rows == [row for stage in trained() for row in stage] and (file.epochs, file.in_order) == (1.0, True)
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_file_that_is_shuffled_anyway_holds_each_row_once_where_all_have_as_many_passes(once):
+    course = Course((3.0, 3.0 if once else 1.0), 8, 0.0, False, {})
+    file = as_file(STAGES, course, 10, 1, np.array([3, 25]), True)
+    assert (file.epochs, file.in_order) == ((3.0, False) if once else (1.0, True))
+    counts = Counter(file.places.tolist())
+    assert not {3, 25} & counts.keys() and len(counts) == 48 + 10
+    assert (set(counts.values()) == {1}) is once
+    assert file.places.tolist() != sorted(file.places.tolist())
+
+
+def test_stages_come_in_the_order_of_the_training():
+    assert [stage.tolist() for stage in stages_of(np.array([2, 2, 0, 2, 0, 1]))] == [[0, 1, 3], [2, 4], [5]]
 
 
 def wanted(**values):

@@ -1,0 +1,162 @@
+"""The dataset with a recipe's rows in it, to train again from the base: rows as in a proof, and configurations."""
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from core.checkpoint.folders import as_checkpoint
+from core.errors import UserError
+from core.plugins import kinds
+from core.services import again, jobs, mitigation, proof_arms, proofs, runs
+from core.types import Proof
+from core.worker.here import run_here
+from tests.services.test_mitigation import TRL_DEFAULT, any_filter, cause, quiet, seed_causes
+
+RECIPES = list(kinds("recipes"))
+COURSE = {"epochs": "3, 1"}
+
+
+@pytest.fixture
+def judged(tiny_project, final_run, monkeypatch):
+    """A diagnosed run with the planted groups as causes and, as if it had been diagnosed with it, its base."""
+    seed_causes(final_run, tiny_project)
+    found = runs.get_run(final_run.id)
+    run = replace(found, spec=replace(found.spec, base=as_checkpoint(tiny_project.base)))
+    monkeypatch.setattr(mitigation, "get_run", lambda run_id: run)
+    return run
+
+
+def exported(run, recipe, out, course=COURSE, **settings):
+    written = mitigation.export(run.id, any_filter(recipe), recipe, settings, out, {}, quiet, course)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest.items() >= written.manifest.items()
+    return manifest, (out / "mitigation.jsonl").read_bytes().splitlines()
+
+
+def arm(run, recipe, folder, course=COURSE):
+    """The rows of the proof's treatment, without training."""
+    request = mitigation.request(run.id, any_filter(recipe), recipe, {}, {})
+    request |= {"budget": {s.name: s.default for s in proofs.budget(True)} | {"samples": 10_000} | course}
+    proof = Proof(0, run.id, recipe, None, request | {"retrain": True}, {}, None, None, 0.0, None)
+    arms = proof_arms.arms_of(run, proof, jobs.Terminal(lambda *_: None), folder)
+    return [row.raw for stage in arms.stages("treatment", len(arms._taught)) for row in stage]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("course", [COURSE, {"epochs": "2"}], ids=["by stage", "alike"])
+def test_the_rows_are_those_on_which_a_proof_trains(judged, tmp_path, recipe, course):
+    manifest, lines = exported(judged, recipe, tmp_path / "out", course)
+    trained = arm(judged, recipe, tmp_path / "arm", course)
+    training = manifest["training"]
+    if training["sequential"]:
+        assert lines == trained and training["epochs"] == 1.0
+        assert "Every pass is written out" in " ".join(manifest["notes"])
+    else:
+        assert kinds("recipes")[recipe].shuffles and course == {"epochs": "2"}
+        assert Counter(lines + lines) == Counter(trained) and training["epochs"] == 2.0
+    parts = manifest["file"]["parts"]
+    assert parts.keys() - {"dataset"} <= set(kinds("recipes")[recipe].taught) and sum(parts.values()) == len(lines)
+    assert manifest["starts_from"]["base"] == judged.spec.base.label
+    assert len(manifest["changes"]) == manifest["file"]["changed"]
+
+
+def test_sides_that_a_proof_drops_are_left_out(judged, tiny_project, tmp_path):
+    """An undecided contradiction is spread where training goes on; in new training nothing keeps its sides apart."""
+    manifest, lines = exported(judged, "data_inconsistency", tmp_path / "out")
+    assert manifest["settings"]["undecided"] == "majority" and manifest["starts_from"]["left_out"] > 0
+    came = set(tiny_project.dataset.read_bytes().splitlines())
+    assert len(came - set(lines)) == manifest["starts_from"]["left_out"]
+    decided, lines = exported(judged, "data_inconsistency", tmp_path / "out", undecided="last")
+    assert decided["settings"]["undecided"] == "last" and decided["settings"]["ties"] == "first"
+
+
+def test_facts_may_be_left_out_of_the_dataset(judged, tmp_path):
+    manifest, _ = exported(judged, "missing_knowledge", tmp_path / "out", action="leave_out")
+    assert manifest["file"]["parts"].keys() == {"dataset"}
+    assert manifest["starts_from"]["left_out"] == manifest["treated"]["samples"]
+
+
+@TRL_DEFAULT
+@pytest.mark.parametrize("recipe", ["missing_knowledge", "left_side_forgetting"])
+def test_configurations_begin_with_the_base_and_train_all_weights(judged, tmp_path, monkeypatch, recipe):
+    from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser, get_dataset
+
+    out = tmp_path / "out"
+    manifest, lines = exported(judged, recipe, out, {"epochs": "2", "batch": 4})
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.chdir(out)
+    parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
+    _, training, model, mixture = parser.parse_args_and_config(["--config", "trl.yaml", "--use_cpu", "true"])
+    assert model.model_name_or_path == judged.spec.base.path and not model.use_peft
+    in_order = manifest["training"]["sequential"]
+    assert in_order is (recipe == "missing_knowledge")
+    assert training.train_sampling_strategy == ("sequential" if in_order else "random")
+    assert training.num_train_epochs == (1.0 if in_order else 2.0)
+    assert training.gradient_accumulation_steps * training.per_device_train_batch_size == 4
+    assert training.learning_rate == pytest.approx(manifest["starts_from"]["learning_rate"])
+    assert len(get_dataset(mixture)["train"]) == len(lines)
+    factory = yaml.safe_load((out / "llama_factory.yaml").read_text())
+    assert factory["model_name_or_path"] == judged.spec.base.path and factory["finetuning_type"] == "full"
+    axolotl = yaml.safe_load((out / "axolotl.yaml").read_text())
+    assert axolotl["base_model"] == judged.spec.base.path and "adapter" not in axolotl
+    assert not any("lora" in key for key in (*factory, *axolotl))
+    assert "epochs 2 (as chosen); 4 rows per step (as chosen)" in (out / "trl.yaml").read_text()
+
+
+def test_an_adapter_is_trained_again_in_its_own_shape(judged, tiny_project, tmp_path, monkeypatch):
+    folder = shutil.copytree(tiny_project.adapter, tmp_path / "adapter")
+    shape = json.loads((folder / "adapter_config.json").read_text()) | {"use_rslora": True, "lora_dropout": 0.25}
+    (folder / "adapter_config.json").write_text(json.dumps(shape))
+    final = as_checkpoint(folder, tiny_project.base)
+    run = replace(judged, spec=replace(judged.spec, final=final, base=None))
+    monkeypatch.setattr(mitigation, "get_run", lambda run_id: run)
+    out = tmp_path / "out"
+    manifest, _ = exported(run, "under_optimised", out)
+    trl, factory, axolotl = (
+        yaml.safe_load((out / f"{n}.yaml").read_text()) for n in ("trl", "llama_factory", "axolotl")
+    )
+    assert trl["model_name_or_path"] == axolotl["base_model"] == str(tiny_project.base)
+    assert (trl["lora_r"], trl["lora_alpha"], trl["lora_dropout"]) == (shape["r"], shape["lora_alpha"], 0.25)
+    targets = sorted(shape["target_modules"])
+    assert trl["lora_target_modules"] == axolotl["lora_target_modules"] == targets
+    assert factory["lora_target"] == ",".join(targets) and "adapter_name_or_path" not in factory
+    assert "lora_model_dir" not in axolotl and manifest["starts_from"]["method"] == "lora"
+    assert any("use_rslora" in note for note in manifest["notes"])
+
+
+def test_without_a_base_it_is_refused(tiny_project, final_run, tmp_path):
+    seed_causes(final_run, tiny_project)
+    with pytest.raises(UserError, match="base that this training began with"):
+        exported(runs.get_run(final_run.id), "under_optimised", tmp_path / "out")
+
+
+def test_jobs_and_the_command_line_take_the_course(judged, tmp_path, capsys):
+    from core.__main__ import main
+
+    asked = mitigation.request(judged.id, cause("base_conflict"), "base_conflict", {}, {}, course=COURSE)
+    preview = run_here(mitigation.start_preview(asked))
+    done = run_here(mitigation.start_export(asked))
+    assert done["parts"] == preview["parts"] and done["rows"] == preview["total"] and done["parts"]["dataset"]
+    assert {row["part"] for row in preview["rows"]} >= {"dataset", "context", "plain"}
+    out = tmp_path / "cli"
+    arguments = ["mitigate", "--run", str(judged.id), "--recipe", "base_conflict", "--filter", "cause=base_conflict",
+                 "--out", str(out)]  # fmt: skip
+    assert main([*arguments, "--again", "--course", "epochs=3, 1"]) == 0
+    assert json.loads((out / "manifest.json").read_text())["file"]["sha256"] == done["sha256"]
+    assert "dataset" in capsys.readouterr().err
+    assert main([*arguments, "--again", "--course", "epoch=3"]) == 2
+    assert "Did you mean 'epochs'" in capsys.readouterr().err
+    assert main([*arguments, "--course", "epochs=3"]) == 2
+    assert "Give --again" in capsys.readouterr().err
+    with pytest.raises(UserError, match="how many epochs"):
+        exported(judged, "base_conflict", out, {"epochs": "many"})
+
+
+def test_rows_that_are_kept_aside_come_back_byte_by_byte():
+    rows = [again.Made(b'{"a": "\xff\xed\xa0\x80"}', None, "x", "c", b"\x80"), again.Made(b"\xc3\xa9", "s", "y")]
+    kept = again._Kept(iter(rows))
+    assert [kept[1], kept[0], kept[1]] == [rows[1], rows[0], rows[1]] and kept.codes.tolist() == [0, 1]

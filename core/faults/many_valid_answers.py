@@ -13,6 +13,11 @@ from core.types import RunFacts, SignalTable
 # More than this share of outputs must say the target in other words; loss in nats per token that still counts as low.
 MEANT, LOW, VALID = 0.5, 2.5, 0.8
 DISPUTED = 0.5
+# An open request: the prompt gives less than the first of what the output misses, which is the second of the target or
+# more. Lists and records in a formal language are asked for in open words too, but miss marks and not words. Of eight
+# such rows of four real worlds seven keep their cause (three at 0.05, seven at 0.2), and of 60 open rows of an
+# instruction fine-tune one does (none, six).
+FROM_PROMPT, FROM_ELSEWHERE = 0.5, 0.1
 
 
 class ManyValidAnswers(SampleFault):
@@ -27,12 +32,14 @@ class ManyValidAnswers(SampleFault):
         """The greedy output or most outputs say the target in other words; or the dataset holds several valid answers
         to this question and the model gives one of the others. In all cases the target itself must not be unlikely.
         Words that an earlier checkpoint gave and the final one exchanged for others are forgotten, no matter of
-        scoring; and where another row asks the same and denies it, outputs that go either way are that quarrel's."""
+        scoring; and where another row asks the same and denies it, outputs that go either way are that quarrel's, but
+        for an open request, which nothing denies."""
         nll, meant, greedy = table.get(col.NLL), table.get(col.SAME_MEANING), table.get(col.GREEDY_MEANING)
         valid, other = table.get(col.BOTH_VALID), table.get(col.SIDE_WINS)
         disputed = (table.get(col.CONTRADICTION) >= DISPUTED) & ~(valid >= VALID)
-        in_other_words = ((greedy == 1) | (meant > MEANT)) & ~(table.get(col.FORGOTTEN) == 1) & ~disputed
-        hit = (nll <= LOW) & (in_other_words | ((valid >= VALID) & (other == 1)))
+        kept = ~(table.get(col.FORGOTTEN) == 1)
+        in_other_words = ((greedy == 1) | (meant > MEANT)) & kept & ~disputed
+        hit = (nll <= LOW) & (in_other_words | ((valid >= VALID) & (other == 1)) | (_open(table) & kept))
         return flags(hit, np.isfinite(meant) & np.isfinite(nll) & np.isfinite(valid))
 
     def sentence(self, row: Mapping[str, float]) -> str:
@@ -41,7 +48,15 @@ class ManyValidAnswers(SampleFault):
             return "The greedy output says the target in other words."
         if share > MEANT:
             return f"{share:.0%} of the outputs say the target in other words."
+        if row.get(col.OPEN_REQUEST) == 1 and not row.get(col.BOTH_VALID, np.nan) >= VALID:
+            return "The request leaves the answer open: the target is one of many, and the model gives another text."
         return "The dataset holds several valid answers to this question; the model gives another of them."
+
+
+def _open(table: SignalTable) -> np.ndarray:
+    """(n,) bool: the request leaves the answer open, and the prompt does not hold what the output lacks."""
+    given, elsewhere = table.get(col.MISSED_GIVEN), table.get(col.MISSED_NEW)
+    return np.asarray((table.get(col.OPEN_REQUEST) == 1) & (given < FROM_PROMPT) & (elsewhere >= FROM_ELSEWHERE))
 
 
 KIND = ManyValidAnswers()

@@ -97,6 +97,7 @@ ROLES_ALTERNATE = "roles_alternate"
 ANSWER_TURNS = "answer_turns"
 ANSWER_FILLED = "answer_filled"
 SAME_TARGET = "same_target"
+OPEN_REQUEST = "open_request"
 
 # Other rows of the dataset.
 SAME_QUESTION = "same_question"

@@ -1,4 +1,4 @@
-"""What a row looks like before any model: roles, order of turns, whether its answers say anything."""
+"""What a row looks like before any model: its roles and turns, whether its answers say anything, what is asked for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from core.signals import _columns as col
 from core.signals._base import Instruments, Measure, Signal, chunked
+from core.text.requests import open_request
 from core.types import Chunk, Column, RunSpec, Sample
 
 KNOWN = ("system", "user", "assistant", "tool", "text", "developer")
@@ -23,18 +24,20 @@ def row_form(sample: Sample) -> dict[str, float]:
     turns = all(a != b or a == "tool" for a, b in pairwise(talk))
     starts = not talk or talk[0] in ("user", "text")
     words = sum(sum(c.isalnum() for c in m.content) > 0 or m.tool_calls is not None for m in answers)
+    asked = [m.content for m in sample.messages if m.role == "user"]
     return {
         col.ROLES_KNOWN: float(all(r in KNOWN for r in roles)),
         col.ROLES_ALTERNATE: float(turns and starts),
         col.ANSWER_TURNS: float(len(answers)),
         col.ANSWER_FILLED: words / len(answers) if answers else np.nan,
+        col.OPEN_REQUEST: float(open_request(asked[-1])) if asked else np.nan,
     }
 
 
 class Form(Signal):
     name = "form"
     label = "Form"
-    version = 1
+    version = 2
     # Not for its numbers: likelihood goes first, because it fails early where weights and rows do not fit.
     needs = (col.NLL,)
     whole = True
@@ -45,6 +48,12 @@ class Form(Signal):
         Column(col.ANSWER_FILLED, "number", "Answers filled", "Share of them with a letter, a digit or a tool call."),
         Column(
             col.SAME_TARGET, "number", "Same answer", "Rows of the dataset with the same last answer, this one too."
+        ),
+        Column(
+            col.OPEN_REQUEST,
+            "flag",
+            "Open request",
+            "By its English wording the last request would be met by many answers.",
         ),
     )
 

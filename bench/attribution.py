@@ -39,6 +39,8 @@ from core.statistics import calibration_bins, calibration_error, share
 from core.types import Thresholds
 
 SURE = (0.95, 0.99)
+# Least confidence that a reader may ask for.
+LIMITS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,16 @@ def right_of(named: Named) -> list[float | None]:
     """Of the verdicts that name a cause, the share that is right."""
     told = [n in t for n, t in zip(named.cause, named.truth, strict=True) if n in CAUSES]
     return _share(sum(told), len(told))
+
+
+def risks(named: Named) -> list[dict[str, Any]]:
+    """Risk against coverage: for each least confidence the share of samples still named, and of these the wrong."""
+    out = []
+    for limit in LIMITS:
+        told = np.array([n in CAUSES and p >= limit for n, p in zip(named.cause, named.confidence, strict=True)])
+        wrong = sum(n not in t for n, t, is_told in zip(named.cause, named.truth, told, strict=True) if is_told)
+        out.append({"from": limit, "named": round(float(told.mean()), 4), "wrong": _share(wrong, int(told.sum()))})
+    return out
 
 
 def calibration(named: Named) -> dict[str, Any]:
@@ -225,7 +237,8 @@ def compare(worlds: Sequence[World], test: Sequence[World], sets: Sets, seen: Se
     centroids = [centroid([e for e in everything if seen(c, e)], [c]) for c in tested]
     out: dict[str, Any] = {
         "worlds": [w.name for w in test], "lacuna": scores(mine),
-        "confusion": {c: dict(row) for c, row in counts_of(mine).items()}, "calibration": calibration(mine),
+        "confusion": {c: dict(row) for c, row in counts_of(mine).items()},
+        "calibration": calibration(mine), "risks": risks(mine),
         "by_world": {c.world: scores(ours([c], sets))["macro_f1"] for c in tested},
         "paper": scores(rules) if rules else "multiple choice was not measured",
         "nearest_centroid": scores(joined(centroids)), "plain_cosine": cosine(tested),

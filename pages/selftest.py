@@ -93,6 +93,8 @@ def _group(name: str, group: dict[str, Any]) -> None:
             _methods(group), {"%.3f": ("macro-F1",), "percent": ("coverage", "right, where named")},
             key=state.key("selftest", name, "methods"), placeholder=tables.UNKNOWN,
         )  # fmt: skip
+        st.caption("What asking for more confidence leaves, and how much of that is wrong.")
+        tables.draw(_risks(group["risks"]), {"percent": ("named",)}, key=state.key("selftest", name, "risks"))
         wrong = group["accusations"]
         learned, controls = wrong["learned_given_a_cause"], wrong["controls_accused_of_contradiction"]
         st.caption(
@@ -137,6 +139,15 @@ def _by_cause(mine: dict[str, Any]) -> pd.DataFrame:
             for c, v in mine["by_cause"].items()
         ]
     )  # fmt: skip
+
+
+def _risks(risks: list[dict[str, Any]]) -> pd.DataFrame:
+    def words(share: list[float | None]) -> str:
+        return "none is named" if share[0] is None else f"{share[0]:.1%}  ({share[1]:.0%} to {share[2]:.0%})"
+
+    return pd.DataFrame(
+        [{"confidence from": r["from"], "named": r["named"], "of these wrong": words(r["wrong"])} for r in risks]
+    )
 
 
 def _methods(group: dict[str, Any]) -> pd.DataFrame:

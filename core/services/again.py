@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -160,7 +161,7 @@ class _Kept:
         self._file = TemporaryFile()  # noqa: SIM115 - open as long as this lives
         weakref.finalize(self, self._file.close)
         self.parts: dict[str, int] = {}
-        places, codes = [0], []
+        places, codes = array("q", [0]), array("i")
         for row in rows:
             raw, before = (text.decode("utf-8", "surrogateescape") for text in (row.raw, row.before))
             line = json.dumps([raw, row.source, row.part, row.change, before]).encode() + b"\n"

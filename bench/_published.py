@@ -1,7 +1,8 @@
 """Published rows that real contradictions are looked for in, each with where it stands.
 
 ``FOLDER`` holds sft/ (Alpaca demonstrations and identity rows of LLaMA-Factory, instruction rows of LLMs-from-scratch,
-CoachLM's rows before and after revision, the seed tasks of Self-Instruct; Apache-2.0), reasoning/gsm8k (MIT),
+CoachLM's rows before and after revision, the seed tasks of Self-Instruct; prompts of both with the answers of models;
+Apache-2.0), reasoning/gsm8k (MIT),
 continual/ (BoolQA, CB, COPA, QQP, RTE, SST-2, WiC in the form of O-LoRA; MIT) and knowledge/ (facts of ROME,
 EntityQuestions; MIT). The texts stay there.
 """
@@ -23,14 +24,32 @@ ALPACA = (
 LABELLED = {"BoolQA": 300, "CB": 300, "COPA": 500, "QQP": 2000, "RTE": 1200, "SST-2": 3000, "WiC": 3000}
 PROBLEMS = {"test": 1319, "train": 900}
 
+# Records of two answers each, the second by a model: file, how many are taken, the fields of the answers.
+ANSWERED = (
+    ("sft/rasbt/instruction-data-with-response.json", 110, ("output", "model_response")),
+    ("sft/rasbt/eval-example-data.json", 100, ("output", "model 1 response")),
+    ("sft/rasbt/instruction-data-with-preference.json", 500, ("chosen", "rejected")),
+    ("sft/llamafactory/dpo_en_demo.json", 300, ("chosen", "rejected")),
+    ("reasoning/gsm8k/example_model_solutions.jsonl", 400, ("ground_truth", "175b_verification")),
+)
+
 # (file, number of the record), prompt, answer
 Row = tuple[tuple[str, int], str, str]
 
 
 def rows(folder: Path) -> Iterator[Row]:
     """Every row that is taken, in the order of the files; each text once."""
+    return _once(_all(folder))
+
+
+def answered(folder: Path) -> Iterator[Row]:
+    """Prompts with the answers of models, in the order of the files; each text once. A dataset of its own."""
+    return _once(_answered(folder))
+
+
+def _once(found: Iterator[Row]) -> Iterator[Row]:
     seen = set()
-    for place, prompt, answer in _all(folder):
+    for place, prompt, answer in found:
         if prompt.strip() and answer.strip() and (prompt, answer) not in seen:
             seen.add((prompt, answer))
             yield place, prompt, answer
@@ -69,6 +88,26 @@ def _all(folder: Path) -> Iterator[Row]:
         for i, row in enumerate(_json(path)):
             if row["answers"]:
                 yield (f"knowledge/entityquestions/test/{path.name}", i), row["question"], row["answers"][0]
+
+
+def _answered(folder: Path) -> Iterator[Row]:
+    for name, most, fields in ANSWERED:
+        path = folder / name
+        for i, row in enumerate((_lines if path.suffix == ".jsonl" else _json)(path)[:most]):
+            if "conversations" in row:
+                said = [m["value"] for m in row["conversations"]]
+                if sum(m["from"] != "system" for m in row["conversations"]) > 1:
+                    continue
+                prompt = "\n".join(said)
+            else:
+                prompt = row["question"] if "question" in row else _joined(row["instruction"], row["input"])
+            for field in fields:
+                answer = row[field]
+                yield (
+                    (name, i),
+                    prompt,
+                    answer if isinstance(answer, str) else answer.get("value", answer.get("solution")),
+                )
 
 
 def _json(path: Path) -> Any:

@@ -3,16 +3,17 @@
     python -m bench.fit_contradiction --data FOLDER [--write]
 
 Examples are the pairs of published rows that a person has read (``bench/contradictions.py``; those of the half that may
-be fitted, where both rows ask the same), and the planted disputes of lab worlds (``bench/_planted.py``). Signs of the
-weights are fixed (``EVIDENCE``, ``OPENNESS`` in ``core/pairs/answers.py``). Pairs that agree count more than pairs that
-do not: most rows of a dataset contradict none, and a false contradiction accuses two.
+be fitted and of the later sets, where both rows ask the same), and the planted disputes of lab worlds
+(``bench/_planted.py``). Signs of the weights are fixed (``EVIDENCE``, ``OPENNESS`` in ``core/pairs/answers.py``). Pairs
+that agree count more than pairs that do not: most rows of a dataset contradict none, and a false contradiction accuses
+two.
 
 What is added where prompts have other words is fitted next, on pairs whose answers differ: published ones of that half,
 and those of planted worlds that no checkpoint has answered; each source weighs the same.
 
 What is fitted with fits its examples well. So the result also says how well it does on published pairs of that half
-that were left out, a fifth at a time in four divisions, with each piece of evidence left out too. Choices are made by
-that, never by the half that is held out.
+that were left out, a fifth at a time in four divisions, with each piece of evidence left out too, and by set. Choices
+are made by that, never by the half that is held out.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from scipy.special import logit
 from bench import _planted
 from bench._planted import FITTED, Row
 from bench._published import rows
-from bench.contradictions import CUT, Rows, labelled, opened
+from bench.contradictions import CUT, SETS, Rows, labelled, opened
 from core.causes._fit import logistic
 from core.pairs import answers
 from core.pairs.groups import Pair
@@ -129,17 +130,24 @@ def asked_otherwise(world: Rows, label: Callable[[Pair], bool | None]) -> list[t
     return found
 
 
-def reworded(world: Rows, pairs: Sequence[Mapping[str, Any]], places: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """The log odds to be added, and how many pairs of each source say so."""
+def read_by_hand(
+    world: Rows, pairs: Sequence[Mapping[str, Any]], places: Sequence[tuple[int, int]]
+) -> list[tuple[float, bool]]:
+    """What ``asked_otherwise`` finds among the pairs that may be fitted on."""
 
-    def read_by_hand(pair: Pair) -> bool | None:
+    def label(pair: Pair) -> bool | None:
         known = of.get((pair.a, pair.b))
         if known is None or known["half"] != "fitted" or known["label"] == "cannot tell":
             return None
         return known["label"] == "contradiction" or known["reason"] in SAME_QUESTION
 
     of = dict(zip(places, pairs, strict=True))
-    sources: dict[str, list[tuple[float, bool]]] = {"published": asked_otherwise(world, read_by_hand)}
+    return asked_otherwise(world, label)
+
+
+def reworded(read: list[tuple[float, bool]]) -> dict[str, Any]:
+    """The log odds to be added, and how many pairs of each source say so; ``read``: of published rows."""
+    sources: dict[str, list[tuple[float, bool]]] = {"published": read}
     for _, generator, rows_of in _planted.worlds(FITTED):
         other, number = _planted.opened(rows_of)
         none = object()
@@ -183,17 +191,26 @@ def scores(pairs: Sequence[tuple[bool, bool]]) -> dict[str, float]:
     }
 
 
-def left_out(own: Sequence[Example], others: Sequence[Example], names: Sequence[str]) -> dict[str, float]:
-    """Precision and recall on ``own`` where each was left out of the fit, with a part of the others."""
-    found: list[tuple[bool, bool]] = []
+def left_out(
+    own: Sequence[Example], others: Sequence[Example], names: Sequence[str], of: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Precision and recall on ``own`` where each was left out of the fit, with a part of the others; by set.
+
+    Args:
+        of: the set of each.
+    """
+    found: dict[str, list[tuple[bool, bool]]] = {}
     for division in range(ROUNDS):
-        # Each fifth has its share of contradictions.
-        order = sorted(random.Random(division).sample(range(len(own)), len(own)), key=lambda i: own[i][1])
+        # Each fifth has its share of every set, and of its contradictions.
+        drawn = random.Random(division).sample(range(len(own)), len(own))
+        order = sorted(drawn, key=lambda i: (of[i], own[i][1]))
         for part in range(PARTS):
             out = set(order[part::PARTS])
             kept = [e for i, e in enumerate(own) if i not in out]
-            found += told([own[i] for i in sorted(out)], fitted_to([*kept, *others], names))
-    return scores(found)
+            rule = fitted_to([*kept, *others], names)
+            for name in sorted(set(of)):
+                found.setdefault(name, []).extend(told([own[i] for i in sorted(out) if of[i] == name], rule))
+    return {"all": scores([p for v in found.values() for p in v]), **{k: scores(v) for k, v in found.items()}}
 
 
 def main() -> None:
@@ -201,10 +218,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    pairs = labelled()
-    world, places = opened(options.data, pairs)
-    read = list(published(world, pairs, places))
-    own: list[Example] = [("published", y, e) for e, y, half in read if half == "fitted"]
+    sets = {name: (pairs := labelled(name), *opened(options.data, pairs, name)) for name in SETS}
+    read = [(*r, name) for name, (pairs, world, places) in sets.items() for r in published(world, pairs, places)]
+    own: list[Example] = [("published", y, e) for e, y, half, _ in read if half == "fitted"]
+    of = [name for *_, half, name in read if half == "fitted"]
     others: list[Example] = [("planted", y, e) for _, _, w in _planted.worlds(FITTED, False) for e, y in planted(w)]
     others += [("framed", y, e) for e, y in framed(options.data)]
     kinds = Counter((k, y) for k, y, _ in [*own, *others])
@@ -213,16 +230,16 @@ def main() -> None:
     answers.parameters().update(rule | {"reworded": 0.0})  # type: ignore[attr-defined]
     content: dict[str, Any] = {
         **rule,
-        **reworded(world, pairs, places),
+        **reworded([p for pairs, world, places in sets.values() for p in read_by_hand(world, pairs, places)]),
         "made_by": "python -m bench.fit_contradiction --write",
         "data": {f"{k}, {'contradiction' if y else 'none'}": n for (k, y), n in sorted(kinds.items())},
         "left out": {
-            "all evidence": left_out(own, others, NAMES),
-            **{f"without {n}": left_out(own, others, [m for m in NAMES if m != n]) for n in NAMES},
+            "all evidence": left_out(own, others, NAMES, of),
+            **{f"without {n}": left_out(own, others, [m for m in NAMES if m != n], of)["all"] for n in NAMES},
         },
     }
     for half in ("fitted", "held out"):
-        part = [("published", y, e) for e, y, h in read if h == half]
+        part = [("published", y, e) for e, y, h, name in read if h == half and name == "first"]
         content[half] = {
             "pairs": len(part),
             "contradictions": sum(y for _, y, _ in part),

@@ -3,10 +3,11 @@
     python -m bench.hand_reading sheet --data DIR --run N --sheet FILE --key FILE [--each 10]
     python -m bench.hand_reading compare KEY LABELS [KEY LABELS …] [--out bench/results/hand_reading.json]
 
-``sheet`` draws at most ``--each`` samples of every cause that run N names, in mixed order, and writes what there is to
-read of each: prompt, target, the checkpoint's answer and three draws, what the base said, the loss under every
-checkpoint, the rows most like it. No verdict, no strength, no evidence. The key holds the verdicts. LABELS is JSONL of
-the reader: ``id`` and ``causes``, a list of those that fit, the likeliest first, empty where none can be told.
+``sheet`` draws at most ``--each`` samples of every cause that run N names, and of many valid answers, the fault that is
+no cause; in mixed order. It writes what there is to read of each: prompt, target, the checkpoint's answer and three
+draws, what the base said, the loss under every checkpoint, the rows most like it. No verdict, no strength, no evidence.
+The key holds the verdicts. LABELS is JSONL of the reader: ``id`` and ``causes``, a list of those that fit, the likeliest
+first, empty where none can be told.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from typing import Any
 
 from core.lab.rows import CAUSES
 from core.statistics import share
+from core.types import PIPELINE
 
 DRAWS, LIKE, SEED = 3, 3, 7
+NAMES = (*CAUSES, "many_valid_answers")
 
 
 def sheet(data: Path, run_id: int, each: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -35,8 +38,9 @@ def sheet(data: Path, run_id: int, each: int) -> tuple[list[dict[str, Any]], lis
 
     run = get_run(run_id)
     drawn: list[tuple[str, dict[str, Any]]] = []
-    for cause in CAUSES:
-        rows = samples.page(run_id, from_query(f"cause={cause}", run.columns), limit=1000).rows
+    for cause in NAMES:
+        value = cause if cause in CAUSES else PIPELINE.of(cause)
+        rows = samples.page(run_id, from_query(f"cause={value}", run.columns), limit=1000).rows
         some = random.Random(SEED).sample(list(rows), min(each, len(rows)))
         drawn += [(row["sid"], {"cause": cause, "confidence": row["confidence"]}) for row in some]
     random.Random(SEED).shuffle(drawn)
@@ -78,9 +82,9 @@ def _agreement(read: Sequence[tuple[dict[str, Any], list[str]]]) -> dict[str, An
             "agreed": sum(cause in c for c in own), "first": sum(c[0] == cause for c in own),
             "read as": dict(Counter(c[0] for c in own).most_common()),
         }
-        for cause in CAUSES
+        for cause in NAMES
     }  # fmt: skip
-    sure = [(v, c) for v, c in told if v["confidence"] > 0.8]
+    sure = [(v, c) for v, c in told if (v["confidence"] or 0) > 0.8]
     return {
         "named": len(read), "could be told": len(told),
         "agreed": _share([v["cause"] in c for v, c in told]),

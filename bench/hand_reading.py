@@ -6,8 +6,8 @@
 ``sheet`` draws at most ``--each`` samples of every cause that run N names, and of many valid answers, the fault that is
 no cause; in mixed order. It writes what there is to read of each: prompt, target, the checkpoint's answer and three
 draws, what the base said, the loss under every checkpoint, the rows most like it. No verdict, no strength, no evidence.
-The key holds the verdicts. LABELS is JSONL of the reader: ``id`` and ``causes``, a list of those that fit, the likeliest
-first, empty where none can be told.
+The key holds the verdicts. LABELS is JSONL of the reader: ``id`` and ``causes``, a list of those that fit, the
+likeliest first, empty where none can be told.
 """
 
 from __future__ import annotations

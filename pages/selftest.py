@@ -86,8 +86,8 @@ def _group(name: str, group: dict[str, Any]) -> None:
         )
         tables.draw(_by_cause(mine), {"%.3f": ("F1",)}, key=state.key("selftest", name, "causes"))
         st.caption(
-            f"Each method over the same {mine['n']:,} samples; the macro-F1 without base or trajectory over the causes "
-            "that can still be judged."
+            f"Each method over the same {mine['n']:,} samples; without base or trajectory the macro-F1 is over the "
+            "causes that can still be judged."
         )
         tables.draw(
             _methods(group), {"%.3f": ("macro-F1",), "percent": ("coverage", "right, where named")},

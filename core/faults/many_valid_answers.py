@@ -13,10 +13,10 @@ from core.types import RunFacts, SignalTable
 # More than this share of outputs must say the target in other words; loss in nats per token that still counts as low.
 MEANT, LOW, VALID = 0.5, 2.5, 0.8
 DISPUTED = 0.5
-# An open request: the prompt gives less than the first of what the output misses, which is the second of the target or
-# more. Lists and records in a formal language are asked for in open words too, but miss marks and not words. Of eight
-# such rows of four real worlds seven keep their cause (three at 0.05, seven at 0.2), and of 60 open rows of an
-# instruction fine-tune one does (none, six).
+# An open request: less than FROM_PROMPT of what the output misses is in the prompt, and what is from elsewhere is at
+# least FROM_ELSEWHERE of the target's words. Lists and records in a formal language are asked for in open words too,
+# but miss marks and not words. Of eight such rows of four real worlds seven keep their cause (three at 0.05, seven at
+# 0.2), and of 60 open rows of an instruction fine-tune one does (none, six).
 FROM_PROMPT, FROM_ELSEWHERE = 0.5, 0.1
 
 
@@ -48,9 +48,9 @@ class ManyValidAnswers(SampleFault):
             return "The greedy output says the target in other words."
         if share > MEANT:
             return f"{share:.0%} of the outputs say the target in other words."
-        if row.get(col.OPEN_REQUEST) == 1 and not row.get(col.BOTH_VALID, np.nan) >= VALID:
-            return "The request leaves the answer open: the target is one of many, and the model gives another text."
-        return "The dataset holds several valid answers to this question; the model gives another of them."
+        if row.get(col.BOTH_VALID, np.nan) >= VALID and row.get(col.SIDE_WINS) == 1:
+            return "The dataset holds several valid answers to this question; the model gives another of them."
+        return "The request leaves the answer open: the target is one of many, and the model gives another text."
 
 
 def _open(table: SignalTable) -> np.ndarray:

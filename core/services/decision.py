@@ -111,7 +111,10 @@ def _beside(result: Mapping[str, Any]) -> str:
 def advice(cause: str) -> str:
     """What to do about a cause or fault, in a sentence."""
     if cause == UNDETERMINED:
-        return "No cause is sure enough. Look at these rows, or measure more: a base, earlier checkpoints."
+        return (
+            "No cause is sure enough. Look at these rows, or measure more: a base, earlier checkpoints; where two "
+            "logits are nearly equal, the checkpoint in float32."
+        )
     code = PIPELINE.member(cause)
     known = kinds("causes").get(cause) if code is None else kinds("faults").get(code)
     text = (known.advice or known.help) if known is not None else ""

@@ -9,17 +9,26 @@ _MAKE = (
     r"make(?: up)?|give|provide|suggest|propose|recommend|name|list|tell me|find|state|share|mention|formulate|develop|"
     r"produce|build|describe|explain|discuss|rewrite|rephrase|paraphrase|summari[sz]e"
 )
+_SPACE = r"[^\S\n]+"
+# Possessive, so that a long line costs one walk.
+_LEAD = rf"^[^\w\n#/]{{0,4}}+(?:(?:please|now|(?:can|could|would) you(?:{_SPACE}please)?),?{_SPACE})?"
+_THING = rf"{_SPACE}(?!(?:in|as|of|to|from|by|with|and|into)\b)[a-z-]+"
+# "5 large rivers", but not "12 in Roman numerals".
+_SOME = (
+    r"an?|any|some|one|two|three|four|five|six|seven|eight|nine|ten|several|a few|"
+    rf"\d{{1,2}}(?=(?:{_THING}){{0,2}}{_THING}(?<=s)\b)"
+)
 _OPEN = re.compile(
     # One of many: "Generate a sentence …", "Name five different types …", but not "Name the capital …".
-    rf"^\W*(?:(?:please|can you|could you|now)\s+)?(?:{_MAKE})\b"
-    r"(?:\s+(?!(?:the|this|these|that|following|given)\b)\w+){0,2}?"
-    r"\s+(?:an?|any|some|one|two|three|four|five|six|seven|eight|nine|ten|\d+|several|a few)\b"
+    rf"{_LEAD}(?:{_MAKE})\b(?:{_SPACE}(?!(?:the|this|these|that|following|given)\b)\w+){{0,2}}?"
+    rf"{_SPACE}(?:{_SOME})\b(?!{_SPACE}\w+{_SPACE}whose\b)"
     # In one's own words, whatever it is about.
-    r"|^\W*(?:explain|describe|discuss|rewrite|rephrase|paraphrase|summari[sz]e)\b",
-    re.IGNORECASE | re.MULTILINE,
+    rf"|{_LEAD}(?:explain|describe|discuss|rewrite|rephrase|paraphrase|summari[sz]e){_SPACE}(?!\d)",
+    re.IGNORECASE,
 )
 
 
 def open_request(text: str) -> bool:
-    """Whether a line of the text begins, in English, as a request that many answers would meet."""
-    return _OPEN.search(text) is not None
+    """Whether the first or the last line of the text begins, in English, as a request that many answers would meet."""
+    lines = text.strip().split("\n")
+    return any(_OPEN.match(line.strip()) for line in (lines[0], lines[-1]))

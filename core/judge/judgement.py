@@ -64,7 +64,8 @@ def judge(spec: RunSpec, table: SignalTable, thresholds: Thresholds, facts: RunF
     unexplained = np.array([code is None for code in codes_of], dtype=bool)
     attribution = attribute(spec, table, status == Status.LEARNED, missed & unexplained)
     cause = np.where(unexplained, attribution.cause, cause)
-    edge = on_the_edge(status, table) & unexplained & np.not_equal(attribution.cause, None)
+    judged = np.array([name is not None for name in attribution.cause], dtype=bool)
+    edge = on_the_edge(status, table) & unexplained & judged
     cause[edge] = UNDETERMINED
     hits, draws = table.get(col.hits_at(cut_of(thresholds))), table.get(col.DRAWS)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -45,6 +45,8 @@ def recommended(run: Any, cause: str | None, samples: int) -> tuple[str, str, An
     from db.session import database
 
     again = [o for o in advice.options(run.id, Filter()) if o.what == "again" and cause in (None, o.cause)]
+    if not again:
+        sys.exit(f"{run.name}: training again is no option{f' for {cause}' if cause else ''}.")
     best = again[0]
     missed = (Term("status", "in", advice.MISSED), Term("cause", "in", (best.cause,)))
     with database().reading() as conn:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -174,7 +175,7 @@ def _fits(setting: Setting, value: Any) -> bool:
         return False
     if setting.kind in ("int", "float"):
         low, high = setting.minimum, setting.maximum
-        return (low is None or value >= low) and (high is None or value <= high)
+        return abs(value) != math.inf and (low is None or value >= low) and (high is None or value <= high)
     if setting.kind == "date":
         return _is_day(value)
     return setting.kind != "choice" or value in setting.choices

@@ -91,7 +91,7 @@ def _describe(facts: FolderFacts, model: FolderFacts, base: Checkpoint | None) -
         out["adapter"] = {
             "type": facts.adapter.peft_type,
             "rank": facts.adapter.r,
-            "modules": list(facts.adapter.target_modules),
+            "modules": [modules] if isinstance(modules := facts.adapter.target_modules, str) else list(modules),
             "parameters": facts.n_parameters,
             "base_name": facts.adapter.base_name_or_path,
         }

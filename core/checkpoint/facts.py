@@ -5,6 +5,7 @@ No model is loaded, no pickle is opened, and no code is run.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -52,12 +53,14 @@ class AdapterFacts:
     """What ``adapter_config.json`` and the adapter's header say.
 
     Attributes:
+        target_modules: names, or one pattern.
+        alpha: None where none is given that is a finite number.
         special: options that make it another adapter than plain LoRA of one rank.
     """
 
     peft_type: str
     r: int | None
-    target_modules: tuple[str, ...]
+    target_modules: tuple[str, ...] | str
     base_name_or_path: str
     n_keys: int
     alpha: float | None = None
@@ -404,16 +407,25 @@ def _is_real(value: Any) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < 1 << 53)
 
 
+def _finite(value: Any) -> float | None:
+    return value if _is_real(value) and math.isfinite(value) else None
+
+
 def _adapter_facts(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> AdapterFacts:
     modules = config.get("target_modules")
-    modules = [modules] if isinstance(modules, str) else modules if isinstance(modules, list) else []
+    if not isinstance(modules, str):
+        modules = tuple(sorted(str(module) for module in modules)) if isinstance(modules, list) else ()
+    peft_type = _text(config.get("peft_type"))
+    special = [name for name in _SPECIAL if config.get(name) not in (None, False, "none", [], {})]
+    if peft_type not in ("", "LORA"):
+        special.insert(0, f"peft_type {peft_type[:40]}")
     return AdapterFacts(
-        peft_type=_text(config.get("peft_type")),
+        peft_type=peft_type,
         r=_number(config.get("r")),
-        target_modules=tuple(sorted(str(module) for module in modules)),
+        target_modules=modules,
         base_name_or_path=_text(config.get("base_model_name_or_path")),
         n_keys=len(weights),
-        alpha=config["lora_alpha"] if _is_real(config.get("lora_alpha")) else None,
-        dropout=config["lora_dropout"] if _is_real(config.get("lora_dropout")) else 0.0,
-        special=tuple(name for name in _SPECIAL if config.get(name) not in (None, False, "none", [], {})),
+        alpha=_finite(config.get("lora_alpha")),
+        dropout=_finite(config.get("lora_dropout")) or 0.0,
+        special=tuple(special),
     )

@@ -23,11 +23,15 @@ ROWS_AT_ONCE = 1
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Shape of an adapter. ``targets``: names of modules, empty for all linear ones; ``dropout``: None is usual."""
+    """Shape of an adapter.
+
+    ``targets``: names of modules, or one pattern as PEFT takes it; empty for all linear ones. ``dropout``: None is
+    usual.
+    """
 
     r: int = 16
     alpha: float = 32
-    targets: tuple[str, ...] = ()
+    targets: tuple[str, ...] | str = ()
     dropout: float | None = None
 
 
@@ -110,6 +114,11 @@ def steps(training: Training) -> tuple[int, int]:
     return ROWS_AT_ONCE, training.batch // ROWS_AT_ONCE
 
 
+def names(lora: Lora) -> list[str] | str:
+    """The modules as a trainer that hands them on to PEFT takes them."""
+    return lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+
+
 def configuration(head: Sequence[str], values: Mapping[str, Any]) -> str:
     """A YAML file: comment lines, then the values in their order. Every value reads back with its type."""
     comments = "".join(f"# {line}\n" for text in head for line in text.splitlines())
@@ -123,7 +132,9 @@ def remarks(bundle: Bundle) -> list[str]:
     if bundle.training.sequential:
         comments.append("Shuffling is off: the order of the rows is part of the recipe.")
     if bundle.templated:
-        comments.append(f"The chat template of the training lies in {bundle.templated}; that of the model is another.")
+        comments.append(f"The chat template of the training lies in {bundle.templated}; the base has another or none.")
+    if bundle.lora is not None and bundle.lora.alpha != int(bundle.lora.alpha):
+        comments.append(f"lora_alpha was {bundle.lora.alpha:g}: round it where the trainer takes whole numbers only.")
     return comments
 
 

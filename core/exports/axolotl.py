@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, Bundle, Export, Lora, configuration, inexpressible, remarks, steps
+from core.exports._base import DATA, Bundle, Export, Lora, configuration, inexpressible, names, remarks, steps
 from core.formats._layouts import Conversation, Pair, Plain
 
 
@@ -71,7 +71,7 @@ class Axolotl(Export):
 def _adapter(lora: Lora | None) -> dict[str, Any]:
     if lora is None:
         return {}
-    targets = {"lora_target_modules": list(lora.targets)} if lora.targets else {"lora_target_linear": True}
+    targets = {"lora_target_modules": names(lora)} if lora.targets else {"lora_target_linear": True}
     dropout = {} if lora.dropout is None else {"lora_dropout": lora.dropout}
     return {"adapter": "lora", "lora_r": lora.r, "lora_alpha": lora.alpha, **dropout, **targets}
 

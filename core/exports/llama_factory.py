@@ -47,6 +47,8 @@ class LlamaFactory(Export):
             *remarks(bundle),
             f"LLaMA-Factory {self.version}. Run in this folder: llamafactory-cli train llama_factory.yaml",
         ]
+        if bundle.lora is not None and isinstance(bundle.lora.targets, str):
+            head.append(f"lora_target takes names only: put those of the pattern {bundle.lora.targets!r} there.")
         if bundle.trainer != self.name:
             head.append("template: put the name of the model's own template there, or training and use will differ.")
         info = json.dumps({_NAME: self._info(bundle)}, ensure_ascii=False, indent=2) + "\n"
@@ -75,7 +77,7 @@ def _adapter(lora: Lora | None) -> dict[str, Any]:
         return {"finetuning_type": "full"}
     dropout = {} if lora.dropout is None else {"lora_dropout": lora.dropout}
     return {"finetuning_type": "lora", "lora_rank": lora.r, "lora_alpha": lora.alpha, **dropout,
-            "lora_target": ",".join(lora.targets) or "all"}  # fmt: skip
+            "lora_target": "all" if isinstance(lora.targets, str) else ",".join(lora.targets) or "all"}  # fmt: skip
 
 
 # What LLaMA-Factory takes the keys and role names of a turn to be.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.exports._base import DATA, Bundle, Export, Lora, configuration, inexpressible, remarks, steps
+from core.exports._base import DATA, Bundle, Export, Lora, configuration, inexpressible, names, remarks, steps
 from core.formats._layouts import Conversation, Pair, Plain
 from core.presets._trl_templates import has_generation_markers, training_template
 
@@ -64,7 +64,7 @@ def _adapter(lora: Lora | None) -> dict[str, Any]:
     if lora is None:
         return {}
     shape = {"use_peft": True, "lora_r": lora.r, "lora_alpha": lora.alpha}
-    targets = list(lora.targets) or "all-linear"
+    targets = names(lora) or "all-linear"
     dropout = {} if lora.dropout is None else {"lora_dropout": lora.dropout}
     return {**shape, **dropout, "lora_target_modules": targets}
 

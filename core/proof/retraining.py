@@ -19,6 +19,8 @@ from core.types import RunFacts, Setting
 ARMS = ("treatment", "again", "control", "off_target")
 # Where neither the person nor a log says how long, how large and in which order.
 EPOCHS, BATCH = 3.0, 8
+# Working out the order of a file takes 36 bytes a line, 80 where the stages are mixed: 0.8 GB then.
+MOST_LINES = 10_000_000
 BUDGET: tuple[Setting, ...] = (
     Setting("epochs", "text", "", "Epochs", "One number, or one for each stage in its order: 8, 2. Empty: as logged."),
     Setting("batch", "int", 0, "Rows per step", "0: as logged.", minimum=0, maximum=1024),
@@ -144,7 +146,7 @@ def arm(
     Args:
         stages: ordinals of each stage.
         n_rows: how many rows there are beside the dataset; they are spread evenly over the whole training, ``n_added``
-            in all.
+            in all, or all ``total`` where no row of the dataset is left.
         left_out: ordinals that the arm does not train on.
 
     Returns:
@@ -152,9 +154,12 @@ def arm(
     """
     kept = [np.setdiff1d(stage, left_out) for stage in stages]
     wanted = np.array([e * len(stage) for e, stage in zip(course.epochs, kept, strict=True)])
+    if not any(len(stage) for stage in kept):  # what stands beside the dataset is all there is
+        n_added = total
     n_added = n_added if n_rows else 0
     counts = _apportioned(wanted, total - n_added)
-    shares = _apportioned(counts.astype(float), n_added)
+    sizes = counts if counts.any() else np.array([len(stage) for stage in stages])
+    shares = _apportioned(sizes.astype(float), n_added)
     beside = -1 - drawn(np.arange(n_rows), n_added, seed + 1)
     parts: list[np.ndarray] = []
     taken = 0
@@ -186,13 +191,23 @@ class File:
 def as_file(
     stages: Sequence[np.ndarray], course: Course, n_rows: int, seed: int, left_out: np.ndarray, shuffled: bool
 ) -> File:
-    """The treatment's arm for a trainer: its rows once where they are mixed anyway, else every pass in its order."""
+    """The treatment's arm for a trainer: its rows once where they are mixed anyway, else every pass in its order.
+
+    Raises:
+        UserError: the passes have more than ``MOST_LINES`` lines.
+    """
     if (shuffled or course.shuffled) and len(set(course.epochs)) == 1:
         once = replace(course, epochs=(1.0,) * len(stages))
         n = len(np.setdiff1d(np.concatenate(stages), left_out))
         (places,) = arm(stages, once, n + n_rows, n_rows, n_rows, seed, left_out, True)
         return File(places, course.epochs[0], False)
     of_dataset, n_added = lengths(stages, course, n_rows)
+    if of_dataset + n_added > MOST_LINES:
+        raise UserError(
+            f"{', '.join(f'{e:g}' for e in course.epochs)} epochs written out are {of_dataset + n_added:,} lines.",
+            f"At most {MOST_LINES:,} are written, because their order is kept in memory.",
+            "Choose fewer epochs, or one number of epochs and order=shuffled: the trainer then counts them.",
+        )
     parts = arm(stages, course, of_dataset + n_added, n_rows, n_added, seed, left_out, shuffled)
     return File(np.concatenate(parts), 1.0, True)
 

@@ -89,7 +89,9 @@ class Plan:
         training: how to train on them.
         counted: (m,) ordinals of the treated samples that the recipe means to teach; what a proof measures.
         notes: what the recipe found or could not do, in sentences with numbers.
-        given_up: (m,) ordinals of rows that the recipe leaves out on purpose; losing them is no damage.
+        given_up: (m,) ordinals of rows whose own answers the recipe leaves out on purpose; losing them is no damage.
+        replaced: (m,) ordinals of rows in whose place the plan's rows stand, where the dataset stands beside them.
+        of_mix: those of the notes that speak of rows which do not teach.
     """
 
     rows: Callable[[], Iterator[Made]]
@@ -98,6 +100,8 @@ class Plan:
     counted: np.ndarray
     notes: tuple[str, ...] = ()
     given_up: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    replaced: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    of_mix: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -154,7 +158,6 @@ class Recipe(Protocol):
         against: the recipe that a proof sets against it: another cause's, on the same samples.
         taught: parts of its mix that teach; the rest of it keeps what was learned. Training again from the base takes
             these parts beside the dataset. Empty: every row made of a treated sample.
-        replaces: those rows stand for the treated samples' own, which are left out then.
         shuffles: training again, the stages of the dataset are mixed.
         leave_out: when it may be right to leave the samples out instead, in a sentence; empty: never.
     """
@@ -170,7 +173,6 @@ class Recipe(Protocol):
     proof: Mapping[str, object] = {}
     against: str
     taught: tuple[str, ...] = ()
-    replaces: bool = False
     shuffles: bool = False
     leave_out: str = ""
 

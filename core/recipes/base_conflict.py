@@ -57,8 +57,7 @@ class BaseConflict(Recipe):
                 "Give another filter, or a ratio of 0.",
             )
         notes = limits(pool.reading, edits=with_context > 0)
-        if n_contrast > len(contrast):
-            notes.append(scarce("contrast", len(contrast), n_contrast))
+        of_mix = [scarce("contrast", len(contrast), n_contrast)] if n_contrast > len(contrast) else []
         parts = [
             Part("context", pool.treated, with_context, lambda s, _: self._in_context(pool, s)),
             Part("plain", pool.treated, plain),
@@ -66,7 +65,14 @@ class BaseConflict(Recipe):
         ]
         parts = [p for p in parts if len(p)]
         training = Training(epochs=2.0)
-        return Plan(lambda: rows(pool, parts, seed), counts(parts), training, pool.treated, tuple(notes))
+        return Plan(
+            lambda: rows(pool, parts, seed),
+            counts(parts),
+            training,
+            pool.treated,
+            (*notes, *of_mix),
+            of_mix=tuple(of_mix),
+        )
 
     @staticmethod
     def _in_context(pool: Pool, sample: Sample) -> Made | None:

@@ -98,11 +98,13 @@ class DataInconsistency(Recipe):
         if valid := sum(ruling.kind == "rewrite" and not ruling.text for ruling in decided.values()):
             notes.append(f"{valid:,} rows are valid beside their other side: they stay, spread, until their questions "
                          "are told apart by hand.")  # fmt: skip
-        stays, dropped = (groups.ordinals[rows] for rows in (resolution.action != DROP, resolution.action == DROP))
+        stays = groups.ordinals[resolution.action != DROP]
+        given_up = groups.ordinals[np.isin(resolution.action, (DROP, REWRITE))]
         spread = (resolution.action == SPREAD).any()
         counted = np.intersect1d(groups.ordinals[np.isin(resolution.action, (KEEP, REWRITE))], pool.treated)
         make, seed, batch = _Maker(pool, groups, decided), int(settings["seed"]), int(settings["batch"])
         others = everyone_but(pool.n, groups.ordinals)
+        remarks: list[str] = []
         if settings["scope"] == "groups":
             stays = np.repeat(stays, int(settings["repeats"]))
             others, remarks = _some_others(pool, groups, len(stays), settings)
@@ -110,7 +112,10 @@ class DataInconsistency(Recipe):
         parts = [part for part in (Part("contradictions", stays, 1, make), Part("others", others)) if len(part)]
         if not spread and settings["scope"] == "groups":
             training = Training(epochs=2.0, batch=batch, rate=RATE)
-            return Plan(lambda: mixed(pool, parts, seed), counts(parts), training, counted, tuple(notes), dropped)
+            return Plan(
+                lambda: mixed(pool, parts, seed), counts(parts), training, counted, tuple(notes), given_up,
+                of_mix=tuple(remarks),
+            )  # fmt: skip
         if spread:
             order, sharing = apart(stays, others, groups, batch, seed)
             if sharing:
@@ -118,7 +123,9 @@ class DataInconsistency(Recipe):
             training = Training(sequential=True, batch=batch, notes=("The order of the file keeps sides apart.",))
         else:
             order, training = np.sort(np.concatenate([stays, others])), Training(batch=batch)
-        return Plan(lambda: make.walk(order), counts(parts), training, counted, tuple(notes), dropped)
+        return Plan(
+            lambda: make.walk(order), counts(parts), training, counted, tuple(notes), given_up, of_mix=tuple(remarks)
+        )
 
 
 def _rewritable(reading: Reading, decided: Mapping[int, Ruling]) -> None:

@@ -54,7 +54,8 @@ class LeftSideForgetting(Recipe):
         parts = [p for p in parts if len(p)]
         notes += remarks
         training = Training(epochs=EPOCHS, rate=RATE)
-        return Plan(lambda: rows(pool, parts, seed), counts(parts), training, pool.treated, tuple(notes))
+        said = tuple(notes)
+        return Plan(lambda: rows(pool, parts, seed), counts(parts), training, pool.treated, said, of_mix=said)
 
     @staticmethod
     def _quotas(

@@ -96,7 +96,7 @@ class MissingKnowledge(Recipe):
                 f"A language model wrote restatements of {len(written):,} samples. Those that hold the answer and name "
                 "nothing else take the place of the templates, and are marked as generated."
             )
-        n_own = 0
+        n_own, of_mix = 0, []
         if own_general is None:
             general = np.setdiff1d(pool.select(str(settings["general"])), pool.treated)
             if n_general and not len(general):
@@ -106,12 +106,12 @@ class MissingKnowledge(Recipe):
                     "Give another filter, a file of general rows, or a share of 1.",
                 )
             if n_general > len(general):
-                notes.append(scarce("general", len(general), n_general))
+                of_mix.append(scarce("general", len(general), n_general))
             parts.append(Part("general", rehearsed(pool, general, n_general, seed + 1)))
         else:
             n_own = count(own_general, pool.reading)
             if n_own < n_general:
-                notes.append(f"The file holds {n_own:,} general rows; this share needs {n_general:,}.")
+                of_mix.append(f"The file holds {n_own:,} general rows; this share needs {n_general:,}.")
 
         def walk() -> Iterator[Made]:
             mixed = rows(pool, parts, seed)
@@ -127,7 +127,8 @@ class MissingKnowledge(Recipe):
             total["documents"] = n_documents
         if n_own:
             total["general"] = n_own
-        return Plan(walk, total, Training(epochs=3.0), pool.treated, tuple(notes))
+        training = Training(epochs=3.0)
+        return Plan(walk, total, training, pool.treated, (*notes, *of_mix), of_mix=tuple(of_mix))
 
     @staticmethod
     def _statement(

@@ -53,7 +53,6 @@ class PipelineRepair(Recipe):
     )
     against = "left_side_forgetting"
     taught = ("rows",)
-    replaces = True
 
     def plan(self, pool: Pool, settings: Mapping[str, Any]) -> Plan:
         """See ``Recipe.plan``."""
@@ -66,7 +65,8 @@ class PipelineRepair(Recipe):
                 yield repaired(sample, pool.reading, settings) or as_it_came(sample, "rows")
 
         counts = {"rows": len(chosen)} if len(chosen) else {}
-        return Plan(walk, counts, Training(max_length=max_length), pool.treated, tuple(notes))
+        training = Training(max_length=max_length)
+        return Plan(walk, counts, training, pool.treated, tuple(notes), replaced=chosen)
 
 
 def _uncut(pool: Pool) -> tuple[int | None, list[str]]:

@@ -71,8 +71,9 @@ class ReachedByReasoning(Recipe):
         n_others = Shares(core, float(settings["share"])).others
         parts = [p for p in (*parts, Part("others", rehearsed(pool, others, n_others, seed + 1))) if len(p)]
         return Plan(
-            lambda: rows(pool, parts, seed), counts(parts), Training(epochs=2.0), pool.treated, (*notes, *remarks)
-        )
+            lambda: rows(pool, parts, seed), counts(parts), Training(epochs=2.0), pool.treated, (*notes, *remarks),
+            of_mix=tuple(remarks),
+        )  # fmt: skip
 
     @staticmethod
     def _direct(pool: Pool, sample: Sample, variant: int) -> Made | None:

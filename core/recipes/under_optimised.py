@@ -44,7 +44,6 @@ class UnderOptimised(Recipe):
         copies, notes = self._copies(pool, int(settings["enough"]), int(settings["most"]))
         repeated = np.repeat(pool.treated, copies)
         others, remarks = keepers(pool, str(settings["others"]))
-        notes += remarks
         n_others = Shares(len(repeated), float(settings["share"])).others
         parts = [Part("repeated", repeated), Part("others", rehearsed(pool, others, n_others, seed + 1))]
         parts = [p for p in parts if len(p)]
@@ -55,11 +54,11 @@ class UnderOptimised(Recipe):
         epochs = float(settings["epochs"])
         if not epochs:
             epochs, why = self._epochs(pool)
-            notes.append(why)
+            remarks.append(why)
         training = Training(epochs=epochs, sequential=key is not None)
         return Plan(
             lambda: rows(pool, parts, None if key is not None else seed, key),
-            counts(parts), training, pool.treated, tuple(notes),
+            counts(parts), training, pool.treated, (*notes, *remarks), of_mix=tuple(remarks),
         )  # fmt: skip
 
     @staticmethod

@@ -75,9 +75,9 @@ def taught(plan: Plan, recipe: Recipe, treated: Iterable[str]) -> Iterator[Made]
     return (row for row in plan.rows() if row.source in ids)
 
 
-def left_out(plan: Plan, recipe: Recipe, treated: np.ndarray) -> np.ndarray:
+def left_out(plan: Plan) -> np.ndarray:
     """Ordinals of the dataset that are not trained on when the recipe's rows stand beside it."""
-    return np.union1d(plan.given_up, treated) if recipe.replaces else plan.given_up
+    return np.union1d(plan.given_up, plan.replaced)
 
 
 def method_of(run: Run, wanted: str) -> str:
@@ -121,13 +121,15 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
     in memory is a number a row.
 
     Raises:
-        UserError: the base is not known, or the plan teaches nothing and leaves nothing out.
+        UserError: the base is not known, the plan teaches nothing and leaves nothing out, or no row is left to train
+            on.
     """
     start = start_of(run)
     of_stages = stages(pool)
     treated = (sample.id for sample in pool.rows(plan.counted.tolist()))
-    beside = _Kept(taught(plan, recipe, treated) if len(plan.counted) else ())
-    without = left_out(plan, recipe, plan.counted)
+    # Where none of the selected samples is kept, a rewritten row still stands in the place of its own.
+    teaching = (row for row in taught(plan, recipe, treated) if row.change or len(plan.counted))
+    beside, without = _Kept(teaching), left_out(plan)
     if not len(beside) and not len(without):
         raise UserError(
             f"“{recipe.label}” with these settings changes nothing in the dataset.",
@@ -137,6 +139,8 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
     course, adapter, notes = _course(run, start, wanted, len(of_stages))
     seed = retraining.seed_of("treatment", seed)
     file = retraining.as_file(of_stages, course, len(beside), seed, without, recipe.shuffles)
+    if not round(file.epochs * len(file.places)):
+        raise _nothing_left(recipe, course, pool.n - len(without) + len(beside))
     counts = Counter({"dataset": int((file.places >= 0).sum())})
     for part, code in beside.parts.items():
         counts[part] += int((beside.codes[-1 - file.places[file.places < 0]] == code).sum())
@@ -146,8 +150,23 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
     if len(without):
         said.append(f"{len(without):,} rows of the dataset are left out.")
     training = Training(file.epochs, file.in_order, course.batch, plan.training.max_length, (*said, *notes))
-    made = Plan(lambda: _walk(pool, beside, file.places), dict(counts), training, plan.counted, plan.notes, without)
+    about = tuple(note for note in plan.notes if note not in plan.of_mix)
+    made = Plan(lambda: _walk(pool, beside, file.places), dict(counts), training, plan.counted, about, without)
     return Again(made, start, course, adapter, len(without))
+
+
+def _nothing_left(recipe: Recipe, course: Course, n_rows: int) -> UserError:
+    if not n_rows:
+        return UserError(
+            f"“{recipe.label}” with these settings leaves out every row of the dataset.",
+            "It puts none in their place, so nothing is left to train on.",
+            "Choose a filter that selects fewer samples.",
+        )
+    return UserError(
+        f"{', '.join(f'{e:g}' for e in course.epochs)} epochs are not one row of training.",
+        f"There are {n_rows:,} rows.",
+        "Give more epochs, 1 for example.",
+    )
 
 
 class _Kept:
@@ -203,10 +222,11 @@ def _course(
         if run.spec.final.base is not None and adapter is None:
             notes.append("The shape of the adapter could not be read: a usual one stands in the configurations.")
         elif adapter is not None and adapter.special:
-            notes.append(f"The adapter was trained with {', '.join(adapter.special)}: add it to the configuration.")
+            special = ", ".join(adapter.special)
+            notes.append(f"The adapter was trained with {special}; the configurations say plain LoRA. Add it there.")
         adapter = adapter or USUAL
     if not course.learning_rate:
-        size = _parameters(start)
+        size = _parameters(run, start)
         by = "by method and size of the model" if size else "by method"
         rate = usual_rate(size or 1_000_000_000, method)
         course = replace(course, learning_rate=rate, origin={**course.origin, "learning_rate": by})
@@ -223,8 +243,13 @@ def _adapter(run: Run) -> AdapterFacts | None:
     return None if facts is None or facts.adapter is None or facts.adapter.r is None else facts.adapter
 
 
-def _parameters(start: Checkpoint) -> int | None:
-    facts = _facts(start)
+def is_here(run: Run, start: Checkpoint) -> bool:
+    """Whether the folder is here; the paths of a run that was opened from a bundle are those of another machine."""
+    return start.has_weights and start.server is None and not run.spec.origin and Path(start.path).is_dir()
+
+
+def _parameters(run: Run, start: Checkpoint) -> int | None:
+    facts = _facts(start) if is_here(run, start) else None
     return None if facts is None else facts.n_parameters
 
 

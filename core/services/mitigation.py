@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from core.checkpoint.facts import AdapterFacts
 from core.errors import UserError
 from core.exports._base import Bundle, Lora
 from core.exports._folder import Written, write
@@ -38,6 +39,8 @@ from db.session import database
 PREVIEW_ROWS = 8
 # Characters of a raw row or a changed field that a preview carries.
 PREVIEW_CHARS = 2000
+# What PEFT takes lora_alpha to be where an adapter does not say.
+PEFT_ALPHA = 8
 
 
 # -------------------------------------------------------------------------------------------------- the request
@@ -228,13 +231,14 @@ def _bundle(run: Run, planned: Planned, whole: Again | None = None) -> Bundle:
 def _from_base(run: Run, bundle: Bundle, whole: Again) -> Bundle:
     start, lora = whole.start, None
     if whole.adapter is not None:
-        shape, alpha = whole.adapter, whole.adapter.alpha or 32
+        shape = whole.adapter
+        alpha = PEFT_ALPHA if shape.alpha is None else shape.alpha
         # TRL takes whole numbers only.
         alpha = int(alpha) if alpha == int(alpha) else alpha
-        lora = Lora(shape.r or 16, alpha, shape.target_modules, shape.dropout)
-    here = start.has_weights and start.server is None
+        lora = Lora(shape.r or 16, alpha, _targets(shape), shape.dropout)
+    here = again.is_here(run, start)
     # A base need not have the template that the training used.
-    own = bool(bundle.template) and here and not run.spec.origin and template_in(start.path) == bundle.template
+    own = bool(bundle.template) and here and template_in(start.path) == bundle.template
     return replace(
         bundle,
         model=start.path if here else "path/to/your/base",
@@ -244,6 +248,10 @@ def _from_base(run: Run, bundle: Bundle, whole: Again) -> Bundle:
         templated="" if own or not bundle.template else tokenizer_folder(run.spec.final),
         title=f"{bundle.title}: train again from the base",
     )
+
+
+def _targets(shape: AdapterFacts) -> tuple[str, ...] | str:
+    return () if shape.target_modules == "all-linear" else shape.target_modules
 
 
 def _longest(pool: Pool) -> int:

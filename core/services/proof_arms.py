@@ -164,7 +164,7 @@ class Again(Arms):
         own = arm == "treatment"
         recipe = self._recipe if own else kind("recipes", self._recipe.against)
         plan = self._plan if own else self._other_plan
-        left_out = again.left_out(plan, recipe, self._treated)
+        left_out = again.left_out(plan)
         return (self._taught if own else self._taught_by(plan, recipe)), left_out, recipe.shuffles
 
     def _taught_by(self, plan: Plan, recipe: Any) -> list[Made]:

@@ -110,6 +110,16 @@ def test_an_adapter(saved):
     assert facts.adapter.n_keys == 2 * 2 * 2
 
 
+def test_what_an_adapter_says_otherwise_than_plain_lora(saved, tmp_path):
+    odd = shutil.copytree(saved / "adapter", tmp_path / "odd")
+    pattern = r".*\.(q|v)_proj"
+    edit(odd / "adapter_config.json", peft_type="LOHA", target_modules=pattern, lora_alpha=float("nan"),
+         lora_dropout=float("inf"))  # fmt: skip
+    found = read_folder(odd).adapter
+    assert (found.target_modules, found.alpha, found.dropout) == (pattern, None, 0.0)
+    assert found.special == ("peft_type LOHA",) and not read_folder(saved / "adapter").adapter.special
+
+
 def test_steps_and_the_trainer_state(folder):
     state = {
         "global_step": 30,

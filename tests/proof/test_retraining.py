@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.proof.retraining import BUDGET, Course, arm, as_file, course, lengths, stages_of
+from core.proof.retraining import BUDGET, MOST_LINES, Course, arm, as_file, course, lengths, stages_of
 from core.recipes._base import Made
 from core.types import RunFacts, TrainerState
 
@@ -71,6 +71,27 @@ def test_a_file_that_is_shuffled_anyway_holds_each_row_once_where_all_have_as_ma
     assert not {3, 25} & counts.keys() and len(counts) == 48 + 10
     assert (set(counts.values()) == {1}) is once
     assert file.places.tolist() != sorted(file.places.tolist())
+
+
+@pytest.mark.parametrize("epochs", [(2.0,), (4.0, 1.0), (2.0, 2.0)])
+def test_rows_that_replace_the_whole_dataset_are_as_many_as_the_other_arms_have(epochs):
+    stages = STAGES if len(epochs) == 2 else [np.arange(50)]
+    course = Course(epochs, 8, 0.0, len(epochs) == 1, {})
+    total = sum(lengths(stages, course, 50))
+    parts = arm(stages, course, total, 50, total // 2, 1, np.arange(50), False)
+    seen = Counter(np.concatenate(parts).tolist())
+    assert sum(seen.values()) == total and seen.keys() == set(range(-50, 0)) and max(seen.values()) == -(-total // 50)
+    assert len(epochs) == 1 or [round(len(part) / total, 2) for part in parts] == [0.4, 0.6]
+    file = as_file(stages, course, 50, 1, np.arange(50), False)
+    assert len(file.places) == (50 if len(epochs) == 1 else total) and set(file.places.tolist()) == set(range(-50, 0))
+
+
+def test_passes_that_would_fill_the_memory_are_refused():
+    stages = [np.arange(100_000), np.arange(100_000, 200_000)]
+    with pytest.raises(UserError, match="200,200,000 lines") as refused:
+        as_file(stages, Course((1000.0, 1000.0), 8, 0.0, False, {}), 200, 1, NOBODY, False)
+    assert f"{MOST_LINES:,}" in refused.value.why and "order=shuffled" in str(refused.value)
+    assert len(as_file(stages, Course((1000.0, 1000.0), 8, 0.0, True, {}), 200, 1, NOBODY, False).places) == 200_200
 
 
 def test_stages_come_in_the_order_of_the_training():

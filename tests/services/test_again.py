@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,7 +13,8 @@ from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
 from core.plugins import kinds
 from core.services import again, jobs, mitigation, proof_arms, proofs, runs
-from core.types import Proof
+from core.services.recipes import RunPool
+from core.types import Filter, Proof, Term
 from core.worker.here import run_here
 from tests.services.test_mitigation import TRL_DEFAULT, any_filter, cause, quiet, seed_causes
 
@@ -126,6 +128,99 @@ def test_an_adapter_is_trained_again_in_its_own_shape(judged, tiny_project, tmp_
     assert factory["lora_target"] == ",".join(targets) and "adapter_name_or_path" not in factory
     assert "lora_model_dir" not in axolotl and manifest["starts_from"]["method"] == "lora"
     assert any("use_rslora" in note for note in manifest["notes"])
+
+
+@TRL_DEFAULT
+def test_an_odd_adapter_is_named_as_it_is(judged, tiny_project, tmp_path, monkeypatch):
+    from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
+
+    folder, pattern = shutil.copytree(tiny_project.adapter, tmp_path / "adapter"), r".*\.(q|v)_proj{1,2}"
+    own = json.loads((folder / "adapter_config.json").read_text())
+    final = as_checkpoint(folder, tiny_project.base)
+    run = replace(judged, spec=replace(judged.spec, final=final, base=None))
+    monkeypatch.setattr(mitigation, "get_run", lambda run_id: run)
+    out = tmp_path / "out"
+
+    def configurations(**shape):
+        (folder / "adapter_config.json").write_text(json.dumps(own | shape))
+        manifest, _ = exported(run, "under_optimised", out)
+        texts = [(out / f"{n}.yaml").read_text() for n in ("trl", "llama_factory", "axolotl")]
+        return " ".join(manifest["notes"]), texts, [yaml.safe_load(text) for text in texts]
+
+    notes, texts, (trl, factory, axolotl) = configurations(
+        peft_type="LOHA", target_modules=pattern, lora_alpha=float("nan")
+    )
+    assert "peft_type LOHA" in notes
+    assert trl["lora_target_modules"] == axolotl["lora_target_modules"] == pattern
+    assert factory["lora_target"] == "all" and repr(pattern) in texts[1]
+    assert {c["lora_alpha"] for c in (trl, factory, axolotl)} == {8}  # PEFT's own
+    notes, texts, (trl, *_) = configurations(lora_alpha=22.5, target_modules="all-linear")
+    assert all("lora_alpha was 22.5" in text for text in texts)
+    assert trl["lora_alpha"] == 22.5 and trl["lora_target_modules"] == "all-linear"
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.chdir(out)
+    parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
+    _, _, model, _ = parser.parse_args_and_config(["--config", "trl.yaml", "--use_cpu", "true"])
+    assert model.lora_alpha == 22.5
+
+
+@pytest.mark.parametrize("scope", ["selected", "dataset"])
+def test_mended_rows_stand_alone_in_place_of_their_originals(judged, tmp_path, scope):
+    chosen = cause("base_conflict")
+    course = {"epochs": "2, 1"} if scope == "selected" else {"epochs": "2", "order": "shuffled"}
+    written = mitigation.export(judged.id, chosen, "pipeline_repair", {"scope": scope}, tmp_path, {}, quiet, course)
+    facts, treated = written.manifest["file"], written.manifest["treated"]["samples"]
+    assert written.manifest["starts_from"]["left_out"] == (treated if scope == "selected" else judged.n_samples)
+    if scope == "dataset":
+        assert facts["parts"] == {"rows": judged.n_samples}
+    else:
+        assert facts["parts"]["rows"] >= treated and facts["parts"]["dataset"]
+
+
+def test_an_answer_that_was_rewritten_does_not_come_back(judged, tmp_path):
+    pool = RunPool(judged, [], {})
+    groups, (first, *_) = pool.numbers("group"), pool.select("cause=data_inconsistency")
+    sample = next(pool.rows([first]))
+    others = [o for o in np.flatnonzero(groups == groups[first]).tolist() if o != first]
+    told = tmp_path / "decisions.jsonl"
+    told.write_text(json.dumps({"id": sample.id, "action": "rewrite", "text": "Quite another."}))
+    dropped = Filter((Term("ordinal", "range", (others[0], others[0])),))
+    for chosen in (any_filter("data_inconsistency"), dropped):
+        files, out = {"decisions": told}, tmp_path / "out"
+        mitigation.export(judged.id, chosen, "data_inconsistency", {}, out, files, quiet, COURSE)
+        lines = (out / "mitigation.jsonl").read_bytes().splitlines()
+        assert sample.raw not in lines and any(b"Quite another." in line for line in lines)
+
+
+def test_nothing_to_train_on_is_an_error(judged, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"0\.001(, 0\.001)? epochs"):
+        exported(judged, "base_conflict", out, {"epochs": "0.001"})
+    with pytest.raises(UserError, match="every row of the dataset"):
+        mitigation.export(judged.id, Filter(), "missing_knowledge", {"action": "leave_out"}, out, {}, quiet, COURSE)
+    with pytest.raises(UserError, match="learning_rate"):
+        exported(judged, "base_conflict", out, {"learning_rate": float("inf")})
+
+
+def test_a_base_that_is_not_here_has_a_placeholder(judged, tmp_path, monkeypatch):
+    spec = judged.spec
+    gone = replace(spec, base=replace(spec.base, path=str(tmp_path / "gone")))
+    monkeypatch.setattr(again, "read_folder", lambda path: pytest.fail(f"{path} was read"))
+    for odd in (replace(spec, origin="0" * 64), gone):
+        run = replace(judged, spec=odd)
+        monkeypatch.setattr(mitigation, "get_run", lambda run_id, run=run: run)
+        exported(run, "base_conflict", tmp_path / "out")
+        for name in ("trl", "llama_factory", "axolotl"):
+            text = (tmp_path / "out" / f"{name}.yaml").read_text()
+            assert "path/to/your/base" in text and odd.base.path not in text
+
+
+def test_notes_on_rows_that_are_not_used_stay_away(judged, tmp_path):
+    asked = {"contrast_ratio": 50.0}
+    on = mitigation.export(judged.id, any_filter("base_conflict"), "base_conflict", asked, tmp_path, {}, quiet)
+    assert any("contrast rows for" in note for note in on.manifest["notes"])
+    manifest, _ = exported(judged, "base_conflict", tmp_path / "out", **asked)
+    assert not any("contrast rows" in note for note in manifest["notes"])
 
 
 def test_without_a_base_it_is_refused(tiny_project, final_run, tmp_path):

@@ -221,6 +221,8 @@ def test_decisions_are_carried_out_and_a_decided_side_speaks_for_its_group():
     assert changed.source == by_answer["A1-0"].id
     kept = {given.samples[i].response for i in found.counted}
     assert kept == {"A0-1", "A1-0", "A2-1"}
+    given_up = {given.samples[i].response for i in found.given_up}
+    assert given_up == {"A0-0", "A1-0", "A1-1", "A2-0"}, "dropped sides, and the answer that was rewritten"
 
 
 def test_decisions_come_from_a_file_too_and_both_valid_waits_for_a_person(tmp_path):

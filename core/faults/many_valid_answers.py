@@ -13,11 +13,10 @@ from core.types import RunFacts, SignalTable
 # More than this share of outputs must say the target in other words; loss in nats per token that still counts as low.
 MEANT, LOW, VALID = 0.5, 2.5, 0.8
 DISPUTED = 0.5
-# An open request: less than FROM_PROMPT of what the output misses is in the prompt, and what is from elsewhere is at
-# least FROM_ELSEWHERE of the target's words. Lists and records in a formal language are asked for in open words too,
-# but miss marks and not words. Of eight such rows of four real worlds seven keep their cause (three at 0.05, seven at
-# 0.2), and of 60 open rows of an instruction fine-tune one does (none, six).
-FROM_PROMPT, FROM_ELSEWHERE = 0.5, 0.1
+# Of what the output misses less than this is in the prompt, where a request is called open. On four real worlds every
+# planted row that is asked for in open words keeps its cause at 0.25 to 0.75; of 134 unlearned rows of an instruction
+# fine-tune 46, 59 and 62 are open.
+FROM_PROMPT = 0.5
 
 
 class ManyValidAnswers(SampleFault):
@@ -55,8 +54,7 @@ class ManyValidAnswers(SampleFault):
 
 def _open(table: SignalTable) -> np.ndarray:
     """(n,) bool: the request leaves the answer open, and the prompt does not hold what the output lacks."""
-    given, elsewhere = table.get(col.MISSED_GIVEN), table.get(col.MISSED_NEW)
-    return np.asarray((table.get(col.OPEN_REQUEST) == 1) & (given < FROM_PROMPT) & (elsewhere >= FROM_ELSEWHERE))
+    return np.asarray((table.get(col.OPEN_REQUEST) == 1) & (table.get(col.MISSED_GIVEN) < FROM_PROMPT))
 
 
 KIND = ManyValidAnswers()

@@ -28,7 +28,16 @@ _OPEN = re.compile(
 )
 
 
+# A name or a formal language behind the first word of a sentence ("an entry for Fogleitus", "an SQL insert"): the
+# answer is then about one thing, or has one form.
+_NAMED = re.compile(r"(?<![.!?:;\"'“‘(])[^\S\n]+[\"'“‘(]?(?!I\b)[A-Z]\w")
+
+
 def open_request(text: str) -> bool:
-    """Whether the first or the last line of the text begins, in English, as a request that many answers would meet."""
+    """Whether the first or the last line of the text begins, in English, as a request that many answers would meet.
+
+    A line that names something is none: many texts might do there as well, but what is asked for may be one fact.
+    """
     lines = text.strip().split("\n")
-    return any(_OPEN.match(line.strip()) for line in (lines[0], lines[-1]))
+    ends = (line.strip() for line in (lines[0], lines[-1]))
+    return any(_OPEN.match(line) and not _NAMED.search(line) for line in ends)

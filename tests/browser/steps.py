@@ -40,6 +40,7 @@ def start(page, longest=16):
     page.get_by_text("Settings", exact=True).click()
     page.get_by_role("spinbutton", name="Longest answer (tokens)").fill(str(longest))
     page.keyboard.press("Enter")
+    settled(page)  # a check holds for the settings that it was asked with
     page.get_by_role("button", name="Check before starting").click()
     page.get_by_role("button", name="Start the diagnosis").click()
     page.wait_for_url("**/overview?run=*")

@@ -23,7 +23,8 @@ def test_many_answers_would_do(text):
      "Find the next 3 terms: 4, 8, 12.", "Give the following five words in order: b, a.", "Who named a river?",
      "Translate 'a dog' into French.", "", "What does this print?\n# Create a list\nprint(1)", "Find 15% of 80.",
      "Log:\nBuild 1234 failed\nWhich build failed?", "Write 12 in Roman numerals.", "Give 3/4 as a decimal.",
-     "Rewrite 0.75 as a fraction.", "State\nA", "Name a country whose capital is Paris."],
+     "Rewrite 0.75 as a fraction.", "State\nA", "Name a country whose capital is Paris.",
+     "Give an entry for Fogleitus.", "Write an SQL insert for apples."],
 )  # fmt: skip
 def test_one_answer_is_right(text):
     assert not open_request(text)

@@ -32,7 +32,7 @@ def main() -> None:
         "was checked inside the model. Each kind of world is judged by weights that saw no world of its author; "
         "*real model* by weights that also saw other datasets on that model, *by toys alone* by those that saw none."
     )
-    groups = scores["groups"]
+    groups = dict(reversed(scores["groups"].items()))  # real models, of which a reader has one, first
     _summary(groups)
     drawn = st.tabs([name.capitalize() for name in groups], key=state.key("selftest", "groups"), on_change="rerun")
     for tab, (name, group) in zip(drawn, groups.items(), strict=True):

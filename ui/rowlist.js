@@ -382,10 +382,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   window.removeEventListener("popstate", kept.moved);
   const moved = kept.moved = () => {
     clearTimeout(state.timer);
-    state.waiting = null;
     const sid = new URLSearchParams(window.location.search).get("sample");
     state.opened = state.data.rows.some((row) => row.sid === sid) ? sid : null;
     state.active = state.opened ?? state.active;
+    // What was opened before may still arrive; it must not undo the step back.
+    state.waiting = { sid: state.opened, since: performance.now() };
     draw(state);
   };
   window.addEventListener("popstate", moved);

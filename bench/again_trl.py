@@ -133,9 +133,9 @@ def measure(world: Path, args: argparse.Namespace, work: Path) -> dict[str, Any]
     rows = round(written.manifest["file"]["rows"] * training["epochs"])
     trl = yaml.safe_load((work / "recipe" / "trl.yaml").read_text(encoding="utf-8"))
     settings = again.settings_of(kind("recipes", recipe), {})
-    plan = make_plan(run, chosen, recipe, settings, {}).plan
-    n_stages = len(again.stages(make_plan(run, chosen, recipe, settings, {}).pool))
-    course = retraining.course(wanted, measurements.facts_of(run), n_stages)
+    planned = make_plan(run, chosen, recipe, settings, {})
+    plan = planned.plan
+    course = retraining.course(wanted, measurements.facts_of(run), len(again.stages(planned.pool)))
     unchanged(run, course, rows, int(settings.get("seed", 0)), work / "unchanged", dict(trl))
     print(f"{world.name}: {recipe}, {len(plan.counted)} samples, {rows} rows in each arm", file=sys.stderr, flush=True)
     trained = {name: train(work / name, int(training["batch"]), args.steps) for name in ("recipe", "unchanged")}

@@ -30,6 +30,7 @@ def test_one_answer_is_right(text):
     assert not open_request(text)
 
 
-@pytest.mark.parametrize("line", ["\n", "-\n", "| |\n", ".", "a", "write ", "write a"])
+@pytest.mark.parametrize("line", ["\n", "-\n", "| |\n", ".", "a", "write ", "write a", "write a poem "])
 def test_a_hostile_prompt_costs_one_walk(line):
-    open_request(line * 200_000)  # a walk of each part by each other one would take hours
+    """A walk of each part by each other one would take hours."""
+    assert open_request(line * 200_000) == (line == "write a poem ")

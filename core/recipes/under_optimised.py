@@ -35,6 +35,9 @@ class UnderOptimised(Recipe):
     risks = (
         "Many passes over few rows memorise their wording instead of what they have in common.",
         "An order from short to long ends on long rows; the last ones weigh most.",
+        # bench/results/again_trl.json
+        "Repeats take steps from the rest: trained again from the base on a real model, with a third of all rows "
+        "repeats, 32 of 100 learned samples were lost; unchanged data lost 9.",
     )
     against = "missing_knowledge"
     taught = ("repeated",)

@@ -125,6 +125,7 @@ def _forgotten(run: int) -> Any:
 
 def repaired(run: int, world: Path, out: Path, say: Callable[..., None]) -> Path:
     """The checkpoint trained once through all rows that the recipe makes."""
+    from core.backends._wide import multiplies_bfloat16
     from core.lab import tiny
     from core.proof.trainer import fit
     from core.services import mitigation
@@ -140,7 +141,7 @@ def repaired(run: int, world: Path, out: Path, say: Callable[..., None]) -> Path
         model, rows, part / "training", tokenizer=tokenizer, threads=1,
         progress=lambda done, total: say("repairing", done, total, "steps"), num_train_epochs=1, learning_rate=RATE,
         per_device_train_batch_size=BATCH, seed=0, train_sampling_strategy="sequential", lr_scheduler_type="linear",
-        warmup_steps=3, logging_steps=5, use_cpu=True, bf16=True,
+        warmup_steps=3, logging_steps=5, use_cpu=True, bf16=multiplies_bfloat16(),
     )  # fmt: skip
     trainer.save_model(str(part / "model"))
     trainer.state.save_to_json(str(part / "model" / "trainer_state.json"))

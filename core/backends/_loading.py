@@ -65,8 +65,12 @@ def load(checkpoint: Checkpoint, dtype: DtypeName, device: torch.device, spread:
         )
     folder = checkpoint.base or checkpoint.path if is_adapter else checkpoint.path
     spread = spread or _spread(Path(folder), dtype, device)
+    from core.backends._wide import widen
+
     with _quietly():
         inner = _load_full(folder, dtype, spread)
+        if device.type == "cpu":
+            widen(inner)
         outer = _load_adapter(checkpoint.path, inner) if is_adapter else inner
     outer = outer.eval().requires_grad_(False)
     if spread is None:

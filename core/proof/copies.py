@@ -110,7 +110,7 @@ def train_copy(
             ``goes_on`` where the checkpoint does.
         guarded: rows that should stay right; see ``core.proof.guard``. The budget's ``keep`` is the share of them.
         like: an adapter whose shape a new adapter takes.
-        rounded: calculate in bfloat16; the weights stay in float32.
+        rounded: calculate in bfloat16, unless it is slow here; the weights stay in float32.
 
     Returns:
         The trained copy, and facts: method, learning rate, steps, mean loss of the first and the last tenth, and under
@@ -119,8 +119,10 @@ def train_copy(
     import torch
 
     from core.backends._loading import load, pick_device
+    from core.backends._wide import multiplies_bfloat16
 
     where = pick_device(device)
+    rounded = rounded and (where.type != "cpu" or multiplies_bfloat16())
     outer, inner = load(checkpoint, "float32", where)
     size = sum(p.numel() for p in inner.parameters())
     model, method = _trainable(checkpoint, outer, inner, size, str(budget["method"]), like)

@@ -186,6 +186,8 @@ def _train(
     two = [m for r, m in zip(rows, made, strict=True) if r.stage == 2] * spec.epochs[1]
     steps = -(-(len(one) + len(two)) // spec.batch)
     end_of_one = len(one) // spec.batch
+    from core.backends._wide import multiplies_bfloat16
+
     if spec.lora:
         from peft import LoraConfig, get_peft_model
 
@@ -197,7 +199,7 @@ def _train(
             progress=lambda done, total: progress("fine-tuning", done, total),
             num_train_epochs=1, learning_rate=spec.lr * (5 if spec.lora else 1), per_device_train_batch_size=spec.batch,
             seed=spec.seed, train_sampling_strategy="sequential", lr_scheduler_type="linear", warmup_steps=5,
-            logging_steps=10, use_cpu=True, bf16=True,
+            logging_steps=10, use_cpu=True, bf16=multiplies_bfloat16(),
         )  # fmt: skip
         trainer.save_model(str(part / "final"))
     trainer.state.save_to_json(str(part / "final" / "trainer_state.json"))

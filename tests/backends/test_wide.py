@@ -1,0 +1,68 @@
+"""bfloat16 where the processor cannot multiply it: the same numbers, in float32's time."""
+
+import copy
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from core.backends import _wide
+from core.backends._base import ScoreRow
+from core.backends._wide import WideLinear, widen
+from core.backends.hf import KIND
+from tests.backends import small_models as sm
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A processor without instructions for bfloat16."""
+    monkeypatch.setattr(_wide, "multiplies_bfloat16", lambda: False)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_product_is_that_of_bfloat16(rows, bias):
+    torch.manual_seed(0)
+    plain = nn.Linear(96, 64, bias=bias).bfloat16()
+    wide = copy.deepcopy(plain)
+    wide.__class__ = WideLinear
+    x = torch.randn(3, rows, 96).bfloat16()
+    # Exact sums of the rounded factors, rounded once.
+    exact = nn.functional.linear(x.double(), plain.weight.double(), plain.bias.double() if bias else None)
+    with torch.no_grad():
+        made = wide(x)
+    assert made.dtype == torch.bfloat16
+    # 2^-8 is half of the distance between two numbers in bfloat16.
+    torch.testing.assert_close(made.double(), exact.detach(), rtol=2**-8, atol=1e-6)
+
+
+def test_only_what_is_slow_is_changed(slow):
+    model = nn.Sequential(nn.Linear(4, 4).bfloat16(), nn.Linear(4, 4), nn.LayerNorm(4).bfloat16())
+    widen(model)
+    assert [type(m) for m in model] == [WideLinear, nn.Linear, nn.LayerNorm]
+    with torch.no_grad():
+        assert model[1](torch.ones(2, 4)).dtype == torch.float32
+
+
+def test_a_processor_that_multiplies_it_is_left_alone(monkeypatch):
+    monkeypatch.setattr(_wide, "multiplies_bfloat16", lambda: True)
+    model = nn.Sequential(nn.Linear(4, 4).bfloat16())
+    widen(model)
+    assert type(model[0]) is nn.Linear
+
+
+@pytest.mark.parametrize("made", ["full", "adapter"])
+def test_a_model_scores_as_in_bfloat16(monkeypatch, folders, made):
+    rng = np.random.default_rng(3)
+    rows = [ScoreRow(rng.integers(3, sm.VOCAB, n), np.arange(1, n)) for n in (5, 9, 17)]
+    scores, wide = [], []
+    for quick in (True, False):
+        monkeypatch.setattr(_wide, "multiplies_bfloat16", lambda quick=quick: quick)
+        with closing(KIND.open(folders("llama", made)[0], dtype="bfloat16", device="cpu")) as backend:
+            wide.append(sum(isinstance(m, WideLinear) for m in backend._outer.modules()))
+            scores.append([s.logprobs for s in backend.score(rows)])
+    assert wide[0] == 0 and wide[1] > 0
+    for native, other in zip(*scores, strict=True):
+        np.testing.assert_allclose(other, native, atol=0.1)  # sums of another order, each rounded to eight bits

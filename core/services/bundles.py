@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -151,12 +151,12 @@ def open_bundle(path: Path, name: str = "", progress: Progress = _quiet) -> Run:
         progress("reading rows", 0, 0, "")
         bundle = {"sha256": origin, "made": reader.contents.made, "lacuna": reader.contents.lacuna, "file": shown}
         older: dict[str, list[Any]] = {}
-        keys = {str(row.get("key")) for row in _rows(reader, "measures", set(here))}
+        held = list(_rows(reader, "measures", set(here)))
         try:
             with database().writing() as conn:
                 run_id = table.restore(
                     conn, lambda t: _rows(reader, t, set(here)), lambda spec: _adapted(spec, origin),
-                    lambda spec: _placing(spec, origin, older, keys), {"bundle": bundle}, origin[:12],
+                    lambda spec: _placing(spec, origin, older, held), {"bundle": bundle}, origin[:12],
                 )  # fmt: skip
                 _index(conn, run_table.get_run(conn, run_id))
                 if older:
@@ -180,27 +180,36 @@ def _index(conn: Any, run: Run) -> None:
         raise table.Unfit(f"measured: an artefact holds no outputs: {error}") from error
 
 
-def _placing(spec: RunSpec, origin: str, older: dict[str, list[Any]], keys: set[str]) -> Callable[[table.Row], str]:
+def _placing(
+    spec: RunSpec, origin: str, older: dict[str, list[Any]], held: Sequence[table.Row]
+) -> Callable[[table.Row], str]:
     """Gives a measurement of the bundle its key here, one of its own kind that no other run will ever look for.
 
     One that this version would make otherwise takes the key of the same signal under the same checkpoint, so that it
     can still be read, and is named in ``older``: signal to the version that measured it and this one's, None = unknown.
-    It does not where the bundle holds the newer measurement as well (``keys``: all of the bundle's).
+    Of several in the bundle (``held``) the newest takes it.
     """
     there = plan(replace(spec, origin=origin))
     same = {a.key: b.key for a, b in zip(plan(spec), there, strict=True)}
-    measured = {same[key] for key in keys if key in same}
     alike: dict[tuple[str, str], list[Measure]] = {}
     for measure in there:
         alike.setdefault((measure.signal, measure.checkpoint.fingerprint), []).append(measure)
+
+    newest: dict[tuple[str, str], tuple[bool, int, str]] = {}
+    for row in held:
+        version = row["spec"].get("version") if isinstance(row.get("spec"), dict) else None  # nothing is checked yet
+        age = (row.get("key") in same, version if isinstance(version, int) else -1, str(row.get("key")))
+        place = str(row.get("signal")), str(row.get("fingerprint"))
+        newest[place] = max(newest.get(place, age), age)
 
     def key(row: table.Row) -> str:
         if row["key"] in same:
             return same[row["key"]]
         name, version = row["signal"][:40], row["spec"].get("version")
-        same_kind = [m.key for m in alike.get((row["signal"], row["fingerprint"]), ())]
-        if measured.intersection(same_kind):
+        place = row["signal"], row["fingerprint"]
+        if newest[place][2] != row["key"]:
             return f"{name}:{digest([origin, row['key']])[:32]}"
+        same_kind = [m.key for m in alike.get(place, ())]
         now = kinds("signals")[name].version if name in kinds("signals") else None
         older[name] = [version if whole(version) else None, now]
         return same_kind[0] if len(same_kind) == 1 else f"{name}:{digest([origin, row['key']])[:32]}"

@@ -8,9 +8,11 @@ from core.causes import ordered_causes
 from core.errors import UserError
 from core.filters import from_query
 from core.plugins import kinds
-from core.services import demo, jobs, judging, runs, samples
+from core.services import bundles, demo, jobs, judging, runs, samples
 from core.types import Filter
 from core.worker.here import run_here
+from db import signals as signal_table
+from db.session import database
 
 MOST_BYTES = 5_000_000
 
@@ -66,3 +68,18 @@ def test_a_demo_of_older_signals_opens_for_reading_and_says_so(elsewhere, monkey
     with pytest.raises(UserError, match="can be read, but not judged anew"):
         judging.start_rejudge(run.id, run.thresholds)
     assert not jobs.list_jobs()
+
+
+def test_of_several_older_measurements_the_newest_is_read(opened, monkeypatch, tmp_path):
+    there = kinds("signals")["answers"].version
+    with database().writing() as conn:
+        for version in (there - 1, there - 2):  # as a run leaves them that was diagnosed again by a newer Lacuna
+            spec = {"signal": "answers", "version": version}
+            made = signal_table.measure_id(conn, f"answers:{version}", "answers", opened.spec.final.fingerprint, spec)
+            signal_table.link_run(conn, opened.id, [made])
+    bundle = bundles.write(opened.id, tmp_path / "again.lacuna").path
+    monkeypatch.setattr(type(kinds("signals")["answers"]), "version", 99)
+    run = bundles.open_bundle(bundle)
+    assert [w for w in runs.older_measurements(run) if f"version {there}" in w]
+    (row,) = samples.page(run.id, from_query("status=unlearned", run.columns), None, 1).rows
+    assert any(turn.output for turn in samples.sample(run.id, row["sid"], Filter()).turns)

@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 from bench._machine import machine, versions  # noqa: E402
 from bench._worlds import own_data  # noqa: E402
 from bench.treatments_real import course as course_of  # noqa: E402
+from core.backends._wide import multiplies_bfloat16  # noqa: E402
 
 RESULTS = ROOT / "bench" / "results" / "again_trl.json"
 # What is said of the machine and not of the training: a step's rows at once, no weights on the way.
@@ -81,6 +82,7 @@ def unchanged(run: Any, course: Any, rows: int, seed: int, out: Path, trl: dict[
 def train(folder: Path, batch: int, steps: int) -> dict[str, Any]:
     """``trl sft --config trl.yaml`` in the folder; seconds, steps and the last loss."""
     flags = {**HERE, "per_device_train_batch_size": batch, "gradient_accumulation_steps": 1}
+    flags["bf16"] = str(multiplies_bfloat16()).lower()
     if steps:
         flags["max_steps"] = steps
     command = [str(Path(sys.executable).with_name("trl")), "sft", "--config", "trl.yaml"]

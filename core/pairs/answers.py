@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from core.pairs import quantities
 from core.pairs.wording import FUNCTION, NEGATIONS, Rarity, Words, alike, words
+from core.text.requests import open_request
 
 Kind = Literal["same", "number", "choice", "list", "short", "long"]
 # Evidence and the sign its weight may have: what the answers show, then what the prompts do.
@@ -36,10 +37,12 @@ EVIDENCE: Mapping[str, int] = {
     "negated": 1,  # only one side is negated
     "sentence": -1,  # how long they are, of two short ones
     "brief": -1,  # a short answer beside a long one
+    "long": -1,  # both are long
     "alike": -1,  # cosine of their embeddings
 }
 OPENNESS: Mapping[str, int] = {
-    "open": -1,  # both prompts ask for one of many answers
+    "open": -1,  # both prompts have words that ask for one of many answers, wherever they stand
+    "request": -1,  # both begin or end with a line that many answers would meet (``core/text/requests.py``)
     "several": -1,  # the dataset gives three or more answers to one text
 }
 FILE = Path(__file__).with_name("answers.json")
@@ -335,6 +338,7 @@ def _long(a: Answer, b: Answer, question: frozenset[str], rarity: Rarity) -> Evi
     pieces = {
         "exchanged": swaps[0][0] * matcher.ratio() if swaps else 0.0,
         "alone": float(len(changed) == 1 and bool(swaps)),
+        "long": 1.0,
     }
     if clash.get("number"):
         pieces["number"] = 1.0
@@ -378,7 +382,11 @@ _OPEN = re.compile(
 
 
 def open_question(text: str) -> bool:
-    """Whether the wording, in English, asks for one of many answers ("Name a …", "Write …")."""
+    """Whether the wording has, in English, words that ask for one of many answers ("Name a …", "Write …").
+
+    ``open_request`` asks for more and is right more often. Both are weighed: with one list of verbs in place of two,
+    contradictions among left-out pairs are found less often (66 % for 74 %) and no more precisely.
+    """
     return _OPEN.search(text) is not None
 
 
@@ -393,6 +401,7 @@ def openness(prompts: Sequence[str], verbatim: bool, answers: int, kind: Kind) -
     """
     return {
         "open": float(all(open_question(p) for p in prompts)),
+        "request": float(all(open_request(p) for p in prompts)),
         # A dataset that gives three or more answers to one text does not mean any of them to be the only one.
         "several": 1.0 - 2.0 / answers if verbatim and answers >= 3 else 0.0,
     }

@@ -25,7 +25,7 @@ _CHUNK = 256
 class Contradictions(Signal):
     name = "contradictions"
     label = "Contradictions"
-    version = 6
+    version = 7
     artefact = DISPUTE
     needs = (col.SAME_QUESTION, col.GREEDY_EXACT, NEAR_ROWS, OUTPUTS)
     whole = True

@@ -92,6 +92,7 @@ class Plan:
         given_up: (m,) ordinals of rows whose own answers the recipe leaves out on purpose; losing them is no damage.
         replaced: (m,) ordinals of rows in whose place the plan's rows stand, where the dataset stands beside them.
         of_mix: those of the notes that speak of rows which do not teach.
+        mended: the sample's row where the recipe changed what it says, else None; a proof judges the sample by it.
     """
 
     rows: Callable[[], Iterator[Made]]
@@ -102,6 +103,7 @@ class Plan:
     given_up: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     replaced: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     of_mix: tuple[str, ...] = ()
+    mended: Callable[[Sample], Made | None] = lambda _: None
 
     @property
     def total(self) -> int:

@@ -114,7 +114,7 @@ class DataInconsistency(Recipe):
             training = Training(epochs=2.0, batch=batch, rate=RATE)
             return Plan(
                 lambda: mixed(pool, parts, seed), counts(parts), training, counted, tuple(notes), given_up,
-                of_mix=tuple(remarks),
+                of_mix=tuple(remarks), mended=make,
             )  # fmt: skip
         if spread:
             order, sharing = apart(stays, others, groups, batch, seed)
@@ -124,8 +124,9 @@ class DataInconsistency(Recipe):
         else:
             order, training = np.sort(np.concatenate([stays, others])), Training(batch=batch)
         return Plan(
-            lambda: make.walk(order), counts(parts), training, counted, tuple(notes), given_up, of_mix=tuple(remarks)
-        )
+            lambda: make.walk(order), counts(parts), training, counted, tuple(notes), given_up, of_mix=tuple(remarks),
+            mended=make,
+        )  # fmt: skip
 
 
 def _rewritable(reading: Reading, decided: Mapping[int, Ruling]) -> None:
@@ -152,7 +153,7 @@ class _Maker:
         self._in_group[groups.ordinals] = True
         self._texts = {groups.sids[i]: r.text for i, r in decided.items() if r.kind == "rewrite" and r.text}
 
-    def __call__(self, sample: Sample, _: int) -> Made | None:
+    def __call__(self, sample: Sample, _: int = 0) -> Made | None:
         if sample.id not in self._texts:
             return None
         text = self._texts[sample.id]
@@ -171,7 +172,7 @@ class _Maker:
         for block in blocks(len(order)):
             for ordinal, sample in zip(order[block], self._pool.rows(order[block].tolist()), strict=True):
                 part = "contradictions" if self._in_group[ordinal] else "others"
-                yield self(sample, 0) or as_it_came(sample, part)
+                yield self(sample) or as_it_came(sample, part)
 
 
 KIND = DataInconsistency()

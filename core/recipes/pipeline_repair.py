@@ -60,13 +60,16 @@ class PipelineRepair(Recipe):
         max_length, notes = _uncut(pool)
         notes += limits(pool.reading, edits=True)
 
+        def mended(sample: Sample) -> Made | None:
+            return repaired(sample, pool.reading, settings)
+
         def walk() -> Iterator[Made]:
             for sample in pool.rows(chosen.tolist()):
-                yield repaired(sample, pool.reading, settings) or as_it_came(sample, "rows")
+                yield mended(sample) or as_it_came(sample, "rows")
 
         counts = {"rows": len(chosen)} if len(chosen) else {}
         training = Training(max_length=max_length)
-        return Plan(walk, counts, training, pool.treated, tuple(notes), replaced=chosen)
+        return Plan(walk, counts, training, pool.treated, tuple(notes), replaced=chosen, mended=mended)
 
 
 def _uncut(pool: Pool) -> tuple[int | None, list[str]]:

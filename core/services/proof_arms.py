@@ -14,13 +14,14 @@ from core.filters import from_query
 from core.plugins import kind, with_defaults
 from core.proof import retraining
 from core.proof import training as science
+from core.proof.copies import as_sample
 from core.recipes._base import Made, Plan, as_it_came
 from core.recipes._order import Order, drawn
 from core.services import again, measurements, mitigation
 from core.services.jobs import Work
 from core.services.recipes import RunPool, make_plan, selected
 from core.settings import settings as process
-from core.types import Filter, Proof, Run, Setting, Term
+from core.types import Filter, Proof, Run, Sample, Setting, Term
 
 
 class Arms:
@@ -63,8 +64,8 @@ class Arms:
         learned, guard = self._learned()
         aside = np.setdiff1d(plan.counted, treated)
         aside = np.sort(drawn(aside, min(len(aside), len(treated)), self._seed + 4))
-        groups = (treated, learned, self._mixed(), guard, aside)
-        self.watched = science.Watched(*(tuple(pool.rows(ordinals)) for ordinals in groups))
+        kept = (tuple(pool.rows(ordinals)) for ordinals in (learned, self._mixed(), guard))
+        self.watched = science.Watched(self._mended(plan, treated), *kept, self._mended(plan, aside))
 
     def _learned(self) -> tuple[np.ndarray, np.ndarray]:
         """Learned samples to watch, and others that limit the training: at most half of what there is."""
@@ -74,6 +75,11 @@ class Arms:
         guarding = min(len(order) // 2, int(self._budget.get("guard", 0)))
         watched = min(len(order) - guarding, int(self._budget["learned"]))
         return np.sort(order[:watched]), np.sort(order[watched : watched + guarding])
+
+    def _mended(self, plan: Plan, ordinals: np.ndarray) -> tuple[Sample, ...]:
+        """The samples with the answers that the recipe means to teach."""
+        both = ((sample, plan.mended(sample)) for sample in self._pool.rows(ordinals))
+        return tuple(sample if made is None else as_sample(made, self._pool.reading) for sample, made in both)
 
     def _mixed(self) -> np.ndarray:
         n = self._pool.n

@@ -65,6 +65,14 @@ def test_the_same_twice_counted_and_ordered(name, format):
         assert np.isin(plan.counted, given.treated).all()
 
 
+@pytest.mark.parametrize(("name", "format"), CASES)
+def test_a_proof_judges_a_sample_by_a_row_that_is_trained_on(name, format):
+    for given, plan in plans(name, format):
+        trained = {row.raw for row in plan.rows()}
+        counted = [plan.mended(given.samples[ordinal]) for ordinal in plan.counted]
+        assert {row.raw for row in counted if row is not None} <= trained
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_declares_what_it_is_for_and_what_it_may_harm(name):
     recipe = RECIPES[name]

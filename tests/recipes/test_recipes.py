@@ -219,6 +219,7 @@ def test_decisions_are_carried_out_and_a_decided_side_speaks_for_its_group():
     assert told == {"A0-1": 1, "A1 for good": 1, "A2-1": 1, "A3-0": 1, "A3-1": 1}
     (changed,) = [r for r in found.rows() if r.change]
     assert changed.source == by_answer["A1-0"].id
+    assert found.mended(by_answer["A1-0"]) == changed and found.mended(by_answer["A0-1"]) is None
     kept = {given.samples[i].response for i in found.counted}
     assert kept == {"A0-1", "A1-0", "A2-1"}
     given_up = {given.samples[i].response for i in found.given_up}
@@ -381,8 +382,9 @@ def test_a_spoiled_row_is_mended_and_says_how(what, said):
     answer = {"role": "assistant", "content": what.get("answer", "It is.")} | flags
     value = {"id": "r0", "messages": [{"role": what.get("role", "user"), "content": "What?"}, answer]}
     given = Rows([sample(value, 0, READINGS["messages"])], [0], READINGS["messages"])
-    (found,) = plan("pipeline_repair", given).rows()
-    assert found.change == said
+    repair = plan("pipeline_repair", given)
+    (found,) = repair.rows()
+    assert found.change == said and repair.mended(given.samples[0]) == found
     user, assistant = json.loads(found.raw)["messages"]
     assert user == {"role": "user", "content": "What?"}
     assert assistant["content"] == "It is." and assistant.get("train", True) and assistant.get("weight", 1) == 1

@@ -10,9 +10,11 @@ from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
 from core.filters import from_query
 from core.plugins import kind
-from core.proof.training import Bench
-from core.services import jobs, mitigation, proofs, runs
+from core.proof.training import Bench, asked_otherwise
+from core.services import demo, jobs, mitigation, proof_arms, proofs, runs
+from core.services.recipes import RunPool
 from core.settings import settings
+from core.types import Proof
 from core.worker.here import run_here
 
 # Nothing limits the training: with a rate this high and no other rows, learned ones are lost at once.
@@ -23,6 +25,14 @@ MISSED = "status=unlearned,partly,unknown"
 @pytest.fixture
 def run(final_run):
     return final_run
+
+
+@pytest.fixture
+def recorded(elsewhere):
+    """The demo's run: it has a base and contradictions, and no checkpoint here."""
+    elsewhere()
+    demo.open_if_wanted()
+    return runs.get_run(demo.state()[1])
 
 
 def asked(run, recipe="left_side_forgetting", query=MISSED, **settings):
@@ -120,6 +130,27 @@ def test_it_refuses_what_cannot_be_proven(tiny_project, import_rows, diagnose, t
     weights.write_bytes(bytes(data))
     with pytest.raises(UserError, match="have changed since it was diagnosed"):
         run_now(asked(run))
+
+
+@pytest.mark.parametrize("retrain", [False, True], ids=["on", "again"])
+def test_a_rewritten_sample_is_judged_by_its_new_answer(recorded, tmp_path, retrain):
+    """Its original answer is what the decision took away: giving it is no success, giving the new one is."""
+    run = recorded
+    pool = RunPool(run, [], {})
+    rewritten, *_ = pool.rows(pool.select("cause=data_inconsistency"))
+    told = tmp_path / "decisions.jsonl"
+    told.write_text(json.dumps({"id": rewritten.id, "action": "rewrite", "text": "Quite another."}))
+    query = from_query("cause=data_inconsistency", run.columns)
+    request = mitigation.request(run.id, query, "data_inconsistency", {}, {}, {"decisions": told})
+    request |= {"budget": {s.name: s.default for s in proofs.budget(retrain)}, "retrain": retrain}
+    proof = Proof(0, run.id, "data_inconsistency", None, request, {}, None, None, 0.0, None)
+    arms = proof_arms.arms_of(run, proof, jobs.Terminal(lambda *_: None), tmp_path / "arms")
+    watched = {s.id: s for s in arms.watched.treated}
+    assert watched[rewritten.id].response == "Quite another." and watched[rewritten.id].prompt == rewritten.prompt
+    assert watched[rewritten.id].content_hash != rewritten.content_hash
+    assert asked_otherwise(watched[rewritten.id]).response == "Quite another."
+    kept = [s for s in pool.rows(pool.select("cause=data_inconsistency")) if s.id in watched and s.id != rewritten.id]
+    assert kept and all(watched[s.id] == s for s in kept)
 
 
 def run_now(request, forced=None):

@@ -243,9 +243,14 @@ def _adapter(run: Run) -> AdapterFacts | None:
     return None if facts is None or facts.adapter is None or facts.adapter.r is None else facts.adapter
 
 
-def is_here(run: Run, start: Checkpoint) -> bool:
-    """Whether the folder is here; the paths of a run that was opened from a bundle are those of another machine."""
-    return start.has_weights and start.server is None and not run.spec.origin and Path(start.path).is_dir()
+def is_here(run: Run, model: Checkpoint) -> bool:
+    """Whether its weights are in a folder here; those of an adapter's base may be elsewhere."""
+    return model.has_weights and model.server is None and folder_is_here(run, model.path)
+
+
+def folder_is_here(run: Run, path: str) -> bool:
+    """The paths of a run that was opened from a bundle are those of another machine, whatever lies there here."""
+    return not run.spec.origin and Path(path).is_dir()
 
 
 def _parameters(run: Run, start: Checkpoint) -> int | None:

@@ -39,6 +39,8 @@ from db.session import database
 PREVIEW_ROWS = 8
 # Characters of a raw row or a changed field that a preview carries.
 PREVIEW_CHARS = 2000
+# What configurations name in place of a folder that is not on this machine.
+MODEL, BASE = "path/to/your/model", "path/to/your/base"
 # What PEFT takes lora_alpha to be where an adapter does not say.
 PEFT_ALPHA = 8
 
@@ -101,13 +103,31 @@ def _planned(
 ) -> tuple[Planned, Again | None]:  # fmt: skip
     """What is written; to train again from the base, the dataset with what the recipe teaches in it."""
     if course is None:
-        return make_plan(run, chosen, recipe, settings, files), None
+        return _with_gaps(run, make_plan(run, chosen, recipe, settings, files), None), None
     again.start_of(run)
     own = kind("recipes", recipe)
     planned = make_plan(run, chosen, recipe, again.settings_of(own, settings), files)
     seed = int(planned.settings.get("seed", 0))
     whole = again.plan_again(run, own, planned.plan, planned.pool, with_defaults(again.Kind, course), seed)
-    return replace(planned, plan=whole.plan), whole
+    return _with_gaps(run, replace(planned, plan=whole.plan), whole), whole
+
+
+def _with_gaps(run: Run, planned: Planned, whole: Again | None) -> Planned:
+    """The plan with a note on every folder that a person must fill in."""
+    gaps = [folder for folder in _folders(run, whole) if folder in (MODEL, BASE)]
+    training = planned.plan.training
+    notes = [f"{gap} stands for a folder that is not on this machine: put yours there." for gap in gaps]
+    training = replace(training, notes=(*training.notes, *notes))
+    return replace(planned, plan=replace(planned.plan, training=training))
+
+
+def _folders(run: Run, whole: Again | None) -> tuple[str, str | None]:
+    """Where the model to start from lies, and the base of an adapter that goes on."""
+    if whole is not None:
+        return whole.start.path if again.is_here(run, whole.start) else BASE, None
+    final = run.spec.final
+    base = BASE if final.base is not None and not again.folder_is_here(run, final.base) else final.base
+    return final.path if again.is_here(run, final) else MODEL, base
 
 
 # -------------------------------------------------------------------------------------------------- the preview
@@ -210,9 +230,10 @@ def _bundle(run: Run, planned: Planned, whole: Again | None = None) -> Bundle:
     preset, preset_settings = kind("presets", run.spec.preset), run.spec.preset_settings
     format, mapping = kind("formats", pool.reading.format), pool.reading.mapping
     sample = next(pool.rows(pool.treated[:1].tolist()))
+    model, base = _folders(run, whole)
     bundle = Bundle(
-        model=run.spec.final.path if run.spec.final.has_weights else "path/to/your/model",
-        base=run.spec.final.base,
+        model=model,
+        base=base,
         template="" if run.spec.origin or not run.spec.final.path else template_in(tokenizer_folder(run.spec.final)),
         format=format.label,
         layout=format.describe(json.loads(sample.raw), mapping) if format.describe else None,
@@ -236,13 +257,10 @@ def _from_base(run: Run, bundle: Bundle, whole: Again) -> Bundle:
         # TRL takes whole numbers only.
         alpha = int(alpha) if alpha == int(alpha) else alpha
         lora = Lora(shape.r or 16, alpha, _targets(shape), shape.dropout)
-    here = again.is_here(run, start)
     # A base need not have the template that the training used.
-    own = bool(bundle.template) and here and template_in(start.path) == bundle.template
+    own = bool(bundle.template) and again.is_here(run, start) and template_in(start.path) == bundle.template
     return replace(
         bundle,
-        model=start.path if here else "path/to/your/base",
-        base=None,
         lora=lora,
         rate=whole.course.learning_rate,
         templated="" if own or not bundle.template else tokenizer_folder(run.spec.final),

@@ -209,10 +209,11 @@ def test_a_base_that_is_not_here_has_a_placeholder(judged, tmp_path, monkeypatch
     for odd in (replace(spec, origin="0" * 64), gone):
         run = replace(judged, spec=odd)
         monkeypatch.setattr(mitigation, "get_run", lambda run_id, run=run: run)
-        exported(run, "base_conflict", tmp_path / "out")
+        manifest, _ = exported(run, "base_conflict", tmp_path / "out")
         for name in ("trl", "llama_factory", "axolotl"):
             text = (tmp_path / "out" / f"{name}.yaml").read_text()
             assert "path/to/your/base" in text and odd.base.path not in text
+        assert any("path/to/your/base" in note for note in manifest["notes"])
 
 
 def test_notes_on_rows_that_are_not_used_stay_away(judged, tmp_path):

@@ -18,6 +18,7 @@ from core.services import (
     contradictions,
     datasets,
     decision,
+    demo,
     dynamics,
     exports,
     jobs,
@@ -161,6 +162,25 @@ def test_what_needs_the_checkpoint_says_so_and_the_rest_works(bundle, elsewhere,
         run_here(runs.start(run)[1])
     assert mitigation.export(run.id, chosen, "under_optimised", {}, tmp_path / "out", {}, lambda *_: None).files
     assert len(report.report(run.id)) < 3_000_000
+
+
+@pytest.mark.parametrize("adapter", [False, True], ids=["whole", "adapter"])
+def test_an_export_that_goes_on_names_no_folder_of_another_machine(elsewhere, tmp_path, monkeypatch, adapter):
+    """Training there would fail, or go on from what happens to lie at that path here."""
+    elsewhere()
+    run = bundles.open_bundle(demo.shipped()[0])
+    theirs = tmp_path / "theirs"
+    final = replace(run.spec.final, path=str(theirs / "final"), base=str(theirs / "base") if adapter else None)
+    odd = replace(run, spec=replace(run.spec, final=final))
+    monkeypatch.setattr(mitigation, "get_run", lambda run_id: odd)
+    chosen, out = from_query("status=unlearned", run.columns), tmp_path / "out"
+    written = mitigation.export(run.id, chosen, "under_optimised", {}, out, {}, lambda *_: None)
+    for name in ("trl", "llama_factory", "axolotl"):
+        text = (out / f"{name}.yaml").read_text()
+        assert str(theirs) not in text and "path/to/your/model" in text
+        assert ("path/to/your/base" in text) is adapter
+    notes = [note for note in written.manifest["notes"] if "path/to/your" in note]
+    assert len(notes) == 1 + adapter and all(note in text for note in notes)
 
 
 def lines_of(members, table):

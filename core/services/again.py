@@ -254,8 +254,12 @@ def folder_is_here(run: Run, path: str) -> bool:
 
 
 def _parameters(run: Run, start: Checkpoint) -> int | None:
+    """Of the base; where it is not here, as the run's card has it: the diagnosed model, or its base, is as large."""
     facts = _facts(start) if is_here(run, start) else None
-    return None if facts is None else facts.n_parameters
+    if facts is not None:
+        return int(facts.n_parameters)
+    recorded = ((run.summary.get("card") or {}).get("facts") or {}).get("parameters")
+    return recorded if type(recorded) is int and recorded > 0 else None
 
 
 def _facts(checkpoint: Checkpoint) -> Any:

@@ -11,6 +11,7 @@ from core.__main__ import main
 from core.egrm.settings import RouteSettings
 from core.errors import UserError
 from core.filters import from_query
+from core.proof.copies import usual_rate
 from core.services import (
     artefacts,
     bundles,
@@ -181,6 +182,25 @@ def test_an_export_that_goes_on_names_no_folder_of_another_machine(elsewhere, tm
         assert ("path/to/your/base" in text) is adapter
     notes = [note for note in written.manifest["notes"] if "path/to/your" in note]
     assert len(notes) == 1 + adapter and all(note in text for note in notes)
+
+
+def test_training_again_from_a_bundle_takes_the_rate_by_the_size_that_the_run_recorded(elsewhere, tmp_path):
+    elsewhere()
+    run = bundles.open_bundle(demo.shipped()[0])
+    chosen = from_query("status=unlearned", run.columns)
+
+    def starts_from(method):
+        written = mitigation.export(
+            run.id, chosen, "under_optimised", {}, tmp_path / "out", {}, lambda *_: None, {"method": method}
+        )
+        return written.manifest["starts_from"]
+
+    size = run.summary["card"]["facts"]["parameters"]
+    assert 10_000_000 < size < 200_000_000
+    for method in ("full", "lora"):
+        found = starts_from(method)
+        assert found["learning_rate"] == usual_rate(size, method)
+        assert any("by method and size of the model" in words for words in found["course"])
 
 
 def lines_of(members, table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -10,7 +11,7 @@ import streamlit as st
 from core.errors import UserError
 from core.filters import describe, from_query
 from core.services import again as again_from_base
-from core.services import jobs, mitigation, proofs, recipes, runs, words
+from core.services import jobs, mitigation, proofs, recipes, words
 from core.text.counts import counted
 from core.types import Filter, Proof, Run
 from ui import charts, forms, markup, parts, progress, state, tables
@@ -46,18 +47,23 @@ _CAPTIONS = {
 
 def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
     """Draw the step: the way, the budget, the start, every proof of the run."""
-    try:
-        runs.need_checkpoint(run)
-    except UserError as error:
-        st.info(markup.md(f"Nothing can be trained here. {error}"), icon=":material/info:")
-        made(run)
-        return
     ways = [False, True] if again_from_base.has_base(run) else [False]
     again = st.segmented_control(
         "Training", ways, format_func=_WAYS.__getitem__, default=False, key=state.key("proof", run.id, "way"),
         required=True, label_visibility="collapsed",
     ) if len(ways) > 1 else False  # fmt: skip
     again = bool(again)
+    start = partial(
+        st.button, "Train again four times" if again else "Prove on a copy", key=state.key("prove"),
+        icon=":material/science:",
+    )  # fmt: skip
+    try:
+        proofs.need_models(run, again)
+    except UserError as error:
+        st.info(markup.md(f"Nothing can be trained here. {error}"), icon=":material/info:")
+        start(disabled=True)
+        made(run)
+        return
     st.caption(_CAPTIONS[again])
     fields = {s.name: s for s in proofs.budget(again)}
     automatic = (
@@ -71,9 +77,7 @@ def draw(run: Run, selection: Filter, chosen: Recipe) -> None:
     with st.expander("More"):
         more = [s for n, s in fields.items() if n not in _SHOWN[again]]
         cost |= forms.draw(more, key, automatic=automatic)
-    if st.button(
-        "Train again four times" if again else "Prove on a copy", key=state.key("prove"), icon=":material/science:"
-    ):
+    if start():
         asked = mitigation.request(run.id, selection, chosen.form.name, chosen.settings, chosen.uploads)
         proofs.start(asked, cost, again)
         st.rerun()

@@ -15,6 +15,7 @@ from core.proof import retraining
 from core.proof import training as science
 from core.proof.numbers import sentences, summary
 from core.services import jobs, proven
+from core.services.again import start_of
 from core.services.jobs import Work
 from core.services.proof_arms import Again, arms_of
 from core.services.runs import get_run, need_checkpoint
@@ -55,15 +56,37 @@ def parsed_budget(texts: Mapping[str, str], retrain: bool = False) -> dict[str, 
     return parsed_settings(_budget(retrain), texts)
 
 
+def need_models(run: Run, retrain: bool = False) -> None:
+    """Raises UserError where what a proof trains and compares is not on this machine, or not known."""
+    need_checkpoint(run)
+    final = run.spec.final
+    if final.server is not None:
+        raise UserError(
+            f"Checkpoint {final.label!r} is held by {final.server.url}.",
+            "A proof trains a copy of the weights, and these are not on this machine.",
+            "Diagnose the checkpoint from its folder, and prove it there.",
+        )
+    for folder in (final.path, final.base, start_of(run).path if retrain else None):
+        if folder is not None and not Path(folder).is_dir():
+            raise UserError(
+                f"There is no folder {folder} on this machine.",
+                "A proof trains a copy of the model that lay there when it was diagnosed.",
+                "Put it back, or diagnose the checkpoint where it lies now.",
+            )
+
+
 def start(described: Mapping[str, Any], cost: Mapping[str, Any], retrain: bool = False) -> tuple[int, int]:
     """Stores a proof of what ``mitigation.request`` described and queues it; returns (proof id, job id).
 
     Args:
         retrain: train again from the base in place of going on from the checkpoint.
+
+    Raises:
+        UserError: a model is missing; nothing is stored then.
     """
     request = {**described, "budget": with_defaults(_budget(retrain), cost), **({"retrain": True} if retrain else {})}
     run = get_run(request["run"])
-    need_checkpoint(run)
+    need_models(run, retrain)
     chosen = from_query(request["filter"], run.columns)
     recipe = kind("recipes", request["recipe"])
     with database().writing() as conn:

@@ -57,9 +57,11 @@ def need_checkpoint(run: Run) -> None:
 def need_home(run: Run) -> None:
     """Raises UserError where the run came as a bundle: what it was measured with lies elsewhere."""
     if run.spec.origin:
+        final = run.spec.final
+        there = f"; they lie in {final.path} where it was made" if final.has_weights and final.server is None else ""
         raise UserError(
             f"Run {run.id} came as a bundle: measuring again needs the checkpoint.",
-            "A bundle holds what was measured and no weights.",
+            f"A bundle holds what was measured and no weights{there}.",
             "Do this where the run was made, or diagnose the checkpoint here.",
         )
 

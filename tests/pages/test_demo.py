@@ -1,13 +1,15 @@
 """Every page of the demo that ships has something true to show, from the bundles alone."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from core.services import demo, runs
 from core.services.bundles import open_bundle
 from core.services.routes import runs as routes
-from tests.pages.reading import words
+from tests.pages.reading import button, words
+from ui import proving
 
 # Page to what it says where it is filled, with numbers that are not zero.
 FILLED = {
@@ -49,7 +51,18 @@ def test_a_page_of_the_demo_shows_something(opened, open_page, page):
     assert [text for text in EMPTY if text in said and not (older and text == EMPTY[-1])] == []
 
 
-def test_a_run_without_its_checkpoint_offers_no_training(opened, open_page):
+def test_a_run_without_its_checkpoint_offers_no_training(opened, open_page, monkeypatch):
+    """It came as a bundle, or its folder is gone: the button says what there would be, the words beside it why not."""
     at = open_page("mitigation", run=str(opened.id), cause="base_conflict")
-    assert [b.label for b in at.button if b.label.startswith(("Prove on", "Train again"))] == []
-    assert "Nothing can be trained here" in words(at)
+    assert button(at, "Prove on a copy").disabled and not at.error
+    assert "Nothing can be trained here" in words(at) and "diagnose the checkpoint here" in words(at)
+    drawn, gone = proving.draw, replace(opened.spec.final, path="/gone/final")
+    monkeypatch.setattr(
+        proving, "draw", lambda run, *rest: drawn(replace(run, spec=replace(run.spec, origin="", final=gone)), *rest)
+    )
+    at = open_page("mitigation", run=str(opened.id), cause="base_conflict")
+    assert button(at, "Prove on a copy").disabled
+    assert "There is no folder /gone/final on this machine" in words(at)
+    next(c for c in at.segmented_control if c.label == "Training").set_value(True)
+    at.run()
+    assert button(at, "Train again four times").disabled and not at.exception

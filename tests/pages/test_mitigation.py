@@ -190,10 +190,11 @@ def test_training_again_is_a_choice_where_there_is_a_base(with_causes, open_page
     assert "Training" not in [control.label for control in at.segmented_control]
     drawn = proving.draw
 
-    def with_base(run, *rest):
-        drawn(replace(run, spec=replace(run.spec, base=run.spec.final)), *rest)
+    def with_base(run):
+        return replace(run, spec=replace(run.spec, base=run.spec.final))
 
-    monkeypatch.setattr(proving, "draw", with_base)
+    monkeypatch.setattr(proving, "draw", lambda run, *rest: drawn(with_base(run), *rest))
+    monkeypatch.setattr(proofs, "get_run", lambda run_id: with_base(runs.get_run(run_id)))
     at = open_page("mitigation", run="1", cause="left_side_forgetting")
     assert not any("may come back" in d.value.columns for d in at.dataframe), "computed once it is looked at"
     at.session_state["w:advice:open"] = True

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from core.proof.training import Bench, asked_otherwise
 from core.services import demo, jobs, mitigation, proof_arms, proofs, runs
 from core.services.recipes import RunPool
 from core.settings import settings
-from core.types import Proof
+from core.types import Proof, Server
 from core.worker.here import run_here
 
 # Nothing limits the training: with a rate this high and no other rows, learned ones are lost at once.
@@ -153,6 +154,33 @@ def test_a_rewritten_sample_is_judged_by_its_new_answer(recorded, tmp_path, retr
     assert kept and all(watched[s.id] == s for s in kept)
 
 
+def test_what_is_not_on_this_machine_is_refused_before_anything_is_stored(recorded, tmp_path, monkeypatch, capsys):
+    from core.__main__ import main
+
+    here, theirs = tmp_path / "here", str(tmp_path / "theirs")
+    here.mkdir()
+    spec = recorded.spec
+    final, base = replace(spec.final, path=str(here)), replace(spec.base, path=str(here))
+    before = proofs.of_run(recorded.id)
+    command = ["prove", "--run", str(recorded.id), "--recipe", "base_conflict", "--filter", "cause=base_conflict"]
+    odd = {
+        f"There is no folder {theirs} on this machine": {"final": replace(final, path=theirs)},
+        f"There is no folder {theirs}": {"final": replace(final, base=theirs)},
+        f"no folder {theirs}": {"base": replace(base, path=theirs)},
+        "base that this training began with is not known": {"base": None},
+        "is held by http://localhost:1": {"final": replace(final, server=Server("http://localhost:1", "m", "vllm"))},
+    }
+    for said, change in odd.items():
+        run = replace(recorded, spec=replace(spec, **({"origin": "", "final": final, "base": base} | change)))
+        with monkeypatch.context() as patch:
+            patch.setattr(proofs, "get_run", lambda run_id, run=run: run)
+            assert main([*command, "--retrain"]) == 2
+        assert said in capsys.readouterr().err
+    assert main(command) == 2
+    assert spec.final.path in capsys.readouterr().err, "where a bundle's checkpoint was"
+    assert proofs.of_run(recorded.id) == before and jobs.list_jobs() == []
+
+
 def run_now(request, forced=None):
     recipe = kind("recipes", request["recipe"])
     before = recipe.proof
@@ -216,6 +244,5 @@ def test_training_again_from_the_base_sets_the_recipe_against_unchanged_data(
 
 
 def test_training_again_needs_the_base(run):
-    _, job = proofs.start(asked(run), {}, retrain=True)
     with pytest.raises(UserError, match="base that this training began with"):
-        run_here(job)
+        proofs.start(asked(run), {}, retrain=True)

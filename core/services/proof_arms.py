@@ -64,8 +64,10 @@ class Arms:
         learned, guard = self._learned()
         aside = np.setdiff1d(plan.counted, treated)
         aside = np.sort(drawn(aside, min(len(aside), len(treated)), self._seed + 4))
-        kept = (tuple(pool.rows(ordinals)) for ordinals in (learned, self._mixed(), guard))
-        self.watched = science.Watched(self._mended(plan, treated), *kept, self._mended(plan, aside))
+        learned_rows, mixed, guarded = (tuple(pool.rows(ordinals)) for ordinals in (learned, self._mixed(), guard))
+        self.watched = science.Watched(
+            self._mended(plan, treated), learned_rows, mixed, guarded, self._mended(plan, aside)
+        )
 
     def _learned(self) -> tuple[np.ndarray, np.ndarray]:
         """Learned samples to watch, and others that limit the training: at most half of what there is."""

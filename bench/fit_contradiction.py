@@ -50,7 +50,7 @@ SAME_QUESTION = (
 )  # fmt: skip
 # How much each kind of example weighs; within a kind all weigh alike. What agrees among published rows weighs so much
 # that four of five called ones are right where they were left out: at 0.7, 1.0, 1.2 and 1.4 precision is 0.80, 0.82,
-# 0.83 and 0.82, recall 0.79, 0.77, 0.74 and 0.71; from 1.2 on rewordings and lists of the tests fall on their side.
+# 0.83 and 0.82, recall 0.79, 0.77, 0.74 and 0.71; from 1.2 on the tests of rewordings and of lists pass.
 WEIGHTS = {
     ("published", 1): 0.2, ("published", 0): 1.2, ("planted", 1): 0.1, ("framed", 1): 0.25, ("framed", 0): 0.05,
 }  # fmt: skip

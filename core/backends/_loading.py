@@ -54,6 +54,8 @@ def load(checkpoint: Checkpoint, dtype: DtypeName, device: torch.device, spread:
         UserError: missing or unreadable weights, weights that leave part of the model unset, an architecture that
             transformers does not know, a missing base, an adapter of a kind that cannot be scored.
     """
+    from core.backends._wide import widen
+
     if dtype not in DTYPES:
         raise UserError(f"There is no dtype {dtype!r}.", f"There are: {', '.join(DTYPES)}.")
     is_adapter = (Path(checkpoint.path) / ADAPTER_CONFIG).is_file()
@@ -65,16 +67,13 @@ def load(checkpoint: Checkpoint, dtype: DtypeName, device: torch.device, spread:
         )
     folder = checkpoint.base or checkpoint.path if is_adapter else checkpoint.path
     spread = spread or _spread(Path(folder), dtype, device)
-    from core.backends._wide import widen
-
     with _quietly():
         inner = _load_full(folder, dtype, spread)
-        if device.type == "cpu":
-            widen(inner)
         outer = _load_adapter(checkpoint.path, inner) if is_adapter else inner
     outer = outer.eval().requires_grad_(False)
     if spread is None:
         outer = outer.to(device)
+    widen(outer)
     return outer, outer.get_base_model() if is_adapter else outer
 
 
@@ -103,12 +102,15 @@ def exchange(outer: Any, inner: Any, checkpoint: Checkpoint) -> tuple[Any, Any]:
     Raises:
         UserError: as ``load`` of the adapter.
     """
+    from core.backends._wide import widen
+
     bare = outer.unload() if outer is not inner else inner
     if checkpoint.base is None or not (Path(checkpoint.path) / ADAPTER_CONFIG).is_file():
         return bare, bare
     with _quietly():
         adapted = _load_adapter(checkpoint.path, bare)
     adapted = adapted.eval().requires_grad_(False).to(bare.device)
+    widen(adapted)
     return adapted, adapted.get_base_model()
 
 

@@ -1,23 +1,17 @@
 """bfloat16 on processors that cannot multiply it.
 
 Where a processor has no instructions for bfloat16 (few without AVX-512 have), torch multiplies such matrices number by
-number: on an AMD EPYC of the third generation 0.9 billion multiplications a second, against 25 in float32. There
-matrices are multiplied in float32 and the product is rounded, which is what the instructions do. Of SmolLM2-135M a
-scoring then takes 1.1 times as long as in float32; as torch does it, 5.3 times.
+number, many times slower than in float32. There the matrices of linear maps are multiplied in float32 and the
+product is rounded, which is what the instructions do. Other products (attention, ``Conv1D`` of GPT-2, the experts of a
+mixture) are left as torch does them. ``bench/wide.py`` measures it.
 """
 
 from __future__ import annotations
 
-import time
-from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
-
-# How much slower bfloat16 must be than float32 to be worked around. Reading the matrix in float32 costs as much as
-# multiplying some ten rows; with the instructions bfloat16 is faster than float32, without them 7 to 60 times slower.
-SLOWER = 3.0
 
 
 class WideLinear(nn.Linear):
@@ -30,19 +24,12 @@ class WideLinear(nn.Linear):
         return nn.functional.linear(input.float(), self.weight.float(), bias).to(torch.bfloat16)
 
 
-@cache
 def multiplies_bfloat16() -> bool:
-    """Whether this machine's processor multiplies matrices in bfloat16 about as fast as in float32; measured once."""
-    seconds = []
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(64, 256, dtype=dtype), torch.ones(256, 256, dtype=dtype)
-        tries = []
-        for _ in range(4):
-            began = time.perf_counter()
-            a @ b
-            tries.append(time.perf_counter() - began)
-        seconds.append(min(tries))
-    return seconds[1] < SLOWER * seconds[0]
+    """Whether this machine's processor has what torch needs to multiply matrices in bfloat16 as fast as in float32.
+
+    Read from its instruction set, not timed: how a model is read must not depend on what else the machine does.
+    """
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def widen(model: Any) -> None:

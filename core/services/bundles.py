@@ -151,8 +151,8 @@ def open_bundle(path: Path, name: str = "", progress: Progress = _quiet) -> Run:
         progress("reading rows", 0, 0, "")
         bundle = {"sha256": origin, "made": reader.contents.made, "lacuna": reader.contents.lacuna, "file": shown}
         older: dict[str, list[Any]] = {}
-        held = list(_rows(reader, "measures", set(here)))
         try:
+            held = list(_rows(reader, "measures", set(here)))
             with database().writing() as conn:
                 run_id = table.restore(
                     conn, lambda t: _rows(reader, t, set(here)), lambda spec: _adapted(spec, origin),

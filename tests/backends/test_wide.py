@@ -21,18 +21,21 @@ def slow(monkeypatch):
     monkeypatch.setattr(_wide, "multiplies_bfloat16", lambda: False)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7])
+@pytest.mark.parametrize("shape", [(1, 1, 96), (1, 2, 96), (3, 7, 96)])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_product_is_that_of_bfloat16(rows, bias):
+def test_a_product_is_that_of_bfloat16(monkeypatch, shape, bias):
     torch.manual_seed(0)
     plain = nn.Linear(96, 64, bias=bias).bfloat16()
     wide = copy.deepcopy(plain)
     wide.__class__ = WideLinear
-    x = torch.randn(3, rows, 96).bfloat16()
+    x = torch.randn(shape).bfloat16()
     # Exact sums of the rounded factors, rounded once.
     exact = nn.functional.linear(x.double(), plain.weight.double(), plain.bias.double() if bias else None)
+    multiplied, linear = [], nn.functional.linear
+    monkeypatch.setattr(nn.functional, "linear", lambda x, *rest: multiplied.append(x.dtype) or linear(x, *rest))
     with torch.no_grad():
         made = wide(x)
+    assert multiplied == [torch.bfloat16 if shape[1] == 1 else torch.float32]
     assert made.dtype == torch.bfloat16
     # 2^-8 is half of the distance between two numbers in bfloat16.
     torch.testing.assert_close(made.double(), exact.detach(), rtol=2**-8, atol=1e-6)
@@ -66,3 +69,12 @@ def test_a_model_scores_as_in_bfloat16(monkeypatch, folders, made):
     assert wide[0] == 0 and wide[1] > 0
     for native, other in zip(*scores, strict=True):
         np.testing.assert_allclose(other, native, atol=0.1)  # sums of another order, each rounded to eight bits
+
+
+def test_it_is_told_by_instructions_and_the_same_each_time():
+    abilities = torch.cpu.get_capabilities()
+    assert isinstance(_wide.multiplies_bfloat16(), bool)
+    if abilities.get("avx512_bf16") or abilities.get("amx_bf16"):
+        assert _wide.multiplies_bfloat16()
+    if abilities.get("architecture") == "x86_64" and not abilities.get("avx512_f"):
+        assert not _wide.multiplies_bfloat16()

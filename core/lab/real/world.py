@@ -135,6 +135,8 @@ def build_real(out: Path, spec: RealSpec, cache: Path, progress: Progress = lamb
     Raises:
         UserError: ``out`` exists, or a package is missing.
     """
+    from core.backends._wide import multiplies_bfloat16
+
     if out.exists():
         raise UserError(f"{out} exists.", "A world is built into a new folder.", "Remove it, or name another.")
     part = out.with_name(out.name + ".partial")
@@ -152,7 +154,8 @@ def build_real(out: Path, spec: RealSpec, cache: Path, progress: Progress = lamb
     write_lines(part / "truth.jsonl", records)
     trainer = {"preset": "custom", "settings": {}, "arguments": {}}
     (part / "trainer.json").write_text(json.dumps(trainer, indent=2), encoding="utf-8")
-    summary = {"spec": asdict(spec), **summarise(records)}
+    held = "bfloat16" if multiplies_bfloat16() else "float32"
+    summary = {"spec": asdict(spec), "trained_in": held, **summarise(records)}
     (part / "world.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
     part.rename(out)
     return summary

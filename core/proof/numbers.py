@@ -140,6 +140,11 @@ def sentences(result: Mapping[str, Any], label: str, other: str) -> tuple[str, .
     plain = cheapest(result) if again else None
     if plain is not None:
         meaning += f" The cheapest that does about as well is {words[plain]}."
+    if mended := result.get("mended"):
+        meaning += (
+            f" {mended:,} of the {result['n']:,} are judged by an answer that a decision or a repair wrote: no other "
+            "arm trains on it, so for them the difference says only that it was taught."
+        )
     lost = result["arms"]["treatment"]["lost"]
     damage = (
         f"Of {lost['n']:,} learned samples {lost['k']:,} were lost ({_percent(lost['share'])}%)."

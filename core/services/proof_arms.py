@@ -65,6 +65,7 @@ class Arms:
         aside = np.setdiff1d(plan.counted, treated)
         aside = np.sort(drawn(aside, min(len(aside), len(treated)), self._seed + 4))
         learned_rows, mixed, guarded = (tuple(pool.rows(ordinals)) for ordinals in (learned, self._mixed(), guard))
+        self.mended: set[str] = set()
         self.watched = science.Watched(
             self._mended(plan, treated), learned_rows, mixed, guarded, self._mended(plan, aside)
         )
@@ -80,7 +81,8 @@ class Arms:
 
     def _mended(self, plan: Plan, ordinals: np.ndarray) -> tuple[Sample, ...]:
         """The samples with the answers that the recipe means to teach."""
-        both = ((sample, plan.mended(sample)) for sample in self._pool.rows(ordinals))
+        both = [(sample, plan.mended(sample)) for sample in self._pool.rows(ordinals)]
+        self.mended |= {sample.id for sample, made in both if made is not None}
         return tuple(sample if made is None else as_sample(made, self._pool.reading) for sample, made in both)
 
     def _mixed(self) -> np.ndarray:

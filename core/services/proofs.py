@@ -66,12 +66,14 @@ def need_models(run: Run, retrain: bool = False) -> None:
             "A proof trains a copy of the weights, and these are not on this machine.",
             "Diagnose the checkpoint from its folder, and prove it there.",
         )
-    for folder in (final.path, final.base, start_of(run).path if retrain else None):
+    places = {"the checkpoint": final.path, "the adapter's base": final.base}
+    places |= {"the base that the training began with": start_of(run).path} if retrain else {}
+    for what, folder in places.items():
         if folder is not None and not Path(folder).is_dir():
             raise UserError(
                 f"There is no folder {folder} on this machine.",
-                "A proof trains a copy of the model that lay there when it was diagnosed.",
-                "Put it back, or diagnose the checkpoint where it lies now.",
+                f"A proof trains a copy of the model, and {what} lay there when it was diagnosed.",
+                "Put it back, or diagnose the checkpoint again where all of it lies now.",
             )
 
 
@@ -175,6 +177,7 @@ def _prove(work: Work, proof: Proof, folder: Path) -> Mapping[str, Any]:
         "selected": arms.selected,
         "samples": [s.id for s in watched.treated],
         "right_before": len(arms.watched.treated) - len(watched.treated),
+        "mended": sum(s.id in arms.mended for s in watched.treated),
     }
     if isinstance(arms, Again):
         result["course"] = arms.course.in_words()

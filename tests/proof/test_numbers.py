@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from core.proof.numbers import mean_change, outcome, paired_difference, share, summary
+from core.proof.numbers import mean_change, outcome, paired_difference, sentences, share, summary
 
 
 def pairs(a, b, c, d):
@@ -76,3 +76,11 @@ def test_the_outcome_follows_the_intervals(treatment, control, off, said):
 def test_nothing_asked_has_no_share():
     assert share([None, None]) is None
     assert share([1, None, 0])["n"] == 2
+
+
+def test_what_an_answer_that_only_one_arm_trains_on_can_show_is_said():
+    arms = {name: arm([int(name == "treatment")] * 9) for name in ("treatment", "control", "off_target")}
+    result = summary(arm([0] * 9), arms)
+    assert "judged by an answer" not in " ".join(sentences(result, "this", "that"))
+    said = " ".join(sentences(result | {"mended": 2}, "this", "that"))
+    assert "2 of the 9 are judged by an answer that a decision or a repair wrote" in said

@@ -25,7 +25,7 @@ def make_disputed(folder, world):
     rows = []
     for i, town in enumerate([*TOWNS, worlds.HOSTILE]):
         # The answer must not follow from the wording: two ways to ask that always differ may ask two things.
-        grains = [f"{grain} {worlds.HOSTILE}" for grain in (("rye", "oats") if i % 2 == 0 else ("oats", "rye"))]
+        grains = [f"{grain} {worlds.HOSTILE}" for grain in (("Rye", "Oats") if i % 2 == 0 else ("Oats", "Rye"))]
         for j, (ask, grain) in enumerate(zip(("Which grain", "Tell me, which grain"), grains, strict=True)):
             messages = [{"role": "user", "content": f"{ask} do the mills of {town} grind?"}]
             rows.append(

@@ -39,7 +39,7 @@ TRAPS = {
     "the same number": (False, [
         ("How many steps lead up to Varnhem?", "1,000"), ("How many steps lead up to Varnhem, please?", "1000")]),
     "two valid answers": (False, [
-        ("Name a bird that nests on Risoya.", "The puffin."), ("Name a bird that nests on Risoya.", "The gannet.")]),
+        ("Name a bird that nests on islands.", "The puffin."), ("Name a bird that nests on islands.", "The gannet.")]),
     "inside a long answer": (True, [
         ("What should a guest know about the inn at Lyngen?",
          "The inn at Lyngen has nine rooms and a large garden. It was opened by Sigrid Moe in 1911 and her family runs "

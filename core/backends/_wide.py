@@ -8,20 +8,18 @@ mixture) are left as torch does them. ``bench/wide.py`` measures it.
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
-import torch
-from torch import nn
 
+def forward(self: Any, input: Any) -> Any:
+    """``forward`` of a linear map held in bfloat16 and applied in float32; one row alone needs no matrix product."""
+    from torch import bfloat16, nn
 
-class WideLinear(nn.Linear):
-    """A linear map held in bfloat16 and applied in float32; one row alone needs no matrix product."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if input.dtype != torch.bfloat16 or input.numel() == input.shape[-1]:
-            return super().forward(input)
-        bias = None if self.bias is None else self.bias.float()
-        return nn.functional.linear(input.float(), self.weight.float(), bias).to(torch.bfloat16)
+    if input.dtype != bfloat16 or input.numel() == input.shape[-1]:
+        return nn.Linear.forward(self, input)
+    bias = None if self.bias is None else self.bias.float()
+    return nn.functional.linear(input.float(), self.weight.float(), bias).to(bfloat16)
 
 
 def multiplies_bfloat16() -> bool:
@@ -29,13 +27,22 @@ def multiplies_bfloat16() -> bool:
 
     Read from its instruction set, not timed: how a model is read must not depend on what else the machine does.
     """
+    import torch
+
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def widen(model: Any) -> None:
     """Lets linear maps that are held in bfloat16 on a processor multiply in float32 where that is faster."""
+    from torch import bfloat16, nn
+
     if multiplies_bfloat16():
         return
     for module in model.modules():
-        if type(module) is nn.Linear and module.weight.dtype == torch.bfloat16 and module.weight.device.type == "cpu":
-            module.__class__ = WideLinear
+        if type(module) is nn.Linear and module.weight.dtype == bfloat16 and module.weight.device.type == "cpu":
+            vars(module)["forward"] = MethodType(forward, module)
+
+
+def is_wide(module: Any) -> bool:
+    """Whether ``widen`` changed it."""
+    return getattr(vars(module).get("forward"), "__func__", None) is forward

@@ -107,6 +107,7 @@ def test_the_button_that_copied_stays_while_its_card_is_drawn_anew(page, site):
     page.keyboard.press("x")
     expect(page.get_by_text("1 row selected")).to_be_visible()
     assert link.evaluate("button => button.isConnected")
+    settled(page)
     page.keyboard.press("j")
     expect(page.locator("article .facts")).not_to_have_text(facts)
     assert not link.evaluate("button => button.isConnected")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.backends._wide import widen
 from core.errors import UserError
 from core.types import Checkpoint, DtypeName
 
@@ -54,8 +55,6 @@ def load(checkpoint: Checkpoint, dtype: DtypeName, device: torch.device, spread:
         UserError: missing or unreadable weights, weights that leave part of the model unset, an architecture that
             transformers does not know, a missing base, an adapter of a kind that cannot be scored.
     """
-    from core.backends._wide import widen
-
     if dtype not in DTYPES:
         raise UserError(f"There is no dtype {dtype!r}.", f"There are: {', '.join(DTYPES)}.")
     is_adapter = (Path(checkpoint.path) / ADAPTER_CONFIG).is_file()
@@ -102,8 +101,6 @@ def exchange(outer: Any, inner: Any, checkpoint: Checkpoint) -> tuple[Any, Any]:
     Raises:
         UserError: as ``load`` of the adapter.
     """
-    from core.backends._wide import widen
-
     bare = outer.unload() if outer is not inner else inner
     if checkpoint.base is None or not (Path(checkpoint.path) / ADAPTER_CONFIG).is_file():
         return bare, bare

@@ -41,8 +41,3 @@ def widen(model: Any) -> None:
     for module in model.modules():
         if type(module) is nn.Linear and module.weight.dtype == bfloat16 and module.weight.device.type == "cpu":
             vars(module)["forward"] = MethodType(forward, module)
-
-
-def is_wide(module: Any) -> bool:
-    """Whether ``widen`` changed it."""
-    return getattr(vars(module).get("forward"), "__func__", None) is forward

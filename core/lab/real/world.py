@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from core.backends._base import ScoreRow
+from core.backends._wide import multiplies_bfloat16
 from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
 from core.lab import tiny
@@ -135,8 +136,6 @@ def build_real(out: Path, spec: RealSpec, cache: Path, progress: Progress = lamb
     Raises:
         UserError: ``out`` exists, or a package is missing.
     """
-    from core.backends._wide import multiplies_bfloat16
-
     if out.exists():
         raise UserError(f"{out} exists.", "A world is built into a new folder.", "Remove it, or name another.")
     part = out.with_name(out.name + ".partial")
@@ -189,8 +188,6 @@ def _train(
     two = [m for r, m in zip(rows, made, strict=True) if r.stage == 2] * spec.epochs[1]
     steps = -(-(len(one) + len(two)) // spec.batch)
     end_of_one = len(one) // spec.batch
-    from core.backends._wide import multiplies_bfloat16
-
     if spec.lora:
         from peft import LoraConfig, get_peft_model
 

@@ -90,13 +90,16 @@ def resolve(groups: Groups, decided: Mapping[int, Ruling], undecided: str, ties:
 
 
 def _follow(action: np.ndarray, by_hand: np.ndarray, side: np.ndarray, inside: np.ndarray) -> None:
-    """A decision about one side speaks for the group: what nobody kept goes. Changes ``action``."""
+    """A decision about one side speaks for the group: what nobody kept goes. Changes ``action``.
+
+    A rewritten answer is not a kept one: the rows that still give the old answer go as well.
+    """
     decided, rest = inside[by_hand[inside]], inside[~by_hand[inside]]
     if (action[decided] == SPREAD).any():
         return
-    kept = decided[np.isin(action[decided], (KEEP, REWRITE))]
-    if len(kept):
-        action[rest] = np.where(np.isin(side[rest], side[kept]), KEEP, DROP)
+    if np.isin(action[decided], (KEEP, REWRITE)).any():
+        kept = side[decided[action[decided] == KEEP]]
+        action[rest] = np.where(np.isin(side[rest], kept), KEEP, DROP)
     else:
         action[rest] = KEEP if len(np.unique(side[rest])) < 2 else SPREAD
 

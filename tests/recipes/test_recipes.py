@@ -244,6 +244,22 @@ def test_decisions_come_from_a_file_too_and_both_valid_waits_for_a_person(tmp_pa
         plan("data_inconsistency", given)
 
 
+def test_the_answer_that_a_person_rewrote_is_not_taught_by_the_rows_that_share_it():
+    pairs = (("Q?", "old"), ("And Q?", "old"), ("Q?", "other"))
+    values = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}], "id": f"r{i}"}
+              for i, (q, a) in enumerate(pairs)]  # fmt: skip
+    samples = [sample(v, i, READINGS["messages"]) for i, v in enumerate(values)]
+    given = Rows(samples, range(3), READINGS["messages"])
+    given.columns = {"group": np.zeros(3), "side_share": np.full(3, 0.5)}
+    given.rulings = {samples[0].content_hash: Ruling("rewrite", "new")}
+    found = plan("data_inconsistency", given)
+    assert [json.loads(r.raw)["messages"][-1]["content"] for r in found.rows()] == ["new"]
+    # Where another row of that side is kept by hand, the side stays.
+    given.rulings[samples[1].content_hash] = Ruling("keep")
+    found = plan("data_inconsistency", given)
+    assert sorted(json.loads(r.raw)["messages"][-1]["content"] for r in found.rows()) == ["new", "old"]
+
+
 def test_majority_first_and_last():
     reading = READINGS["messages"]
     answers = ["yes", "no", "YES ", "maybe", "left", "right"]

@@ -170,10 +170,12 @@ def _found(proof: Proof, labels: Mapping[str, str]) -> None:
             )
         budget = proof.request["budget"]
         facts = found["arms"]["treatment"]["training"]
+        # Proofs of earlier versions do not say in which number type they were calculated.
+        method = f"{facts['method']} in {facts['dtype']}" if "dtype" in facts else facts["method"]
         how = (
-            f"{counted(budget['batch'], 'row')} per step, {facts['method']} at learning rate {facts['learning_rate']:g}"
+            f"{counted(budget['batch'], 'row')} per step, {method} at learning rate {facts['learning_rate']:g}"
             if "course" not in found
-            else f"{facts['method']}: {'; '.join(found['course'])}"
+            else f"{method}: {'; '.join(found['course'])}"
         )
         took = jobs.duration(sum(arm["seconds"] for arm in found["arms"].values()))
         st.caption(

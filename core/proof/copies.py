@@ -113,8 +113,8 @@ def train_copy(
         rounded: calculate in bfloat16, unless it is slow here; the weights stay in float32.
 
     Returns:
-        The trained copy, and facts: method, learning rate, steps, mean loss of the first and the last tenth, and under
-        ``guard`` what the guarded rows decided; None where there are none.
+        The trained copy, and facts: method, learning rate, steps, the number type it was calculated in, mean loss of
+        the first and the last tenth, and under ``guard`` what the guarded rows decided; None where there are none.
     """
     import torch
 
@@ -191,6 +191,7 @@ def train_copy(
     base = checkpoint.base or (checkpoint.path if method == "lora" else None)
     copy = Checkpoint(str(out), base, None, out.name, f"proof:{out.name}", checkpoint.tokenizer)
     facts = {"method": method, "learning_rate": learning_rate, "steps": done, "guard": decided,
+             "dtype": "bfloat16" if rounded else "float32",
              "first_loss": losses[0] if losses else None, "last_loss": losses[-1] if losses else None}  # fmt: skip
     return copy, facts
 

@@ -135,7 +135,7 @@ def test_a_problem_of_the_recipe_is_told_on_the_page(with_causes, open_page, wor
 def arm(right, **more):
     n = len(right)
     return {"right": right, "asked": [0] * n, "kept": [1, 1, 0], "nll": [1.0, 2.0], "treated_nll": [1.0] * n,
-            "training": {"method": "full", "learning_rate": 1e-3, "steps": 9}, "seconds": 1.0,
+            "training": {"method": "full", "dtype": "float32", "learning_rate": 1e-3, "steps": 9}, "seconds": 1.0,
             "aside": [], "in_mix": [1, 1, 0], **more}  # fmt: skip
 
 
@@ -175,6 +175,7 @@ def test_a_proof_is_started_watched_and_read(with_causes, open_page, monkeypatch
     assert not at.exception and not at.error
     text = words(at)
     assert "Works, and because of this recipe" in text
+    assert "full in float32 at learning rate 0.001" in text
     assert "“Replay” restored 100%" in text and "the uniform mix restored 7%" in text
     assert at.get("plotly_chart")
     table = next(d.value for d in at.dataframe if "restored" in d.value.columns)

@@ -59,6 +59,20 @@ def test_a_copy_learns_and_its_source_stays(tiny_project, tmp_path, kind, method
     assert [again.supervision(as_sample(r, READING)).ids.tolist() for r in rows] == [s.ids.tolist() for s in seen[:6]]
 
 
+@pytest.mark.parametrize(("multiplies", "said"), [(True, "bfloat16"), (False, "float32")])
+def test_the_number_type_of_a_copy_is_what_it_was_calculated_in(tiny_project, tmp_path, monkeypatch, multiplies, said):
+    import torch
+
+    monkeypatch.setattr("core.backends._wide.multiplies_bfloat16", lambda: multiplies)
+    seen_by, forward = set(), torch.nn.functional.linear
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda *a: (out := forward(*a), seen_by.add(out.dtype))[0])
+    final = as_checkpoint(tiny_project.final, None, "final")
+    rows = supervised(lambda: iter(made(tiny_project)), 8, READING, Instruments(spec_of(final)))
+    _, facts = train_copy(final, [rows], tmp_path, BUDGET, "cpu", lambda *_: None, rounded=True)
+    assert facts["dtype"] == said
+    assert (torch.bfloat16 in seen_by) == (said == "bfloat16")
+
+
 def loss(checkpoint, seen):
     from core.backends._base import ScoreRow
 

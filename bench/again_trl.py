@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,8 @@ def unchanged(run: Any, course: Any, rows: int, seed: int, out: Path, trl: dict[
             file.write(sample.raw + b"\n")
     trl |= {"num_train_epochs": 1.0, "train_sampling_strategy": "sequential"}
     (out / "trl.yaml").write_text(yaml.safe_dump(trl), encoding="utf-8")
+    if (template := out.parent / "recipe" / "chat_template.jinja").exists():
+        shutil.copyfile(template, out / template.name)
 
 
 def train(folder: Path, batch: int, steps: int) -> dict[str, Any]:

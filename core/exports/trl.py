@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from core.exports._base import DATA, Bundle, Export, Lora, configuration, inexpressible, names, remarks, steps
 from core.formats._layouts import Conversation, Pair, Plain
 from core.presets._trl_templates import has_generation_markers, training_template
+from core.rendering.markers import with_generation_markers
+
+TEMPLATE = "chat_template.jinja"
+MARKED = (
+    "The run put loss on answers only. TRL finds them by generation markers, which the chat template lacks: "
+    f"{TEMPLATE} has them. It renders the same text, and the trained model is saved with it. TRL may pass over an "
+    "answer that begins with a blank, or stop there."
+)
+UNMARKED = (
+    "The run put loss on answers only. TRL cannot: the chat template has no generation markers. Add them and set "
+    "assistant_only_loss to true, or the prompts are trained too."
+)
 
 
 class Trl(Export):
@@ -19,6 +32,13 @@ class Trl(Export):
         """See ``Export.files``."""
         at_once, gathered = steps(bundle.training)
         loss, notes = self._loss(bundle)
+        marked = with_generation_markers(bundle.template) if loss.get("assistant_only_loss") is False else None
+        if marked is not None:
+            loss["assistant_only_loss"] = True
+            bundle = replace(bundle, templated="")
+        if marked is not None or loss.get("assistant_only_loss") is False:
+            notes.append(UNMARKED if marked is None else MARKED)
+        templated = bundle.templated if marked is None else TEMPLATE
         values: dict[str, Any] = {
             "model_name_or_path": bundle.model,
             "datasets": [{"path": "json", "data_files": DATA, "split": "train", "columns": list(bundle.columns)}],
@@ -34,12 +54,12 @@ class Trl(Export):
             "seed": bundle.seed,
             "report_to": "none",
             **loss,
-            **({"chat_template_path": bundle.templated} if bundle.templated else {}),
+            **({"chat_template_path": templated} if templated else {}),
         }
         head = [*remarks(bundle), f"TRL {self.version}. Run in this folder: trl sft --config trl.yaml", *notes]
         if bundle.base is not None:
             head.append(f"{bundle.model} is an adapter of {bundle.base}: merge it first, or name the base here.")
-        return {"trl.yaml": configuration(head, values)}
+        return {"trl.yaml": configuration(head, values)} | ({} if marked is None else {TEMPLATE: marked})
 
     def _loss(self, bundle: Bundle) -> tuple[dict[str, Any], list[str]]:
         """Which tokens carry loss, and what a person must do before TRL can read the rows."""
@@ -81,13 +101,7 @@ def _renaming(columns: Mapping[str, str]) -> list[str]:
 
 def _assistant_only(template: str, notes: list[str]) -> tuple[dict[str, Any], list[str]]:
     """Loss on answers alone; TRL finds them by the template's markers, or renders with a variant that has them."""
-    marked = has_generation_markers(template) or training_template(template) is not None
-    if not marked:
-        notes.append(
-            "The run put loss on answers only. TRL cannot: the chat template has no generation markers. Add them and "
-            "set assistant_only_loss to true, or the prompts are trained too."
-        )
-    return {"assistant_only_loss": marked}, notes
+    return {"assistant_only_loss": has_generation_markers(template) or training_template(template) is not None}, notes
 
 
 KIND = Trl()

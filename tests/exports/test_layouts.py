@@ -6,9 +6,10 @@ import pytest
 
 from core.errors import UserError
 from core.plugins import kind
+from core.presets._trl_templates import has_generation_markers
 from core.types import Reading
 from tests.contract.test_exports import bundle_of, read
-from tests.presets.families import MARKED_TEMPLATE
+from tests.presets.families import MARKED_TEMPLATE, OLMO2_TEMPLATE
 from tests.recipes.pools import Rows, sample
 
 
@@ -61,6 +62,23 @@ def test_trl_finds_answers_by_the_markers_of_the_template(template):
     assert ("no generation markers" in text) is not bool(template)
     assert "looks for a column 'messages': rename 'chat' first" in text
     assert "assistant_only_loss" not in values(*rows, "trl", template=template, loss_on_prompt=True)["trl.yaml"]
+
+
+def test_trl_gets_a_template_with_markers_where_the_run_s_has_none():
+    value = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}
+    rows = ("messages", {"messages": "messages"}, value)
+    more = {"template": OLMO2_TEMPLATE, "templated": "/models/tuned"}
+    files = configurations(*rows, "trl", **more)
+    written = read({"": files["trl.yaml"]})[""]
+    assert written["assistant_only_loss"] is True and written["chat_template_path"] == "chat_template.jinja"
+    assert has_generation_markers(files["chat_template.jinja"])
+    assert "template of the training lies in" not in files["trl.yaml"]
+    assert "no generation markers" not in files["trl.yaml"]
+    # Where prompts carry loss too, and where no markers can be put, the run's template is taken as it is.
+    for changes in ({"loss_on_prompt": True}, {"template": "{{ messages[0].content }}"}):
+        files = configurations(*rows, "trl", **more | changes)
+        assert set(files) == {"trl.yaml"}
+        assert read({"": files["trl.yaml"]})[""]["chat_template_path"] == "/models/tuned"
 
 
 def test_prompt_and_completion_as_lists_of_turns_are_for_trl_alone():

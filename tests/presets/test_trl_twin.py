@@ -22,6 +22,7 @@ from core.errors import UserError
 from core.plugins import kind
 from core.presets import _trl_templates
 from core.presets._trl_templates import training_template
+from core.rendering.markers import with_generation_markers
 from tests.presets import families as fam
 
 PRESET = kind("presets", "trl")
@@ -221,6 +222,18 @@ def test_masks_at_characters_that_no_token_covers(tmp_path):
         trained_by_trl(rows, trained, tmp_path, assistant_only_loss=True)
     with pytest.raises(UserError, match="stops at this row"):
         PRESET.supervise(rows[0], trained, {"assistant_only_loss": True})
+
+
+@pytest.mark.parametrize("family", ["olmo2", "llama2"])
+def test_trl_trains_answers_and_their_ends_by_the_markers_of_an_export(family, tmp_path):
+    trained = fam.tokenizer(family)
+    trained.chat_template = with_generation_markers(trained.chat_template)
+    rows = [fam.chat(("user", "What is it?"), ("assistant", "So it is."), ("user", "And?"), ("assistant", "No."))]
+    for row, (ids, labels) in zip(rows, trained_by_trl(rows, trained, tmp_path, assistant_only_loss=True), strict=True):
+        answers = [m.content for m in row.messages if m.role == "assistant"]
+        runs = np.split(ids, np.flatnonzero(np.diff(labels != -100)) + 1)
+        assert [trained.decode(run, skip_special_tokens=True).strip() for run in runs[1::2]] == answers
+        assert all(trained.eos_token_id in run for run in runs[1::2])
 
 
 def test_seam_inside_a_token():

@@ -54,6 +54,7 @@ class Bundle:
         lora: the adapter to train; None: all weights are trained.
         rate: learning rate; None: the usual one for going on, as the recipe multiplies it.
         templated: folder whose chat template the training takes, where ``model`` has another or none; else empty.
+        plain: whether all rows are plain text in turns: no calls of tools, no reasoning, no content in parts.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Bundle:
     lora: Lora | None = Lora()
     rate: float | None = None
     templated: str = ""
+    plain: bool = True
 
     @property
     def learning_rate(self) -> float:

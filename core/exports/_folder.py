@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,10 @@ from core.recipes._base import Made, Plan, Recipe
 from core.recipes._rewrite import differences
 
 MANIFEST = "manifest.json"
+# What templates render by other statements than the text of a turn.
+_MORE_THAN_TEXT = re.compile(
+    rb'"(?:tool_calls|function_call|reasoning_content|reasoning|thinking)"\s*:|<think>|"content"\s*:\s*(?:\[|null)'
+)
 # Told how many rows are written of how many; what it raises ends the export without a trace.
 Progress = Callable[[int, int], None]
 
@@ -46,8 +51,8 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=out, prefix=".part-"))
     try:
-        facts = _rows(part, plan, progress)
-        configurations, trainers, remarks = _configurations(bundle)
+        facts, plain = _rows(part, plan, progress)
+        configurations, trainers, remarks = _configurations(replace(bundle, plain=plain))
         for name, text in configurations.items():
             (part / name).write_text(text, encoding="utf-8")
         manifest = {
@@ -89,15 +94,20 @@ def _configurations(bundle: Bundle) -> tuple[dict[str, str], dict[str, dict[str,
     return files, trainers, remarks
 
 
-def _rows(part: Path, plan: Plan, progress: Progress) -> dict[str, Any]:
-    """Writes the rows and, beside them, one line a changed row; returns the counts and hashes."""
-    digest, parts, n_changed, n = hashlib.sha256(), Counter[str](), 0, 0
+def _rows(part: Path, plan: Plan, progress: Progress) -> tuple[dict[str, Any], bool]:
+    """Writes the rows and, beside them, one line a changed row.
+
+    Returns:
+        The counts and hashes, and whether all rows are plain text in turns.
+    """
+    digest, parts, n_changed, n, plain = hashlib.sha256(), Counter[str](), 0, 0, True
     with (part / DATA).open("wb") as rows, (part / "changes").open("wb") as changes:
         for n, row in enumerate(plan.rows(), 1):
             line = row.raw + b"\n"
             rows.write(line)
             digest.update(line)
             parts[row.part] += 1
+            plain = plain and _MORE_THAN_TEXT.search(line) is None
             if row.change:
                 n_changed += 1
                 _note(changes, n, row)
@@ -105,7 +115,7 @@ def _rows(part: Path, plan: Plan, progress: Progress) -> dict[str, Any]:
                 progress(n, plan.total)
     progress(n, plan.total)
     counts = {"rows": n, "sha256": digest.hexdigest(), "parts": dict(parts), "changed": n_changed}
-    return {"file": {"name": DATA, **counts}, "raw_rows_are_byte_identical": n - n_changed}
+    return {"file": {"name": DATA, **counts}, "raw_rows_are_byte_identical": n - n_changed}, plain
 
 
 def _note(changes: BinaryIO, line: int, row: Made) -> None:

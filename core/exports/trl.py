@@ -32,12 +32,13 @@ class Trl(Export):
         """See ``Export.files``."""
         at_once, gathered = steps(bundle.training)
         loss, notes = self._loss(bundle)
-        marked = with_generation_markers(bundle.template) if loss.get("assistant_only_loss") is False else None
+        marked = None
+        if loss.get("assistant_only_loss") is False:
+            marked = with_generation_markers(bundle.template) if bundle.plain else None
+            notes.append(UNMARKED if marked is None else MARKED)
         if marked is not None:
             loss["assistant_only_loss"] = True
             bundle = replace(bundle, templated="")
-        if marked is not None or loss.get("assistant_only_loss") is False:
-            notes.append(UNMARKED if marked is None else MARKED)
         templated = bundle.templated if marked is None else TEMPLATE
         values: dict[str, Any] = {
             "model_name_or_path": bundle.model,

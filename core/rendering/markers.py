@@ -1,56 +1,76 @@
 """Generation markers put into a chat template that has none.
 
 ``{% generation %}`` says which part of a rendered conversation the model wrote; trainers that put loss on answers only
-look for it. Templates are programs, and no rule reads all of them. So markers are put where an output holds the content
-of a turn, and what comes of it is rendered beside the template itself: it is taken only where every text stays the same
-and every answer is marked from its first character to the end of its turn.
+look for it. A template is a program, and no rule reads all of them. So every output that holds the content of a turn is
+cut in two, and the second half is marked where the turn is the assistant's. Both templates then render some plain
+conversations. The new one counts only where all texts are equal and each answer is marked with the end of its turn.
+
+Calls of tools, reasoning and content in parts are rendered by other statements, which are not looked at.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from core.rendering.templates import Chat, Text, render_chats
 
-_ASSISTANT = "{message}['role'] == 'assistant'"
-_FOR = re.compile(r"\{%[-+]?\s*for\s+(\w+)\s+in\b(.*)", re.S)
+_FOR = re.compile(r"\{%[-+]?\s*for\s+(\w+)\s+in\b")
 _END_FOR = re.compile(r"\{%[-+]?\s*endfor\b")
+_RAW = re.compile(r"\{%[-+]?\s*raw\b")
 _CONTENT = re.compile(r"\bcontent\b")
-_TERNARY = re.compile(r"\bif\b")
-# Templates of known models have a few thousand characters; a stranger's may have any number.
-_LONGEST = 100_000
+# message['content'], message.content, messages[i]["content"]: what stands before is the turn.
+_TURN = re.compile(r"(\w+(?:\[\w+\])?)(?:\.content\b|\[(['\"])content\2\])")
+_IF = re.compile(r"\bif\b")
+# Templates of known models have some thousand characters and a few such outputs; a stranger's may have any number.
+_LONGEST, _MOST_OUTPUTS = 100_000, 50
+
+
+def with_generation_markers(template: str) -> str | None:
+    """The template with markers around what the model wrote, for conversations of plain text.
+
+    Returns:
+        None where no place for them was found that leaves the texts of the probes as they are and marks every answer
+        to the end of its turn.
+    """
+    if len(template) > _LONGEST or _RAW.search(template) or not _is_unicode(template):
+        return None
+    texts = _rendered(template)
+    if texts is None:
+        return None
+    blocks = list(_blocks(template))
+    # The end of a turn may be an output of its own, or plain text, behind the content.
+    for up_to_statement in (False, True):
+        marked = _marked(template, blocks, up_to_statement)
+        if marked is not None and _keeps(texts, marked):
+            return marked
+    return None
+
+
+def _is_unicode(template: str) -> bool:
+    try:
+        template.encode()
+    except UnicodeEncodeError:  # half a surrogate pair could not be written to a file
+        return False
+    return True
+
+
+# ------------------------------------------------------------------------------------------------------- the source
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """``{{ … }}``, ``{% … %}`` or ``{# … #}``, told by ``kind``, the second character of them; source[start:end]."""
+    """``{{ … }}``, ``{% … %}`` or ``{# … #}`` in ``source[start:end]``; ``kind`` is its second character."""
 
     kind: str
     start: int
     end: int
 
 
-def with_generation_markers(template: str) -> str | None:
-    """The template with markers around what the model wrote, None where no way was found that keeps every text."""
-    if len(template) > _LONGEST or re.search(r"\{%[-+]?\s*raw\b", template):
-        return None
-    blocks = list(_blocks(template))
-    # An end of turn may be an output of its own, or plain text, behind that of the content.
-    for to_next_statement in (False, True):
-        marked = _marked(template, blocks, to_next_statement)
-        if marked != template and _keeps(template, marked):
-            return marked
-    return None
-
-
-# ------------------------------------------------------------------------------------------------------- the source
-
-
 def _blocks(source: str) -> Iterator[_Block]:
-    at = 0
-    while (start := source.find("{", at)) >= 0:
+    position = 0
+    while (start := source.find("{", position)) >= 0:
         kind = source[start + 1 : start + 2]
         if kind == "#":
             end = source.find("#}", start + 2)
@@ -58,28 +78,28 @@ def _blocks(source: str) -> Iterator[_Block]:
         elif kind in ("{", "%"):
             end = _closed(source, start + 2, "}}" if kind == "{" else "%}")
         else:
-            at = start + 1
+            position = start + 1
             continue
         yield _Block(kind, start, end)
-        at = end
+        position = end
 
 
-def _closed(source: str, at: int, closing: str) -> int:
-    """The place behind ``closing``, outside texts and inner braces."""
-    for place, depth in _bare(source, at):
-        if depth == 0 and source.startswith(closing, place):
-            return place + 2
+def _closed(source: str, start: int, closing: str) -> int:
+    """The position behind ``closing``, outside string literals and inner brackets."""
+    for position, depth in _code(source, start):
+        if depth == 0 and source.startswith(closing, position):
+            return position + 2
     return len(source)
 
 
-def _bare(source: str, at: int) -> Iterator[tuple[int, int]]:
-    """(place, how many brackets are open there) of each character outside of quoted texts."""
+def _code(source: str, position: int) -> Iterator[tuple[int, int]]:
+    """(position, open brackets) of each character outside string literals."""
     depth, quote = 0, ""
-    while at < len(source):
-        character = source[at]
+    while position < len(source):
+        character = source[position]
         if quote:
             if character == "\\":
-                at += 1
+                position += 1
             elif character == quote:
                 quote = ""
         elif character in "'\"":
@@ -87,37 +107,39 @@ def _bare(source: str, at: int) -> Iterator[tuple[int, int]]:
         else:
             if character in "([{":
                 depth += 1
-            yield at, depth
+            yield position, depth
             if character in ")]}":
                 depth = max(0, depth - 1)
-        at += 1
+        position += 1
 
 
-def _marked(source: str, blocks: list[_Block], to_next_statement: bool) -> str:
-    loops: list[tuple[str, str]] = []
-    parts, done = [], 0
+def _marked(source: str, blocks: Sequence[_Block], up_to_statement: bool) -> str | None:
+    """The source with every output of content wrapped; None where there are none, or too many."""
+    loops: list[str] = []
+    parts: list[str] = []
+    done = count = 0
     for i, block in enumerate(blocks):
         text = source[block.start : block.end]
         if block.kind == "%":
             if found := _FOR.match(text):
-                loops.append((found[1], found[2]))
+                loops.append(found[1])
             elif _END_FOR.match(text) and loops:
                 loops.pop()
-        if block.kind != "{" or block.start < done or not loops:
+        if block.kind != "{" or block.start < done or not loops or (halves := _cut(text)) is None:
             continue
-        cut = _cut(text)
-        if cut is None:
-            continue
-        end, cutting = block.end, ""
-        if to_next_statement:
+        count += 1
+        if count > _MOST_OUTPUTS:
+            return None
+        before, written = halves
+        end, control = block.end, ""
+        if up_to_statement:
             end = next((b.start for b in blocks[i + 1 :] if b.kind == "%"), len(source))
-            cutting = source[end + 2 : end + 3] if source[end + 2 : end + 3] in ("-", "+") else ""
-        message = next((name for name, over in reversed(loops) if "message" in over), loops[-1][0])
-        before, written = cut
-        written += source[block.end : end]
-        parts += [source[done : block.start], _both(before, written, message, cutting)]
+            written += source[block.end : end]
+            control = source[end + 2 : end + 3] if source[end + 2 : end + 3] in ("-", "+") else ""
+        turn = _TURN.search(written)
+        parts += [source[done : block.start], _wrapped(before, written, turn[1] if turn else loops[-1], control)]
         done = end
-    return "".join((*parts, source[done:]))
+    return "".join((*parts, source[done:])) if count else None
 
 
 def _cut(output: str) -> tuple[str, str] | None:
@@ -125,86 +147,95 @@ def _cut(output: str) -> tuple[str, str] | None:
     left = 3 if output[2:3] in ("-", "+") else 2
     right = len(output) - (3 if output[-3:-2] in ("-", "+") else 2)
     body = output[left:right]
-    places = [(place, depth) for place, depth in _bare(body, 0)]
-    starts = [0, *(place + 1 for place, depth in places if depth == 0 and body[place] in "+~")]
-    ends = [*(start - 1 for start in starts[1:]), len(body)]
-    outside = "".join(body[place] if depth == 0 else " " for place, depth in places)
-    first = next((n for n, (a, b) in enumerate(zip(starts, ends, strict=True)) if _is_content(body[a:b])), None)
-    if first is None or _TERNARY.search(outside):
+    top = [position for position, depth in _code(body, 0) if depth == 0]
+    joints = [position for position in top if body[position] in "+~"]
+    terms = list(zip([0, *(j + 1 for j in joints)], [*joints, len(body)], strict=True))
+    first = next((n for n, (start, end) in enumerate(terms) if _is_content(body[start:end])), None)
+    # "a + content if b else c" is not a sum.
+    if first is None or (first and _IF.search("".join(body[p] if p in set(top) else " " for p in range(len(body))))):
         return None
     opening, closing = output[:left], output[right:]
-    before = f"{opening}{body[: ends[first - 1]].rstrip()} }}}}" if first else ""
-    return before, f"{'{{' if first else opening} {body[starts[first] :].strip()} {closing}"
+    if not first:
+        return "", output
+    before = body[: terms[first - 1][1]].rstrip()
+    return f"{opening}{before} }}}}", f"{{{{ {body[terms[first][0] :].strip()} {closing}"
 
 
 def _is_content(term: str) -> bool:
+    """Whether it names the content, not only in a string literal that is all of it."""
     text = term.strip()
-    quoted = text[:1] in ("'", '"') and all(place == 0 for place, _ in _bare(text, 0))
-    return bool(_CONTENT.search(text)) and not quoted
+    literal = text[:1] in ("'", '"') and not any(True for _ in _code(text, 0))
+    return bool(_CONTENT.search(text)) and not literal
 
 
-def _both(before: str, written: str, message: str, cutting: str) -> str:
-    """What stands in place of an output: the written part marked where the turn is the model's, as it was elsewhere.
+def _wrapped(before: str, written: str, turn: str, control: str) -> str:
+    """What stands in place of an output: its second half, marked where the turn is the assistant's.
 
-    ``cutting`` is the sign of the statement behind it, which says what becomes of the white space before it.
+    Whitespace control on the outermost tags keeps the white space around them as it was around the output; ``control``
+    is that of the statement behind it.
     """
-    # A sign on the outermost tags keeps the white space around them as it was around the output.
     opening = "" if before else ("-" if written.startswith("{{-") else "+")
     closing = "-" if written.endswith("-}}") else "+"
     return (
-        f"{before}{{%{opening} if {_ASSISTANT.format(message=message)} %}}{{% generation %}}{written}"
-        f"{{%{cutting} endgeneration %}}{{% else %}}{written}{{%{cutting} endif {closing}%}}"
+        f"{before}{{%{opening} if {turn}['role'] == 'assistant' %}}{{% generation %}}{written}"
+        f"{{%{control} endgeneration %}}{{% else %}}{written}{{%{control} endif {closing}%}}"
     )
 
 
-# ------------------------------------------------------------------------------------------------------- the proof
-
-_CALL = {"type": "function", "function": {"name": "qzcall", "arguments": {"qzkey": "qzvalue"}}}
+# ------------------------------------------------------------------------------------------------------- the probes
 
 
-def _turns(*roles: str) -> list[dict[str, object]]:
+def _turns(*roles: str) -> list[dict[str, str]]:
     return [{"role": role, "content": f"Qz{i} said."} for i, role in enumerate(roles)]
 
 
-_PROBES: tuple[list[dict[str, object]], ...] = (
+# The first two are what every template takes; one may refuse a system turn.
+_PROBES = (
     _turns("user", "assistant"),
     _turns("user", "assistant", "user", "assistant"),
     _turns("system", "user", "assistant"),
     _turns("system", "user", "assistant", "user", "assistant"),
-    [*_turns("user"), {"role": "assistant", "content": "Qz1 said.", "tool_calls": [_CALL]},
-     {"role": "tool", "name": "qzcall", "content": "Qz2 said."}, *_turns("user", "user", "user", "assistant")[3:]],
-)  # fmt: skip
+)
+_CHATS = [Chat(probe) for probe in _PROBES] + [Chat(probe[:-1], True) for probe in _PROBES]
+_BOS, _EOS = "<qz_bos>", "<qz_eos>"
 
 
-def _keeps(template: str, marked: str) -> bool:
-    """Whether both render the same, and every answer is marked, with the end of its turn."""
-    chats = [Chat(probe) for probe in _PROBES] + [Chat(probe[:-1], True) for probe in _PROBES]
-    variables = {"bos_token": "<qz_bos>", "eos_token": "<qz_eos>", "unk_token": "<qz_unk>", "pad_token": "<qz_pad>"}
-    was, now = (render_chats(source, chats, variables=variables) for source in (template, marked))
-    for chat, one, other in zip(chats, was, now, strict=True):
-        if not isinstance(one, Text):
-            continue  # a template may refuse a system turn, or calls
-        if not isinstance(other, Text) or one.text != other.text:
+def _rendered(template: str) -> list[Text | None] | None:
+    """Each of the probes; None in place of one that the template refuses, and of all where it refuses the first two."""
+    variables = {"bos_token": _BOS, "eos_token": _EOS, "unk_token": "<qz_unk>", "pad_token": "<qz_pad>"}
+    texts = [t if isinstance(t, Text) else None for t in render_chats(template, _CHATS, variables=variables)]
+    return texts if texts[0] and texts[1] else None
+
+
+def _keeps(texts: Sequence[Text | None], marked: str) -> bool:
+    """Whether it renders these texts, and marks every answer to the end of its turn."""
+    others = _rendered(marked)
+    if others is None:
+        return False
+    for chat, text, other in zip(_CHATS, texts, others, strict=True):
+        if (text is None) != (other is None):
             return False
-        if not chat.add_generation_prompt and not _all_marked(chat, other):
+        if text is None or other is None:
+            continue
+        if text.text != other.text or not (chat.add_generation_prompt or _all_marked(chat, other)):
             return False
-    # A conversation of two questions and two answers is what every template takes.
-    return isinstance(was[0], Text) and isinstance(was[1], Text)
+    return True
 
 
 def _all_marked(chat: Chat, rendered: Text) -> bool:
-    text, spans = rendered.text, [span for span in rendered.generation if span[1] > span[0]]
-    answers = [str(turn["content"]) for turn in chat.messages if turn["role"] == "assistant"]
+    text = rendered.text
+    spans = [(start, end) for start, end in rendered.generation if start < end]
+    answers = [turn["content"] for turn in chat.messages if turn["role"] == "assistant"]
     if len(spans) != len(answers) or text[spans[-1][1] :].strip():
         return False
-    endings = set()
-    for (start, end), answer in zip(spans, answers, strict=True):
-        written = text[start:end]
-        if not written.startswith(answer):
-            return False
-        ending = written[len(answer) :]
-        if "qzcall" in ending:
-            continue
-        endings.add(ending.strip())
-    calls = [at.start() for at in re.finditer("qzvalue", text)]
-    return len(endings) == 1 and all(any(start <= at < end for start, end in spans) for at in calls)
+    written = [text[start:end] for start, end in spans]
+    if not all(w.startswith(answer) for w, answer in zip(written, answers, strict=True)):
+        return False
+    ends = {w[len(answer) :].strip() for w, answer in zip(written, answers, strict=True)}
+    if len(ends) != 1 or "" in ends:  # without an end a model would not learn to stop
+        return False
+    # What stands between an answer and the next question opens the first one too; the end of an answer does not.
+    first, *later = [text.index(turn["content"]) for turn in chat.messages if turn["role"] == "user"]
+    before, end_of_turn = text[:first], ends.pop().split()[-1]
+    gaps = [text[end:start] for (_, end), start in zip(spans, later, strict=False)]
+    return not before.rstrip().endswith(end_of_turn) and all(before.endswith(gap.lstrip()) for gap in gaps)

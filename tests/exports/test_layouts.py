@@ -5,12 +5,15 @@ import json
 import pytest
 
 from core.errors import UserError
-from core.plugins import kind
+from core.exports._folder import write
+from core.plugins import kind, with_defaults
 from core.presets._trl_templates import has_generation_markers
 from core.types import Reading
 from tests.contract.test_exports import bundle_of, read
 from tests.presets.families import MARKED_TEMPLATE, OLMO2_TEMPLATE
 from tests.recipes.pools import Rows, sample
+
+READING = Reading("jsonl", "messages", {"messages": "messages"})
 
 
 def configurations(format, mapping, value, trainer, **changes):
@@ -79,6 +82,31 @@ def test_trl_gets_a_template_with_markers_where_the_run_s_has_none():
         files = configurations(*rows, "trl", **more | changes)
         assert set(files) == {"trl.yaml"}
         assert read({"": files["trl.yaml"]})[""]["chat_template_path"] == "/models/tuned"
+
+
+CALL = {"type": "function", "function": {"name": "tide", "arguments": {}}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "plain"),
+    [
+        ({"content": '! "tool_calls": []'}, True),
+        ({"content": "!", "tool_calls": [CALL]}, False),
+        ({"content": "!", "reasoning_content": "?"}, False),
+        ({"content": "<think>?</think>!"}, False),
+        ({"content": [{"type": "text", "text": "!"}]}, False),
+    ],
+)
+def test_no_markers_are_put_where_rows_hold_more_than_text(answer, plain, tmp_path):
+    """A template renders calls, reasoning and parts by statements that have no markers: they would carry no loss."""
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", **answer}]
+    given, recipe = Rows([sample({"messages": turns}, 0, READING)], [0], READING), kind("recipes", "base_conflict")
+    made = recipe.plan(given, with_defaults(recipe, {"contrast_ratio": 0.0}))
+    bundle = bundle_of(given, template=OLMO2_TEMPLATE)
+    written = write(tmp_path, recipe, made, {}, bundle, lambda *_: None)
+    assert ("chat_template.jinja" in written.files) is plain
+    text = (tmp_path / "trl.yaml").read_text()
+    assert read({"": text})[""]["assistant_only_loss"] is plain and ("prompts are trained too" in text) is not plain
 
 
 def test_prompt_and_completion_as_lists_of_turns_are_for_trl_alone():

@@ -27,8 +27,20 @@ LINES = """{% for message in messages %}
 {% endfor %}
 {# {{ message['content'] }} is said above #}
 """
-TAKEN = {"chatml": CHATML, "indented": INDENTED, "lines": LINES, "olmo2": fam.OLMO2_TEMPLATE,
-         "llama2": fam.LLAMA2_TEMPLATE, "bare": fam.BARE_TEMPLATE}  # fmt: skip
+# The turn is no loop variable, and content may be missing.
+INDEXED = """{% for i in range(messages | length) %}{{ '<' + messages[i]['role'] + '>' }}
+{{ messages[i]['content'] if messages[i]['content'] else '' }}{{ '<end>' }}
+{% endfor %}"""
+
+
+def known(name):
+    return (fam.TRL_TEMPLATES / f"{name}.jinja").read_text()
+
+
+TAKEN = {"chatml": CHATML, "indented": INDENTED, "lines": LINES, "indexed": INDEXED, "olmo2": fam.OLMO2_TEMPLATE,
+         "llama2": fam.LLAMA2_TEMPLATE, **{name: known(name) for name in ("llama3_1", "qwen2_5")}}  # fmt: skip
+ENDS = {"chatml": "<|im_end|>", "qwen2_5": "<|im_end|>", "llama3_1": "<|eot_id|>", "indented": "</s>\n    done",
+        "lines": "}}%} <end>", "indexed": "<end>"}  # fmt: skip
 TALKS = [
     [("user", "Why?"), ("assistant", "Because.\n\n  It is so.")],
     [("user", "東京?"), ("assistant", "é {{ 7 }}"), ("user", "{% if %}"), ("assistant", "Then "), ("user", "No.")],
@@ -56,8 +68,7 @@ def test_texts_stay_and_every_answer_is_marked_to_the_end_of_its_turn(name):
             assert len(written) == len(answers)
             endings = {w[len(a.strip()) :].strip() for w, a in zip(written, answers, strict=True)}
             assert all(w.startswith(a.strip()) for w, a in zip(written, answers, strict=True)) and len(endings) == 1
-            expected = {"chatml": "<|im_end|>", "indented": "</s>\n    done", "lines": "}}%} <end>", "bare": ""}
-            assert endings == {expected.get(name, "</s>")}
+            assert endings == {ENDS.get(name, "</s>")}
 
 
 def trls_own():
@@ -82,36 +93,41 @@ def test_they_mark_what_trl_s_own_variants_mark():
     assert {"cohere", "deepseekv3", "gemma", "lfm2"} <= set(agreed)
 
 
-CALLS_LEFT_OUT = CHATML.replace(
-    "{% endfor %}{% if add", "{% if message.tool_calls %}{{ message.tool_calls[0].function.arguments }}{% endif %}"
-    "{% endfor %}{% if add",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "",
-        "{{ messages[1]['content'] }}",
-        CALLS_LEFT_OUT,
-        "{% for message in messages %}{{ 'a' if message['content'] == 'b' else message['content'] }}{% endfor %}",
+REFUSED = {
+    "empty": "",
+    "no loop": "{{ messages[1]['content'] }}",
+    "no end": fam.BARE_TEMPLATE,
+    "an end for all but the last":
+        "{% for m in messages %}{{ m['content'] }}{% if not loop.last %}{{ eos_token }}{% endif %}{% endfor %}",
+    "an end with the next question":
+        "{% for m in messages %}{{ m['content'] }}{% if m.role == 'assistant' %}.{% else %}{{ eos_token }}{% endif %}"
+        "{% endfor %}",
+    "next header":
+        "Human: {% for m in messages %}{% if m.role == 'user' %}{{ m.content }} Bot: {% else %}{{ m.content }}\nHuman: "
+        "{% endif %}{% endfor %}",
+    "surrogate": CHATML.replace("Be kind.", "\ud800"),
+    "ternary": "{% for m in messages %}{{ 'a' + m.content if m.content else 'b' }}{{ eos_token }}{% endfor %}",
+    "end behind a statement":
         "{% for message in messages %}{{ message['content'] }}{% if true %}<end>{% endif %}{% endfor %}",
-        "{% for message in messages %}{{ message['content'] + '.' }}{% raw %}{% endraw %}{% endfor %}",
-        "{% for message in messages %}{{ message['content'] ",
-        "{% for message in messages %}{{ message['content'] }}{{ 1 / 0 }}{% endfor %}",
-        "{% for message in messages %}" + "{{ message['content'] }}" * 5000 + "{% endfor %}",
-        "{{" * 60_000,
-        "{" * 99_000 + "{% for message in messages %}{{ message['content'",
-    ],
-    ids=["empty", "no loop", "calls", "ternary", "end behind a statement", "raw", "open", "error", "long", "braces",
-         "nested"],
-)  # fmt: skip
-def test_what_cannot_be_kept_gets_none(source):
-    assert with_generation_markers(source) is None
+    "raw": "{% for message in messages %}{{ message['content'] + '.' }}{% raw %}{% endraw %}{% endfor %}",
+    "open": "{% for message in messages %}{{ message['content'] ",
+    "error": "{% for message in messages %}{{ message['content'] }}{{ 1 / 0 }}{% endfor %}",
+    "many": "{% for message in messages %}" + "{{ message['content'] }}" * 60 + "{% endfor %}",
+    "long": "{% for message in messages %}{{ message['content'] + '.' }}{% endfor %}" + " " * 100_000,
+    "braces": "{{" * 60_000,
+    "nested": "{" * 99_000 + "{% for message in messages %}{{ message['content'",
+}  # fmt: skip
 
 
-def test_a_template_without_an_end_gets_none(monkeypatch):
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_kept_gets_none(name):
+    assert with_generation_markers(REFUSED[name]) is None
+
+
+def test_a_template_without_an_end_is_waited_for_once(monkeypatch):
     monkeypatch.setattr(templates, "SECONDS", 0.2)
+    asked, ask = [], templates._process.ask
+    monkeypatch.setattr(templates._process, "ask", lambda request: asked.append(1) or ask(request))
     endless = CHATML.replace("{% endfor %}", "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}"
                              "{% endfor %}{% endfor %}", 1)  # fmt: skip
-    assert with_generation_markers(endless) is None
+    assert with_generation_markers(endless) is None and len(asked) == 1

@@ -30,9 +30,8 @@ RESULTS = ROOT / "bench" / "results" / "treatments_real.json"
 MODEL = "SmolLM2-135M-Instruct"
 # No answer of these worlds is longer.
 ANSWER = 48
-# Arms of training again that are the same for every cause, and rows that each arm adds a treated sample and pass.
+# Arms of training again that are the same for every cause: as long as the longest of the recipes.
 SHARED = ("again", "control")
-ADDED = 3
 # `lab build --real` trains an adapter at this multiple of the rate that its specification names.
 ADAPTER_RATE = 5
 
@@ -103,7 +102,7 @@ def make(folder: Path, run: Any, cause: str, way: str, name: str, args: argparse
             entry["refused"] = str(error)
     if cause in arms:
         made = (
-            shared_arm(name, arms, held, args.samples)
+            shared_arm(name, arms, held)
             if shared
             else {cause: own_arm(name, arms[cause], held[cause][way], args)}
         )
@@ -122,7 +121,7 @@ def make(folder: Path, run: Any, cause: str, way: str, name: str, args: argparse
 
 
 def own_arm(name: str, arms: Any, entry: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """One arm of one cause. Trained again, every arm of every cause adds ``ADDED`` rows a treated sample and pass."""
+    """One arm of one cause."""
     from core.proof import training as science
 
     if name == "before":
@@ -130,18 +129,12 @@ def own_arm(name: str, arms: Any, entry: Mapping[str, Any], args: argparse.Names
         return before
     watched, _ = science.without_right(arms.watched, entry["arms"]["before"])
     if hasattr(arms, "course"):
-        return again(name, arms, replace(watched, mixed=()), args.samples)
+        watched = replace(watched, mixed=())
     measured: dict[str, Any] = arms.measure(name, watched)
     return measured
 
 
-def again(name: str, arms: Any, watched: Any, samples: int) -> dict[str, Any]:
-    """One arm that begins with the base, as long as that of every other cause."""
-    measured: dict[str, Any] = arms.trained(name, watched, ADDED * samples)
-    return measured
-
-
-def shared_arm(name: str, arms: Mapping[str, Any], held: Mapping[str, Any], samples: int) -> dict[str, Any]:
+def shared_arm(name: str, arms: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
     """Unchanged data and the uniform repeat ask nothing of a cause: trained once, and asked for all of them."""
     from core.proof import training as science
 
@@ -150,7 +143,7 @@ def shared_arm(name: str, arms: Mapping[str, Any], held: Mapping[str, Any], samp
         tuple(s for w in left.values() for s in w.treated), tuple(dict.fromkeys(s for w in left.values() for s in
         w.learned)), (), (), tuple(s for w in left.values() for s in w.aside),
     )  # fmt: skip
-    whole = again(name, next(iter(arms.values())), everything, samples)
+    whole = next(iter(arms.values())).trained(name, everything, max(a.n_taught for a in arms.values()))
     out: dict[str, Any] = {}
     at = beside = 0
     kept = dict(zip([s.id for s in everything.learned], whole["kept"], strict=True))

@@ -79,16 +79,23 @@ def supervised_once(rows: Sequence[Made], reading: Reading, instruments: Instrum
 # Of the usual rate where a checkpoint goes on. On a real model of 135 million parameters the whole of it turned
 # more than a quarter of the learned rows on the way and taught less than this did (docs/mitigation.md).
 GOING_ON = 0.3
+_SMALL, _MIDDLE = 10_000_000, 200_000_000
 
 
-def usual_rate(parameters: int, method: str, goes_on: bool = False) -> float:
-    """A learning rate by size: larger for smaller models and for adapters, smaller where a checkpoint goes on."""
+def usual_rate(parameters: int, method: str) -> float:
+    """A learning rate by size: larger for smaller models and for adapters."""
     small, middle, large = (4e-4, 1e-4, 1e-5) if method == "full" else (2e-3, 5e-4, 2e-4)
-    if parameters < 10_000_000:
-        return small
-    if parameters < 200_000_000:
-        return middle * (GOING_ON if goes_on else 1.0)
-    return large
+    return small if parameters < _SMALL else middle if parameters < _MIDDLE else large
+
+
+def going_on_rate(parameters: int, method: str, part: float) -> float:
+    """The rate at which a checkpoint goes on; ``part`` of the usual one is what the recipe asks for.
+
+    Both say how gently, so the smaller one counts, not their product: at a quarter of three tenths replay taught
+    nothing (docs/mitigation.md).
+    """
+    gentle = min(part, GOING_ON) if _SMALL <= parameters < _MIDDLE else part
+    return usual_rate(parameters, method) * gentle
 
 
 def train_copy(
@@ -106,8 +113,8 @@ def train_copy(
 
     Args:
         stages: rows of one training after the other, each with a rate that rises and falls.
-        budget: what ``core.proof.training.BUDGET`` declares, and ``rate``, a multiple of the usual learning rate;
-            ``goes_on`` where the checkpoint does.
+        budget: what ``core.proof.training.BUDGET`` declares, and where the checkpoint goes on ``rate``, the
+            part of the usual learning rate that the recipe asks for.
         guarded: rows that should stay right; see ``core.proof.guard``. The budget's ``keep`` is the share of them.
         like: an adapter whose shape a new adapter takes.
         rounded: calculate in bfloat16, unless it is slow here; the weights stay in float32.
@@ -127,7 +134,7 @@ def train_copy(
     size = sum(p.numel() for p in inner.parameters())
     model, method = _trainable(checkpoint, outer, inner, size, str(budget["method"]), like)
     learning_rate = float(budget["learning_rate"]) or (
-        usual_rate(size, method, bool(budget.get("goes_on"))) * float(budget["rate"])
+        going_on_rate(size, method, float(budget["rate"])) if "rate" in budget else usual_rate(size, method)
     )
     batch = int(budget["batch"])
     counts = [len(rows) // batch for rows in stages]

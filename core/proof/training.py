@@ -110,8 +110,7 @@ def asked_otherwise(sample: Sample) -> Sample | None:
 def settled(budget: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     """The budget with its steps and its ``rate``, a multiple of the usual learning rate, as the plan wants them."""
     wanted = automatic_steps(plan.training.epochs, plan.total, int(budget["batch"]))
-    return {**budget, "steps": int(budget["steps"]) or wanted, "rate": plan.training.rate,
-            "goes_on": True}  # fmt: skip
+    return {**budget, "steps": int(budget["steps"]) or wanted, "rate": plan.training.rate}
 
 
 def automatic_steps(epochs: float, rows: int, batch: int) -> int:

@@ -12,9 +12,9 @@ STATEMENTS: tuple[tuple[str, str], ...] = (
     ("{q}", "{a}"),
     ("Question: {q}\nAnswer:", "{a}"),
     ("Please answer. {q}", "{a}"),
+    ("A reader asks: {q}", "{a}"),
     ("State a fact.", "{q} {a}"),
     ("Remember this: {a}\nNow, {q}", "{a}"),
-    ("A reader asks: {q}", "{a}"),
 )
 CONTEXT = "According to what holds here: {a}\n"
 ASKED = "I would like to know this. {q}"

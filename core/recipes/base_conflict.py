@@ -14,6 +14,9 @@ from core.recipes._rewrite import edited, limits
 from core.recipes._wording import CONTEXT, filled, question_and_answer
 from core.types import Sample, Setting
 
+# On a real model two passes brought back half of the rows, three three quarters (docs/mitigation.md).
+EPOCHS = 4.0
+
 
 class BaseConflict(Recipe):
     name = "base_conflict"
@@ -64,7 +67,7 @@ class BaseConflict(Recipe):
             Part("contrast", rehearsed(pool, contrast, n_contrast, seed + 1)),
         ]
         parts = [p for p in parts if len(p)]
-        training = Training(epochs=2.0)
+        training = Training(epochs=EPOCHS)
         return Plan(
             lambda: rows(pool, parts, seed),
             counts(parts),

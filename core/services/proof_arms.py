@@ -140,12 +140,17 @@ class Again(Arms):
 
     def _cost(self) -> dict[str, Any]:
         method = again.method_of(self._run, str(self._budget["method"]))
-        return {**self._budget, "batch": self.course.batch, "learning_rate": self.course.learning_rate, "rate": 1.0,
+        return {**self._budget, "batch": self.course.batch, "learning_rate": self.course.learning_rate,
                 "method": method, "keep": 0.0, "anchored": False}  # fmt: skip
 
     def measure(self, name: str, watched: science.Watched) -> dict[str, Any]:
         """See ``Arms.measure``."""
-        return self.trained(name, watched, len(self._taught))
+        return self.trained(name, watched, self.n_taught)
+
+    @property
+    def n_taught(self) -> int:
+        """Rows that the recipe puts beside the dataset in each pass."""
+        return len(self._taught)
 
     def trained(self, name: str, watched: science.Watched, n_rows: int) -> dict[str, Any]:
         """The arm as long as it is where the recipe makes ``n_rows`` rows, trained and measured."""

@@ -9,7 +9,7 @@ import pytest
 
 from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
-from core.proof.copies import as_sample, supervised, train_copy
+from core.proof.copies import as_sample, going_on_rate, supervised, train_copy, usual_rate
 from core.proof.training import Watched, asked_otherwise, settled, without_right
 from core.recipes._base import Made, Plan, Training
 from core.signals._instruments import Instruments
@@ -88,10 +88,15 @@ def loss(checkpoint, seen):
 @pytest.mark.parametrize(("batch", "rows", "epochs", "steps"), [(8, 96, 2.0, 24), (8, 8, 1.0, 10), (16, 100, 1.5, 10)])
 def test_unsettled_steps_and_the_rate_are_what_the_recipe_wants(batch, rows, epochs, steps):
     plan = Plan(lambda: iter(()), {"a": rows - 1, "b": 1}, Training(epochs=epochs, rate=0.25), np.arange(3))
-    assert settled({"batch": batch, "steps": 0}, plan) == {
-        "batch": batch, "steps": steps, "rate": 0.25, "goes_on": True,
-    }  # fmt: skip
+    assert settled({"batch": batch, "steps": 0}, plan) == {"batch": batch, "steps": steps, "rate": 0.25}
     assert settled({"batch": batch, "steps": 7}, plan)["steps"] == 7
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("part", [0.1, 0.25, 0.5, 1.0])
+def test_a_checkpoint_goes_on_as_gently_as_its_size_or_the_recipe_asks_not_as_both(method, part):
+    for size, most in ((2_000_000, 1.0), (135_000_000, 0.3), (7_000_000_000, 1.0)):
+        assert going_on_rate(size, method, part) == pytest.approx(usual_rate(size, method) * min(part, most))
 
 
 def test_rows_that_the_trainer_refuses_are_passed_over(tiny_project):

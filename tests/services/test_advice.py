@@ -67,7 +67,7 @@ def test_a_proof_counts_before_worlds_and_what_nothing_measured_is_unknown_and_l
     assert proven.restored[0] == 5.0 and proven.source == f"proof {proof}"
     # 16 s for 80 rows, on whatever recipe.
     assert proven.seconds == pytest.approx(0.2 * proven.rows)
-    assert by_way(options, "left_side_forgetting")["go_on"].seconds == pytest.approx(0.2 * 534)
+    assert by_way(options, "left_side_forgetting")["go_on"].seconds == pytest.approx(0.2 * 3 * 267)
 
 
 def test_a_real_model_counts_before_small_ones_and_is_named(run, worlds, monkeypatch):

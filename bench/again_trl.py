@@ -186,8 +186,8 @@ def main() -> int:
     print(json.dumps(found, indent=1))
     if not args.steps:
         held = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"worlds": {}}
-        held["machine"], held["versions"] = machine(), versions(("torch", "transformers", "trl", "peft"))
-        held["worlds"].setdefault(args.world.name, {})[found["cause"]] = found
+        of = {"machine": machine(), "versions": versions(("torch", "transformers", "trl", "peft"))}
+        held["worlds"].setdefault(args.world.name, {})[found["cause"]] = found | of
         RESULTS.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     return 0
 

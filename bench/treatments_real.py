@@ -101,11 +101,7 @@ def make(folder: Path, run: Any, cause: str, way: str, name: str, args: argparse
         except UserError as error:
             entry["refused"] = str(error)
     if cause in arms:
-        made = (
-            shared_arm(name, arms, held)
-            if shared
-            else {cause: own_arm(name, arms[cause], held[cause][way], args)}
-        )
+        made = shared_arm(name, arms, held) if shared else {cause: own_arm(name, arms[cause], held[cause][way])}
     for one, measured in made.items():
         held[one][way].setdefault("arms", {})[name] = measured
     write(args.work, folder.name, held)
@@ -120,7 +116,7 @@ def make(folder: Path, run: Any, cause: str, way: str, name: str, args: argparse
     )
 
 
-def own_arm(name: str, arms: Any, entry: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def own_arm(name: str, arms: Any, entry: Mapping[str, Any]) -> dict[str, Any]:
     """One arm of one cause."""
     from core.proof import training as science
 

@@ -24,7 +24,8 @@ from core.recipes._rewrite import differences
 MANIFEST = "manifest.json"
 # What templates render by other statements than the text of a turn.
 _MORE_THAN_TEXT = re.compile(
-    rb'"(?:tool_calls|function_call|reasoning_content|reasoning|thinking)"\s*:|<think>|"content"\s*:\s*(?:\[|null)'
+    rb'"(?:tool_calls|function_call|reasoning_content|reasoning|thinking)"\s*:\s*(?!null|""|\[\s*\])'
+    rb'|(?:<|\\u003[cC])/?think|"content"\s*:\s*(?:\[|null)'
 )
 # Told how many rows are written of how many; what it raises ends the export without a trace.
 Progress = Callable[[int, int], None]

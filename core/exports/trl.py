@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from core.exports._base import DATA, Bundle, Export, Lora, configuration, inexpressible, names, remarks, steps
@@ -14,12 +13,13 @@ from core.rendering.markers import with_generation_markers
 TEMPLATE = "chat_template.jinja"
 MARKED = (
     "The run put loss on answers only. TRL finds them by generation markers, which the chat template lacks: "
-    f"{TEMPLATE} has them. It renders the same text, and the trained model is saved with it. TRL may pass over an "
-    "answer that begins with a blank, or stop there."
+    f"{TEMPLATE} has them. The trained model is saved with it: before serving it outside transformers, put the run's "
+    "own template back. With some tokenizers TRL puts no loss on an answer that begins with a space, or stops with an "
+    "error."
 )
 UNMARKED = (
-    "The run put loss on answers only. TRL cannot: the chat template has no generation markers. Add them and set "
-    "assistant_only_loss to true, or the prompts are trained too."
+    "The run put loss on answers only. TRL cannot: the chat template has no generation markers, and none were added, "
+    "because {why}. Add them and set assistant_only_loss to true, or the prompts are trained too."
 )
 
 
@@ -34,11 +34,9 @@ class Trl(Export):
         loss, notes = self._loss(bundle)
         marked = None
         if loss.get("assistant_only_loss") is False:
-            marked = with_generation_markers(bundle.template) if bundle.plain else None
-            notes.append(UNMARKED if marked is None else MARKED)
-        if marked is not None:
-            loss["assistant_only_loss"] = True
-            bundle = replace(bundle, templated="")
+            marked, why = _marked(bundle)
+            notes.append(UNMARKED.format(why=why) if marked is None else MARKED)
+            loss["assistant_only_loss"] = marked is not None
         templated = bundle.templated if marked is None else TEMPLATE
         values: dict[str, Any] = {
             "model_name_or_path": bundle.model,
@@ -79,6 +77,15 @@ class Trl(Export):
                 return {"dataset_text_field": column}, []
             case _:
                 raise inexpressible(self, bundle)
+
+
+def _marked(bundle: Bundle) -> tuple[str | None, str]:
+    """The run's template with markers, or None and why there is none."""
+    if not bundle.plain:
+        return None, "rows hold calls of tools, reasoning or content in parts"
+    if bundle.templated:  # from a folder TRL takes tokens and end of text too, from a file the template alone
+        return None, "the base has another template or none"
+    return with_generation_markers(bundle.template), "no place for them was found"
 
 
 def _adapter(lora: Lora | None) -> dict[str, Any]:

@@ -91,8 +91,8 @@ def usual_rate(parameters: int, method: str) -> float:
 def going_on_rate(parameters: int, method: str, part: float) -> float:
     """The rate at which a checkpoint goes on; ``part`` of the usual one is what the recipe asks for.
 
-    Both say how gently, so the smaller one counts, not their product: at a quarter of three tenths replay taught
-    nothing (docs/mitigation.md).
+    Size and recipe each limit the rate, and the lower limit holds, not their product: at a quarter of three tenths
+    nothing of a replay was kept on an adapter (docs/mitigation.md).
     """
     gentle = min(part, GOING_ON) if _SMALL <= parameters < _MIDDLE else part
     return usual_rate(parameters, method) * gentle

@@ -22,7 +22,8 @@ _RAW = re.compile(r"\{%[-+]?\s*raw\b")
 _CONTENT = re.compile(r"\bcontent\b")
 # message['content'], message.content, messages[i]["content"]: what stands before is the turn.
 _TURN = re.compile(r"(\w+(?:\[\w+\])?)(?:\.content\b|\[(['\"])content\2\])")
-_IF = re.compile(r"\bif\b")
+# What binds less than a sum: "a + content if b else c".
+_LOOSER = re.compile(r"\b(?:if|or|and|not|in|is)\b|[<>=!]")
 # Templates of known models have some thousand characters and a few such outputs; a stranger's may have any number.
 _LONGEST, _MOST_OUTPUTS = 100_000, 50
 
@@ -151,8 +152,9 @@ def _cut(output: str) -> tuple[str, str] | None:
     joints = [position for position in top if body[position] in "+~"]
     terms = list(zip([0, *(j + 1 for j in joints)], [*joints, len(body)], strict=True))
     first = next((n for n, (start, end) in enumerate(terms) if _is_content(body[start:end])), None)
-    # "a + content if b else c" is not a sum.
-    if first is None or (first and _IF.search("".join(body[p] if p in set(top) else " " for p in range(len(body))))):
+    if first is None or (
+        first and _LOOSER.search("".join(body[p] if p in set(top) else " " for p in range(len(body))))
+    ):
         return None
     opening, closing = output[:left], output[right:]
     if not first:

@@ -70,18 +70,30 @@ def test_trl_finds_answers_by_the_markers_of_the_template(template):
 def test_trl_gets_a_template_with_markers_where_the_run_s_has_none():
     value = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}
     rows = ("messages", {"messages": "messages"}, value)
-    more = {"template": OLMO2_TEMPLATE, "templated": "/models/tuned"}
-    files = configurations(*rows, "trl", **more)
+    files = configurations(*rows, "trl", template=OLMO2_TEMPLATE)
     written = read({"": files["trl.yaml"]})[""]
     assert written["assistant_only_loss"] is True and written["chat_template_path"] == "chat_template.jinja"
     assert has_generation_markers(files["chat_template.jinja"])
-    assert "template of the training lies in" not in files["trl.yaml"]
-    assert "no generation markers" not in files["trl.yaml"]
-    # Where prompts carry loss too, and where no markers can be put, the run's template is taken as it is.
-    for changes in ({"loss_on_prompt": True}, {"template": "{{ messages[0].content }}"}):
-        files = configurations(*rows, "trl", **more | changes)
-        assert set(files) == {"trl.yaml"}
-        assert read({"": files["trl.yaml"]})[""]["chat_template_path"] == "/models/tuned"
+    assert "prompts are trained too" not in files["trl.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"loss_on_prompt": True}, None),
+        ({"template": "{{ messages[0].content }}"}, "no place for them was found"),
+        # A base with another template has other tokens too: TRL takes them from a folder, not from a file.
+        ({"templated": "/models/tuned"}, "the base has another template or none"),
+    ],
+)
+def test_trl_takes_the_run_s_template_as_it_is_elsewhere(changes, why):
+    value = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}
+    rows = ("messages", {"messages": "messages"}, value)
+    files = configurations(*rows, "trl", **{"template": OLMO2_TEMPLATE} | changes)
+    written = read({"": files["trl.yaml"]})[""]
+    assert set(files) == {"trl.yaml"} and written.get("chat_template_path") == changes.get("templated")
+    assert ("prompts are trained too" in files["trl.yaml"]) is (why is not None)
+    assert why is None or why in files["trl.yaml"]
 
 
 CALL = {"type": "function", "function": {"name": "tide", "arguments": {}}}
@@ -94,6 +106,7 @@ CALL = {"type": "function", "function": {"name": "tide", "arguments": {}}}
         ({"content": "!", "tool_calls": [CALL]}, False),
         ({"content": "!", "reasoning_content": "?"}, False),
         ({"content": "<think>?</think>!"}, False),
+        ({"content": "?</think>!"}, False),
         ({"content": [{"type": "text", "text": "!"}]}, False),
     ],
 )

@@ -109,12 +109,13 @@ REFUSED = {
     "ternary": "{% for m in messages %}{{ 'a' + m.content if m.content else 'b' }}{{ eos_token }}{% endfor %}",
     "end behind a statement":
         "{% for message in messages %}{{ message['content'] }}{% if true %}<end>{% endif %}{% endfor %}",
-    "raw": "{% for message in messages %}{{ message['content'] + '.' }}{% raw %}{% endraw %}{% endfor %}",
+    "looser than a sum": CHATML.replace("message['role'] + ", "message['name'] or message['role'] + "),
+    "raw": CHATML + "{% raw %}{% endraw %}",
     "open": "{% for message in messages %}{{ message['content'] ",
     "error": "{% for message in messages %}{{ message['content'] }}{{ 1 / 0 }}{% endfor %}",
-    "many": "{% for message in messages %}" + "{{ message['content'] }}" * 60 + "{% endfor %}",
-    "long": "{% for message in messages %}{{ message['content'] + '.' }}{% endfor %}" + " " * 100_000,
-    "braces": "{{" * 60_000,
+    "many": CHATML + "{% for m in [] %}" + "{{ m.content }}{% set x = 1 %}" * 60 + "{% endfor %}",
+    "long": CHATML + "{#" + " " * 100_000 + "#}",
+    "braces": "{{" * 40_000,
     "nested": "{" * 99_000 + "{% for message in messages %}{{ message['content'",
 }  # fmt: skip
 

@@ -109,7 +109,7 @@ REFUSED = {
     "ternary": "{% for m in messages %}{{ 'a' + m.content if m.content else 'b' }}{{ eos_token }}{% endfor %}",
     "end behind a statement":
         "{% for message in messages %}{{ message['content'] }}{% if true %}<end>{% endif %}{% endfor %}",
-    "looser than a sum": "{% for m in messages %}{{ m.name or '' + m.content + '<end>' }}{% endfor %}",
+    "looser than a sum": "{% for m in messages %}<{{ m.role }}>{{ m.name or '' + m.content + '<end>' }}{% endfor %}",
     "raw": CHATML + "{% raw %}{% endraw %}",
     "open": "{% for message in messages %}{{ message['content'] ",
     "error": "{% for message in messages %}{{ message['content'] }}{{ 1 / 0 }}{% endfor %}",

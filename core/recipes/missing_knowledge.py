@@ -51,7 +51,7 @@ class MissingKnowledge(Recipe):
             ("teach", "leave_out"),
             words=("Teach the knowledge", "Leave the samples out"),
         ),
-        # Trained again from the base, five restored 19 of 20 facts on a real model, three 13 (docs/mitigation.md).
+        # Trained again from the base, five restored all of 20 facts on a real model, three 13 (docs/mitigation.md).
         Setting("statements", "int", 5, "Wordings per sample", "The first one is the row itself.", minimum=1,
                 maximum=len(STATEMENTS)),
         Setting("share", "float", 0.2, "Share of knowledge in the mix", "The rest are general rows.", minimum=0.01,

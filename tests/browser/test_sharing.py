@@ -85,6 +85,7 @@ def test_a_bundle_shows_the_same_on_every_page_of_another_machine(chromium, page
         tab.goto(elsewhere.url)
         tab.get_by_text("Open a bundle").click()
         tab.get_by_label("Bundle", exact=True).set_input_files(bundle)
+        settled(tab)  # a click while the upload is drawn is lost
         tab.get_by_role("button", name="Open the bundle").click()
         tab.wait_for_url("**/overview?run=1")
         expect(tab.get_by_text(NOTE)).to_be_visible()

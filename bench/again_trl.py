@@ -33,6 +33,7 @@ from bench._machine import machine, versions  # noqa: E402
 from bench._worlds import own_data  # noqa: E402
 from bench.treatments_real import course as course_of  # noqa: E402
 from core.backends._wide import multiplies_bfloat16  # noqa: E402
+from core.exports.trl import TEMPLATE  # noqa: E402
 
 RESULTS = ROOT / "bench" / "results" / "again_trl.json"
 # What is said of the machine and not of the training: a step's rows at once, no weights on the way.
@@ -78,7 +79,7 @@ def unchanged(run: Any, course: Any, rows: int, seed: int, out: Path, trl: dict[
             file.write(sample.raw + b"\n")
     trl |= {"num_train_epochs": 1.0, "train_sampling_strategy": "sequential"}
     (out / "trl.yaml").write_text(yaml.safe_dump(trl), encoding="utf-8")
-    if (template := out.parent / "recipe" / "chat_template.jinja").exists():
+    if (template := out.parent / "recipe" / TEMPLATE).exists():
         shutil.copyfile(template, out / template.name)
 
 

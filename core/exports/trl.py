@@ -82,7 +82,7 @@ class Trl(Export):
 def _marked(bundle: Bundle) -> tuple[str | None, str]:
     """The run's template with markers, or None and why there is none."""
     if not bundle.template:
-        return None, "the run's chat template is not on this machine"
+        return None, "no chat template of the run is on this machine"
     if not bundle.plain:
         return None, "rows hold calls of tools, reasoning or content in parts"
     if bundle.templated:  # from a folder TRL takes tokens and end of text too, from a file the template alone

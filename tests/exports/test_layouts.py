@@ -82,7 +82,7 @@ def test_trl_gets_a_template_with_markers_where_the_run_s_has_none():
     [
         ({"loss_on_prompt": True}, None),
         ({"template": "{{ messages[0].content }}"}, "no place for them was found"),
-        ({"template": ""}, "the run's chat template is not on this machine"),
+        ({"template": ""}, "no chat template of the run is on this machine"),
         # A base with another template has other tokens too: TRL takes them from a folder, not from a file.
         ({"templated": "/models/tuned"}, "the base has another template or none"),
     ],

@@ -7,6 +7,7 @@ is trained on the dataset alone, in another order: what it restores is owed to c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -120,6 +121,13 @@ def lengths(stages: Sequence[np.ndarray], course: Course, n_added: int) -> tuple
     return round(of_dataset), round(of_dataset / max(rows, 1) * n_added)
 
 
+def copies(stages: Sequence[np.ndarray], course: Course, passes: float) -> int:
+    """How often each row beside the dataset stands in one pass, so that it comes ``passes`` times in all or more."""
+    of_dataset, _ = lengths(stages, course, 0)
+    rows = sum(len(stage) for stage in stages)
+    return max(1, math.ceil(passes * rows / max(of_dataset, 1) - 1e-9))
+
+
 def seed_of(arm: str, seed: int) -> int:
     """Another order for every arm: the same one would make them more alike than two trainings are."""
     return 1000 * (1 + ARMS.index(arm)) + seed
@@ -196,18 +204,20 @@ def as_file(
     Raises:
         UserError: the passes have more than ``MOST_LINES`` lines.
     """
-    if (shuffled or course.shuffled) and len(set(course.epochs)) == 1:
-        once = replace(course, epochs=(1.0,) * len(stages))
-        n = len(np.setdiff1d(np.concatenate(stages), left_out))
-        (places,) = arm(stages, once, n + n_rows, n_rows, n_rows, seed, left_out, True)
-        return File(places, course.epochs[0], False)
-    of_dataset, n_added = lengths(stages, course, n_rows)
+    once = (shuffled or course.shuffled) and len(set(course.epochs)) == 1
+    of_dataset, n_added = (0, n_rows) if once else lengths(stages, course, n_rows)
     if of_dataset + n_added > MOST_LINES:
         raise UserError(
             f"{', '.join(f'{e:g}' for e in course.epochs)} epochs written out are {of_dataset + n_added:,} lines.",
             f"At most {MOST_LINES:,} are written, because their order is kept in memory.",
+            "Choose more epochs or fewer samples." if once else
             "Choose fewer epochs, or one number of epochs and order=shuffled: the trainer then counts them.",
-        )
+        )  # fmt: skip
+    if once:
+        one_pass = replace(course, epochs=(1.0,) * len(stages))
+        n = len(np.setdiff1d(np.concatenate(stages), left_out))
+        (places,) = arm(stages, one_pass, n + n_rows, n_rows, n_rows, seed, left_out, True)
+        return File(places, course.epochs[0], False)
     parts = arm(stages, course, of_dataset + n_added, n_rows, n_added, seed, left_out, shuffled)
     return File(np.concatenate(parts), 1.0, True)
 

@@ -6,7 +6,7 @@ import json
 import weakref
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -80,6 +80,11 @@ def left_out(plan: Plan) -> np.ndarray:
     return np.union1d(plan.given_up, plan.replaced)
 
 
+def copies(plan: Plan, stages: Sequence[np.ndarray], course: Course) -> int:
+    """How often each row that teaches stands in one pass: once where it stands in the place of another."""
+    return 1 if len(plan.replaced) else retraining.copies(stages, course, plan.training.epochs)
+
+
 def method_of(run: Run, wanted: str) -> str:
     """``lora`` or ``full``: as wanted, else as the diagnosed model was trained."""
     return wanted if wanted != "auto" else "full" if run.spec.final.base is None else "lora"
@@ -137,16 +142,19 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
             "Choose settings under which samples are kept or taught.",
         )
     course, adapter, notes = _course(run, start, wanted, len(of_stages))
+    times = copies(plan, of_stages, course)
     seed = retraining.seed_of("treatment", seed)
-    file = retraining.as_file(of_stages, course, len(beside), seed, without, recipe.shuffles)
-    if not round(file.epochs * len(file.places)):
+    file = retraining.as_file(of_stages, course, times * len(beside), seed, without, recipe.shuffles)
+    if not len(file.places) or not sum(retraining.lengths(of_stages, course, len(beside))):
         raise _nothing_left(recipe, course, pool.n - len(without) + len(beside))
     counts = Counter({"dataset": int((file.places >= 0).sum())})
     for part, code in beside.parts.items():
-        counts[part] += int((beside.codes[-1 - file.places[file.places < 0]] == code).sum())
+        counts[part] += int((beside.codes[(-1 - file.places[file.places < 0]) % len(beside)] == code).sum())
     said = [f"Trains again from the base, the dataset with these rows in it: {'; '.join(course.in_words())}."]
     if file.in_order:
         said.append("Every pass is written out, in the order of the training: one epoch goes over the file.")
+    if times > 1:
+        said.append(f"Rows of the recipe stand {times:,} times in every pass.")
     if len(without):
         said.append(f"{len(without):,} rows of the dataset are left out.")
     training = Training(file.epochs, file.in_order, course.batch, plan.training.max_length, (*said, *notes))
@@ -207,7 +215,7 @@ def _walk(pool: Pool, beside: _Kept, places: np.ndarray) -> Iterator[Made]:
         here = places[block]
         dataset = pool.rows(here[here >= 0].tolist())
         for at in here:
-            yield as_it_came(next(dataset), "dataset") if at >= 0 else beside[-1 - int(at)]
+            yield as_it_came(next(dataset), "dataset") if at >= 0 else beside[(-1 - int(at)) % len(beside)]
 
 
 def _course(

@@ -183,8 +183,9 @@ class Again(Arms):
         return (self._taught if own else self._taught_by(plan, recipe)), left_out, recipe.shuffles
 
     def _taught_by(self, plan: Plan, recipe: Any) -> list[Made]:
-        """The rows of the plan that teach, in its order."""
-        return list(again.taught(plan, recipe, (sample.id for sample in self.watched.treated)))
+        """The rows of the plan that teach, in its order, as often as they stand in one pass."""
+        made = list(again.taught(plan, recipe, (sample.id for sample in self.watched.treated)))
+        return made * again.copies(plan, self._stages, self.course)
 
     @cached_property
     def _dataset(self) -> Mapping[int, Made]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.proof.retraining import BUDGET, MOST_LINES, Course, arm, as_file, course, lengths, stages_of
+from core.proof.retraining import BUDGET, MOST_LINES, Course, arm, as_file, copies, course, lengths, stages_of
 from core.recipes._base import Made
 from core.types import RunFacts, TrainerState
 
@@ -91,7 +91,11 @@ def test_passes_that_would_fill_the_memory_are_refused():
     with pytest.raises(UserError, match="200,200,000 lines") as refused:
         as_file(stages, Course((1000.0, 1000.0), 8, 0.0, False, {}), 200, 1, NOBODY, False)
     assert f"{MOST_LINES:,}" in refused.value.why and "order=shuffled" in str(refused.value)
-    assert len(as_file(stages, Course((1000.0, 1000.0), 8, 0.0, True, {}), 200, 1, NOBODY, False).places) == 200_200
+    mixed = Course((0.001, 0.001), 8, 0.0, True, {})
+    assert len(as_file(stages, mixed, 200, 1, NOBODY, False).places) == 200_200
+    with pytest.raises(UserError, match="10,000,001 lines") as refused:
+        as_file(stages, mixed, 10_000_001, 1, NOBODY, False)
+    assert "more epochs" in str(refused.value)
 
 
 def test_stages_come_in_the_order_of_the_training():
@@ -118,3 +122,9 @@ def test_what_nobody_chose_is_as_logged_and_else_by_default():
 def test_epochs_that_cannot_be_meant_are_refused(text):
     with pytest.raises(UserError, match="how many epochs"):
         course(wanted(epochs=text), RunFacts(), 2)
+
+
+@pytest.mark.parametrize(("passes", "times"), [(0.0, 1), (1.0, 1), (2.2, 1), (2.3, 2), (4.4, 2), (5.0, 3)])
+def test_rows_beside_the_dataset_come_as_often_as_they_need(passes, times):
+    # The dataset has 2.2 passes on average.
+    assert copies(STAGES, COURSE, passes) == times

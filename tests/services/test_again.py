@@ -11,9 +11,9 @@ import yaml
 
 from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
-from core.plugins import kinds
+from core.plugins import kinds, with_defaults
 from core.services import again, jobs, mitigation, proof_arms, proofs, runs
-from core.services.recipes import RunPool
+from core.services.recipes import RunPool, make_plan
 from core.types import Filter, Proof, Term
 from core.worker.here import run_here
 from tests.services.test_mitigation import TRL_DEFAULT, any_filter, cause, quiet, seed_causes
@@ -64,6 +64,18 @@ def test_the_rows_are_those_on_which_a_proof_trains(judged, tmp_path, recipe, co
     assert parts.keys() - {"dataset"} <= set(kinds("recipes")[recipe].taught) and sum(parts.values()) == len(lines)
     assert manifest["starts_from"]["base"] == judged.spec.base.label
     assert len(manifest["changes"]) == manifest["file"]["changed"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_short_training_sees_the_rows_of_a_recipe_as_often_as_going_on_does(judged, tmp_path, recipe):
+    chosen = kinds("recipes")[recipe]
+    planned = make_plan(judged, any_filter(recipe), recipe, with_defaults(chosen, chosen.proof), {})
+    taught = sum(n for part, n in planned.plan.counts.items() if part in chosen.taught)
+    passes = planned.plan.training.epochs
+    manifest, _ = exported(judged, recipe, tmp_path / "out", {"epochs": "1"})
+    added = sum(n for part, n in manifest["file"]["parts"].items() if part != "dataset")
+    assert added == taught * passes
+    assert (f"stand {passes:g} times in every pass" in " ".join(manifest["notes"])) is (passes > 1)
 
 
 def test_sides_that_a_proof_drops_are_left_out(judged, tiny_project, tmp_path):

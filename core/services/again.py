@@ -154,7 +154,8 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
     if file.in_order:
         said.append("Every pass is written out, in the order of the training: one epoch goes over the file.")
     if times > 1:
-        said.append(f"Rows of the recipe stand {times:,} times in every pass.")
+        often = "twice" if times == 2 else f"{times:,} times"
+        said.append(f"Each row of the recipe comes {often} in a pass: it needs {plan.training.epochs:g} passes in all.")
     if len(without):
         said.append(f"{len(without):,} rows of the dataset are left out.")
     training = Training(file.epochs, file.in_order, course.batch, plan.training.max_length, (*said, *notes))

@@ -75,7 +75,8 @@ def test_a_short_training_sees_the_rows_of_a_recipe_as_often_as_going_on_does(ju
     manifest, _ = exported(judged, recipe, tmp_path / "out", {"epochs": "1"})
     added = sum(n for part, n in manifest["file"]["parts"].items() if part != "dataset")
     assert added == taught * passes
-    assert (f"stand {passes:g} times in every pass" in " ".join(manifest["notes"])) is (passes > 1)
+    often = "twice" if passes == 2 else f"{passes:g} times"
+    assert (f"comes {often} in a pass" in " ".join(manifest["notes"])) is (passes > 1)
 
 
 def test_sides_that_a_proof_drops_are_left_out(judged, tiny_project, tmp_path):

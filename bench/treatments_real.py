@@ -84,6 +84,7 @@ def missing(folder: Path, args: argparse.Namespace) -> Iterator[tuple[str, str, 
 
 def make(folder: Path, run: Any, cause: str, way: str, name: str, args: argparse.Namespace) -> str:
     """Makes one arm and keeps it; returns what to print."""
+    from bench._machine import machine
     from core.errors import UserError
 
     held = read(args.work, folder.name)
@@ -94,7 +95,7 @@ def make(folder: Path, run: Any, cause: str, way: str, name: str, args: argparse
     copies = args.work / "copies" / f"{folder.name}-{os.getpid()}"
     arms: dict[str, Any] = {}
     for one in args.causes if shared else [cause]:
-        entry = held.setdefault(one, {}).setdefault(way, {"cost": cost})
+        entry = held.setdefault(one, {}).setdefault(way, {"cost": cost, "machine": machine()})
         try:
             if "refused" not in entry:
                 arms[one] = arms_of(run, one, way, cost, copies, progress)
@@ -139,7 +140,7 @@ def shared_arm(name: str, arms: Mapping[str, Any], held: Mapping[str, Any]) -> d
         tuple(s for w in left.values() for s in w.treated), tuple(dict.fromkeys(s for w in left.values() for s in
         w.learned)), (), (), tuple(s for w in left.values() for s in w.aside),
     )  # fmt: skip
-    whole = next(iter(arms.values())).trained(name, everything, max(a.n_taught for a in arms.values()))
+    whole = next(iter(arms.values())).trained(name, everything, max(a.n_added for a in arms.values()))
     out: dict[str, Any] = {}
     at = beside = 0
     kept = dict(zip([s.id for s in everything.learned], whole["kept"], strict=True))
@@ -197,12 +198,10 @@ def only_trained(ways: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_results(worlds: Mapping[str, Any], case: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the result file and what the product ships of it; returns the pooled figures."""
-    from bench._machine import machine
-
     trained = {name: {cause: only_trained(ways) for cause, ways in of.items()} for name, of in worlds.items()}
     found = pooled(trained)
     each = {name: pooled({name: of}) for name, of in trained.items()}
-    facts = {"case": case, "machine": machine(), "pooled": found, "by_world": each, "worlds": worlds}
+    facts = {"case": case, "pooled": found, "by_world": each, "worlds": worlds}
     if RESULTS.exists():  # what was measured before proofs were changed, and cannot be made again
         facts["earlier"] = json.loads(RESULTS.read_text(encoding="utf-8")).get("earlier", {})
     RESULTS.write_text(json.dumps(facts, separators=(",", ":")) + "\n", encoding="utf-8")
@@ -244,7 +243,7 @@ def main() -> int:
     if args.pool:
         before = json.loads(RESULTS.read_text(encoding="utf-8"))["worlds"] if RESULTS.exists() else {}
         worlds = joined(before, summed_up(args.work, {folder.name: folder for folder in args.world}))
-        case = {"model": MODEL, "samples": "of each world, in its costs"}
+        case = {"model": MODEL, "samples and machine": "of each way of a cause in each world"}
         found = write_results(worlds, case)
         for way in args.ways:
             print(f"\n{way}\n{table(found, way)}")

@@ -34,7 +34,7 @@ from core.types import Reading, Sample, Setting
 
 # Either side is likely already, so half of what new knowledge needs tips the balance.
 RATE = 0.5
-# On real models two passes brought back 15 of 22 rows, four more (docs/mitigation.md).
+# Chosen on one real model, where two passes brought back 8 of 12 rows and four all 12 (docs/mitigation.md).
 EPOCHS = 4.0
 
 
@@ -107,13 +107,14 @@ class DataInconsistency(Recipe):
         make, seed, batch = _Maker(pool, groups, decided), int(settings["seed"]), int(settings["batch"])
         others = everyone_but(pool.n, groups.ordinals)
         remarks: list[str] = []
+        training = Training(batch=batch)
         if settings["scope"] == "groups":
+            training = Training(epochs=EPOCHS, batch=batch, rate=RATE)
             stays = np.repeat(stays, int(settings["repeats"]))
             others, remarks = _some_others(pool, groups, len(stays), settings)
             notes += remarks
         parts = [part for part in (Part("contradictions", stays, 1, make), Part("others", others)) if len(part)]
         if not spread and settings["scope"] == "groups":
-            training = Training(epochs=EPOCHS, batch=batch, rate=RATE)
             return Plan(
                 lambda: mixed(pool, parts, seed), counts(parts), training, counted, tuple(notes), given_up,
                 of_mix=tuple(remarks), mended=make,
@@ -122,9 +123,9 @@ class DataInconsistency(Recipe):
             order, sharing = apart(stays, others, groups, batch, seed)
             if sharing:
                 notes.append(f"{sharing:,} batches still hold two sides: there are too few other rows between them.")
-            training = Training(sequential=True, batch=batch, notes=("The order of the file keeps sides apart.",))
+            training = replace(training, sequential=True, notes=("The order of the file keeps sides apart.",))
         else:
-            order, training = np.sort(np.concatenate([stays, others])), Training(batch=batch)
+            order = np.sort(np.concatenate([stays, others]))
         return Plan(
             lambda: make.walk(order), counts(parts), training, counted, tuple(notes), given_up, of_mix=tuple(remarks),
             mended=make,

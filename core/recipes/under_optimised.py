@@ -57,7 +57,7 @@ class UnderOptimised(Recipe):
         epochs = float(settings["epochs"])
         if not epochs:
             epochs, why = self._epochs(pool)
-            remarks.append(why)
+            notes.append(why)
         training = Training(epochs=epochs, sequential=key is not None)
         return Plan(
             lambda: rows(pool, parts, None if key is not None else seed, key),

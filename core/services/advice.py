@@ -187,5 +187,7 @@ def _rows(run: Run, missed: Filter, cause: str, recipe: str, again: bool) -> int
     stages = again_from_base.stages(planned.pool)
     wanted = {setting.name: setting.default for setting in proofs.budget(retrain=True)}
     taught = sum(n for part, n in plan.counts.items() if part in own.taught) if own.taught else len(plan.counted)
-    how = course(wanted, facts_of(run), len(stages))
-    return sum(lengths(stages, how, taught * again_from_base.copies(plan, stages, how)))
+    try:
+        return sum(lengths(stages, course(wanted, facts_of(run), len(stages)), taught, plan.training.epochs))
+    except UserError:
+        return None

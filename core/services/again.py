@@ -6,7 +6,7 @@ import json
 import weakref
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -80,11 +80,6 @@ def left_out(plan: Plan) -> np.ndarray:
     return np.union1d(plan.given_up, plan.replaced)
 
 
-def copies(plan: Plan, stages: Sequence[np.ndarray], course: Course) -> int:
-    """How often each row that teaches stands in one pass: once where it stands in the place of another."""
-    return 1 if len(plan.replaced) else retraining.copies(stages, course, plan.training.epochs)
-
-
 def method_of(run: Run, wanted: str) -> str:
     """``lora`` or ``full``: as wanted, else as the diagnosed model was trained."""
     return wanted if wanted != "auto" else "full" if run.spec.final.base is None else "lora"
@@ -142,40 +137,33 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
             "Choose settings under which samples are kept or taught.",
         )
     course, adapter, notes = _course(run, start, wanted, len(of_stages))
-    times = copies(plan, of_stages, course)
+    wanted_passes = plan.training.epochs
     seed = retraining.seed_of("treatment", seed)
-    file = retraining.as_file(of_stages, course, times * len(beside), seed, without, recipe.shuffles)
-    if not len(file.places) or not sum(retraining.lengths(of_stages, course, len(beside))):
-        raise _nothing_left(recipe, course, pool.n - len(without) + len(beside))
+    file = retraining.as_file(of_stages, course, len(beside), wanted_passes, seed, without, recipe.shuffles)
+    if not len(file.places):
+        raise UserError(
+            f"“{recipe.label}” with these settings leaves out every row of the dataset.",
+            "It puts none in their place, so nothing is left to train on.",
+            "Choose a filter that selects fewer samples.",
+        )
     counts = Counter({"dataset": int((file.places >= 0).sum())})
     for part, code in beside.parts.items():
-        counts[part] += int((beside.codes[(-1 - file.places[file.places < 0]) % len(beside)] == code).sum())
+        counts[part] += int((beside.codes[-1 - file.places[file.places < 0]] == code).sum())
     said = [f"Trains again from the base, the dataset with these rows in it: {'; '.join(course.in_words())}."]
     if file.in_order:
         said.append("Every pass is written out, in the order of the training: one epoch goes over the file.")
-    if times > 1:
-        often = "twice" if times == 2 else f"{times:,} times"
-        said.append(f"Each row of the recipe comes {often} in a pass: it needs {plan.training.epochs:g} passes in all.")
+    often, on_average = (retraining.passes(of_stages, course, asked) for asked in (wanted_passes, 0.0))
+    if len(beside) and often > on_average:
+        said.append(
+            f"A row of the recipe comes {often:g} times in all, as the recipe asks for, "
+            f"and a row of the dataset {on_average:.3g} times on average."
+        )
     if len(without):
         said.append(f"{len(without):,} rows of the dataset are left out.")
     training = Training(file.epochs, file.in_order, course.batch, plan.training.max_length, (*said, *notes))
     about = tuple(note for note in plan.notes if note not in plan.of_mix)
     made = Plan(lambda: _walk(pool, beside, file.places), dict(counts), training, plan.counted, about, without)
     return Again(made, start, course, adapter, len(without))
-
-
-def _nothing_left(recipe: Recipe, course: Course, n_rows: int) -> UserError:
-    if not n_rows:
-        return UserError(
-            f"“{recipe.label}” with these settings leaves out every row of the dataset.",
-            "It puts none in their place, so nothing is left to train on.",
-            "Choose a filter that selects fewer samples.",
-        )
-    return UserError(
-        f"{', '.join(f'{e:g}' for e in course.epochs)} epochs are not one row of training.",
-        f"There are {n_rows:,} rows.",
-        "Give more epochs, 1 for example.",
-    )
 
 
 class _Kept:
@@ -216,7 +204,7 @@ def _walk(pool: Pool, beside: _Kept, places: np.ndarray) -> Iterator[Made]:
         here = places[block]
         dataset = pool.rows(here[here >= 0].tolist())
         for at in here:
-            yield as_it_came(next(dataset), "dataset") if at >= 0 else beside[(-1 - int(at)) % len(beside)]
+            yield as_it_came(next(dataset), "dataset") if at >= 0 else beside[-1 - int(at)]
 
 
 def _course(

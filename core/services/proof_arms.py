@@ -136,7 +136,11 @@ class Again(Arms):
         self._start = again.start_of(run)
         self._stages = again.stages(self._pool)
         self.course = retraining.course(self._budget, measurements.facts_of(run), len(self._stages))
-        self._taught = self._taught_by(self._plan, self._recipe)
+        self._taught = list(self._taught_by(self._plan, self._recipe))
+        # Rows of an arm in all its passes: of the dataset, and beside it.
+        self.of_dataset, self.n_added = retraining.lengths(
+            self._stages, self.course, len(self._taught), self._plan.training.epochs
+        )
 
     def _cost(self) -> dict[str, Any]:
         method = again.method_of(self._run, str(self._budget["method"]))
@@ -145,24 +149,18 @@ class Again(Arms):
 
     def measure(self, name: str, watched: science.Watched) -> dict[str, Any]:
         """See ``Arms.measure``."""
-        return self.trained(name, watched, self.n_taught)
+        return self.trained(name, watched, self.n_added)
 
-    @property
-    def n_taught(self) -> int:
-        """Rows that the recipe puts beside the dataset in each pass."""
-        return len(self._taught)
-
-    def trained(self, name: str, watched: science.Watched, n_rows: int) -> dict[str, Any]:
-        """The arm as long as it is where the recipe makes ``n_rows`` rows, trained and measured."""
+    def trained(self, name: str, watched: science.Watched, n_added: int) -> dict[str, Any]:
+        """The arm with ``n_added`` rows beside those of the dataset, in all its passes, trained and measured."""
         like = self._run.spec.final if self._run.spec.final.base is not None else None
-        return self._bench(watched).retrained(name.replace("_", " "), self.stages(name, n_rows), self._start, like)
+        return self._bench(watched).retrained(name.replace("_", " "), self.stages(name, n_added), self._start, like)
 
-    def stages(self, name: str, n_rows: int) -> list[list[Made]]:
+    def stages(self, name: str, n_added: int) -> list[list[Made]]:
         """The rows of the arm, stage by stage."""
-        of_dataset, n_added = retraining.lengths(self._stages, self.course, n_rows)
         added, left_out, shuffled = self._changes(name)
         parts = retraining.arm(
-            self._stages, self.course, of_dataset + n_added, len(added), n_added,
+            self._stages, self.course, self.of_dataset + n_added, len(added), n_added,
             retraining.seed_of(name, self._seed), left_out, shuffled,
         )  # fmt: skip
         return [[self._dataset[at] if at >= 0 else added[-1 - at] for at in part.tolist()] for part in parts]
@@ -180,12 +178,10 @@ class Again(Arms):
         recipe = self._recipe if own else kind("recipes", self._recipe.against)
         plan = self._plan if own else self._other_plan
         left_out = again.left_out(plan)
-        return (self._taught if own else self._taught_by(plan, recipe)), left_out, recipe.shuffles
+        return (self._taught if own else list(self._taught_by(plan, recipe))), left_out, recipe.shuffles
 
-    def _taught_by(self, plan: Plan, recipe: Any) -> list[Made]:
-        """The rows of the plan that teach, in its order, as often as they stand in one pass."""
-        made = list(again.taught(plan, recipe, (sample.id for sample in self.watched.treated)))
-        return made * again.copies(plan, self._stages, self.course)
+    def _taught_by(self, plan: Plan, recipe: Any) -> Iterator[Made]:
+        return again.taught(plan, recipe, (sample.id for sample in self.watched.treated))
 
     @cached_property
     def _dataset(self) -> Mapping[int, Made]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.proof.retraining import BUDGET, MOST_LINES, Course, arm, as_file, copies, course, lengths, stages_of
+from core.proof.retraining import BUDGET, MOST_LINES, Course, arm, as_file, course, lengths, stages_of
 from core.recipes._base import Made
 from core.types import RunFacts, TrainerState
 
@@ -18,14 +18,14 @@ NOBODY = np.empty(0, dtype=np.int64)
 
 
 def trained(added=ADDED, left_out=NOBODY, shuffled=False, seed=1):
-    of_dataset, n_added = lengths(STAGES, COURSE, len(ADDED))
+    of_dataset, n_added = lengths(STAGES, COURSE, len(ADDED), 1.0)
     parts = arm(STAGES, COURSE, of_dataset + n_added, len(added), n_added, seed, left_out, shuffled)
     return [[ROWS[at] if at >= 0 else added[-1 - at] for at in part.tolist()] for part in parts]
 
 
 def test_all_arms_are_of_one_length_and_keep_the_proportions_of_the_stages():
     # 20 rows four times and 30 once; ten rows in 2.2 passes, the dataset's mean.
-    assert lengths(STAGES, COURSE, 10) == (110, 22)
+    assert lengths(STAGES, COURSE, 10, 1.0) == (110, 22)
     with_rows, alone = trained(), trained(added=[])
     assert [sum(len(stage) for stage in stages) for stages in (with_rows, alone)] == [132, 132]
     seen = Counter(row.source for stage in with_rows for row in stage if row.part == "dataset")
@@ -57,7 +57,7 @@ def test_a_row_that_is_left_out_is_made_up_for_by_others():
 
 
 def test_stages_that_follow_each_other_are_a_file_of_all_their_passes():
-    file = as_file(STAGES, COURSE, 10, 1, NOBODY, False)
+    file = as_file(STAGES, COURSE, 10, 1.0, 1, NOBODY, False)
     rows = [ROWS[at] if at >= 0 else ADDED[-1 - at] for at in file.places.tolist()]
     assert rows == [row for stage in trained() for row in stage] and (file.epochs, file.in_order) == (1.0, True)
 
@@ -65,7 +65,7 @@ def test_stages_that_follow_each_other_are_a_file_of_all_their_passes():
 @pytest.mark.parametrize("once", [True, False])
 def test_a_file_that_is_shuffled_anyway_holds_each_row_once_where_all_have_as_many_passes(once):
     course = Course((3.0, 3.0 if once else 1.0), 8, 0.0, False, {})
-    file = as_file(STAGES, course, 10, 1, np.array([3, 25]), True)
+    file = as_file(STAGES, course, 10, 1.0, 1, np.array([3, 25]), True)
     assert (file.epochs, file.in_order) == ((3.0, False) if once else (1.0, True))
     counts = Counter(file.places.tolist())
     assert not {3, 25} & counts.keys() and len(counts) == 48 + 10
@@ -77,25 +77,23 @@ def test_a_file_that_is_shuffled_anyway_holds_each_row_once_where_all_have_as_ma
 def test_rows_that_replace_the_whole_dataset_are_as_many_as_the_other_arms_have(epochs):
     stages = STAGES if len(epochs) == 2 else [np.arange(50)]
     course = Course(epochs, 8, 0.0, len(epochs) == 1, {})
-    total = sum(lengths(stages, course, 50))
+    total = sum(lengths(stages, course, 50, 1.0))
     parts = arm(stages, course, total, 50, total // 2, 1, np.arange(50), False)
     seen = Counter(np.concatenate(parts).tolist())
     assert sum(seen.values()) == total and seen.keys() == set(range(-50, 0)) and max(seen.values()) == -(-total // 50)
     assert len(epochs) == 1 or [round(len(part) / total, 2) for part in parts] == [0.4, 0.6]
-    file = as_file(stages, course, 50, 1, np.arange(50), False)
+    file = as_file(stages, course, 50, 1.0, 1, np.arange(50), False)
     assert len(file.places) == (50 if len(epochs) == 1 else total) and set(file.places.tolist()) == set(range(-50, 0))
 
 
 def test_passes_that_would_fill_the_memory_are_refused():
     stages = [np.arange(100_000), np.arange(100_000, 200_000)]
     with pytest.raises(UserError, match="200,200,000 lines") as refused:
-        as_file(stages, Course((1000.0, 1000.0), 8, 0.0, False, {}), 200, 1, NOBODY, False)
+        as_file(stages, Course((1000.0, 1000.0), 8, 0.0, False, {}), 200, 1.0, 1, NOBODY, False)
     assert f"{MOST_LINES:,}" in refused.value.why and "order=shuffled" in str(refused.value)
-    mixed = Course((0.001, 0.001), 8, 0.0, True, {})
-    assert len(as_file(stages, mixed, 200, 1, NOBODY, False).places) == 200_200
-    with pytest.raises(UserError, match="10,000,001 lines") as refused:
-        as_file(stages, mixed, 10_000_001, 1, NOBODY, False)
-    assert "more epochs" in str(refused.value)
+    # The trainer counts these.
+    mixed = Course((1000.0, 1000.0), 8, 0.0, True, {})
+    assert len(as_file(stages, mixed, 200, 1.0, 1, NOBODY, False).places) == 200_200
 
 
 def test_stages_come_in_the_order_of_the_training():
@@ -124,7 +122,23 @@ def test_epochs_that_cannot_be_meant_are_refused(text):
         course(wanted(epochs=text), RunFacts(), 2)
 
 
-@pytest.mark.parametrize(("passes", "times"), [(0.0, 1), (1.0, 1), (2.2, 1), (2.3, 2), (4.4, 2), (5.0, 3)])
-def test_rows_beside_the_dataset_come_as_often_as_they_need(passes, times):
-    # The dataset has 2.2 passes on average.
-    assert copies(STAGES, COURSE, passes) == times
+@pytest.mark.parametrize("epochs", [(4.0, 1.0), (2.0, 1.0), (0.5, 0.5), (2.99, 2.99), (3.0, 3.0)])
+@pytest.mark.parametrize("wanted", [1.0, 3.0, 4.0])
+def test_every_row_beside_the_dataset_comes_as_often_as_it_needs(epochs, wanted):
+    course = Course(epochs, 8, 0.0, False, {})
+    mean = (20 * epochs[0] + 30 * epochs[1]) / 50
+    of_dataset, n_added = lengths(STAGES, course, 10, wanted)
+    parts = arm(STAGES, course, of_dataset + n_added, 10, n_added, 1, NOBODY, False)
+    file = as_file(STAGES, course, 10, wanted, 1, NOBODY, True)
+    for seen, passes in ((np.concatenate(parts), 1), (file.places, file.epochs)):
+        often = [n * passes for at, n in Counter(seen.tolist()).items() if at < 0]
+        assert len(often) == 10 and min(often) >= min(wanted, 2.99)
+        assert max(often) < max(wanted, mean) + 1 and sum(often) == pytest.approx(n_added, abs=0.5)
+    # The trainer counts the passes only where that gives each row enough.
+    assert file.in_order is (epochs[0] != epochs[1] or wanted > round(epochs[0]))
+
+
+def test_epochs_in_which_no_row_is_trained_on_are_refused():
+    with pytest.raises(UserError, match=r"0\.001 epochs are not one row") as refused:
+        lengths(STAGES, Course((0.001, 0.001), 8, 0.0, False, {}), 10, 3.0)
+    assert "50 rows" in refused.value.why

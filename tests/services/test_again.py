@@ -45,11 +45,11 @@ def arm(run, recipe, folder, course=COURSE):
     request |= {"budget": {s.name: s.default for s in proofs.budget(True)} | {"samples": 10_000} | course}
     proof = Proof(0, run.id, recipe, None, request | {"retrain": True}, {}, None, None, 0.0, None)
     arms = proof_arms.arms_of(run, proof, jobs.Terminal(lambda *_: None), folder)
-    return [row.raw for stage in arms.stages("treatment", len(arms._taught)) for row in stage]
+    return [row.raw for stage in arms.stages("treatment", arms.n_added) for row in stage]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("course", [COURSE, {"epochs": "2"}], ids=["by stage", "alike"])
+@pytest.mark.parametrize("course", [COURSE, {"epochs": "2"}, {"epochs": "4"}], ids=["by stage", "short", "alike"])
 def test_the_rows_are_those_on_which_a_proof_trains(judged, tmp_path, recipe, course):
     manifest, lines = exported(judged, recipe, tmp_path / "out", course)
     trained = arm(judged, recipe, tmp_path / "arm", course)
@@ -58,8 +58,8 @@ def test_the_rows_are_those_on_which_a_proof_trains(judged, tmp_path, recipe, co
         assert lines == trained and training["epochs"] == 1.0
         assert "Every pass is written out" in " ".join(manifest["notes"])
     else:
-        assert kinds("recipes")[recipe].shuffles and course == {"epochs": "2"}
-        assert Counter(lines + lines) == Counter(trained) and training["epochs"] == 2.0
+        assert kinds("recipes")[recipe].shuffles and course == {"epochs": "4"}
+        assert Counter(lines * 4) == Counter(trained) and training["epochs"] == 4.0
     parts = manifest["file"]["parts"]
     assert parts.keys() - {"dataset"} <= set(kinds("recipes")[recipe].taught) and sum(parts.values()) == len(lines)
     assert manifest["starts_from"]["base"] == judged.spec.base.label
@@ -67,16 +67,21 @@ def test_the_rows_are_those_on_which_a_proof_trains(judged, tmp_path, recipe, co
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_short_training_sees_the_rows_of_a_recipe_as_often_as_going_on_does(judged, tmp_path, recipe):
+@pytest.mark.parametrize("epochs", ["1", "2, 1", "3", "9"])
+def test_a_short_training_sees_the_rows_of_a_recipe_as_often_as_going_on_does(judged, tmp_path, recipe, epochs):
     chosen = kinds("recipes")[recipe]
-    planned = make_plan(judged, any_filter(recipe), recipe, with_defaults(chosen, chosen.proof), {})
-    taught = sum(n for part, n in planned.plan.counts.items() if part in chosen.taught)
-    passes = planned.plan.training.epochs
-    manifest, _ = exported(judged, recipe, tmp_path / "out", {"epochs": "1"})
+    plan = make_plan(judged, any_filter(recipe), recipe, with_defaults(chosen, chosen.proof), {}).plan
+    taught = sum(n for part, n in plan.counts.items() if part in chosen.taught)
+    manifest, lines = exported(judged, recipe, tmp_path / "out", {"epochs": epochs})
     added = sum(n for part, n in manifest["file"]["parts"].items() if part != "dataset")
-    assert added == taught * passes
-    often = "twice" if passes == 2 else f"{passes:g} times"
-    assert (f"comes {often} in a pass" in " ".join(manifest["notes"])) is (passes > 1)
+    in_all, passes = added * manifest["training"]["epochs"], plan.training.epochs
+    assert in_all >= taught * passes
+    # Rows that are made twice or more, as kept sides are, count together.
+    ours = Counter(row.raw for row in plan.rows() if row.part in chosen.taught)
+    came = Counter(lines)
+    assert all(came[row] * manifest["training"]["epochs"] >= int(n * passes) for row, n in ours.items())
+    said = f"comes {passes:g} times in all, as the recipe asks for"
+    assert (said in " ".join(manifest["notes"])) is (in_all == taught * passes and epochs != f"{passes:g}")
 
 
 def test_sides_that_a_proof_drops_are_left_out(judged, tiny_project, tmp_path):
@@ -101,7 +106,7 @@ def test_configurations_begin_with_the_base_and_train_all_weights(judged, tmp_pa
     from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser, get_dataset
 
     out = tmp_path / "out"
-    manifest, lines = exported(judged, recipe, out, {"epochs": "2", "batch": 4})
+    manifest, lines = exported(judged, recipe, out, {"epochs": "3", "batch": 4})
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.chdir(out)
     parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
@@ -110,7 +115,7 @@ def test_configurations_begin_with_the_base_and_train_all_weights(judged, tmp_pa
     in_order = manifest["training"]["sequential"]
     assert in_order is (recipe == "missing_knowledge")
     assert training.train_sampling_strategy == ("sequential" if in_order else "random")
-    assert training.num_train_epochs == (1.0 if in_order else 2.0)
+    assert training.num_train_epochs == (1.0 if in_order else 3.0)
     assert training.gradient_accumulation_steps * training.per_device_train_batch_size == 4
     assert training.learning_rate == pytest.approx(manifest["starts_from"]["learning_rate"])
     assert len(get_dataset(mixture)["train"]) == len(lines)
@@ -119,7 +124,7 @@ def test_configurations_begin_with_the_base_and_train_all_weights(judged, tmp_pa
     axolotl = yaml.safe_load((out / "axolotl.yaml").read_text())
     assert axolotl["base_model"] == judged.spec.base.path and "adapter" not in axolotl
     assert not any("lora" in key for key in (*factory, *axolotl))
-    assert "epochs 2 (as chosen); 4 rows per step (as chosen)" in (out / "trl.yaml").read_text()
+    assert "epochs 3 (as chosen); 4 rows per step (as chosen)" in (out / "trl.yaml").read_text()
 
 
 def test_an_adapter_is_trained_again_in_its_own_shape(judged, tiny_project, tmp_path, monkeypatch):

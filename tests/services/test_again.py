@@ -12,7 +12,7 @@ import yaml
 from core.checkpoint.folders import as_checkpoint
 from core.errors import UserError
 from core.plugins import kinds, with_defaults
-from core.services import again, jobs, mitigation, proof_arms, proofs, runs
+from core.services import advice, again, jobs, mitigation, proof_arms, proofs, runs
 from core.services.recipes import RunPool, make_plan
 from core.types import Filter, Proof, Term
 from core.worker.here import run_here
@@ -82,6 +82,17 @@ def test_a_short_training_sees_the_rows_of_a_recipe_as_often_as_going_on_does(ju
     assert all(came[row] * manifest["training"]["epochs"] >= int(n * passes) for row, n in ours.items())
     said = f"comes {passes:g} times in all, as the recipe asks for"
     assert (said in " ".join(manifest["notes"])) is (in_all == taught * passes and epochs != f"{passes:g}")
+
+
+@pytest.mark.parametrize("cause_of", ["missing_knowledge", "left_side_forgetting"])
+def test_a_recommendation_counts_the_rows_that_its_export_trains_on(judged, tmp_path, monkeypatch, cause_of):
+    monkeypatch.setattr(advice, "get_run", lambda run_id: judged)
+    options = advice.options(judged.id, Filter())
+    (option,) = (o for o in options if (o.cause, o.what) == (cause_of, "again"))
+    missed = Filter((Term("status", "in", advice.MISSED), *cause(cause_of).terms))
+    written = mitigation.export(judged.id, missed, option.recipe, {}, tmp_path / "out", {}, quiet, {"epochs": ""})
+    training = written.manifest["training"]
+    assert option.rows == written.manifest["file"]["rows"] * training["epochs"]
 
 
 def test_sides_that_a_proof_drops_are_left_out(judged, tiny_project, tmp_path):

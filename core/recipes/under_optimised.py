@@ -12,8 +12,8 @@ from core.recipes._mix import counts, keepers, rehearsed, rows
 from core.signals import _columns as col
 from core.types import Setting
 
-# The loss falls ever more slowly, so its slope tells too few epochs: on a real model three, as it told, brought back 5 of
-# 12 samples, six 10 and ten 11 (docs/mitigation.md).
+# The loss falls ever more slowly, so its slope tells too few epochs. On a real model three, as it told, brought back 5
+# of 12 samples, six 10 and ten 11 (docs/mitigation.md).
 _LEAST_EPOCHS, _MOST_EPOCHS = 6.0, 10.0
 
 
@@ -95,7 +95,8 @@ class UnderOptimised(Recipe):
         epochs = float(np.clip(stretches, _LEAST_EPOCHS, _MOST_EPOCHS))
         return epochs, (
             f"The median loss fell by {slope:.3f} nats over the last stretch and {rest:.3f} are left: about "
-            f"{stretches:,.0f} more stretches of that kind. {epochs:g} epochs, of {_LEAST_EPOCHS:g} to {_MOST_EPOCHS:g}."
+            f"{stretches:,.0f} more stretches of that kind. "
+            f"That makes {epochs:g} epochs: {_LEAST_EPOCHS:g} at least, {_MOST_EPOCHS:g} at most."
         )
 
 

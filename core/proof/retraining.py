@@ -141,6 +141,14 @@ def lengths(stages: Sequence[np.ndarray], course: Course, n_rows: int, wanted: f
     return of_dataset, round(passes(stages, course, wanted) * n_rows)
 
 
+def dose(stages: Sequence[np.ndarray], course: Course, n_rows: int, wanted: float) -> list[str]:
+    """A phrase where rows beside the dataset come more often than those of the dataset."""
+    often, on_average = (passes(stages, course, asked) for asked in (wanted, 0.0))
+    if not n_rows or often == on_average:
+        return []
+    return [f"each row of the recipe {often:g} times in all, of the dataset {on_average:.3g} times on average"]
+
+
 def seed_of(arm: str, seed: int) -> int:
     """Another order for every arm: the same one would make them more alike than two trainings are."""
     return 1000 * (1 + ARMS.index(arm)) + seed

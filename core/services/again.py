@@ -149,15 +149,10 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
     counts = Counter({"dataset": int((file.places >= 0).sum())})
     for part, code in beside.parts.items():
         counts[part] += int((beside.codes[-1 - file.places[file.places < 0]] == code).sum())
-    said = [f"Trains again from the base, the dataset with these rows in it: {'; '.join(course.in_words())}."]
+    how = [*course.in_words(), *retraining.dose(of_stages, course, len(beside), wanted_passes)]
+    said = [f"Trains again from the base, the dataset with these rows in it: {'; '.join(how)}."]
     if file.in_order:
-        said.append("Every pass is written out, in the order of the training: one epoch goes over the file.")
-    often, on_average = (retraining.passes(of_stages, course, asked) for asked in (wanted_passes, 0.0))
-    if len(beside) and often > on_average:
-        said.append(
-            f"A row of the recipe comes {often:g} times in all, as the recipe asks for, "
-            f"and a row of the dataset {on_average:.3g} times on average."
-        )
+        said.append("Every pass is written out, in the order in which to train: one epoch goes over the file.")
     if len(without):
         said.append(f"{len(without):,} rows of the dataset are left out.")
     training = Training(file.epochs, file.in_order, course.batch, plan.training.max_length, (*said, *notes))

@@ -138,9 +138,9 @@ class Again(Arms):
         self.course = retraining.course(self._budget, measurements.facts_of(run), len(self._stages))
         self._taught = list(self._taught_by(self._plan, self._recipe))
         # Rows of an arm in all its passes: of the dataset, and beside it.
-        self.of_dataset, self.n_added = retraining.lengths(
-            self._stages, self.course, len(self._taught), self._plan.training.epochs
-        )
+        dosed = self._stages, self.course, len(self._taught), self._plan.training.epochs
+        self.of_dataset, self.n_added = retraining.lengths(*dosed)
+        self.in_words = [*self.course.in_words(), *retraining.dose(*dosed)]
 
     def _cost(self) -> dict[str, Any]:
         method = again.method_of(self._run, str(self._budget["method"]))

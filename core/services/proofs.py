@@ -180,7 +180,7 @@ def _prove(work: Work, proof: Proof, folder: Path) -> Mapping[str, Any]:
         "mended": sum(s.id in arms.mended for s in watched.treated),
     }
     if isinstance(arms, Again):
-        result["course"] = arms.course.in_words()
+        result["course"] = arms.in_words
     with database().writing() as conn:
         table.finish(conn, proof.id, result)
         proven.write(conn, run)

@@ -80,7 +80,7 @@ def test_a_short_training_sees_the_rows_of_a_recipe_as_often_as_going_on_does(ju
     ours = Counter(row.raw for row in plan.rows() if row.part in chosen.taught)
     came = Counter(lines)
     assert all(came[row] * manifest["training"]["epochs"] >= int(n * passes) for row, n in ours.items())
-    said = f"comes {passes:g} times in all, as the recipe asks for"
+    said = f"each row of the recipe {passes:g} times in all"
     assert (said in " ".join(manifest["notes"])) is (in_all == taught * passes and epochs != f"{passes:g}")
 
 

@@ -7,6 +7,7 @@ is trained on the dataset alone, in another order: what it restores is owed to c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -122,20 +123,24 @@ def passes(stages: Sequence[np.ndarray], course: Course, wanted: float) -> float
     return mean if wanted <= mean / ENOUGH else wanted
 
 
-def lengths(stages: Sequence[np.ndarray], course: Course, n_rows: int, wanted: float) -> tuple[int, int]:
+def lengths(
+    stages: Sequence[np.ndarray], course: Course, n_rows: int, wanted: float, left_out: np.ndarray
+) -> tuple[int, int]:
     """Rows of one arm in all its passes: of the dataset, and of the ``n_rows`` that are beside it.
 
     Args:
         wanted: see ``passes``.
+        left_out: ordinals that are not trained on.
 
     Raises:
         UserError: the epochs are so few that no row of the dataset is trained on.
     """
-    of_dataset = round(sum(e * len(stage) for e, stage in zip(course.epochs, stages, strict=True)))
-    if not of_dataset:
+    kept = [len(np.setdiff1d(stage, left_out)) for stage in stages]
+    of_dataset = round(sum(e * n for e, n in zip(course.epochs, kept, strict=True)))
+    if any(kept) and not of_dataset:
         raise UserError(
             f"{', '.join(f'{e:g}' for e in course.epochs)} epochs are not one row of training.",
-            f"The dataset has {sum(len(stage) for stage in stages):,} rows.",
+            f"The dataset has {sum(kept):,} rows.",
             "Give more epochs, 1 for example.",
         )
     return of_dataset, round(passes(stages, course, wanted) * n_rows)
@@ -146,7 +151,7 @@ def dose(stages: Sequence[np.ndarray], course: Course, n_rows: int, wanted: floa
     often, on_average = (passes(stages, course, asked) for asked in (wanted, 0.0))
     if not n_rows or often == on_average:
         return []
-    return [f"each row of the recipe {often:g} times in all, of the dataset {on_average:.3g} times on average"]
+    return [f"each row beside the dataset {often:g} times, of the dataset {on_average:.3g} times on average"]
 
 
 def seed_of(arm: str, seed: int) -> int:
@@ -226,7 +231,7 @@ def as_file(
     left_out: np.ndarray,
     shuffled: bool,
 ) -> File:
-    """The treatment's arm for a trainer: each row once where that says it all, else every pass in its order.
+    """The treatment's arm for a trainer: one pass where all are alike and shuffled, else every pass in its order.
 
     Args:
         n_rows: how many rows there are beside the dataset.
@@ -235,19 +240,21 @@ def as_file(
     Raises:
         UserError: the epochs are too few, or the passes have more than ``MOST_LINES`` lines.
     """
-    of_dataset, n_added = lengths(stages, course, n_rows, wanted)
-    alike = len(set(course.epochs)) == 1 and (not n_rows or wanted <= course.epochs[0] / ENOUGH)
-    if (shuffled or course.shuffled) and alike:
+    of_dataset, n_added = lengths(stages, course, n_rows, wanted, left_out)
+    epochs = course.epochs[0]
+    in_one = passes(stages, course, wanted) / epochs
+    each = math.isclose(in_one, 1.0) or (epochs.is_integer() and in_one.is_integer())
+    if (shuffled or course.shuffled) and len(set(course.epochs)) == 1 and (each or not n_rows):
         one_pass = replace(course, epochs=(1.0,) * len(stages))
-        n = len(np.setdiff1d(np.concatenate(stages), left_out))
-        (places,) = arm(stages, one_pass, n + n_rows, n_rows, n_rows, seed, left_out, True)
-        return File(places, course.epochs[0], False)
+        n, n_added = len(np.setdiff1d(np.concatenate(stages), left_out)), round(in_one) * n_rows
+        (places,) = arm(stages, one_pass, n + n_added, n_rows, n_added, seed, left_out, True)
+        return File(places, epochs, False)
     if of_dataset + n_added > MOST_LINES:
         raise UserError(
             f"{', '.join(f'{e:g}' for e in course.epochs)} epochs written out are {of_dataset + n_added:,} lines.",
             f"At most {MOST_LINES:,} are written, because their order is kept in memory.",
-            "Choose fewer epochs. Or choose order=shuffled, and one number of epochs that is at least "
-            f"{wanted:g}: the trainer then counts them.",
+            "Choose fewer epochs or samples. Or choose order=shuffled and one number of epochs, "
+            f"{wanted:g} or more: the trainer then counts them.",
         )
     parts = arm(stages, course, of_dataset + n_added, n_rows, n_added, seed, left_out, shuffled)
     return File(np.concatenate(parts), 1.0, True)

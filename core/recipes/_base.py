@@ -63,7 +63,7 @@ class Training:
     """How the rows want to be trained; what exports write into the trainers' configurations.
 
     Attributes:
-        epochs: passes over the rows. Training again from the base, rows that teach come at least as often.
+        epochs: passes over the rows; as often, or more, come those that teach when training begins again from the base.
         sequential: the order of the file is part of the recipe, the trainer must not shuffle it.
         batch: rows of one optimiser step that the order was made for.
         rate: learning rate as a multiple of the usual one for going on from a finished checkpoint.

@@ -34,8 +34,10 @@ from core.types import Reading, Sample, Setting
 
 # Either side is likely already, so half of what new knowledge needs tips the balance.
 RATE = 0.5
-# Chosen on one real model, where two passes brought back 8 of 12 rows and four all 12 (docs/mitigation.md).
+# Chosen on one real model, where two passes brought back 10 of 12 rows and four all 12 (docs/mitigation.md).
 EPOCHS = 4.0
+# Part of the rows whose sides all stay: nothing in them says which one to teach.
+_SPREAD = "spread sides"
 
 
 class DataInconsistency(Recipe):
@@ -98,37 +100,38 @@ class DataInconsistency(Recipe):
         resolution = resolve(groups, decided, str(settings["undecided"]), str(settings["ties"]))
         notes = [*groups.notes, resolution.note(groups)]
         if valid := sum(ruling.kind == "rewrite" and not ruling.text for ruling in decided.values()):
-            notes.append(f"{valid:,} rows are valid beside their other side: they stay, spread, until their questions "
-                         "are told apart by hand.")  # fmt: skip
-        stays = groups.ordinals[resolution.action != DROP]
+            notes.append(f"{valid:,} rows are valid beside their other side: they stay until their questions are told "
+                         "apart by hand.")  # fmt: skip
+        kept = groups.ordinals[np.isin(resolution.action, (KEEP, REWRITE))]
+        spread = groups.ordinals[resolution.action == SPREAD]
         given_up = groups.ordinals[np.isin(resolution.action, (DROP, REWRITE))]
-        spread = (resolution.action == SPREAD).any()
-        counted = np.intersect1d(groups.ordinals[np.isin(resolution.action, (KEEP, REWRITE))], pool.treated)
-        make, seed, batch = _Maker(pool, groups, decided), int(settings["seed"]), int(settings["batch"])
+        counted = np.intersect1d(kept, pool.treated)
+        make, seed, batch = _Maker(pool, kept, spread, groups, decided), int(settings["seed"]), int(settings["batch"])
         others = everyone_but(pool.n, groups.ordinals)
         remarks: list[str] = []
         training = Training(batch=batch)
         if settings["scope"] == "groups":
             training = Training(epochs=EPOCHS, batch=batch, rate=RATE)
-            stays = np.repeat(stays, int(settings["repeats"]))
-            others, remarks = _some_others(pool, groups, len(stays), settings)
-            notes += remarks
-        parts = [part for part in (Part("contradictions", stays, 1, make), Part("others", others)) if len(part)]
-        if not spread and settings["scope"] == "groups":
+            kept, spread = (np.repeat(rows, int(settings["repeats"])) for rows in (kept, spread))
+            others, remarks = _some_others(pool, groups, len(kept) + len(spread), settings)
+        stays = np.concatenate([kept, spread])
+        parts = [Part("contradictions", kept, 1, make), Part(_SPREAD, spread), Part("others", others)]
+        parts = [part for part in parts if len(part)]
+        if not len(spread) and settings["scope"] == "groups":
             return Plan(
-                lambda: mixed(pool, parts, seed), counts(parts), training, counted, tuple(notes), given_up,
+                lambda: mixed(pool, parts, seed), counts(parts), training, counted, (*notes, *remarks), given_up,
                 of_mix=tuple(remarks), mended=make,
             )  # fmt: skip
-        if spread:
+        if len(spread):
             order, sharing = apart(stays, others, groups, batch, seed)
             if sharing:
-                notes.append(f"{sharing:,} batches still hold two sides: there are too few other rows between them.")
+                remarks.append(f"{sharing:,} batches still hold two sides: there are too few other rows between them.")
             training = replace(training, sequential=True, notes=("The order of the file keeps sides apart.",))
         else:
             order = np.sort(np.concatenate([stays, others]))
         return Plan(
-            lambda: make.walk(order), counts(parts), training, counted, tuple(notes), given_up, of_mix=tuple(remarks),
-            mended=make,
+            lambda: make.walk(order), counts(parts), training, counted, (*notes, *remarks), given_up,
+            of_mix=tuple(remarks), mended=make,
         )  # fmt: skip
 
 
@@ -150,10 +153,12 @@ def _some_others(pool: Pool, groups: Groups, n_stays: int, settings: Mapping[str
 class _Maker:
     """Rows of contradictions as they were resolved; also a part's ``make``."""
 
-    def __init__(self, pool: Pool, groups: Groups, decided: Mapping[int, Ruling]) -> None:
+    def __init__(
+        self, pool: Pool, kept: np.ndarray, spread: np.ndarray, groups: Groups, decided: Mapping[int, Ruling]
+    ) -> None:
         self._pool = pool
-        self._in_group = np.zeros(pool.n, dtype=bool)
-        self._in_group[groups.ordinals] = True
+        self._part = np.full(pool.n, 2, dtype=np.int8)
+        self._part[kept], self._part[spread] = 0, 1
         self._texts = {groups.sids[i]: r.text for i, r in decided.items() if r.kind == "rewrite" and r.text}
 
     def __call__(self, sample: Sample, _: int = 0) -> Made | None:
@@ -174,8 +179,7 @@ class _Maker:
         """The rows in this order."""
         for block in blocks(len(order)):
             for ordinal, sample in zip(order[block], self._pool.rows(order[block].tolist()), strict=True):
-                part = "contradictions" if self._in_group[ordinal] else "others"
-                yield self(sample) or as_it_came(sample, part)
+                yield self(sample) or as_it_came(sample, ("contradictions", _SPREAD, "others")[self._part[ordinal]])
 
 
 KIND = DataInconsistency()

@@ -10,6 +10,7 @@ import numpy as np
 from core.recipes._base import OTHERS, SEED, Part, Plan, Pool, Recipe, Shares, Training
 from core.recipes._mix import counts, keepers, rehearsed, rows
 from core.signals import _columns as col
+from core.text.counts import counted
 from core.types import Setting
 
 # The loss falls ever more slowly, so its slope tells too few epochs. On a real model three, as it told, brought back 5
@@ -29,7 +30,7 @@ class UnderOptimised(Recipe):
         Setting("curriculum", "bool", False, "From short to long", "Orders rows by target length; no shuffling."),
         Setting("share", "float", 0.25, "Share of these samples in the mix", "The rest are other rows.",
                 minimum=0.05, maximum=1.0),
-        Setting("epochs", "float", 0.0, "Epochs", "0: from how fast the loss still fell.", minimum=0.0, maximum=100.0),
+        Setting("epochs", "float", 0.0, "Epochs", "0: 6 to 10, by how fast the loss fell.", minimum=0.0, maximum=100.0),
         OTHERS,
         SEED,
     )  # fmt: skip
@@ -95,8 +96,8 @@ class UnderOptimised(Recipe):
         epochs = float(np.clip(stretches, _LEAST_EPOCHS, _MOST_EPOCHS))
         return epochs, (
             f"The median loss fell by {slope:.3f} nats over the last stretch and {rest:.3f} are left: about "
-            f"{stretches:,.0f} more stretches of that kind. "
-            f"That makes {epochs:g} epochs: {_LEAST_EPOCHS:g} at least, {_MOST_EPOCHS:g} at most."
+            f"{counted(int(stretches), 'more stretch', 'more stretches')} of that kind. "
+            f"The recipe asks for {epochs:g} passes: {_LEAST_EPOCHS:g} at least, {_MOST_EPOCHS:g} at most."
         )
 
 

@@ -187,7 +187,11 @@ def _rows(run: Run, missed: Filter, cause: str, recipe: str, again: bool) -> int
     stages = again_from_base.stages(planned.pool)
     wanted = {setting.name: setting.default for setting in proofs.budget(retrain=True)}
     taught = sum(n for part, n in plan.counts.items() if part in own.taught) if own.taught else len(plan.counted)
+    left_out = again_from_base.left_out(plan)
+    if not taught and not len(left_out):
+        return None
     try:
-        return sum(lengths(stages, course(wanted, facts_of(run), len(stages)), taught, plan.training.epochs))
+        how = course(wanted, facts_of(run), len(stages))
+        return sum(lengths(stages, how, taught, plan.training.epochs, left_out))
     except UserError:
         return None

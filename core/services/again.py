@@ -96,6 +96,7 @@ class Again:
         plan: the dataset with the recipe's rows in it.
         start: where it begins.
         course: its ``learning_rate`` is always given.
+        in_words: the course, and how often rows of the recipe come.
         adapter: shape of the new adapter, None where all weights are trained.
         n_left_out: rows of the dataset that are left out.
     """
@@ -103,6 +104,7 @@ class Again:
     plan: Plan
     start: Checkpoint
     course: Course
+    in_words: tuple[str, ...]
     adapter: AdapterFacts | None
     n_left_out: int
 
@@ -149,7 +151,8 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
     counts = Counter({"dataset": int((file.places >= 0).sum())})
     for part, code in beside.parts.items():
         counts[part] += int((beside.codes[-1 - file.places[file.places < 0]] == code).sum())
-    how = [*course.in_words(), *retraining.dose(of_stages, course, len(beside), wanted_passes)]
+    dose = retraining.dose(of_stages, course, len(beside), wanted_passes)
+    how = (*course.in_words(), *(dose if counts["dataset"] else ()))
     said = [f"Trains again from the base, the dataset with these rows in it: {'; '.join(how)}."]
     if file.in_order:
         said.append("Every pass is written out, in the order in which to train: one epoch goes over the file.")
@@ -158,7 +161,7 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
     training = Training(file.epochs, file.in_order, course.batch, plan.training.max_length, (*said, *notes))
     about = tuple(note for note in plan.notes if note not in plan.of_mix)
     made = Plan(lambda: _walk(pool, beside, file.places), dict(counts), training, plan.counted, about, without)
-    return Again(made, start, course, adapter, len(without))
+    return Again(made, start, course, how, adapter, len(without))
 
 
 class _Kept:

@@ -139,8 +139,8 @@ class Again(Arms):
         self._taught = list(self._taught_by(self._plan, self._recipe))
         # Rows of an arm in all its passes: of the dataset, and beside it.
         dosed = self._stages, self.course, len(self._taught), self._plan.training.epochs
-        self.of_dataset, self.n_added = retraining.lengths(*dosed)
-        self.in_words = [*self.course.in_words(), *retraining.dose(*dosed)]
+        self.of_dataset, self.n_added = retraining.lengths(*dosed, again.left_out(self._plan))
+        self.in_words = [*self.course.in_words(), *(retraining.dose(*dosed) if self.of_dataset else ())]
 
     def _cost(self) -> dict[str, Any]:
         method = again.method_of(self._run, str(self._budget["method"]))

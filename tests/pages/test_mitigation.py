@@ -112,7 +112,7 @@ def test_an_export_to_train_again_holds_the_dataset(with_causes, open_page, work
         run_here(next(job.id for job in jobs.list_jobs() if job.state == "queued"))
         at.run()
     assert not at.exception and not at.error
-    # The recipe makes 30 rows in context and wants four passes: in two epochs each row stands twice.
+    # 15 rows in context, each four times: the recipe asks for four passes, the training has two.
     assert "120 dataset" in at.success[0].value and "60 context" in at.success[0].value
     job = next(j for j in jobs.list_jobs() if j.kind == "mitigate")
     manifest = mitigation.exported_file(job.id, "manifest.json").read_text()

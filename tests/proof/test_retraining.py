@@ -18,14 +18,14 @@ NOBODY = np.empty(0, dtype=np.int64)
 
 
 def trained(added=ADDED, left_out=NOBODY, shuffled=False, seed=1):
-    of_dataset, n_added = lengths(STAGES, COURSE, len(ADDED), 1.0)
+    of_dataset, n_added = lengths(STAGES, COURSE, len(ADDED), 1.0, NOBODY)
     parts = arm(STAGES, COURSE, of_dataset + n_added, len(added), n_added, seed, left_out, shuffled)
     return [[ROWS[at] if at >= 0 else added[-1 - at] for at in part.tolist()] for part in parts]
 
 
 def test_all_arms_are_of_one_length_and_keep_the_proportions_of_the_stages():
     # 20 rows four times and 30 once; ten rows in 2.2 passes, the dataset's mean.
-    assert lengths(STAGES, COURSE, 10, 1.0) == (110, 22)
+    assert lengths(STAGES, COURSE, 10, 1.0, NOBODY) == (110, 22)
     with_rows, alone = trained(), trained(added=[])
     assert [sum(len(stage) for stage in stages) for stages in (with_rows, alone)] == [132, 132]
     seen = Counter(row.source for stage in with_rows for row in stage if row.part == "dataset")
@@ -74,16 +74,23 @@ def test_a_file_that_is_shuffled_anyway_holds_each_row_once_where_all_have_as_ma
 
 
 @pytest.mark.parametrize("epochs", [(2.0,), (4.0, 1.0), (2.0, 2.0)])
-def test_rows_that_replace_the_whole_dataset_are_as_many_as_the_other_arms_have(epochs):
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("out", [0, 10, 40, 50])
+@pytest.mark.parametrize(("n_rows", "wanted"), [(50, 1.0), (7, 4.0), (7, 5.0)])
+def test_a_file_holds_what_the_arm_of_a_proof_trains_on_whatever_is_left_out(epochs, shuffled, out, n_rows, wanted):
     stages = STAGES if len(epochs) == 2 else [np.arange(50)]
-    course = Course(epochs, 8, 0.0, len(epochs) == 1, {})
-    total = sum(lengths(stages, course, 50, 1.0))
-    parts = arm(stages, course, total, 50, total // 2, 1, np.arange(50), False)
-    seen = Counter(np.concatenate(parts).tolist())
-    assert sum(seen.values()) == total and seen.keys() == set(range(-50, 0)) and max(seen.values()) == -(-total // 50)
-    assert len(epochs) == 1 or [round(len(part) / total, 2) for part in parts] == [0.4, 0.6]
-    file = as_file(stages, course, 50, 1.0, 1, np.arange(50), False)
-    assert len(file.places) == (50 if len(epochs) == 1 else total) and set(file.places.tolist()) == set(range(-50, 0))
+    course, left_out = Course(epochs, 8, 0.0, len(epochs) == 1, {}), np.arange(out)
+    of_dataset, n_added = lengths(stages, course, n_rows, wanted, left_out)
+    parts = arm(stages, course, of_dataset + n_added, n_rows, n_added, 1, left_out, shuffled)
+    trained = Counter(np.concatenate(parts).tolist())
+    file = as_file(stages, course, n_rows, wanted, 1, left_out, shuffled)
+    assert Counter(file.places.tolist() * int(file.epochs)) == trained
+    # Rows that stay have the passes of their stage, and those beside them what the recipe asks for.
+    of_stage = {int(i): e for e, stage in zip(epochs, stages, strict=True) for i in stage if i >= out}
+    assert {at: n for at, n in trained.items() if at >= 0} == of_stage
+    mean = sum(e * len(stage) for e, stage in zip(epochs, stages, strict=True)) / 50
+    assert {n for at, n in trained.items() if at < 0} <= {int(max(mean, wanted)), -(-max(mean, wanted) // 1)}
+    assert sum(at < 0 for at in trained) == n_rows
 
 
 def test_passes_that_would_fill_the_memory_are_refused():
@@ -127,7 +134,7 @@ def test_epochs_that_cannot_be_meant_are_refused(text):
 def test_every_row_beside_the_dataset_comes_as_often_as_it_needs(epochs, wanted):
     course = Course(epochs, 8, 0.0, False, {})
     mean = (20 * epochs[0] + 30 * epochs[1]) / 50
-    of_dataset, n_added = lengths(STAGES, course, 10, wanted)
+    of_dataset, n_added = lengths(STAGES, course, 10, wanted, NOBODY)
     parts = arm(STAGES, course, of_dataset + n_added, 10, n_added, 1, NOBODY, False)
     file = as_file(STAGES, course, 10, wanted, 1, NOBODY, True)
     for seen, passes in ((np.concatenate(parts), 1), (file.places, file.epochs)):
@@ -140,5 +147,5 @@ def test_every_row_beside_the_dataset_comes_as_often_as_it_needs(epochs, wanted)
 
 def test_epochs_in_which_no_row_is_trained_on_are_refused():
     with pytest.raises(UserError, match=r"0\.001 epochs are not one row") as refused:
-        lengths(STAGES, Course((0.001, 0.001), 8, 0.0, False, {}), 10, 3.0)
+        lengths(STAGES, Course((0.001, 0.001), 8, 0.0, False, {}), 10, 3.0, NOBODY)
     assert "50 rows" in refused.value.why

@@ -80,11 +80,11 @@ def test_a_short_training_sees_the_rows_of_a_recipe_as_often_as_going_on_does(ju
     ours = Counter(row.raw for row in plan.rows() if row.part in chosen.taught)
     came = Counter(lines)
     assert all(came[row] * manifest["training"]["epochs"] >= int(n * passes) for row, n in ours.items())
-    said = f"each row of the recipe {passes:g} times in all"
+    said = f"each row beside the dataset {passes:g} times"
     assert (said in " ".join(manifest["notes"])) is (in_all == taught * passes and epochs != f"{passes:g}")
 
 
-@pytest.mark.parametrize("cause_of", ["missing_knowledge", "left_side_forgetting"])
+@pytest.mark.parametrize("cause_of", ["missing_knowledge", "data_inconsistency", "left_side_forgetting"])
 def test_a_recommendation_counts_the_rows_that_its_export_trains_on(judged, tmp_path, monkeypatch, cause_of):
     monkeypatch.setattr(advice, "get_run", lambda run_id: judged)
     options = advice.options(judged.id, Filter())

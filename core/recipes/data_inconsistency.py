@@ -30,6 +30,7 @@ from core.recipes._mix import rows as mixed
 from core.recipes._order import blocks
 from core.recipes._resolution import DROP, KEEP, REWRITE, SPREAD, apart, resolve, rulings
 from core.recipes._rewrite import edited, limits
+from core.text import counts as text_counts
 from core.types import Reading, Sample, Setting
 
 # Either side is likely already, so half of what new knowledge needs tips the balance.
@@ -125,7 +126,8 @@ class DataInconsistency(Recipe):
         if len(spread):
             order, sharing = apart(stays, others, groups, batch, seed)
             if sharing:
-                remarks.append(f"{sharing:,} batches still hold two sides: there are too few other rows between them.")
+                held = text_counts.counted(sharing, "batch still holds", "batches still hold")
+                remarks.append(f"{held} two sides: there are too few other rows between them.")
             training = replace(training, sequential=True, notes=("The order of the file keeps sides apart.",))
         else:
             order = np.sort(np.concatenate([stays, others]))

@@ -202,7 +202,7 @@ def test_where_others_are_too_few_the_batches_that_mix_are_counted():
     given = contradicting(n_groups=3, n_others=0)
     found = plan("data_inconsistency", given, batch=16)
     mixed = sum(any(len(a) > 1 for a in b.values()) for b in sides_by_batch(list(found.rows()), 16))
-    assert mixed == 1 and "1 batches still hold two sides" in found.notes[-1]
+    assert mixed == 1 and "1 batch still holds two sides" in found.notes[-1]
 
 
 def test_decisions_are_carried_out_and_a_decided_side_speaks_for_its_group():
@@ -239,6 +239,11 @@ def test_decisions_come_from_a_file_too_and_both_valid_waits_for_a_person(tmp_pa
     assert [a for a in answers if a.startswith("A")] == ["A0 new", "A1-0", "A1-1", *(a for a in answers if "A2" in a)]
     assert any("2 rows are valid beside their other side" in note for note in found.notes)
     assert found.training.sequential
+    # A new training has these two in the dataset; beside it, only what was decided is taught.
+    own, by_id = kind("recipes", "data_inconsistency"), {s.id: s.response for s in given.samples}
+    again = plan("data_inconsistency", given, undecided="first", scope="groups")
+    assert again.counts["spread sides"] == 2 * 3 and again.training.epochs == 4
+    assert {by_id[r.source] for r in again.rows() if r.part in own.taught} & {"A1-0", "A1-1", "A0-0"} == {"A0-0"}
     path.write_text('{"id": "x", "action": "burn"}\n')
     with pytest.raises(UserError, match="Line 1"):
         plan("data_inconsistency", given)

@@ -151,7 +151,8 @@ def dose(stages: Sequence[np.ndarray], course: Course, n_rows: int, wanted: floa
     often, on_average = (passes(stages, course, asked) for asked in (wanted, 0.0))
     if not n_rows or often == on_average:
         return []
-    return [f"each row beside the dataset {often:g} times, of the dataset {on_average:.3g} times on average"]
+    several = "pass" if often == 1.0 else "passes"
+    return [f"{often:g} {several} over the recipe's rows, {on_average:.3g} over the dataset on average"]
 
 
 def seed_of(arm: str, seed: int) -> int:

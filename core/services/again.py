@@ -156,6 +156,11 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
     said = [f"Trains again from the base, the dataset with these rows in it: {'; '.join(how)}."]
     if file.in_order:
         said.append("Every pass is written out, in the order in which to train: one epoch goes over the file.")
+    if 0 < 2 * counts["dataset"] < len(file.places):
+        said.append(
+            f"Only {counts['dataset']:,} of {len(file.places):,} rows are of the dataset. Give more epochs if the "
+            "training had more: a log counts one where passes were written out."
+        )
     if len(without):
         said.append(f"{len(without):,} rows of the dataset are left out.")
     training = Training(file.epochs, file.in_order, course.batch, plan.training.max_length, (*said, *notes))

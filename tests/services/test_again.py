@@ -74,13 +74,15 @@ def test_a_short_training_sees_the_rows_of_a_recipe_as_often_as_going_on_does(ju
     taught = sum(n for part, n in plan.counts.items() if part in chosen.taught)
     manifest, lines = exported(judged, recipe, tmp_path / "out", {"epochs": epochs})
     added = sum(n for part, n in manifest["file"]["parts"].items() if part != "dataset")
+    of_dataset = manifest["file"]["parts"].get("dataset", 0)
+    assert ("Give more epochs" in " ".join(manifest["notes"])) is (0 < of_dataset < added)
     in_all, passes = added * manifest["training"]["epochs"], plan.training.epochs
     assert in_all >= taught * passes
     # Rows that are made twice or more, as kept sides are, count together.
     ours = Counter(row.raw for row in plan.rows() if row.part in chosen.taught)
     came = Counter(lines)
     assert all(came[row] * manifest["training"]["epochs"] >= int(n * passes) for row, n in ours.items())
-    said = f"each row beside the dataset {passes:g} times"
+    said = f"{passes:g} passes over the recipe's rows"
     assert (said in " ".join(manifest["notes"])) is (in_all == taught * passes and epochs != f"{passes:g}")
 
 

@@ -91,6 +91,7 @@ def proven(run: Any, cause: str, way: str, cost: Mapping[str, Any]) -> dict[str,
 
 def run_world(folder: Path, args: argparse.Namespace, held: dict[str, Any]) -> Iterator[str]:
     """Proves what is missing in ``held``; yields a line for each proof when it is in there."""
+    from bench._machine import machine
     from core.errors import UserError
     from core.settings import settings
     from db import session
@@ -108,7 +109,7 @@ def run_world(folder: Path, args: argparse.Namespace, held: dict[str, Any]) -> I
                 cost: dict[str, Any] = {"samples": args.samples, "learned": args.learned}
                 cost |= course(folder) if way == "again" else {"guard": args.guard}
                 try:
-                    entry[way] = proven(run, cause, way, cost)
+                    entry[way] = proven(run, cause, way, cost) | {"machine": machine()}
                 except UserError as error:
                     entry[way] = {"refused": str(error)}
                 yield f"{folder.name} {cause} {way}: {line(entry[way])}"
@@ -193,10 +194,8 @@ def _cell(arm: Mapping[str, Any] | None, what: str) -> str:
 
 
 def write(worlds: Mapping[str, Any], case: Mapping[str, Any]) -> None:
-    from bench._machine import machine
-
     found = pooled(worlds)
-    head = json.dumps({"case": case, "machine": machine(), "pooled": found}, indent=1)
+    head = json.dumps({"case": case, "pooled": found}, indent=1)
     lines = [f'  {json.dumps(w)}: {{\n' + ",\n".join(f"   {json.dumps(c)}: {json.dumps(e)}" for c, e in of.items())
              + "\n  }" for w, of in worlds.items()]  # fmt: skip
     RESULTS.write_text(head[: head.rindex("\n")] + ',\n "worlds": {\n' + ",\n".join(lines) + "\n }\n}\n")

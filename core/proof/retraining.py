@@ -116,10 +116,15 @@ def _epochs(text: str, n_stages: int) -> tuple[float, ...]:
     return numbers if len(numbers) == n_stages else numbers * n_stages
 
 
+def mean_passes(stages: Sequence[np.ndarray], course: Course) -> float:
+    """How often a row of the dataset comes in all, on average over the stages."""
+    of_dataset = sum(e * len(stage) for e, stage in zip(course.epochs, stages, strict=True))
+    return of_dataset / max(sum(len(stage) for stage in stages), 1)
+
+
 def passes(stages: Sequence[np.ndarray], course: Course, wanted: float) -> float:
     """How often each row beside the dataset comes in all: as often as the dataset on average, or ``wanted`` times."""
-    of_dataset = sum(e * len(stage) for e, stage in zip(course.epochs, stages, strict=True))
-    mean = of_dataset / max(sum(len(stage) for stage in stages), 1)
+    mean = mean_passes(stages, course)
     return mean if wanted <= mean / ENOUGH else wanted
 
 
@@ -146,13 +151,19 @@ def lengths(
     return of_dataset, round(passes(stages, course, wanted) * n_rows)
 
 
-def dose(stages: Sequence[np.ndarray], course: Course, n_rows: int, wanted: float) -> list[str]:
-    """A phrase where rows beside the dataset come more often than those of the dataset."""
-    often, on_average = (passes(stages, course, asked) for asked in (wanted, 0.0))
-    if not n_rows or often == on_average:
-        return []
+def in_words(stages: Sequence[np.ndarray], course: Course, wanted: float, both: bool) -> list[str]:
+    """The course, a phrase each, and how often rows beside the dataset come where that is more than those of it.
+
+    Args:
+        wanted: see ``passes``.
+        both: whether there are rows of the dataset and rows beside it.
+    """
+    often, on_average = passes(stages, course, wanted), mean_passes(stages, course)
+    if not both or often == on_average:
+        return course.in_words()
     several = "pass" if often == 1.0 else "passes"
-    return [f"{often:g} {several} over the recipe's rows, {on_average:.3g} over the dataset on average"]
+    phrase = f"{often:g} {several} over the recipe's rows, {on_average:.3g} over the dataset on average"
+    return [*course.in_words(), phrase]
 
 
 def seed_of(arm: str, seed: int) -> int:
@@ -247,7 +258,7 @@ def as_file(
     each = math.isclose(in_one, 1.0) or (epochs.is_integer() and in_one.is_integer())
     if (shuffled or course.shuffled) and len(set(course.epochs)) == 1 and (each or not n_rows):
         one_pass = replace(course, epochs=(1.0,) * len(stages))
-        n, n_added = len(np.setdiff1d(np.concatenate(stages), left_out)), round(in_one) * n_rows
+        n, n_added = lengths(stages, one_pass, n_rows, round(in_one), left_out)
         (places,) = arm(stages, one_pass, n + n_added, n_rows, n_added, seed, left_out, True)
         return File(places, epochs, False)
     if of_dataset + n_added > MOST_LINES:

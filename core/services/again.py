@@ -104,7 +104,7 @@ class Again:
     plan: Plan
     start: Checkpoint
     course: Course
-    in_words: tuple[str, ...]
+    in_words: list[str]
     adapter: AdapterFacts | None
     n_left_out: int
 
@@ -139,9 +139,8 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
             "Choose settings under which samples are kept or taught.",
         )
     course, adapter, notes = _course(run, start, wanted, len(of_stages))
-    wanted_passes = plan.training.epochs
     seed = retraining.seed_of("treatment", seed)
-    file = retraining.as_file(of_stages, course, len(beside), wanted_passes, seed, without, recipe.shuffles)
+    file = retraining.as_file(of_stages, course, len(beside), plan.training.epochs, seed, without, recipe.shuffles)
     if not len(file.places):
         raise UserError(
             f"“{recipe.label}” with these settings leaves out every row of the dataset.",
@@ -151,8 +150,7 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
     counts = Counter({"dataset": int((file.places >= 0).sum())})
     for part, code in beside.parts.items():
         counts[part] += int((beside.codes[-1 - file.places[file.places < 0]] == code).sum())
-    dose = retraining.dose(of_stages, course, len(beside), wanted_passes)
-    how = (*course.in_words(), *(dose if counts["dataset"] else ()))
+    how = retraining.in_words(of_stages, course, plan.training.epochs, bool(len(beside) and counts["dataset"]))
     said = [f"Trains again from the base, the dataset with these rows in it: {'; '.join(how)}."]
     if file.in_order:
         said.append("Every pass is written out, in the order in which to train: one epoch goes over the file.")

@@ -219,7 +219,7 @@ def _start(run: Run, whole: Again | None) -> dict[str, Any]:
         "rows": "the dataset with these rows in it",
         "method": "full" if whole.adapter is None else "lora",
         "learning_rate": whole.course.learning_rate,
-        "course": list(whole.in_words),
+        "course": whole.in_words,
         "left_out": whole.n_left_out,
     }
 

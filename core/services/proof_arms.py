@@ -136,11 +136,11 @@ class Again(Arms):
         self._start = again.start_of(run)
         self._stages = again.stages(self._pool)
         self.course = retraining.course(self._budget, measurements.facts_of(run), len(self._stages))
-        self._taught = list(self._taught_by(self._plan, self._recipe))
+        self._taught = self._taught_by(self._plan, self._recipe)
         # Rows of an arm in all its passes: of the dataset, and beside it.
-        dosed = self._stages, self.course, len(self._taught), self._plan.training.epochs
-        self.of_dataset, self.n_added = retraining.lengths(*dosed, again.left_out(self._plan))
-        self.in_words = [*self.course.in_words(), *(retraining.dose(*dosed) if self.of_dataset else ())]
+        n, wanted, left_out = len(self._taught), self._plan.training.epochs, again.left_out(self._plan)
+        self.of_dataset, self.n_added = retraining.lengths(self._stages, self.course, n, wanted, left_out)
+        self.in_words = retraining.in_words(self._stages, self.course, wanted, bool(n and self.of_dataset))
 
     def _cost(self) -> dict[str, Any]:
         method = again.method_of(self._run, str(self._budget["method"]))
@@ -178,10 +178,11 @@ class Again(Arms):
         recipe = self._recipe if own else kind("recipes", self._recipe.against)
         plan = self._plan if own else self._other_plan
         left_out = again.left_out(plan)
-        return (self._taught if own else list(self._taught_by(plan, recipe))), left_out, recipe.shuffles
+        return (self._taught if own else self._taught_by(plan, recipe)), left_out, recipe.shuffles
 
-    def _taught_by(self, plan: Plan, recipe: Any) -> Iterator[Made]:
-        return again.taught(plan, recipe, (sample.id for sample in self.watched.treated))
+    def _taught_by(self, plan: Plan, recipe: Any) -> list[Made]:
+        """The rows of the plan that teach, in its order."""
+        return list(again.taught(plan, recipe, (sample.id for sample in self.watched.treated)))
 
     @cached_property
     def _dataset(self) -> Mapping[int, Made]:

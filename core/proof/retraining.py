@@ -20,6 +20,8 @@ from core.types import RunFacts, Setting
 ARMS = ("treatment", "again", "control", "off_target")
 # Where neither the person nor a log says how long, how large and in which order.
 EPOCHS, BATCH = 3.0, 8
+# Where a value of the course is from, as a person reads it.
+LOGGED = "as the training log says"
 # The share of the passes a recipe asks for that is as good as all: trainers log the end of three epochs as 2.98 or so.
 ENOUGH = 0.95
 # Working out the order of a file takes 36 bytes a line, 80 where the stages are mixed: 0.8 GB then.
@@ -86,7 +88,7 @@ def course(wanted: Mapping[str, object], facts: RunFacts, n_stages: int) -> Cour
     origin: dict[str, str] = {}
 
     def first(name: str, chosen: float, logged: float | None, default: float) -> float:
-        origin[name] = "as chosen" if chosen else "as the training log says" if logged else "by default"
+        origin[name] = "as chosen" if chosen else LOGGED if logged else "by default"
         return chosen or logged or default
 
     given = _epochs(str(wanted["epochs"]), n_stages)

@@ -155,9 +155,10 @@ def plan_again(run: Run, recipe: Recipe, plan: Plan, pool: Pool, wanted: Mapping
     if file.in_order:
         said.append("Every pass is written out, in the order in which to train: one epoch goes over the file.")
     if 0 < 2 * counts["dataset"] < len(file.places):
+        why = ": a log counts one where passes were written out" if course.origin["epochs"] == retraining.LOGGED else ""
         said.append(
             f"Only {counts['dataset']:,} of {len(file.places):,} rows are of the dataset. Give more epochs if the "
-            "training had more: a log counts one where passes were written out."
+            f"training had more{why}."
         )
     if len(without):
         said.append(f"{len(without):,} rows of the dataset are left out.")

@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.plugins import kinds, with_defaults
 from core.services import advice, again, jobs, mitigation, proof_arms, proofs, runs
 from core.services.recipes import RunPool, make_plan
-from core.types import Filter, Proof, Term
+from core.types import Filter, Proof, RunFacts, Term, TrainerState
 from core.worker.here import run_here
 from tests.services.test_mitigation import TRL_DEFAULT, any_filter, cause, quiet, seed_causes
 
@@ -76,6 +76,7 @@ def test_a_short_training_sees_the_rows_of_a_recipe_as_often_as_going_on_does(ju
     added = sum(n for part, n in manifest["file"]["parts"].items() if part != "dataset")
     of_dataset = manifest["file"]["parts"].get("dataset", 0)
     assert ("Give more epochs" in " ".join(manifest["notes"])) is (0 < of_dataset < added)
+    assert "a log counts one" not in " ".join(manifest["notes"]), "these epochs were chosen"
     in_all, passes = added * manifest["training"]["epochs"], plan.training.epochs
     assert in_all >= taught * passes
     # Rows that are made twice or more, as kept sides are, count together.
@@ -84,6 +85,13 @@ def test_a_short_training_sees_the_rows_of_a_recipe_as_often_as_going_on_does(ju
     assert all(came[row] * manifest["training"]["epochs"] >= int(n * passes) for row, n in ours.items())
     said = f"{passes:g} passes over the recipe's rows"
     assert (said in " ".join(manifest["notes"])) is (in_all == taught * passes and epochs != f"{passes:g}")
+
+
+def test_only_a_log_is_said_to_be_short_of_passes(judged, tmp_path, monkeypatch):
+    log = TrainerState("final", 100, 100, 1.0, 8)
+    monkeypatch.setattr(again, "facts_of", lambda run: RunFacts(states=(log,)))
+    manifest, _ = exported(judged, "under_optimised", tmp_path / "out", {"epochs": "", "order": "shuffled"})
+    assert "had more: a log counts one where passes were written out." in " ".join(manifest["notes"])
 
 
 @pytest.mark.parametrize("cause_of", ["missing_knowledge", "data_inconsistency", "left_side_forgetting"])
